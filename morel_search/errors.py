@@ -1,0 +1,76 @@
+"""What can go wrong, as one small tree.
+
+    MorelSearchError            a mistake or a shortage that one sentence explains; the command line exits with 2
+    ├── SpaceError              the space file, or a ``--set`` beside it; lists every fault
+    ├── DataError               images or labels that cannot be read or do not fit
+    ├── NetworkError            a network that cannot be built or does not fit the images
+    ├── ResourceError           processors, GPUs, disk space or a cluster that are not there
+    ├── RunFolderError          a run folder that exists, is missing, is locked, or belongs to another search
+    └── TrainingError           a training that cannot give a result; inside a trial it is recorded as FAIL
+        └── DivergedError       the loss or the weights are no longer finite
+
+Anything else that is raised is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "DataError",
+    "DivergedError",
+    "MorelSearchError",
+    "NetworkError",
+    "ResourceError",
+    "RunFolderError",
+    "SpaceError",
+    "TrainingError",
+]
+
+
+class MorelSearchError(Exception):
+    """Base of every error that is explained to the user in one sentence."""
+
+
+class SpaceError(MorelSearchError):
+    """The space file is wrong.
+
+    Args:
+        faults: One sentence a fault, each naming the place (``train.epochs``) and the value.
+        source: The file the faults were found in.
+    """
+
+    def __init__(self, faults: Sequence[str], source: str = "") -> None:
+        self.faults = tuple(faults)
+        self.source = source
+        super().__init__(faults, source)
+
+    def __str__(self) -> str:
+        where = f"{self.source}: " if self.source else ""
+        if len(self.faults) == 1:
+            return where + self.faults[0]
+        return f"{where}{len(self.faults)} faults" + "".join(f"\n  {fault}" for fault in self.faults)
+
+
+class DataError(MorelSearchError):
+    """Images or labels cannot be read, or do not fit the settings."""
+
+
+class NetworkError(MorelSearchError):
+    """A network cannot be built, or does not fit the images."""
+
+
+class ResourceError(MorelSearchError):
+    """Processors, GPUs, disk space or a cluster that were asked for are not there."""
+
+
+class RunFolderError(MorelSearchError):
+    """A run folder exists, is missing, is locked, or belongs to another search."""
+
+
+class TrainingError(MorelSearchError):
+    """A training that cannot give a result."""
+
+
+class DivergedError(TrainingError):
+    """The loss or the weights are no longer finite."""
