@@ -1,0 +1,74 @@
+"""The networks: own ones for small images by name, any other by import path."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from morel_search.errors import NetworkError
+from morel_search.training.networks.classifier import Classifier, Encoder
+from morel_search.training.networks.imported import build_imported
+from morel_search.training.networks.options import channel_values
+from morel_search.training.networks.resnet import preact_resnet18, resnet18
+from morel_search.training.networks.small_cnn import small_cnn
+from morel_search.training.networks.vit import vit
+from morel_search.training.networks.wideresnet import wideresnet28_10, wideresnet34_10
+from morel_search.training.settings import NetworkSettings
+
+__all__ = ["NETWORKS", "Classifier", "build_network"]
+
+NETWORKS: dict[str, Callable[..., Encoder]] = {
+    "small_cnn": small_cnn,
+    "resnet18": resnet18,
+    "preact_resnet18": preact_resnet18,
+    "wideresnet28_10": wideresnet28_10,
+    "wideresnet34_10": wideresnet34_10,
+    "vit": vit,
+}
+
+
+def build_network(settings: NetworkSettings, image_shape: tuple[int, int, int], classes: int) -> Classifier:
+    """Build a network; its weights come from torch's global random state.
+
+    Two options belong to no network and are taken by all: ``mean`` and ``std``, one number or one a channel, by which pixels in [0, 1]
+    are normalised inside the model. Without them the built-in networks use 0.5 and 0.5, and a network by import path gets the pixels
+    as they are (0 and 1), as it may normalise by itself.
+
+    Args:
+        settings: Name and options.
+        image_shape: Channels, height and width of the images.
+        classes: Number of logits, at least 2.
+
+    Returns:
+        The network, on the CPU and in training mode.
+
+    Raises:
+        NetworkError: The name or an option is unknown, or the network does not fit the images.
+    """
+    options = dict(settings.options)
+    own = settings.name in NETWORKS
+    try:
+        if classes < 2:
+            raise NetworkError(f"needs at least 2 classes, got {classes}")
+        mean = channel_values("mean", options.pop("mean", 0.5 if own else 0.0), image_shape[0])
+        std = channel_values("std", options.pop("std", 0.5 if own else 1.0), image_shape[0], positive=True)
+        encoder, head = _build(settings.name, options, image_shape, classes)
+    except NetworkError as error:
+        raise NetworkError(f"network {settings.name} {error}") from error
+    return Classifier(encoder, head, mean, std).train()
+
+
+def _build(name: str, options: dict[str, Any], image_shape: tuple[int, int, int], classes: int) -> tuple[nn.Module, nn.Linear]:
+    if ":" in name:
+        return build_imported(name, options, image_shape, classes)
+    if name not in NETWORKS:
+        raise NetworkError(f"is none of {', '.join(NETWORKS)}, nor an import path package.module:name")
+    known = [option for option in inspect.signature(NETWORKS[name]).parameters if option != "image_shape"]
+    for option in options:
+        if option not in known:
+            raise NetworkError(f"has no option {option}; its options are {', '.join([*known, 'mean', 'std'])}")
+    encoder = NETWORKS[name](image_shape, **options)
+    return encoder, nn.Linear(encoder.feature_dim, classes)

@@ -1,0 +1,144 @@
+"""A torchvision network, or anybody's own, by its import path."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from morel_search.errors import NetworkError
+
+__all__ = ["build_imported"]
+
+
+def build_imported(path: str, options: Mapping[str, Any], image_shape: tuple[int, int, int], classes: int) -> tuple[nn.Module, nn.Linear]:
+    """Build a network from ``package.module:name`` and take it apart into encoder and head.
+
+    The name is an ``nn.Module`` class, a function that returns a module, or a module. The last ``nn.Linear`` that runs becomes the head;
+    it is replaced by a new one where it gives another number of logits than there are classes. Everything before it is the encoder.
+    Two images of the right shape go through both in eval and in training mode to see that this is so. What the path names is copied
+    and never changed. A module that exists already brings its weights: a training's seed does not decide them.
+
+    Args:
+        path: ``package.module:name``; the name may be dotted.
+        options: Keyword arguments of the call; ``num_classes`` is added where it is a named parameter and not given.
+        image_shape: Channels, height and width.
+        classes: Number of logits.
+
+    Returns:
+        The encoder and the head.
+
+    Raises:
+        NetworkError: The path leads nowhere, the call fails, or the result cannot be taken apart or does not fit the images.
+    """
+    model = copy.deepcopy(_construct(_find(path), dict(options), classes))
+    images = torch.linspace(0, 1, 2 * image_shape[0] * image_shape[1] * image_shape[2]).view(2, *image_shape)
+    shape = " x ".join(map(str, image_shape))
+    with _probing(model), _explained(f"does not take images of {shape}"):
+        logits, name = _last_linear(model, images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2:
+        raise NetworkError(f"must give logits of shape (N, classes) for N images of {shape}, got {_shape(logits)}")
+    if not name:
+        raise NetworkError("has no nn.Linear inside that could be its last layer")
+    head = model.get_submodule(name)
+    assert isinstance(head, nn.Linear)
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, nn.Identity())
+    _check_parts(model, head, images, logits, name)
+    return model, head if head.out_features == classes else nn.Linear(head.in_features, classes, bias=head.bias is not None)
+
+
+def _find(path: str) -> Any:
+    module_name, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise NetworkError(f"cannot be imported: {_reason(error)}") from error
+    return found
+
+
+def _construct(found: Any, options: dict[str, Any], classes: int) -> nn.Module:
+    if isinstance(found, nn.Module):
+        if options:
+            raise NetworkError(f"is a module already and takes no options, got {', '.join(options)}")
+        return found
+    if not callable(found):
+        raise NetworkError(f"must be an nn.Module or something that returns one, got {type(found).__name__}")
+    with _explained(f"fails with options {options}"):
+        if "num_classes" in inspect.signature(found).parameters:
+            options.setdefault("num_classes", classes)
+        model = found(**options)
+    if not isinstance(model, nn.Module):
+        raise NetworkError(f"must return an nn.Module, got {type(model).__name__}")
+    return model
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Somebody else's code runs inside: whatever it raises becomes one sentence."""
+    try:
+        yield
+    except NetworkError:
+        raise
+    except Exception as error:
+        raise NetworkError(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+@contextmanager
+def _probing(model: nn.Module, *, training: bool = False) -> Iterator[None]:
+    """Run a module without gradients, and leave its mode and the random state as they were."""
+    modes = {part: part.training for part in model.modules()}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model.train(training)
+        try:
+            yield
+        finally:
+            for part, mode in modes.items():
+                part.training = mode
+
+
+def _last_linear(model: nn.Module, images: Tensor) -> tuple[Any, str]:
+    """What the model gives, and the name of the linear layer that ran last."""
+    ran = [""]
+    hooks = [
+        part.register_forward_hook(lambda *_, name=name: ran.append(name))
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear)
+    ]
+    try:
+        return model(images), ran[-1]
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _check_parts(encoder: nn.Module, head: nn.Linear, images: Tensor, logits: Tensor, name: str) -> None:
+    """Encoder and head have to be the model again, and the encoder has to give features in training mode too."""
+    not_last = f"does something after its last nn.Linear ({name}), which therefore cannot be the head"
+    with _probing(encoder), _explained(not_last):
+        features = encoder(images)
+        if not isinstance(features, Tensor) or features.shape != (2, head.in_features):
+            raise NetworkError(f"{not_last}: the features before it have the shape {_shape(features)}")
+        if not torch.allclose(head(features), logits, rtol=1e-4, atol=1e-5, equal_nan=True):
+            raise NetworkError(not_last)
+    trial = copy.deepcopy(encoder)  # a pass in training mode changes the running statistics
+    with _probing(trial, training=True), _explained("fails in training mode"):
+        trained = trial(images)
+    if not isinstance(trained, Tensor) or trained.shape != features.shape:
+        raise NetworkError(f"gives {_shape(trained)} in training mode and {_shape(features)} in eval mode")
+
+
+def _shape(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__

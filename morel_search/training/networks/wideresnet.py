@@ -1,0 +1,89 @@
+"""Wide residual networks (Zagoruyko and Komodakis, arXiv 1605.07146)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from morel_search.errors import NetworkError
+from morel_search.training.networks.classifier import BatchNorm, Encoder, initialise_convolutions
+from morel_search.training.networks.options import check_image, share, whole
+
+__all__ = ["WideResNet", "wideresnet28_10", "wideresnet34_10"]
+
+
+class WideBlock(nn.Module):
+    """F(a) + shortcut, a = relu(BN(x)); the shortcut is x itself, or a 1 x 1 convolution of a where the width changes."""
+
+    def __init__(self, channels: int, planes: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.bn1 = BatchNorm(channels)
+        self.conv1 = nn.Conv2d(channels, planes, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = BatchNorm(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        same = stride == 1 and channels == planes
+        self.shortcut = None if same else nn.Conv2d(channels, planes, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps, shape (N, channels, H, W), to (N, planes, H / stride, W / stride)."""
+        active = functional.relu(self.bn1(x))
+        kept: Tensor = x if self.shortcut is None else self.shortcut(active)
+        out: Tensor = self.conv2(self.dropout(functional.relu(self.bn2(self.conv1(active)))))
+        return out + kept
+
+
+class WideResNet(Encoder):
+    """Three groups of (depth - 4) / 6 blocks, 16 times the width, doubled from group to group.
+
+    Args:
+        channels: Channels of the images.
+        blocks: Blocks in each group.
+        width: Widening factor k.
+        dropout: Dropout inside a block.
+    """
+
+    def __init__(self, channels: int, blocks: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        layers: list[nn.Module] = []
+        before = 16
+        for group in range(3):
+            planes = 16 * width * 2**group
+            for number in range(blocks):
+                layers.append(WideBlock(before, planes, 2 if group and not number else 1, dropout))
+                before = planes
+        self.blocks = nn.Sequential(*layers)
+        self.bn = BatchNorm(before)
+        self.feature_dim = before
+        initialise_convolutions(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features, shape (N, 64 width), of images, shape (N, C, H, W)."""
+        maps = functional.relu(self.bn(self.blocks(self.conv(x))))
+        return maps.mean(dim=(2, 3))
+
+
+def wideresnet28_10(image_shape: tuple[int, int, int], *, depth: Any = 28, width: Any = 10, dropout: Any = 0.0) -> WideResNet:
+    """Build WRN-28-10, or another depth and width.
+
+    Args:
+        image_shape: Channels, height and width; at least 4 x 4 pixels, which become 1 x 1.
+        depth: Layers, 6 n + 4.
+        width: Widening factor.
+        dropout: Dropout inside a block, in [0, 1).
+
+    Raises:
+        NetworkError: An option or the image does not fit.
+    """
+    channels = check_image(image_shape, 4)
+    if (whole("depth", depth, 10) - 4) % 6:
+        raise NetworkError(f"option depth must be 6 n + 4 (10, 16, 22, 28, 34, ...), got {depth}")
+    return WideResNet(channels, (depth - 4) // 6, whole("width", width), share("dropout", dropout))
+
+
+def wideresnet34_10(image_shape: tuple[int, int, int], *, depth: Any = 34, width: Any = 10, dropout: Any = 0.0) -> WideResNet:
+    """Build WRN-34-10; arguments as in :func:`wideresnet28_10`."""
+    return wideresnet28_10(image_shape, depth=depth, width=width, dropout=dropout)

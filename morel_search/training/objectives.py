@@ -1,0 +1,111 @@
+"""Which accuracy objective a training uses, and the attack that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal, cast
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from morel_search.errors import TrainingError
+from morel_search.training import losses
+from morel_search.training.settings import TrainSettings
+
+__all__ = ["ACCURACY_OBJECTIVES", "AccuracyObjective", "accuracy_objective"]
+
+AttackTarget = Literal["kl", "cross_entropy"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyObjective:
+    """An accuracy objective a, ready to use.
+
+    Attributes:
+        loss: (clean logits, adversarial logits, labels, epoch from 0) to a scalar. Without an attack both logits are the clean ones.
+        attack_target: What the training attack increases: the KL divergence from the clean prediction, or the cross entropy.
+        needs_attack: Whether the loss looks at adversarial logits at all.
+    """
+
+    loss: Callable[[Tensor, Tensor, Tensor, int], Tensor]
+    attack_target: AttackTarget = "cross_entropy"
+    needs_attack: bool = True
+
+
+def _trades(settings: TrainSettings) -> AccuracyObjective:
+    return AccuracyObjective(lambda clean, adv, y, _: losses.trades(clean, adv, y, beta=settings.beta), "kl")
+
+
+def _mart(settings: TrainSettings) -> AccuracyObjective:
+    return AccuracyObjective(lambda clean, adv, y, _: losses.mart(clean, adv, y, beta=settings.beta))
+
+
+def _loat(settings: TrainSettings) -> AccuracyObjective:
+    def phase(epoch: int) -> losses.Phase:
+        if epoch <= settings.loat_early_until:
+            return "early"
+        return "late" if epoch >= settings.loat_late_from else "middle"
+
+    gamma = settings.loat_gamma if settings.loat_variant == "lore" else 0.0
+    return AccuracyObjective(
+        lambda clean, adv, y, epoch: losses.loat(
+            clean,
+            adv,
+            y,
+            beta=settings.beta,
+            phase=phase(epoch),
+            regularizer=settings.loat_regularizer,
+            theta=settings.loat_theta,
+            gamma=gamma,
+        )
+    )
+
+
+def _pgd(_: TrainSettings) -> AccuracyObjective:
+    return AccuracyObjective(lambda clean, adv, y, epoch: F.cross_entropy(adv, y))
+
+
+def _none(_: TrainSettings) -> AccuracyObjective:
+    return AccuracyObjective(lambda clean, adv, y, epoch: F.cross_entropy(clean, y), needs_attack=False)
+
+
+ACCURACY_OBJECTIVES: dict[str, Callable[[TrainSettings], AccuracyObjective]] = {
+    "trades": _trades,
+    "mart": _mart,
+    "loat": _loat,
+    "pgd": _pgd,
+    "none": _none,
+}
+
+
+def accuracy_objective(settings: TrainSettings) -> AccuracyObjective:
+    """The accuracy objective that the settings name.
+
+    An import path ``package.module:name`` gives a function of (clean logits, adversarial logits, labels, epoch=, settings=) to
+    a scalar; an attribute ``attack_target`` on it, "kl" or "cross_entropy" (the default), chooses what the attack increases.
+
+    Raises:
+        TrainingError: The name is unknown or the import path leads nowhere.
+    """
+    build = ACCURACY_OBJECTIVES.get(settings.accuracy_loss)
+    if build is not None:
+        return build(settings)
+    loss = import_name(settings.accuracy_loss)
+    target = cast(AttackTarget, getattr(loss, "attack_target", "cross_entropy"))
+    return AccuracyObjective(lambda clean, adv, y, epoch: loss(clean, adv, y, epoch=epoch, settings=settings), target)
+
+
+def import_name(path: str) -> Any:
+    """The object at ``package.module:name``.
+
+    Raises:
+        TrainingError: There is no such module or name, or the path is not of that form.
+    """
+    module, _, name = path.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        known = ", ".join(ACCURACY_OBJECTIVES)
+        raise TrainingError(f"accuracy_loss {path!r} is neither one of {known} nor an import path package.module:name ({error})") from error

@@ -1,0 +1,47 @@
+"""Which epoch of a training is the point that counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["POINT_RULES", "EpochResult", "chosen_epoch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochResult:
+    """What one epoch gave. Losses are means over the images; accuracies are fractions on the validation split, None if not measured."""
+
+    epoch: int
+    loss: float
+    accuracy_loss: float
+    robust_loss: float
+    cosine_loss: float
+    contrastive_loss: float
+    lr: float
+    train_accuracy: float
+    clean_accuracy: float | None
+    robust_accuracy: float | None
+    seconds: float
+
+
+def _last(result: EpochResult) -> tuple[float, ...]:
+    return (result.epoch,)
+
+
+def _best_robust(result: EpochResult) -> tuple[float, ...]:
+    return (result.robust_accuracy or 0.0, result.clean_accuracy or 0.0, result.epoch)
+
+
+def _best_sum(result: EpochResult) -> tuple[float, ...]:
+    return ((result.robust_accuracy or 0.0) + (result.clean_accuracy or 0.0), result.robust_accuracy or 0.0, result.epoch)
+
+
+POINT_RULES: dict[str, Callable[[EpochResult], tuple[float, ...]]] = {"last": _last, "best_robust": _best_robust, "best_sum": _best_sum}
+"""Name of a rule to the key it maximises; the later of two equal epochs is taken."""
+
+
+def chosen_epoch(history: Sequence[EpochResult], rule: str) -> EpochResult | None:
+    """The evaluated epoch that the rule chooses on the validation split; None where no epoch was evaluated."""
+    evaluated = [result for result in history if result.robust_accuracy is not None]
+    return max(evaluated, key=POINT_RULES[rule], default=None)
