@@ -1,0 +1,78 @@
+"""The settings as tables for the documentation, made from the settings classes themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from morel_search.config.controls import BUILT_IN, DEFAULT_CONTROLS
+from morel_search.config.fieldspec import FieldSpec, specs
+from morel_search.config.parameters import ParameterEntry
+from morel_search.config.rational import format_rational
+from morel_search.config.sections import SECTIONS
+
+__all__ = ["document", "field_table"]
+
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_TYPES = {str: "text", int: "whole number", float: "number", bool: "true, false", Fraction: "rational"}
+
+
+def document() -> str:
+    """Every section of a space file with its table, as markdown."""
+    return "\n\n".join(f"### `{section}`\n\n{field_table(section)}" for section in SECTIONS) + "\n"
+
+
+def field_table(section: str) -> str:
+    """The fields of one section as a markdown table: key, value, default, meaning.
+
+    Args:
+        section: ``data``, ``network``, ``train``, ``evaluation``, ``parameters``, ``search``, ``resources`` or ``controls``.
+
+    Raises:
+        KeyError: There is no such section.
+    """
+    if section == "controls":
+        return _control_table()
+    fields = specs(SECTIONS[section] or ParameterEntry)
+    rows = [(f"`{spec.name}`", _value(spec), _default(spec), spec.doc) for spec in fields.values()]
+    return _table(("key", "value", "default", "meaning"), rows)
+
+
+def _control_table() -> str:
+    rows = []
+    for name, settings in BUILT_IN.items():
+        values = ", ".join(f"{key} {_written(value)}" for key, value in settings.items())
+        rows.append((f"`{name}`", "yes" if name in DEFAULT_CONTROLS else "no", values))
+    return _table(("control", "run by default", "settings"), rows)
+
+
+def _value(spec: FieldSpec) -> str:
+    if spec.base is Any:
+        return "as the setting"
+    names = ", ".join(f"`{name}`" for name in spec.choices)
+    kind = names or _TYPES.get(spec.base) or ("mapping" if isinstance(spec.default, Mapping) else "list")
+    module = " or `package.module:name`" if spec.module else ""
+    limits = "".join(f" {_SIGNS[name]} {limit}" for name, limit in spec.limits.items())
+    return f"{kind}{module}{limits}{', or null' if spec.optional else ''}"
+
+
+def _default(spec: FieldSpec) -> str:
+    return "must be given" if spec.default is dataclasses.MISSING else f"`{_written(spec.default)}`"
+
+
+def _written(value: Any) -> str:
+    """A value as it would stand in the file."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Fraction):
+        return format_rational(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(_written(item) for item in value)}]"
+    return "{}" if isinstance(value, Mapping) else str(value)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

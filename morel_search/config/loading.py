@@ -1,0 +1,113 @@
+"""From a space file to a checked space."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from morel_search.config.advice import advice
+from morel_search.config.checks import check_rationals, check_sections, check_space
+from morel_search.config.controls import DEFAULT_CONTROLS, read_controls
+from morel_search.config.faults import Faults, nearest, shown
+from morel_search.config.overrides import apply_overrides
+from morel_search.config.parameter import Parameter
+from morel_search.config.parameters import read_parameters
+from morel_search.config.reader import read_text, read_tree
+from morel_search.config.schema import build, read_given, read_section
+from morel_search.config.sections import REQUIRED, SECTIONS
+from morel_search.config.space import ResourceSettings, SearchSettings, Space
+from morel_search.errors import SpaceError
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+
+__all__ = ["load_space"]
+
+
+def load_space(path: Path, overrides: Sequence[str] = ()) -> Space:
+    """Read and check a space file.
+
+    Args:
+        path: The file.
+        overrides: ``section.setting=value`` texts, later ones over earlier ones.
+
+    Returns:
+        The space; its ``warnings`` say what is allowed and looks wrong.
+
+    Raises:
+        SpaceError: With every fault that was found, each with its place and, where it stands in the file, its line. Checks of
+            settings against each other run once the settings themselves are right.
+    """
+    path = Path(path)
+    text = read_text(path)
+    faults = Faults()
+    try:
+        tree = read_tree(text.removeprefix("\ufeff"), faults)
+    except SpaceError as error:
+        raise SpaceError(error.faults, str(path)) from None
+    if not isinstance(tree, dict):
+        what = "is empty" if tree is None else f"must be a mapping of sections, got {shown(tree)}"
+        raise SpaceError([f"{what}; a space file has the sections {', '.join(SECTIONS)}"], str(path))
+    apply_overrides(tree, overrides, faults)
+    space = _read(path, text, tuple(overrides), tree, faults)
+    faults.raise_all(str(path))
+    assert space is not None, "a part is missing and no fault was noted"
+    return dataclasses.replace(space, warnings=advice(space, tree))
+
+
+def _read(path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any], faults: Faults) -> Space | None:
+    for name in [name for name in tree if name not in SECTIONS]:
+        faults.add((name,), f"unknown section{nearest(name, SECTIONS)}")
+    for name in [name for name in REQUIRED if name not in tree]:
+        faults.add((name,), "this section must be given")
+    given = {name: _section(tree, name) for name in SECTIONS}
+    data = read_section(DataSettings, given["data"], ("data",), faults) if "data" in tree else None
+    network = read_section(NetworkSettings, given["network"], ("network",), faults) if "network" in tree else None
+    evaluation = read_section(EvaluationSettings, given["evaluation"], ("evaluation",), faults)
+    search = read_section(SearchSettings, given["search"], ("search",), faults)
+    resources = read_section(ResourceSettings, given["resources"], ("resources",), faults)
+    parameters = read_parameters(given["parameters"], given["train"], faults) if "parameters" in tree else ()
+    train = _read_train(given["train"], parameters, faults)
+    controls = read_controls(given["controls"], given["train"], evaluation, faults)
+    check_rationals(given, faults)
+    check_sections(given, data, train, evaluation, faults)
+    if faults or data is None or network is None or train is None or evaluation is None or search is None or resources is None:
+        return None
+    space = Space(
+        path=path,
+        text=text,
+        overrides=overrides,
+        data=data,
+        network=network,
+        train=train,
+        evaluation=evaluation,
+        parameters=parameters,
+        search=search,
+        resources=resources,
+        controls=controls,
+    )
+    check_space(space, given, faults)
+    return space
+
+
+def _section(tree: dict[str, Any], name: str) -> Any:
+    """A section as it stands in the file; one that is absent, or a heading with nothing under it, is its default."""
+    given = tree.get(name)
+    if given is None:
+        return list(DEFAULT_CONTROLS) if name == "controls" else {}
+    return given
+
+
+def _read_train(given: Any, parameters: Sequence[Parameter], faults: Faults) -> TrainSettings | None:
+    """The training settings outside the search.
+
+    Where embedding_dim or attention_heads is always searched, its default must not clash with the other one: it stands at the
+    first value of its range.
+    """
+    values = read_given(TrainSettings, given, ("train",), faults)
+    if values is None:
+        return None
+    for parameter in parameters:
+        if parameter.name in ("embedding_dim", "attention_heads") and not parameter.when:
+            values.setdefault(parameter.name, (parameter.values or (parameter.low,))[0])
+    return build(TrainSettings, values, ("train",), faults)

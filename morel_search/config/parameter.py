@@ -1,0 +1,85 @@
+"""One searched parameter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+from morel_search.config.fieldspec import specs
+from morel_search.config.rational import parse_rational
+from morel_search.training.settings import TrainSettings
+
+__all__ = ["Kind", "Number", "Parameter"]
+
+Kind = Literal["float", "int", "categorical"]
+Number = Fraction | float | int
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A field of the training settings and the values that the search may give it.
+
+    Attributes:
+        name: The field of :class:`~morel_search.training.settings.TrainSettings`.
+        kind: ``float`` (also for exact rationals), ``int`` or ``categorical``.
+        low: Smallest value; None for a categorical one.
+        high: Largest value; None for a categorical one.
+        step: Distance of the allowed values from ``low`` on, or None for all of them.
+        log: Whether the range is searched on a logarithmic scale.
+        choices: The values of a categorical one.
+        when: Other parameters and the values of theirs for which this one is active; all of them have to hold.
+    """
+
+    name: str
+    kind: Kind
+    low: Number | None = None
+    high: Number | None = None
+    step: Number | None = None
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def rational(self) -> bool:
+        """Whether its values are exact rationals (epsilon, step_size)."""
+        return specs(TrainSettings)[self.name].base is Fraction
+
+    @property
+    def values(self) -> Sequence[Any] | None:
+        """Every value it can take, in order; None where these are not countable."""
+        if self.kind == "categorical":
+            return self.choices
+        assert self.low is not None
+        assert self.high is not None
+        if self.kind == "int":
+            return range(int(self.low), int(self.high) + 1, int(self.step or 1))
+        if self.step is None:
+            return None
+        low, step = parse_rational(self.low), parse_rational(self.step)
+        grid = (low + step * k for k in range(math.floor((parse_rational(self.high) - low) / step) + 1))
+        return tuple(grid) if self.rational else tuple(float(value) for value in grid)
+
+    def contains(self, value: Any) -> bool:
+        """Whether it can take this value; a grid is met exactly by rationals and to rounding by floats."""
+        if self.kind == "categorical":
+            return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)) or not math.isfinite(value):
+            return False
+        if self.kind == "int":
+            return value == int(value) and int(value) in (self.values or ())
+        assert self.low is not None
+        assert self.high is not None
+        if isinstance(value, float):
+            return float(self.low) <= value <= float(self.high) and self._near_grid(value)
+        low = parse_rational(self.low)
+        inside = low <= value <= parse_rational(self.high)
+        return inside and (self.step is None or (value - low) % parse_rational(self.step) == 0)
+
+    def _near_grid(self, value: float) -> bool:
+        if self.step is None or self.low is None:
+            return True
+        steps = (value - float(self.low)) / float(self.step)
+        return abs(steps - round(steps)) < 1e-6

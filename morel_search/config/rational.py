@@ -1,0 +1,86 @@
+"""Exact rationals: reading ``8/255`` and decimals, and writing values for people."""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+__all__ = ["format_rational", "format_value", "in_255ths", "parse_rational"]
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?"
+_RATIO = re.compile(rf"({_NUMBER})\s*/\s*({_NUMBER})")
+_DECIMAL = re.compile(_NUMBER)
+_LONGEST = 40
+_WIDEST = 12
+
+
+def parse_rational(value: object) -> Fraction:
+    """An exact rational from ``"8/255"``, ``"0.2"``, 0.2 (which is 1/5, as it is written) or a whole number.
+
+    Raises:
+        ValueError: It is something else, not finite, or divides by zero; the message is for the user.
+    """
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError("must be a number such as 8/255 or 0.2")
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("must be a finite number")
+        return Fraction(repr(value))
+    if isinstance(value, int):
+        return Fraction(value)
+    return _from_text(value.strip())
+
+
+def _from_text(text: str) -> Fraction:
+    ratio = _RATIO.fullmatch(text) if len(text) <= _LONGEST else None
+    if ratio:
+        below = Fraction(ratio[2])
+        if below == 0:
+            raise ValueError("divides by zero")
+        return Fraction(ratio[1]) / below
+    if len(text) <= _LONGEST and _DECIMAL.fullmatch(text):
+        return Fraction(text)
+    raise ValueError("must be a number such as 8/255 or 0.2")
+
+
+def in_255ths(value: object) -> bool:
+    """Whether a value of the file is written as so many 255ths."""
+    ratio = _RATIO.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST else None
+    return ratio is not None and Fraction(ratio[2]) == 255
+
+
+def format_rational(value: Fraction) -> str:
+    """The exact value in its usual form: ``0.2`` where decimals end, ``8/255`` where that is exact, else ``1/7``."""
+    below = value.denominator
+    while below % 2 == 0:
+        below //= 2
+    while below % 5 == 0:
+        below //= 5
+    if below == 1:
+        return _decimal(value)
+    if 255 % value.denominator == 0:
+        return f"{value * 255}/255"
+    return f"{value.numerator}/{value.denominator}"
+
+
+def format_value(value: object) -> str:
+    """A parameter's value for tables and progress lines: ``8/255``, ``0.0123``, ``trades``."""
+    if isinstance(value, Fraction):
+        exact = format_rational(value)
+        return exact if len(exact) <= _WIDEST else f"{float(value):.4g}"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value)
+
+
+def _decimal(value: Fraction) -> str:
+    """The exact decimal of a rational whose decimals end."""
+    places = 0
+    while (value * 10**places).denominator != 1:
+        places += 1
+    digits = str(abs(value.numerator * 10**places // value.denominator)).rjust(places + 1, "0")
+    sign = "-" if value < 0 else ""
+    return sign + (f"{digits[:-places]}.{digits[-places:]}" if places else digits)

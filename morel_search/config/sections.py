@@ -1,0 +1,20 @@
+"""The sections of a space file and the settings class of each."""
+
+from __future__ import annotations
+
+from morel_search.config.space import ResourceSettings, SearchSettings
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+
+__all__ = ["REQUIRED", "SECTIONS"]
+
+SECTIONS: dict[str, type[object] | None] = {
+    "data": DataSettings,
+    "network": NetworkSettings,
+    "train": TrainSettings,
+    "evaluation": EvaluationSettings,
+    "parameters": None,
+    "search": SearchSettings,
+    "resources": ResourceSettings,
+    "controls": None,
+}
+REQUIRED = ("data", "network", "parameters")
