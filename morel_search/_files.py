@@ -1,0 +1,167 @@
+"""Writing a file so that no reader, and no crash, ever finds half of it; reading tables back; a lock that dies with its process."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from morel_search.errors import RunFolderError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["explain", "hold_lock", "read_table", "write_atomically"]
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than this system or its limits allow",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "there is no permission to write there",
+    errno.EPERM: "there is no permission to write there",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.ENOENT: "the folder is not there",
+    errno.EISDIR: "a folder stands in its place",
+}
+
+
+def explain(action: str, path: Path, error: OSError) -> RunFolderError:
+    """One sentence about a file that could not be written or read: ``cannot write results/a/trials.csv: the disk is full``."""
+    reason = _REASONS.get(error.errno or 0) or (error.strerror or str(error)).lower()
+    return RunFolderError(f"cannot {action} {path}: {reason}")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by new contents in one step.
+
+    The bytes go to a temporary file in the same folder, to the disk (fsync), and only then to their name (rename); the folder is
+    synced last, so that after a power cut the name leads to the old contents or to the new ones.
+
+    Args:
+        path: The file; its folder exists.
+        data: The whole contents.
+
+    Raises:
+        RunFolderError: The file cannot be written; the old contents are still there and no temporary file is left.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            _write_and_sync(temporary, data)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise explain("write", path, error) from error
+
+
+def _write_and_sync(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sync a folder's entries; some systems (network shares, Windows) cannot, and then the rename alone has to do."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive ``flock`` on a file, which holds the process id of its owner.
+
+    The system drops the lock when the process ends, however it ends; the file stays and means nothing by itself.
+
+    Raises:
+        RunFolderError: Another process (or another holder in this one) has it, or the file cannot be written.
+    """
+    import fcntl  # POSIX alone; imported here so that a report can be drawn again on any system
+
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise explain("write", path, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFolderError(f"{path.parent} is in use by {_holder(descriptor)}; wait for it, or stop it first") from error
+        except OSError as error:
+            raise explain("lock", path, error) from error
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise explain("write", path, error) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+    return f"process {text}" if text.isdigit() else "another process"
+
+
+def read_table(path: Path, columns: Sequence[str], text: Sequence[str], counts: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file.
+
+    Args:
+        path: The file; where it is missing, the table has no row.
+        columns: Columns that must be there.
+        text: Columns that hold text, empty where nothing is known.
+        counts: Columns that hold whole numbers or nothing (nullable integers).
+
+    Returns:
+        The table; ``param_`` columns are numbers where all values are, else text; all other columns are floats.
+
+    Raises:
+        RunFolderError: The file cannot be read or is not such a table.
+    """
+    import pandas as pd
+
+    try:
+        content = path.read_bytes().decode("utf-8", "replace")
+    except FileNotFoundError:
+        content = ",".join(columns)
+    except OSError as error:
+        raise explain("read", path, error) from error
+    try:
+        names = dict.fromkeys(text, str)
+        table = pd.read_csv(io.StringIO(content), keep_default_na=False, na_values=[""], float_precision="round_trip", dtype=names)
+        missing = [column for column in columns if column not in table.columns]
+        if missing:
+            raise ValueError(f"it has no column {missing[0]}")
+        for column in table.columns:
+            table[column] = _typed(table[column], text, counts)
+    except (ValueError, TypeError) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
+        raise RunFolderError(f"{path} is damaged: {str(error).strip().splitlines()[0]}") from error
+    return table
+
+
+def _typed(column: pd.Series[Any], text: Sequence[str], counts: Sequence[str]) -> pd.Series[Any]:
+    """Give a column the type that its name promises."""
+    if column.name in text:
+        return column.astype(object).fillna("")
+    if column.name in counts:
+        return column.astype("Float64").astype("Int64")
+    if str(column.name).startswith("param_"):
+        return column if column.dtype.kind in "if" else column.astype(object)
+    return column.astype(float)

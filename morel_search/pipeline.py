@@ -1,0 +1,206 @@
+"""The steps of a run: check, search, score on the test split, report."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from morel_search import __version__
+from morel_search._command import INTERRUPTED
+from morel_search.config import Space, changes
+from morel_search.errors import RunFolderError
+from morel_search.results import FORMAT, RunFolder, create_run_folder, open_run_folder
+
+if TYPE_CHECKING:
+    from morel_search.search.record import StudyRecord
+
+__all__ = ["Request", "dry_run", "execute"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        space: The checked space.
+        name: The run's name.
+        results: Absolute folder of all runs.
+        resume: Whether to continue a run that is there.
+        address: A Ray cluster's address, or None to start Ray here.
+        verbosity: 0 quiet, 1 a line a trial, 2 a line an epoch too.
+    """
+
+    space: Space
+    name: str
+    results: Path
+    resume: bool = False
+    address: str | None = None
+    verbosity: int = 1
+
+
+def dry_run(request: Request) -> int:
+    """Check everything and print the plan; trains nothing and writes nothing."""
+    import os
+
+    from morel_search.preflight import check_device, inspect, plan_text, time_epoch
+
+    _refuse_existing(request)
+    if request.address is None:
+        check_device(request.space)
+    facts = inspect(request.space)
+    concurrent = request.space.resources.concurrent or max(1, int((os.cpu_count() or 1) // request.space.resources.cpu))
+    _say(plan_text(request.space, facts, time_epoch(request.space), concurrent))
+    return 0
+
+
+def execute(request: Request) -> int:
+    """Run the search to its end, or until it is interrupted, and report what there is.
+
+    Returns:
+        0 when every trial of the budget is over, 1 when failures ended the search, 130 when it was interrupted.
+
+    Raises:
+        MorelSearchError: Something is wrong that the user can mend; nothing was written then, unless the search had begun.
+    """
+    from morel_search import preflight
+    from morel_search.search.cluster import check_resources, ray_session
+
+    _refuse_existing(request)
+    if request.address is None:
+        preflight.check_device(request.space)
+    with ray_session(request.address):
+        check_resources(request.space.resources)
+        facts = _inspect(request)
+        for warning in preflight.warnings(request.space, facts):
+            print(f"warning: {warning}", file=sys.stderr)
+        run = _open(request)
+        with run.lock():
+            return _search(request, run)
+
+
+def _inspect(request: Request) -> Any:
+    """Look at data and network where a trial would: here, or on a machine of the cluster."""
+    from morel_search import preflight
+
+    if request.address is None:
+        return preflight.inspect(request.space)
+    import ray
+
+    resources = request.space.resources
+    task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(preflight.inspect)
+    try:
+        return ray.get(task.remote(request.space))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, Exception) else error from None
+
+
+def _refuse_existing(request: Request) -> None:
+    folder = request.results / request.name
+    if not request.resume and folder.exists():
+        raise RunFolderError(f"{folder} exists already: --resume continues it, --name NAME starts another")
+    if request.resume and not folder.is_dir():
+        raise RunFolderError(f"{folder} does not exist: there is nothing to resume")
+
+
+def _open(request: Request) -> RunFolder:
+    if request.resume:
+        return open_run_folder(request.results / request.name)
+    run = create_run_folder(request.results, request.name)
+    run.write_text(run.space, request.space.text)
+    run.write_json(run.settings, _settings(request, "running"))
+    return run
+
+
+def _search(request: Request, run: RunFolder) -> int:
+    from morel_search.keeper import Keeper
+    from morel_search.search.conductor import Conductor
+    from morel_search.search.progress import Progress
+    from morel_search.search.record import StudyRecord
+    from morel_search.search.tuner import job_maker, search
+
+    record = StudyRecord.of_file(run.study, run.name)
+    _check_identity(request.space, record, run)
+    conductor = Conductor(request.space, record)
+    run.write_json(run.settings, {**run.read_settings(), **_changing_settings(request, "running")})
+    keeper = Keeper(request.space, run, record, conductor)
+    with Progress(conductor.budget, conductor.finished, request.verbosity) as progress:
+
+        def finished(trial: Any) -> None:
+            progress.finished(trial)
+            keeper.finished()
+
+        shutil.rmtree(run.ray / "tune", ignore_errors=True)
+        complete = search(
+            conductor,
+            record,
+            ray_folder=run.ray,
+            job=job_maker(request.space, run.checkpoints),
+            on_finished=finished,
+            on_epoch=progress.epoch,
+        )
+    failed = bool(conductor.stopped_because)
+    keeper.finish("finished" if complete and not failed else "failed" if failed else "stopped", test=complete or failed)
+    _conclude(request, run)
+    record.close()
+    if failed:
+        print(f"morel_search: stopped: {conductor.stopped_because}", file=sys.stderr)
+        return 1
+    if not complete:
+        _say(f"interrupted after {conductor.finished} of {conductor.budget} trials; the same command with --resume continues")
+        return INTERRUPTED
+    return 0
+
+
+def _check_identity(space: Space, record: StudyRecord, run: RunFolder) -> None:
+    identity, known = space.identity(), record.identity()
+    if known is None:
+        record.set_identity(identity)
+        return
+    differences = changes(known, identity)
+    if differences:
+        raise RunFolderError(f"{run.path} holds another search, start a new one with --name: {'; '.join(differences)}")
+
+
+def _conclude(request: Request, run: RunFolder) -> None:
+    from morel_search.analysis.report import write_report
+    from morel_search.summary import front_text
+
+    report = write_report(run)
+    if request.verbosity:
+        _say(front_text(run.read_front()))
+    _say(f"report: {report}")
+
+
+def _settings(request: Request, status: str) -> dict[str, Any]:
+    from morel_search.provenance import commit, hardware, versions
+    from morel_search.search.tuner import device_for
+
+    return {
+        "format": FORMAT,
+        "name": request.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": None,
+        "status": status,
+        "seed": request.space.search.seed,
+        "space": request.space.describe(),
+        "overrides": list(request.space.overrides),
+        "versions": {**versions(), "morel_search": __version__},
+        "hardware": hardware(),
+        "commit": commit(),
+        "device": device_for(request.space.resources),
+        "command": sys.argv,
+        "warnings": list(request.space.warnings),
+    }
+
+
+def _changing_settings(request: Request, status: str) -> dict[str, Any]:
+    """What a resumed run may change: the budget, the resources, the state."""
+    return {"status": status, "space": request.space.describe(), "overrides": list(request.space.overrides)}
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

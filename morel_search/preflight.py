@@ -1,0 +1,174 @@
+"""What can be known before a search starts: do data and network fit, and what will it cost?"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from morel_search.config import Space, format_value
+from morel_search.errors import DataError, ResourceError
+
+if TYPE_CHECKING:
+    from morel_search.training.data import ImageSet
+
+__all__ = ["Facts", "check_device", "inspect", "plan_text", "time_epoch"]
+
+FEW_VALIDATION = 200
+"""Below so many validation images the standard error of an accuracy of 0.5 is above 0.035."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the data and the network turned out to be.
+
+    Attributes:
+        train: Training images.
+        validation: Validation images.
+        image_shape: Channels, height, width.
+        classes: Number of classes.
+        weights: Trainable weights of the network.
+    """
+
+    train: int
+    validation: int
+    image_shape: tuple[int, int, int]
+    classes: int
+    weights: int
+
+
+def inspect(space: Space) -> Facts:
+    """Read the development images and build the network; the test split is not touched.
+
+    Raises:
+        DataError: The images cannot be read, or are too few for the split.
+        NetworkError: The network does not fit the images.
+        TrainingError: The accuracy objective's import path leads nowhere.
+    """
+    from morel_search.training.data import check_test, load_development
+    from morel_search.training.networks import build_network
+    from morel_search.training.step import MorelStep
+
+    check_test(space.data)
+    development = load_development(space.data)
+    channels, height, width = (int(size) for size in development.train.images.shape[1:])
+    network = build_network(space.network, (channels, height, width), len(development.classes))
+    for values in [space.train, *(space.control_settings(control) for control in space.controls)]:
+        MorelStep(network, values)
+    if not len(development.validation):
+        raise DataError("the validation split is empty: raise data.validation")
+    return Facts(
+        train=len(development.train),
+        validation=len(development.validation),
+        image_shape=(channels, height, width),
+        classes=len(development.classes),
+        weights=sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
+    )
+
+
+def check_device(space: Space) -> None:
+    """Refuse a GPU that this machine does not have, without starting Ray.
+
+    Raises:
+        ResourceError: ``resources`` ask for a device that is not there.
+    """
+    import torch
+
+    resources = space.resources
+    wants_cuda = resources.gpu > 0 or resources.device == "cuda"
+    if wants_cuda and torch.cuda.device_count() < max(1, resources.gpu):
+        has = torch.cuda.device_count()
+        raise ResourceError(
+            f"resources ask for gpu {resources.gpu:g} and device {resources.device}, but torch sees {has} CUDA device{'s' * (has != 1)} here; "
+            "--set resources.gpu=0 trains on the CPU"
+        )
+    if resources.device == "cuda" and not resources.gpu:
+        raise ResourceError("resources.device is cuda but resources.gpu is 0: say how much of a GPU a trial takes, such as 1 or 0.25")
+    if resources.device == "mps" and not torch.backends.mps.is_available():
+        raise ResourceError("resources.device is mps, but torch sees no Apple GPU here")
+    cores = os.cpu_count() or 1
+    if resources.cpu > cores:
+        raise ResourceError(f"resources.cpu is {resources.cpu:g}, but this machine has {cores} cores")
+
+
+def time_epoch(space: Space, batches: int = 3) -> float:
+    """Seconds of one epoch of the space's own ``train`` settings, extrapolated from a few batches after a warm-up."""
+    import torch
+
+    from morel_search.search.tuner import device_for
+    from morel_search.training.data import Development, load_development
+    from morel_search.training.trainer import Training
+
+    torch.set_num_threads(max(1, int(space.resources.cpu)))
+    development = load_development(space.data)
+    few = _first(development.train, batches * space.train.batch_size)
+    probe = _first(development.validation, 128)
+    device = device_for(space.resources)
+    training = Training(space.train, space.network, Development(few, probe, development.classes), space.evaluation, seed=0, device=device)
+    training.train_epoch()
+    began = time.perf_counter()
+    training.train_epoch()
+    train_seconds = (time.perf_counter() - began) * len(development.train) / len(few)
+    began = time.perf_counter()
+    training.evaluate()
+    evaluate_seconds = (time.perf_counter() - began) * len(development.validation) / len(probe)
+    return train_seconds + evaluate_seconds / space.evaluation.every
+
+
+def _first(images: ImageSet, count: int) -> ImageSet:
+    return replace(images, images=images.images[:count], labels=images.labels[:count])
+
+
+def plan_text(space: Space, facts: Facts, epoch_seconds: float, concurrent: int) -> str:
+    """The plan in words and numbers: what is searched, how often, and what it will cost."""
+    search, resources = space.search, space.resources
+    trials = search.trials + len(space.controls)
+    trial_seconds = epoch_seconds * space.train.epochs
+    lines = [
+        f"data         {space.data.name}: {facts.train} training and {facts.validation} validation images, "
+        f"{'x'.join(map(str, facts.image_shape))}, {facts.classes} classes",
+        f"network      {space.network.name}: {facts.weights:,} weights",
+        f"evaluation   PGD-{space.evaluation.steps}, {space.evaluation.norm}, epsilon {format_value(space.evaluation.epsilon)}",
+        "parameters",
+        *(f"  {parameter.name:<22} {_range(parameter)}" for parameter in space.parameters),
+        f"search       {search.sampler}: {search.trials} trials, population {search.population} "
+        f"(about {search.trials / search.population:.1f} generations), seed {search.seed}",
+        f"controls     {', '.join(control.name for control in space.controls) or 'none'}",
+        f"budget       {trials} trials of {space.train.epochs} epochs",
+        f"resources    {resources.cpu:g} CPU and {resources.gpu:g} GPU a trial ({resources.device}), {concurrent} at a time",
+        f"cost         about {_duration(trial_seconds)} a trial at the settings under train, "
+        f"{_duration(trial_seconds * trials / concurrent)} in all (measured on {3} batches; attack steps that are searched shift it)",
+    ]
+    return "\n".join([*lines, *(f"warning: {warning}" for warning in warnings(space, facts))])
+
+
+def warnings(space: Space, facts: Facts) -> list[str]:
+    """What is allowed and looks wrong: the space's own warnings, and those that need the data."""
+    found = list(space.warnings)
+    if facts.validation < FEW_VALIDATION:
+        found.append(
+            f"data.validation: {facts.validation} validation images make an accuracy uncertain by {0.5 / facts.validation**0.5:.3f} (one standard error)"
+        )
+    return found
+
+
+def _range(parameter: object) -> str:
+    from morel_search.config import Parameter
+
+    assert isinstance(parameter, Parameter)
+    if parameter.kind == "categorical":
+        text = ", ".join(format_value(choice) for choice in parameter.choices)
+    else:
+        text = f"{format_value(parameter.low)} to {format_value(parameter.high)}"
+        text += " (log)" if parameter.log else f" in steps of {format_value(parameter.step)}" if parameter.step is not None else ""
+    when = " and ".join(f"{name} is {' or '.join(map(str, values))}" for name, values in parameter.when.items())
+    return f"{text}, when {when}" if when else text
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

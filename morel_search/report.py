@@ -1,0 +1,50 @@
+"""``python -m morel_search.report results/NAME``: draw a run's report again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from morel_search import __version__
+from morel_search.errors import MorelSearchError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw the report and say where it is.
+
+    Args:
+        arguments: The command line's words; None takes those of the process.
+
+    Returns:
+        The exit code: 0, or 2 after a mistake of the user's, which one sentence on the error stream explains.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m morel_search.report",
+        description="Draw the report of a run again: report.html and figures/front.png, .svg and .pdf, from the files in its folder alone.",
+        epilog="Works while the search runs, on any machine that has the folder, with neither torch nor Ray.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as results/digits")
+    parser.add_argument("--version", action="version", version=f"morel_search {__version__}")
+    given = parser.parse_args(arguments)
+    try:
+        page = _draw(given.run)
+    except MorelSearchError as error:
+        print(f"morel_search.report: {error}", file=sys.stderr)  # noqa: T201, this is the command's answer
+        return 2
+    print(page)  # noqa: T201, likewise
+    return 0
+
+
+def _draw(path: Path) -> Path:
+    from morel_search.analysis.report import write_report
+    from morel_search.results import open_run_folder
+
+    return write_report(open_run_folder(path))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""One trial, on whichever machine Ray puts it: train, keep a checkpoint after each epoch, report."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from morel_search.errors import MorelSearchError
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from morel_search.training.data import Development
+    from morel_search.training.selection import EpochResult
+    from morel_search.training.trainer import Training
+
+__all__ = ["Job", "run_job"]
+
+STATE_FILE, MODEL_FILE = "state.pt", "model.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Everything that a trial needs to know.
+
+    Attributes:
+        number: The trial's number in the study.
+        point: Rule for the epoch that counts, see :mod:`morel_search.training.selection`.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        threads: Processor threads the trial may use.
+        folder: The trial's own folder; it must be the same folder on every machine.
+    """
+
+    number: int
+    seed: int
+    train: TrainSettings
+    network: NetworkSettings
+    data: DataSettings
+    evaluation: EvaluationSettings
+    point: str
+    device: str
+    threads: int
+    folder: str
+
+
+def run_job(config: dict[str, Any]) -> None:
+    """Ray Tune's trainable: ``config["job"]`` is a :class:`Job`.
+
+    Each epoch is reported with ``final: False`` and its result as the one entry of the list ``history`` (Ray flattens dicts, not lists); the
+    last report has ``final: True``, every epoch's result and, where the training failed, the reason as ``failure``. An error in the training never leaves this function: it becomes the
+    trial's reason, so that the search goes on.
+    """
+    from ray import tune
+
+    job: Job = config["job"]
+    try:
+        history = _train(job, tune.report)
+    except Exception as error:
+        tune.report({"number": job.number, "final": True, "failure": describe_failure(error), "history": []})
+    else:
+        tune.report({"number": job.number, "final": True, "failure": "", "history": [asdict(result) for result in history]})
+
+
+def describe_failure(error: Exception) -> str:
+    """The reason in one line; the place in the code too where the error is not one that the project explains itself."""
+    text = " ".join(str(error).split())[:500]
+    if isinstance(error, MorelSearchError):
+        return text
+    if "out of memory" in text.lower():
+        return f"out of memory: {text}"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {text} ({Path(place.filename).name}:{place.lineno})"
+
+
+def _train(job: Job, report: Any) -> list[EpochResult]:
+    import torch
+
+    from morel_search.training.models import save_atomically, save_model
+    from morel_search.training.selection import chosen_epoch
+
+    torch.set_num_threads(job.threads)
+    development = _development(job.data, job.device)
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    training, history = _begin(job, development, folder / STATE_FILE)
+    for result in training:
+        history.append(result)
+        if chosen_epoch(history, job.point) == result:
+            shape, classes = development.train.images.shape[1:], development.classes
+            save_model(folder / MODEL_FILE, training.model, job.network, shape, classes, epoch=result.epoch)
+        save_atomically(folder / STATE_FILE, {"training": training.state_dict(), "history": [asdict(one) for one in history]})
+        report({"number": job.number, "final": False, "history": [asdict(result)]})
+    return history
+
+
+@lru_cache(maxsize=1)
+def _development(settings: DataSettings, device: str) -> Development:
+    """The images, kept on the device for the next trial of this process."""
+    from morel_search.training.data import Development, load_development
+
+    loaded = load_development(settings)
+    return Development(loaded.train.to(device), loaded.validation.to(device), loaded.classes)
+
+
+def _begin(job: Job, development: Development, checkpoint: Path) -> tuple[Training, list[EpochResult]]:
+    """Continue from a checkpoint; without one, or with one that cannot be read or is of other settings, start from the seed."""
+    import pickle
+
+    import torch
+
+    from morel_search.training.selection import EpochResult
+    from morel_search.training.trainer import Training
+
+    def fresh() -> Training:
+        return Training(
+            job.train, job.network, development, job.evaluation, seed=job.seed, device=job.device, augmentation=job.data.augmentation
+        )
+
+    training = fresh()
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        history = [EpochResult(**result) for result in state["history"]]
+        training.load_state_dict(state["training"])
+    except FileNotFoundError:
+        return training, []
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+        return fresh(), []
+    return training, history

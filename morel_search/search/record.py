@@ -1,0 +1,174 @@
+"""The study on disk: the one truth about what was tried and what came out."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from morel_search.errors import RunFolderError
+
+__all__ = ["Outcome", "StudyRecord", "TrialPlan"]
+
+DIRECTIONS = ["maximize", "maximize"]
+METRICS = ["clean_accuracy", "robust_accuracy"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlan:
+    """What a trial is to do.
+
+    Attributes:
+        origin: ``search``, ``control`` or ``replicate``.
+        name: The control's name, else empty.
+        seed: Seed of the training.
+        in_space: Whether the trial lies in the search space, and so can be a parent.
+    """
+
+    origin: str
+    name: str
+    seed: int
+    in_space: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a trial gave: the point that counts, the last epoch, every epoch, or why there is none."""
+
+    values: tuple[float, float] | None = None
+    epoch: int | None = None
+    last_values: tuple[float, float] | None = None
+    history: tuple[Mapping[str, Any], ...] = ()
+    seconds: float = 0.0
+    failure: str = ""
+
+
+class StudyRecord:
+    """An Optuna study in a database, written by one driver.
+
+    A trial is written once when it is planned, whole, and once when it is over; what happens between lives in the trial's checkpoint.
+    So a crash leaves whole trials, some of them RUNNING, which :meth:`park` hands out again.
+
+    Args:
+        url: Database, as Optuna's RDBStorage takes it.
+        name: The study's name.
+
+    Raises:
+        RunFolderError: The database cannot be opened or is not a study.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self._storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None)
+            self._study = optuna.create_study(study_name=name, storage=self._storage, directions=DIRECTIONS, load_if_exists=True)
+        except (SQLAlchemyError, RuntimeError, ValueError) as error:
+            raise RunFolderError(f"the study at {url} cannot be opened: {str(error).splitlines()[0]}") from error
+        if len(self._study.directions) != len(DIRECTIONS):
+            raise RunFolderError(f"the study {name!r} at {url} has {len(self._study.directions)} objectives, not clean and robust accuracy")
+        self._ids: dict[int, int] = {trial.number: trial._trial_id for trial in self.trials()}
+
+    @classmethod
+    def of_file(cls, path: Path, name: str) -> StudyRecord:
+        """The study in an SQLite file."""
+        return cls(f"sqlite:///{path.absolute()}", name)
+
+    def identity(self) -> dict[str, Any] | None:
+        """What the search must not change, as it was when the study began; None for a new study."""
+        text = self._study.user_attrs.get("identity")
+        return json.loads(text) if text else None
+
+    def set_identity(self, identity: Mapping[str, Any]) -> None:
+        """Keep what the search must not change."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self._study.set_metric_names(METRICS)
+        self._study.set_user_attr("identity", json.dumps(identity))
+
+    def tested(self) -> dict[int, tuple[float, float]]:
+        """Number to clean and robust accuracy on the test split, of the trials that were tested."""
+        stored = json.loads(self._study.user_attrs.get("tested", "{}"))
+        return {int(number): (float(clean), float(robust)) for number, (clean, robust) in stored.items()}
+
+    def set_tested(self, scores: Mapping[int, tuple[float, float]]) -> None:
+        """Keep accuracies on the test split."""
+        self._study.set_user_attr("tested", json.dumps(scores))
+
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial, by number."""
+        return self._study.get_trials(deepcopy=False)
+
+    def plan(self, plan: TrialPlan, params: Mapping[str, Any], space: Mapping[str, BaseDistribution], *, running: bool) -> int:
+        """Write a new trial and return its number; not running means that it waits."""
+        template = optuna.create_trial(
+            state=TrialState.RUNNING if running else TrialState.WAITING,
+            params=dict(params),
+            distributions={name: space[name] for name in params},
+            user_attrs={"plan": asdict(plan)},
+        )
+        trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=template)
+        number = self._storage.get_trial_number_from_id(trial_id)
+        self._ids[number] = trial_id
+        return number
+
+    def start(self, number: int) -> None:
+        """A waiting trial runs now."""
+        self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
+
+    def finish(self, number: int, outcome: Outcome) -> None:
+        """A running trial is over: COMPLETE with its values, or FAIL with its reason."""
+        trial_id = self._ids[number]
+        self._storage.set_trial_user_attr(trial_id, "outcome", asdict(outcome))
+        state = TrialState.COMPLETE if outcome.values is not None else TrialState.FAIL
+        self._storage.set_trial_state_values(trial_id, state, outcome.values)
+
+    def park(self) -> list[FrozenTrial]:
+        """Make every RUNNING trial wait, and return all that wait. Only the driver that holds the run folder's lock may call this."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+
+def plan_of(trial: FrozenTrial) -> TrialPlan:
+    """The plan that a trial was written with.
+
+    Raises:
+        RunFolderError: The trial was not written by this project.
+    """
+    try:
+        return TrialPlan(**trial.user_attrs["plan"])
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"trial {trial.number} of the study was not written by morel_search") from error
+
+
+def outcome_of(trial: FrozenTrial) -> Outcome:
+    """The outcome that a finished trial was written with; an empty one where there is none."""
+    stored = trial.user_attrs.get("outcome", {})
+    pairs: dict[str, Sequence[float] | None] = {key: stored.get(key) for key in ("values", "last_values")}
+    return Outcome(
+        values=_pair(pairs["values"]),
+        epoch=stored.get("epoch"),
+        last_values=_pair(pairs["last_values"]),
+        history=tuple(stored.get("history", ())),
+        seconds=float(stored.get("seconds", 0.0)),
+        failure=str(stored.get("failure", "")),
+    )
+
+
+def _pair(values: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if values is None else (float(values[0]), float(values[1]))

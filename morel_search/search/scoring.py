@@ -1,0 +1,60 @@
+"""The one look at the test split: finished networks, after the search, by no choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from morel_search.config import Space
+from morel_search.search.tuner import device_for
+from morel_search.training.settings import DataSettings, EvaluationSettings
+
+if TYPE_CHECKING:
+    from morel_search.training.data import ImageSet
+
+__all__ = ["score_on_test"]
+
+
+def score_on_test(space: Space, models: Mapping[int, Path]) -> dict[int, tuple[float, float]]:
+    """Clean and robust accuracy of saved networks on the test split, under the search's evaluation attack.
+
+    Each network is scored where a trial would run, as many at a time as fit.
+
+    Args:
+        space: Data, attack and resources are read.
+        models: Number to the ``model.pt`` of a trial.
+
+    Returns:
+        Number to (clean accuracy, robust accuracy).
+    """
+    import ray
+
+    resources = space.resources
+    task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_score)
+    device, threads = device_for(resources), max(1, int(resources.cpu))
+    pending = [task.remote(number, str(path.absolute()), space.data, space.evaluation, device, threads) for number, path in models.items()]
+    scores: Sequence[tuple[int, float, float]] = ray.get(pending)
+    return {number: (clean, robust) for number, clean, robust in scores}
+
+
+def _score(
+    number: int, path: str, data: DataSettings, evaluation: EvaluationSettings, device: str, threads: int
+) -> tuple[int, float, float]:
+    import torch
+
+    from morel_search.training.evaluation import evaluate
+    from morel_search.training.models import load_model
+
+    torch.set_num_threads(threads)
+    model, _ = load_model(Path(path))
+    result = evaluate(model.to(device), _test(data).to(device), evaluation, seed=1)
+    return number, result.clean_accuracy, result.robust_accuracy
+
+
+@lru_cache(maxsize=1)
+def _test(data: DataSettings) -> ImageSet:
+    from morel_search.training.data import load_test
+
+    return load_test(data)

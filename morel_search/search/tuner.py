@@ -1,0 +1,113 @@
+"""One start of a search: Ray Tune runs the conductor's trials until the budget is spent or somebody stops it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from morel_search.config import ResourceSettings, Space
+from morel_search.search.cluster import concurrency
+from morel_search.search.conductor import Assignment, Conductor, FinishedTrial
+from morel_search.search.job import Job, run_job
+from morel_search.search.record import StudyRecord
+from morel_search.search.searcher import StudySearcher
+
+__all__ = ["device_for", "job_maker", "search"]
+
+UNLIMITED = 10**9
+"""Ray's number of samples; the searcher ends the search."""
+
+
+def search(
+    conductor: Conductor,
+    record: StudyRecord,
+    *,
+    ray_folder: Path,
+    job: Callable[[Assignment], Job],
+    on_finished: Callable[[FinishedTrial], None] = lambda _: None,
+    on_epoch: Callable[[int, dict[str, Any]], None] = lambda number, result: None,
+) -> bool:
+    """Run until the budget is spent, or until SIGINT or SIGTERM.
+
+    A fresh Tuner at every start: all state is in the study and in the trials' own checkpoints. Afterwards no trial is RUNNING; what was
+    under way waits for ``--resume``.
+
+    Args:
+        conductor: The search.
+        record: Its study.
+        ray_folder: Absolute folder for Ray Tune's own files; each start begins it anew.
+        job: Makes the job of an assignment.
+        on_finished: Called after each trial.
+        on_epoch: Called after each epoch of each trial.
+
+    Returns:
+        Whether every trial of the budget is over.
+    """
+    from ray import tune
+
+    resources = conductor.space.resources
+    searcher = StudySearcher(conductor, job, on_finished, on_epoch)
+    tuner = tune.Tuner(
+        tune.with_resources(run_job, {"cpu": resources.cpu, "gpu": resources.gpu}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=UNLIMITED,
+            max_concurrent_trials=concurrency(resources),
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(name="tune", storage_path=str(ray_folder.absolute()), verbose=0),
+    )
+    try:
+        with _terminate_as_interrupt():
+            if not conductor.done:
+                tuner.fit()
+    finally:
+        record.park()
+    return conductor.complete
+
+
+def job_maker(space: Space, folder: Path) -> Callable[[Assignment], Job]:
+    """Jobs whose checkpoints lie in ``folder/NUMBER``."""
+
+    def make(assignment: Assignment) -> Job:
+        return Job(
+            number=assignment.number,
+            seed=assignment.plan.seed,
+            train=assignment.train,
+            network=space.network,
+            data=space.data,
+            evaluation=space.evaluation,
+            point=space.search.point,
+            device=device_for(space.resources),
+            threads=max(1, int(space.resources.cpu)),
+            folder=str((folder / str(assignment.number)).absolute()),
+        )
+
+    return make
+
+
+def device_for(resources: ResourceSettings) -> str:
+    """Where a trial computes: what ``resources.device`` says; ``auto`` is CUDA where a GPU is asked for, else the CPU."""
+    if resources.device != "auto":
+        return resources.device
+    return "cuda" if resources.gpu else "cpu"
+
+
+def _name(trial: Any) -> str:
+    return f"trial_{trial.config['job'].number}_{trial.trial_id}"
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does: Ray ends the search in order."""
+    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

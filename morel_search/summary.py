@@ -1,0 +1,31 @@
+"""The front as a table for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from morel_search.config import format_value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["front_text"]
+
+
+def front_text(front: pd.DataFrame) -> str:
+    """The front as a table for the terminal."""
+    if front.empty:
+        return "no trial finished, so there is no front"
+    header = f"{'trial':>5}  {'origin':<13} {'clean':>7} {'robust':>7} {'test clean':>11} {'test robust':>12}  parameters"
+    rows = ["", "the front, on the validation split and on the test split:", header]
+    for record in front.to_dict("records"):
+        origin = record["name"] if record["origin"] == "control" else record["origin"]
+        numbers = [record[column] for column in ("clean_accuracy", "robust_accuracy", "test_clean_accuracy", "test_robust_accuracy")]
+        cells = [f"{100 * value:.1f} %" if value == value else "-" for value in numbers]
+        parameters = " ".join(
+            f"{name.removeprefix('param_')}={value if isinstance(value, str) else format_value(value)}"
+            for name, value in record.items()
+            if str(name).startswith("param_") and value == value
+        )
+        rows.append(f"{record['number']:>5}  {origin:<13.13} {cells[0]:>7} {cells[1]:>7} {cells[2]:>11} {cells[3]:>12}  {parameters}")
+    return "\n".join([*rows, ""])

@@ -1,0 +1,119 @@
+"""Encoded image files (PNG, JPEG, ...) to uint8 tensors of one shape."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from morel_search.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Fetch", "Shape", "common_shape", "decode_all"]
+
+Shape = tuple[int, int, int]
+Fetch = Callable[[int], tuple[bytes, str]]
+"""An image's number to its encoded bytes and to the words by which an error names it."""
+
+GREY, COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
+SLICE = 512
+"""Images that a thread takes at a time: enough that handing them out costs nothing beside decoding them."""
+
+
+def common_shape(count: int, fetch: Fetch, image_size: int | None) -> Shape:
+    """The shape that all images of a data set are brought to.
+
+    Colour if one image is; the side that was asked for, or the first image's height and width. Only headers are read, up to the first
+    image in colour.
+
+    Args:
+        count: Number of images, at least 1.
+        fetch: Gives an image's bytes and its place.
+        image_size: ``data.image_size``.
+
+    Returns:
+        Channels (1 or 3), height and width.
+    """
+    channels, height, width = _header(*fetch(0))
+    for number in range(1, count):
+        if channels == 3:
+            break
+        channels = _header(*fetch(number))[0]
+    return (channels, height, width) if image_size is None else (channels, image_size, image_size)
+
+
+def decode_all(indices: Tensor, fetch: Fetch, shape: Shape, *, resized: bool) -> Tensor:
+    """Decode images with as many threads as torch may use.
+
+    Args:
+        indices: Which images, shape (M,).
+        fetch: Gives an image's bytes and its place; called from several threads.
+        shape: Channels, height and width that the images shall have.
+        resized: Scale and cut other sizes (the shorter side is fitted, the middle is kept); otherwise another size is an error.
+
+    Returns:
+        uint8, shape (M, *shape).
+
+    Raises:
+        DataError: An image cannot be read or has another size; the first one in the order of the indices is named.
+    """
+    numbers = indices.tolist()
+    out = np.empty((len(numbers), *shape), dtype=np.uint8)
+
+    def fill(start: int) -> None:
+        for row, number in enumerate(numbers[start : start + SLICE], start):
+            out[row] = _decode(*fetch(number), shape, resized=resized)
+
+    threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(fill, range(0, len(numbers), SLICE)):
+            pass
+    return torch.from_numpy(out)
+
+
+def _open(data: bytes, place: str) -> Image.Image:
+    """An image of a kind that can be used; its pixels are not decoded yet."""
+    from PIL import Image
+
+    try:
+        image = Image.open(io.BytesIO(data))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{place} is not an image that can be read ({len(data)} bytes)") from error
+    if image.mode not in GREY + COLOUR:
+        raise DataError(f"{place} has pixels of the kind {image.mode}; images must be grey or colour with 8 bits a channel")
+    return image
+
+
+def _header(data: bytes, place: str) -> Shape:
+    image = _open(data, place)
+    return (1 if image.mode in GREY else 3), image.height, image.width
+
+
+def _decode(data: bytes, place: str, shape: Shape, *, resized: bool) -> NDArray[np.uint8]:
+    """One image, shape (C, H, W)."""
+    from PIL import Image, ImageOps
+
+    channels, height, width = shape
+    image = _open(data, place)
+    if not resized and image.size != (width, height):
+        raise DataError(
+            f"{place} is {image.height} x {image.width} pixels and the first training image {height} x {width}; "
+            "data.image_size resizes them"
+        )
+    try:
+        image = image.convert("L" if channels == 1 else "RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{place} is a damaged image: {' '.join(str(error).split())}") from error
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)

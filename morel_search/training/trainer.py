@@ -1,0 +1,220 @@
+"""One MOREL training, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from morel_search.errors import DivergedError
+from morel_search.training.augment import augment, resolve_augmentation, to_float
+from morel_search.training.data import Development
+from morel_search.training.evaluation import Evaluation, evaluate
+from morel_search.training.networks import Classifier, build_network
+from morel_search.training.schedules import learning_rate
+from morel_search.training.selection import EpochResult
+from morel_search.training.settings import Augmentation, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.step import MorelStep, StepLosses
+
+__all__ = ["Training", "seed_everything", "train"]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's and torch's global random states on every device, and ask cuDNN for repeatable kernels."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+class Training:
+    """A training that is iterated epoch by epoch and can be stopped, saved and continued between two epochs.
+
+    Args:
+        settings: The training.
+        network: The network; its weights are drawn after seeding.
+        development: Training and validation images; they are moved to the device.
+        evaluation: The attack that measures validation accuracy.
+        seed: Decides weights, order, augmentation and noise.
+        device: Where to train.
+        augmentation: As in :class:`DataSettings`.
+
+    Raises:
+        NetworkError: The network does not fit the images.
+        DivergedError: While iterating, when the loss is no longer finite.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        network: NetworkSettings,
+        development: Development,
+        evaluation: EvaluationSettings,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        augmentation: Augmentation = "auto",
+    ) -> None:
+        self.settings, self.evaluation = settings, evaluation
+        self.device = torch.device(device)
+        self.data, self.validation = development.train.to(self.device), development.validation.to(self.device)
+        shape = (int(self.data.images.shape[1]), int(self.data.images.shape[2]), int(self.data.images.shape[3]))
+        self.augmentation = resolve_augmentation(augmentation, shape)
+        seed_everything(seed)
+        self.classifier: Classifier = build_network(network, shape, len(development.classes)).to(self.device)
+        self.step = MorelStep(self.classifier, settings).to(self.device)
+        self.average = _weight_average(self.classifier, settings.ema) if settings.ema else None
+        self.optimizer = _optimizer(self.step, settings)
+        self.order = torch.Generator().manual_seed(seed)
+        self.noise = torch.Generator(self.device).manual_seed(seed)
+        self.epoch = 0
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is evaluated and kept: the weight average where there is one."""
+        if self.average is None:
+            return self.classifier
+        averaged: nn.Module = self.average.module
+        return averaged
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one epoch; the last one may be smaller."""
+        return math.ceil(len(self.data) / self.settings.batch_size)
+
+    def __iter__(self) -> Iterator[EpochResult]:
+        while self.epoch < self.settings.epochs:
+            yield self.run_epoch()
+
+    def run_epoch(self) -> EpochResult:
+        """Train for one epoch and, where it is due, evaluate on the validation split."""
+        began = time.perf_counter()
+        losses, right, rate = self.train_epoch()
+        due = self.epoch % self.evaluation.every == 0 or self.epoch == self.settings.epochs
+        scores = self.evaluate() if due else None
+        return EpochResult(
+            epoch=self.epoch,
+            loss=losses.total,
+            accuracy_loss=losses.accuracy,
+            robust_loss=losses.robust,
+            cosine_loss=losses.cosine,
+            contrastive_loss=losses.contrastive,
+            lr=rate,
+            train_accuracy=right,
+            clean_accuracy=scores.clean_accuracy if scores else None,
+            robust_accuracy=scores.robust_accuracy if scores else None,
+            seconds=time.perf_counter() - began,
+        )
+
+    def evaluate(self) -> Evaluation:
+        """Clean and robust accuracy on the validation split."""
+        return evaluate(self.model, self.validation, self.evaluation)
+
+    def train_epoch(self) -> tuple[StepLosses[float], float, float]:
+        """Pass over the training images once.
+
+        Returns:
+            Mean losses, share of clean training images classified rightly, and the last learning rate.
+
+        Raises:
+            DivergedError: A loss or a weight is no longer finite.
+        """
+        sums = torch.zeros(5, device=self.device)
+        right = torch.zeros((), device=self.device)
+        order = torch.randperm(len(self.data), generator=self.order).to(self.device)
+        rate = 0.0
+        self.step.train()
+        for number, chosen in enumerate(order.split(self.settings.batch_size)):
+            rate = self._set_learning_rate((self.epoch + number / self.steps_per_epoch) / self.settings.epochs)
+            labels = self.data.labels[chosen]
+            images = augment(to_float(self.data.images[chosen]), self.augmentation, self.noise)
+            losses, logits = self.step(images, labels, self.epoch, self.noise)
+            self.optimizer.zero_grad(set_to_none=True)
+            losses.total.backward()
+            self.optimizer.step()
+            if self.average is not None:
+                self.average.update_parameters(self.classifier)
+            sums += len(chosen) * torch.stack([value.detach() for value in losses])
+            right += (logits.argmax(dim=1) == labels).sum()
+        means = [float(value) / len(self.data) for value in sums]
+        self._check_finite(means[0])
+        self.epoch += 1
+        return StepLosses(*means), float(right) / len(self.data), rate
+
+    def _check_finite(self, loss: float) -> None:
+        finite = math.isfinite(loss) and all(bool(torch.isfinite(weight).all()) for weight in self.step.parameters())
+        if not finite:
+            raise DivergedError(f"diverged in epoch {self.epoch + 1}: the training loss is {loss}")
+
+    def _set_learning_rate(self, progress: float) -> float:
+        rate = learning_rate(self.settings, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that continuing needs, as tensors and plain values (readable with ``weights_only=True``)."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "order": self.order.get_state(),
+            "noise": self.noise.get_state(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`, to the last bit on the same device."""
+        self.epoch = int(state["epoch"])
+        self.step.load_state_dict(state["step"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.order.set_state(state["order"].cpu())
+        self.noise.set_state(state["noise"].cpu())
+        torch.set_rng_state(state["torch"].cpu())
+        if state["cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+
+
+def train(
+    settings: TrainSettings,
+    network: NetworkSettings,
+    development: Development,
+    evaluation: EvaluationSettings,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    augmentation: Augmentation = "auto",
+) -> Iterator[EpochResult]:
+    """Train one network and yield each epoch's result; see :class:`Training`, which also saves and continues."""
+    yield from Training(settings, network, development, evaluation, seed=seed, device=device, augmentation=augmentation)
+
+
+def _optimizer(step: MorelStep, settings: TrainSettings) -> torch.optim.Optimizer:
+    parameters = list(step.parameters())
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=settings.lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay, nesterov=settings.momentum > 0
+    )
+
+
+def _weight_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Exponential average of weights and buffers; it follows faster at first: decay min(decay, (1 + n) / (10 + n)) after n steps."""
+
+    def follow(averaged: Any, current: Any, steps: Any) -> None:
+        weight = 1.0 - min(decay, (1.0 + float(steps)) / (10.0 + float(steps)))
+        for old, new in zip(averaged, current, strict=True):
+            old.copy_(torch.lerp(old, new, weight) if old.is_floating_point() else new)
+
+    average_with: Callable[..., None] = torch.no_grad()(follow)
+    return AveragedModel(model, multi_avg_fn=average_with, use_buffers=True)

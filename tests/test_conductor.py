@@ -1,0 +1,187 @@
+"""The search without Ray: what is handed out, what is written down, what a restart finds. Trainings are stood in for by a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from morel_search.config import Space, load_space
+from morel_search.search.conductor import Assignment, Conductor, judge
+from morel_search.search.distributions import decode, distributions, encode, signature
+from morel_search.search.record import StudyRecord, outcome_of, plan_of
+from morel_search.search.tables import epochs_table, trials_table
+
+ROOT = Path(__file__).parents[1]
+
+
+def digits(*overrides: str) -> Space:
+    return load_space(ROOT / "search_spaces" / "digits.yaml", overrides)
+
+
+def epoch(number: int, clean: float | None, robust: float | None) -> dict[str, Any]:
+    losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
+    scores = {"clean_accuracy": clean, "robust_accuracy": robust}
+    return {"epoch": number, **losses, "lr": 0.1, "train_accuracy": 0.5, **scores, "seconds": 1.0}
+
+
+def formula(assignment: Assignment) -> list[dict[str, Any]]:
+    """A trade-off in epsilon: more of it costs clean accuracy and gives robust accuracy."""
+    strength = min(1.0, float(assignment.train.epsilon) / 0.3)
+    return [epoch(1, 0.5, 0.1), epoch(2, 0.99 - 0.2 * strength**2, 0.7 * strength)]
+
+
+def run_all(conductor: Conductor, limit: int = 10**6) -> list[int]:
+    numbers = []
+    while limit and (assignment := conductor.next()) is not None:
+        conductor.finish(assignment.number, formula(assignment), "")
+        numbers.append(assignment.number)
+        limit -= 1
+    return numbers
+
+
+def params_of(record: StudyRecord) -> list[Mapping[str, Any]]:
+    return [trial.params for trial in record.trials()]
+
+
+def test_controls_first_then_the_budget_and_nothing_is_left_running(tmp_path: Path) -> None:
+    space = digits("search.trials=15", "search.population=5")
+    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    conductor = Conductor(space, record)
+    assert run_all(conductor) == list(range(20))
+    assert conductor.complete
+    assert [plan_of(trial).name for trial in record.trials()[:5]] == ["trades", "mart", "none", "morel", "morel_alpha0"]
+    assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
+    table = trials_table(record, space)
+    assert list(table["number"]) == list(range(20))
+    assert list(table["epoch"]) == [2] * 20
+    assert len(epochs_table(record.trials())) == 40
+
+
+def test_a_search_killed_twice_and_continued_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    space = digits("search.trials=20", "search.population=6", "controls=[]")
+    whole = StudyRecord.of_file(tmp_path / "whole.db", "run")
+    run_all(Conductor(space, whole))
+    broken = StudyRecord.of_file(tmp_path / "broken.db", "run")
+    for limit in (4, 9):
+        conductor = Conductor(space, broken)
+        run_all(conductor, limit)
+        conductor.next()  # under way when the driver dies: RUNNING in the study, told by nobody
+    run_all(Conductor(space, broken))
+    assert params_of(broken) == params_of(whole)
+    assert [trial.values for trial in broken.trials()] == [trial.values for trial in whole.trials()]
+
+
+def test_a_trial_left_running_is_handed_out_again_with_its_number_and_values(tmp_path: Path) -> None:
+    space = digits("search.trials=3", "controls=[]", "search.population=2")
+    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    first = Conductor(space, record).next()
+    assert record.trials()[0].state == TrialState.RUNNING
+    again = Conductor(space, record)
+    assert again.next() == first
+    assert first is not None
+    assert first.number == 0
+
+
+def test_a_dead_search_ends_and_says_why(tmp_path: Path) -> None:
+    space = digits("search.trials=50", "search.max_failures=3", "controls=[]")
+    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    conductor = Conductor(space, record)
+    for _ in range(3):
+        assignment = conductor.next()
+        assert assignment is not None
+        conductor.finish(assignment.number, [], "out of memory: 12 GiB")
+    assert conductor.next() is None
+    assert conductor.stopped_because == "3 trials in a row failed, the last one with: out of memory: 12 GiB"
+    assert [trial.state for trial in record.trials()] == [TrialState.FAIL] * 3
+    assert outcome_of(record.trials()[0]).failure == "out of memory: 12 GiB"
+
+
+def test_more_trials_can_be_given_to_a_finished_search(tmp_path: Path) -> None:
+    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    run_all(Conductor(digits("search.trials=2", "search.population=2"), record))
+    conductor = Conductor(digits("search.trials=4", "search.population=2"), record)
+    assert run_all(conductor) == [7, 8]
+    assert conductor.complete
+
+
+def test_no_two_trials_of_a_search_are_the_same_unless_called_replicates(tmp_path: Path) -> None:
+    space = digits("search.trials=60", "search.population=4", "controls=[]")
+    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    run_all(Conductor(space, record))
+    seen = [signature(space, decode(space, trial.params)) for trial in record.trials() if plan_of(trial).origin == "search"]
+    assert len(seen) == len(set(seen))
+    assert len(seen) > 50
+
+
+def test_a_space_of_two_points_gives_replicates_with_seeds_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        "data: {name: digits}\nnetwork: {name: small_cnn}\nparameters:\n  accuracy_loss: {type: categorical, choices: [trades, mart]}\n"
+        "search: {trials: 5, population: 2}\ncontrols: []\n"
+    )
+    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    run_all(Conductor(load_space(file), record))
+    plans = [plan_of(trial) for trial in record.trials()]
+    assert sorted(plan.origin for plan in plans) == ["replicate"] * 3 + ["search"] * 2
+    assert len({plan.seed for plan in plans}) == 5
+
+
+def test_nsga2_moves_towards_the_front(tmp_path: Path) -> None:
+    """The formula rewards nothing but epsilon, and half of the clean accuracy is lost to it: later trials lie on the front more often."""
+    space = digits("search.trials=80", "search.population=10", "controls=[]")
+    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    conductor = Conductor(space, record)
+    joined = []
+    while (assignment := conductor.next()) is not None:
+        history = formula(assignment)
+        penalty = 0.3 * abs(assignment.train.k_robust - 0.2)  # one more knob, with a best value
+        history[1]["clean_accuracy"] -= penalty
+        history[1]["robust_accuracy"] -= penalty
+        joined.append(abs(conductor.finish(assignment.number, history, "").assignment.train.k_robust - 0.2))
+    assert sum(joined[-20:]) / 20 < 0.5 * sum(joined[:10]) / 10
+
+
+@pytest.mark.parametrize(("point", "epoch_number"), [("last", 3), ("best_robust", 2), ("best_sum", 1)])
+def test_the_point_that_counts(point: str, epoch_number: int) -> None:
+    history = [epoch(1, 0.9, 0.50), epoch(2, 0.7, 0.55), epoch(3, 0.8, 0.30)]
+    outcome = judge(history, "", point)
+    assert outcome.epoch == epoch_number
+    assert outcome.last_values == (0.8, 0.30)
+
+
+@pytest.mark.parametrize("history", [[], [epoch(1, None, None)], [epoch(1, float("nan"), 0.5)], [epoch(1, 0.5, float("inf"))]])
+def test_what_is_no_number_is_a_failure_with_a_reason(history: list[dict[str, Any]]) -> None:
+    outcome = judge(history, "", "last")
+    assert outcome.values is None
+    assert outcome.failure
+
+
+def test_every_value_of_the_space_survives_the_study(tmp_path: Path) -> None:
+    space = digits()
+    values = {
+        "accuracy_loss": "loat",
+        "beta": 3.5,
+        "loat_theta": 0.5,
+        "k_robust": 0.25,
+        "alpha": 0.125,
+        "temperature": 0.5,
+        "epsilon": Fraction(7, 50),
+        "attack_steps": 3,
+        "step_ratio": 2.0,
+    }
+    settings = space.train_settings(values)
+    params = encode(space, settings)
+    assert params is not None
+    assert decode(space, params) == values
+    assert set(params) == set(distributions(space))
+
+
+def test_a_value_outside_the_space_has_no_place_in_it() -> None:
+    space = digits()
+    control = next(one for one in space.controls if one.name == "none")
+    assert encode(space, space.control_settings(control)) is None
