@@ -70,6 +70,17 @@ def test_value_and_gradient_equal_the_reference(name: str, classes: int) -> None
             torch.testing.assert_close(mine, other, rtol=RTOL, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", ["trades", "mart"])
+def test_confident_logits_keep_a_finite_gradient(name: str) -> None:
+    """Logits 200 apart: the reference's gradient is NaN there, its loss is not."""
+    clean, adversarial, labels = batch(0, 8, 10, scale=100.0)
+    value, *ours = gradients(lambda c, a: getattr(losses, name)(c, a, labels, beta=6.0), clean, adversarial)
+    expected, *theirs = gradients(lambda c, a: reference_loss(name, c, a, labels, beta=6.0), clean, adversarial)
+    torch.testing.assert_close(value, expected, rtol=RTOL, atol=1e-6)
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in ours)
+    assert not all(bool(torch.isfinite(gradient).all()) for gradient in theirs)
+
+
 @pytest.mark.parametrize("variant", ["LORE", "LORE_v1"])
 @pytest.mark.parametrize("regularizer", ["mse", "kl"])
 @pytest.mark.parametrize(("phase", "epoch"), [("early", 0), ("early", 1), ("middle", 2), ("middle", 99), ("late", 100)])
@@ -163,5 +174,8 @@ def test_permuting_the_batch_changes_no_loss(seed: int, n: int, classes: int) ->
         torch.testing.assert_close(value, form(clean[order], adversarial[order], labels[order]), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(losses.cosine(rows, rows_adv), losses.cosine(rows[order], rows_adv[order]), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
-        losses.contrastive(rows, labels, temperature=0.2), losses.contrastive(rows[order], labels[order], temperature=0.2), rtol=1e-4, atol=1e-5
+        losses.contrastive(rows, labels, temperature=0.2),
+        losses.contrastive(rows[order], labels[order], temperature=0.2),
+        rtol=1e-4,
+        atol=1e-5,
     )

@@ -47,6 +47,7 @@ def advice(space: Space, given: Mapping[str, Any]) -> tuple[str, ...]:
         _schedule,
         _attack,
         _images,
+        _device,
     )
     return tuple(sentence for part in parts for sentence in part(space)) + tuple(_unused_data(space, given.get("data") or {}))
 

@@ -81,7 +81,7 @@ def check_sections(
             continue
         if given[name].get("step_size") is not None and "step_ratio" in given[name]:
             faults.add((name, "step_ratio"), "has no effect beside step_size; keep one of the two")
-        _check_linf(name, settings, faults)
+        _check_linf((name,), settings, faults)
     if train is not None:
         drops = train.schedule_drops
         if not all(0 < drop < 1 for drop in drops) or list(drops) != sorted(set(drops)):
@@ -98,11 +98,11 @@ def _check_data(data: DataSettings, faults: Faults) -> None:
         faults.add(("data", "validation"), f"leaves no image to train on: {data.validation:g} of {data.limit} (data.limit)")
 
 
-def _check_linf(section: str, settings: TrainSettings | EvaluationSettings, faults: Faults) -> None:
+def _check_linf(place: Place, settings: TrainSettings | EvaluationSettings, faults: Faults) -> None:
     for name in ("epsilon", "step_size"):
         value = getattr(settings, name)
         if settings.norm == "linf" and value is not None and value > 1:
-            faults.add((section, name), f"must be <= 1 for linf (pixels go from 0 to 1), got {format_value(value)}")
+            faults.add((*place, name), f"must be <= 1 for linf (pixels go from 0 to 1), got {format_value(value)}")
 
 
 def check_space(space: Space, given: Mapping[str, Any], faults: Faults) -> None:
@@ -118,7 +118,7 @@ def check_space(space: Space, given: Mapping[str, Any], faults: Faults) -> None:
         except SpaceError as error:
             faults.add(("controls", control.name), error.faults[0].partition(": ")[2])
         else:
-            _check_linf(f"controls.{control.name}", settings, faults)
+            _check_linf(("controls", control.name), settings, faults)
 
 
 def _check_step(space: Space, fixed: Mapping[str, Any], faults: Faults) -> None:

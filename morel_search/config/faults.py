@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from morel_search.errors import SpaceError
 
-__all__ = ["Faults", "Place", "dotted", "nearest", "shown"]
+__all__ = ["Faults", "Place", "dotted", "nearest", "printable", "shown"]
 
 Place = tuple[str | int, ...]
 
@@ -61,7 +61,7 @@ class Faults:
         self._notes.append((place, message))
         origin = self._origin(place)
         shown_origin = "" if origin is None else f" (line {origin})" if isinstance(origin, int) else f" ({origin})"
-        self._found[f"{where}{message}{shown_origin}"] = origin if isinstance(origin, int) else 0
+        self._found[printable(f"{where}{message}{shown_origin}")] = origin if isinstance(origin, int) else 0
 
     def _origin(self, place: Place) -> int | str | None:
         """Where a value was given: of the longest part of its place that is known, the whole file aside."""
@@ -77,6 +77,11 @@ def dotted(place: Place) -> str:
         else:
             text += ("." if text else "") + (part if _PLAIN_KEY.fullmatch(part) else _cut(repr(part)))
     return text
+
+
+def printable(text: str) -> str:
+    """The text with control and other unprintable characters escaped, so that a file cannot steer a terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

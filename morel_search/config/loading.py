@@ -10,7 +10,7 @@ from typing import Any
 from morel_search.config.advice import advice
 from morel_search.config.checks import check_rationals, check_sections, check_space
 from morel_search.config.controls import DEFAULT_CONTROLS, read_controls
-from morel_search.config.faults import Faults, nearest, shown
+from morel_search.config.faults import Faults, nearest, printable, shown
 from morel_search.config.overrides import apply_overrides
 from morel_search.config.parameter import Parameter
 from morel_search.config.parameters import read_parameters
@@ -44,7 +44,7 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> Space:
     try:
         tree = read_tree(text.removeprefix("\ufeff"), faults)
     except SpaceError as error:
-        raise SpaceError(error.faults, str(path)) from None
+        raise SpaceError([printable(fault) for fault in error.faults], str(path)) from None
     if not isinstance(tree, dict):
         what = "is empty" if tree is None else f"must be a mapping of sections, got {shown(tree)}"
         raise SpaceError([f"{what}; a space file has the sections {', '.join(SECTIONS)}"], str(path))

@@ -33,8 +33,19 @@ MAX_DEPTH = 16
 MAX_VALUES = 5_000
 _LARGEST = 2**63 - 1
 _BASES = {"0b": 2, "0o": 8, "0x": 16}
-# What the parser was seen to raise on damaged text besides its own errors; a bug of ours cannot hide here, only its code runs.
-_PARSER_FAILS = (ValueError, TypeError, AttributeError, LookupError, AssertionError, NotImplementedError, RecursionError, OverflowError)
+# What the parser says, and what it means for the person at the keyboard.
+_PLAINLY = {
+    "'\\t'": "a tab where YAML wants spaces",
+    "another document": "a second document starts here (---); a space file is one",
+    "expected <block end>": "this is not YAML: the line is not indented like those it belongs to",
+    "expected '<document start>'": "this is not YAML: the line is not indented like those it belongs to",
+    "could not find expected ':'": "this is not YAML: a key without its colon (name: value)",
+    "mapping values are not allowed": "this is not YAML: a colon where no key can stand; is the indentation wrong, or a quote missing?",
+    "while scanning a quoted scalar": "this is not YAML: a quotation mark that is never closed",
+    "while parsing a flow": "this is not YAML: a bracket or brace that is never closed, or a comma too few",
+}
+# Seen from ruamel.yaml 0.19 beside its own errors: an escape such as "\UFFFFFFFF", and %YAML with a number of 5,000 digits.
+_PARSER_FAILS = (ValueError, OverflowError)
 
 
 def read_text(path: Path) -> str:
@@ -84,7 +95,7 @@ def read_tree(text: str, faults: Faults, origin: str = "") -> Any:
     except YAMLError as error:
         raise SpaceError([_unreadable(text, error)]) from None
     except _PARSER_FAILS:
-        raise SpaceError(["this is not YAML that can be read"]) from None
+        raise SpaceError(["this is not YAML: an escape or a number that cannot be read"]) from None
     return None if root is None else _Walk(faults, origin).value(root, ())
 
 
@@ -202,13 +213,11 @@ def _syntax(error: MarkedYAMLError) -> str:
     """A parser's complaint as one sentence with its line."""
     mark = error.problem_mark or error.context_mark
     line = f"line {mark.line + 1}: " if mark is not None else ""
-    problem = " ".join(str(error.problem or error.context or "this is not YAML").split())
-    if "'\\t'" in problem:
-        return f"{line}a tab where YAML wants spaces"
-    if "another document" in problem:
-        return f"{line}a second document starts here (---); a space file is one"
-    context = " ".join(str(error.context).split()) if error.context and error.problem else ""
-    return f"{line}this is not YAML: {problem}{f' ({context})' if context else ''}"[:300]
+    problem = " ".join(str(error.problem or error.context or "").split())
+    context = " ".join(str(error.context or "").split())
+    said = f"{problem} ({context})" if problem and context else problem or context
+    plainly = next((sentence for words, sentence in _PLAINLY.items() if words in said), f"this is not YAML: {said}"[:300])
+    return f"{line}{plainly}"
 
 
 def _unreadable(text: str, error: YAMLError) -> str:

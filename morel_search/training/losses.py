@@ -29,7 +29,7 @@ def trades(logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, beta: 
         beta: Weight of the KL term, >= 0.
     """
     natural = F.cross_entropy(logits, labels)
-    robust = F.kl_div(F.log_softmax(adversarial_logits, dim=1), F.softmax(logits, dim=1), reduction="batchmean")
+    robust = _divergence(logits, F.log_softmax(adversarial_logits, dim=1)).mean()
     return natural + beta * robust
 
 
@@ -41,7 +41,7 @@ def mart(logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, beta: fl
     p, p_adv = F.softmax(logits, dim=1), F.softmax(adversarial_logits, dim=1)
     runner_up = _largest_other(p_adv, labels)
     boosted = F.cross_entropy(adversarial_logits, labels) - torch.log(1.0001 - runner_up + 1e-12).mean()
-    divergence = F.kl_div(torch.log(p_adv + 1e-12), p, reduction="none").sum(dim=1)
+    divergence = _divergence(logits, torch.log(p_adv + 1e-12))
     return boosted + beta * (divergence * (1.0000001 - _of_label(p, labels))).mean()
 
 
@@ -125,6 +125,15 @@ def conic_scalarization(
     """k_f (f - r_f) + k_a (a - r_a) + gamma ((f - r_f) + (a - r_a)) of two scalar objectives f (robust) and a (accuracy)."""
     f, a = robust - reference_robust, accuracy - reference_accuracy
     return (k_robust + gamma) * f + (k_accuracy + gamma) * a
+
+
+def _divergence(logits: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) of each row, shape (N,).
+
+    From the logarithm of p and not from p, as the reference has it: there, a probability that underflows to 0 (logits more than 104
+    apart) makes the gradient NaN while the loss is still finite.
+    """
+    return F.kl_div(log_q, F.log_softmax(logits, dim=1), reduction="none", log_target=True).sum(dim=1)
 
 
 def _of_label(p: Tensor, labels: Tensor) -> Tensor:

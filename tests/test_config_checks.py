@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from config_files import changed, faults, load, searched
+
+LOSSES = {"type": "categorical", "choices": ["pgd", "none"]}
+NUMBER = {"type": "float", "low": 0.5, "high": 0.9}
+STEPS = {"type": "categorical", "choices": ["1/255", "2/255"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            searched(step_size=STEPS, step_ratio=NUMBER),
+            "parameters.step_size: step_ratio, which is given too, would have no effect; keep one of the two",
+        ),
+        (
+            {**searched(step_size=STEPS), "train": {"step_ratio": 2}},
+            "parameters.step_size: step_ratio, which is given too, would have no effect; keep one of the two",
+        ),
+        (
+            {**searched(step_ratio=NUMBER), "train": {"step_size": "1/255"}},
+            "parameters.step_ratio: would have no effect beside train.step_size; keep one of the two",
+        ),
+        (
+            {**searched(alpha=NUMBER), "train": {"step_size": "1/255", "step_ratio": 2}},
+            "train.step_ratio: has no effect beside step_size; keep one of the two",
+        ),
+        (
+            {**searched(alpha=NUMBER), "train": {"k_robust": 0, "k_accuracy": 0}},
+            "train.k_robust: k_robust and k_accuracy are both always 0: nothing would be trained",
+        ),
+        (
+            {**searched(alpha=NUMBER), "controls": {"mine": {"attention_heads": 5}}},
+            "controls.mine: attention_heads must divide embedding_dim, got 5 and 128",
+        ),
+        (
+            {**searched(alpha=NUMBER), "controls": {"mine": {"epsilon": 2}}},
+            "controls.mine.epsilon: must be <= 1 for linf (pixels go from 0 to 1), got 2",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together(tmp_path: Path, content: Any, sentence: str) -> None:
+    assert faults(tmp_path, content) == (sentence,)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"step_size": {"type": "categorical", "choices": ["1/255", None]}, "step_ratio": NUMBER},
+        {"embedding_dim": {"type": "categorical", "choices": [60, 90]}, "attention_heads": {"type": "int", "low": 1, "high": 3}},
+        {
+            "embedding_dim": {"type": "int", "low": 9, "high": 90, "step": 9},
+            "attention_heads": {"type": "categorical", "choices": [1, 3, 9]},
+        },
+        {
+            "embedding_dim": {"type": "categorical", "choices": [64, 81]},
+            "attention_heads": {"type": "categorical", "choices": [2, 4], "when": {"embedding_dim": 64}},
+        },
+    ],
+)
+def test_settings_that_do(tmp_path: Path, parameters: Any) -> None:
+    if parameters.get("embedding_dim", {}).get("choices") == [64, 81]:
+        # Where the heads are not searched their default, 2, stays, and does not divide 81.
+        (fault,) = faults(tmp_path, searched(**parameters))
+        assert "got 2 and 81" in fault
+        load(
+            tmp_path,
+            {**searched(**parameters), "parameters": {**parameters, "embedding_dim": {"type": "categorical", "choices": [64, 80]}}},
+        )
+    else:
+        load(tmp_path, searched(**parameters))
+
+
+ALPHA = {"type": "float", "low": 1e-3, "high": 10, "log": True}
+EPSILON = {"type": "float", "low": 0, "high": "2/255"}
+
+
+@pytest.mark.parametrize(
+    ("content", "start"),
+    [
+        (changed(search={"trials": 12, "population": 12}), "search.population is 12 for 12 trials: this is random search"),
+        (
+            changed(search={"trials": 5, "population": 12, "sampler": "nsga3"}),
+            "search.population is 12 for 5 trials: this is random search",
+        ),
+        (searched(temperature=NUMBER), "parameters.temperature cannot matter: alpha stays at or below 1e-05"),
+        (
+            searched(k_robust=NUMBER, contrastive_features={"type": "categorical", "choices": ["natural", "both"]}),
+            "parameters.contrastive_features cannot matter: alpha stays at",
+        ),
+        (searched(alpha={"type": "float", "low": 1e-6, "high": 1e-4}), "parameters.alpha cannot matter: it stays at or below 0.0001"),
+        ({**searched(alpha=ALPHA), "train": {"k_robust": 0}}, "parameters.alpha cannot matter: k_robust is 0"),
+        ({**searched(temperature=NUMBER), "train": {"k_robust": 0}}, "parameters.temperature cannot matter: k_robust is 0"),
+        (searched(beta=NUMBER, accuracy_loss=LOSSES), "parameters.beta cannot matter: accuracy_loss is pgd or none, which does not use it"),
+        (searched(loat_theta=NUMBER), "parameters.loat_theta cannot matter: accuracy_loss is trades, which does not use it"),
+        (
+            searched(beta={**NUMBER, "when": {"accuracy_loss": "pgd"}}, accuracy_loss={"type": "categorical", "choices": ["pgd", "mart"]}),
+            "parameters.beta cannot matter: accuracy_loss is pgd",
+        ),
+        (
+            changed(train={"accuracy_loss": "loat"}),
+            "loat_late_from is 100 and a training has 30 epochs (0 to 29): LOAT's late phase never comes",
+        ),
+        (searched(schedule_factor=NUMBER), "parameters.schedule_factor cannot matter: schedule is never step"),
+        ({**searched(epsilon=EPSILON)}, "parameters.epsilon (0 to 2/255) is far below the evaluation epsilon 8/255"),
+        (
+            {**searched(epsilon={"type": "float", "low": "25/255", "high": "40/255"}), "evaluation": {"epsilon": "8/255"}},
+            "parameters.epsilon (25/255 to 40/255) is far above the evaluation epsilon 8/255",
+        ),
+        (changed(evaluation={"norm": "l2"}), "trainings defend against linf and are judged by l2"),
+        (changed(evaluation={"restarts": 3, "random_start": "none"}), "evaluation.restarts is 3 without a random start"),
+        (
+            changed(data={"name": "digits", "validation": 50}),
+            "data.validation leaves 50 images to judge by: an accuracy then moves in steps of 0.02",
+        ),
+        (
+            changed(data={"name": "digits", "validation": 0.5, "limit": 500}, train={"batch_size": 256}),
+            "batch_size is above the 250 images to train on",
+        ),
+        (changed(data={"name": "digits", "train": "x.parquet"}), "data.train is given and digits does not use it"),
+        (searched(k_robust={"type": "float", "low": 0, "high": 1}), "k_robust reaches 1 and k_accuracy is 1 - k_robust"),
+        ({**searched(alpha=ALPHA), "train": {"batch_size": 1}}, "batch_size reaches 1: the contrastive term has no pairs"),
+        (
+            searched(norm={"type": "categorical", "choices": ["linf", "l2"]}),
+            "parameters: there are at most 2 different trainings for 40 trials",
+        ),
+        (changed(resources={"gpu": 1, "device": "cpu"}), "resources.gpu is 1 and resources.device is cpu"),
+    ],
+)
+def test_what_looks_wrong_is_said(tmp_path: Path, content: Any, start: str) -> None:
+    (warning,) = load(tmp_path, content).warnings
+    assert warning.startswith(start)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        changed(),
+        changed(search={"trials": 12, "population": 12, "sampler": "tpe"}),
+        searched(temperature=NUMBER, alpha=ALPHA),
+        searched(alpha=ALPHA),
+        searched(beta=NUMBER, accuracy_loss={"type": "categorical", "choices": ["pgd", "mart"]}),
+        {**searched(beta=NUMBER), "train": {"accuracy_loss": "os.path:join"}},
+        changed(train={"accuracy_loss": "loat", "loat_late_from": 20}),
+        {**searched(k_robust={"type": "float", "low": 0, "high": 1}), "train": {"k_accuracy": 1}},
+        {**searched(epsilon={"type": "float", "low": 0, "high": "8/255"})},
+    ],
+)
+def test_what_looks_right_is_not(tmp_path: Path, content: Any) -> None:
+    assert load(tmp_path, content).warnings == ()
