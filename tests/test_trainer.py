@@ -21,7 +21,15 @@ from morel_search.training.trainer import Training, train
 NETWORK = NetworkSettings(name="small_cnn", options={"width": 8})
 EVALUATION = EvaluationSettings(epsilon=Fraction(1, 5), steps=5)
 SETTINGS = TrainSettings(
-    epochs=2, batch_size=64, optimizer="adamw", lr=0.01, k_robust=0.3, alpha=0.1, epsilon=Fraction(1, 10), attack_steps=2, accuracy_loss="trades"
+    epochs=2,
+    batch_size=64,
+    optimizer="adamw",
+    lr=0.01,
+    k_robust=0.3,
+    alpha=0.1,
+    epsilon=Fraction(1, 10),
+    attack_steps=2,
+    accuracy_loss="trades",
 )
 
 

@@ -17,7 +17,7 @@ import torch
 
 from morel_search.errors import DataError
 from morel_search.training.settings import DataSettings
-from morel_search.training.source import Source, Split
+from morel_search.training.source import Source, Split, local_path
 
 __all__ = ["open_cifar10", "open_cifar100"]
 
@@ -50,7 +50,7 @@ def _open(dataset: Any, settings: DataSettings, split: Split) -> Source:
     Raises:
         DataError: The archive is not there, cannot be downloaded, or is not the original.
     """
-    folder = Path(settings.folder).expanduser()
+    folder = local_path("folder", settings.folder)
     try:
         if not _is_unpacked(folder, dataset):
             _unpack(folder, dataset, settings.download)

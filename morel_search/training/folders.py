@@ -9,7 +9,7 @@ import torch
 from morel_search.errors import DataError
 from morel_search.training.images import common_shape, decode_all
 from morel_search.training.settings import DataSettings
-from morel_search.training.source import Source, Split
+from morel_search.training.source import Source, Split, local_path
 
 __all__ = ["check_folder", "open_folder"]
 
@@ -50,10 +50,10 @@ def check_folder(settings: DataSettings, split: Split) -> Path:
     field, text = ("test", settings.test) if split == "test" else ("train", settings.train)
     if text is None:
         raise DataError(f"data.{field} must name a folder with one folder a class")
-    folder = Path(text).expanduser()
+    folder = local_path(field, text)
     if not folder.is_dir():
         raise DataError(f"data.{field} {text} is not a folder")
-    if split == "test" and settings.train is not None and folder.resolve() == Path(settings.train).expanduser().resolve():
+    if split == "test" and settings.train is not None and folder.resolve() == local_path("train", settings.train).resolve():
         raise DataError(f"data.test {text} is the folder of the training images")
     return folder
 

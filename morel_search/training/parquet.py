@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from morel_search.errors import DataError
 from morel_search.training.images import common_shape, decode_all
 from morel_search.training.settings import DataSettings
-from morel_search.training.source import Source, Split
+from morel_search.training.source import Source, Split, local_path
 
 __all__ = ["open_parquet", "parquet_files"]
 
@@ -62,7 +62,7 @@ def parquet_files(settings: DataSettings, split: Split) -> tuple[Path, ...]:
 def _matches(field: str, text: str | None) -> tuple[Path, ...]:
     if text is None:
         raise DataError(f"data.{field} must name one or more parquet files")
-    path = Path(text).expanduser()
+    path = local_path(field, text)
     if path.is_dir():
         files = sorted(path.glob("*.parquet"))
     elif path.exists():
@@ -161,7 +161,7 @@ def _read(file: Path, settings: DataSettings) -> Any:
             image = _column(file, names, settings.image_column, IMAGE_COLUMNS, "image_column")
             label = _column(file, names, settings.label_column, LABEL_COLUMNS, "label_column")
             return opened.read(columns=[image, label]).select([image, label])
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no UTF-8
         reason = " ".join(str(error).split())
         raise DataError(f"{file} cannot be read as a parquet file; it may be truncated ({reason[:160]})") from error
 

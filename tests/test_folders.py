@@ -1,0 +1,64 @@
+"""Image folders that are written here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from image_files import pictures
+from PIL import Image
+
+from morel_search.errors import DataError
+from morel_search.training.data import check_test, load_development, load_test
+from morel_search.training.settings import DataSettings
+
+
+def write_folder(folder: Path, classes: dict[str, list[np.ndarray]]) -> Path:
+    for name, images in classes.items():
+        (folder / name).mkdir(parents=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(folder / name / f"{number:03}.png")
+    return folder
+
+
+def folder_settings(train: Path, test: Path | None = None, **more: Any) -> DataSettings:
+    return DataSettings(name="image_folder", train=str(train), test=None if test is None else str(test), validation=0.2, **more)
+
+
+def test_image_folders_give_every_pixel_back(tmp_path: Path) -> None:
+    cats, dogs = list(pictures(12)), list(pictures(8, seed=1))
+    train = write_folder(tmp_path / "train", {"dog": dogs, "cat": cats})
+    (train / "cat" / "notes.txt").write_text("no image")
+    (train / ".hidden").mkdir()
+    test = write_folder(tmp_path / "test", {"dog": dogs[:2]})
+    development = load_development(folder_settings(train, test))
+    assert development.classes == ("cat", "dog")
+    assert (len(development.train), len(development.validation)) == (16, 4)
+    expected = {i.transpose(2, 0, 1).tobytes(): label for label, images in enumerate((cats, dogs)) for i in images}
+    for part in (development.train, development.validation):
+        assert all(expected[image.numpy().tobytes()] == int(label) for image, label in zip(part.images, part.labels, strict=True))
+    loaded = load_test(folder_settings(train, test))
+    assert loaded.labels.tolist() == [1, 1]
+    assert torch.equal(loaded.images, torch.from_numpy(np.stack(dogs[:2]).transpose(0, 3, 1, 2)))
+
+
+def test_what_is_wrong_in_an_image_folder(tmp_path: Path) -> None:
+    train = write_folder(tmp_path / "train", {"cat": list(pictures(5)), "dog": list(pictures(5))})
+    with pytest.raises(DataError, match="nowhere is not a folder"):
+        load_development(folder_settings(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="folder for each of at least two classes, and has 0"):
+        load_development(folder_settings(train / "cat"))
+    with pytest.raises(DataError, match=r"data\.test .* is the folder of the training images"):
+        check_test(folder_settings(train, train))
+    test = write_folder(tmp_path / "test", {"cow": list(pictures(1))})
+    with pytest.raises(DataError, match=r"has the class cow, which data\.train"):
+        load_test(folder_settings(train, test))
+    (train / "dog" / "003.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"dog/003\.png is not an image that can be read"):
+        load_development(folder_settings(train))
+    (train / "eel").mkdir()
+    with pytest.raises(DataError, match=r"train/eel holds no image"):
+        load_development(folder_settings(train))

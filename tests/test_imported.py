@@ -1,0 +1,155 @@
+"""Networks by import path: taken apart, never changed, refused in one sentence."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor
+
+from morel_search.errors import NetworkError
+from morel_search.training.networks import Classifier, build_network
+from morel_search.training.settings import NetworkSettings
+
+
+def build(name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10, **options: Any) -> Classifier:
+    torch.manual_seed(0)
+    return build_network(NetworkSettings(name=name, options=options), shape, classes)
+
+
+def images(*shape: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
+OWN_NETWORKS = '''
+import torch
+from torch import nn
+
+class Plain(nn.Module):
+    """The head is defined before what runs ahead of it."""
+    def __init__(self, hidden=7, num_classes=4, side=8):
+        super().__init__()
+        self.head = nn.Linear(hidden, num_classes)
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(side * side, hidden), nn.ReLU(), nn.Dropout(0.5))
+    def forward(self, x):
+        return self.head(self.body(x))
+
+class Softmaxed(Plain):
+    def forward(self, x):
+        return super().forward(x).log_softmax(dim=1)
+
+class Tuple(Plain):
+    def forward(self, x):
+        return super().forward(x), x
+
+class TupleInTraining(Plain):
+    def forward(self, x):
+        out = super().forward(x)
+        return (out, out) if self.training else out
+
+class Maps(nn.Conv2d):
+    def __init__(self):
+        super().__init__(1, 2, 3)
+
+def convolutional():
+    return nn.Sequential(nn.Conv2d(1, 5, 8), nn.Flatten())
+
+def broken():
+    raise ValueError("first line\\nsecond line")
+
+def no_module():
+    return 3
+
+ready = Plain(num_classes=9)
+number = 3
+'''
+
+
+@pytest.fixture
+def own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "somebodys_networks.py").write_text(OWN_NETWORKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    import somebodys_networks
+
+    yield somebodys_networks
+    del sys.modules["somebodys_networks"]
+
+
+def test_an_own_network_is_taken_apart_at_its_last_linear_layer(own_networks: Any) -> None:
+    model = build("somebodys_networks:Plain", (1, 8, 8), classes=3, hidden=5)
+    torch.manual_seed(0)
+    original = own_networks.Plain(hidden=5, num_classes=3).eval()
+    x = images(4, 1, 8, 8)
+    assert model.training
+    assert model.feature_dim == 5
+    torch.testing.assert_close(model.eval()(x), original(x))
+    torch.testing.assert_close(model.features(x), original.body(x))
+    scaled = build("somebodys_networks:Plain", (1, 8, 8), classes=3, hidden=5, mean=0.5, std=2).eval()
+    torch.testing.assert_close(scaled(x), original((x - 0.5) / 2))
+
+
+def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
+    before = {name: value.clone() for name, value in own_networks.ready.state_dict().items()}
+    state = torch.get_rng_state()
+    model = build_network(NetworkSettings(name="somebodys_networks:ready"), (1, 8, 8), 9)
+    assert torch.equal(torch.get_rng_state(), state), "nothing is drawn for a network that has its weights"
+    torch.testing.assert_close(model.eval()(images(2, 1, 8, 8)), own_networks.ready.eval()(images(2, 1, 8, 8)))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    build("somebodys_networks:ready", (1, 8, 8), classes=2)
+    assert own_networks.ready.head.out_features == 9
+    assert all(torch.equal(value, before[name]) for name, value in own_networks.ready.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("somebodys_networks:Softmaxed", {}, r"does something after its last nn\.Linear \(head\)"),
+        ("somebodys_networks:Tuple", {}, r"must give logits of shape \(N, classes\) for N images of 1 x 8 x 8, got tuple"),
+        ("somebodys_networks:TupleInTraining", {}, r"gives tuple in training mode and \(2, 7\) in eval mode"),
+        ("somebodys_networks:Maps", {}, r"must give logits .* got \(2, 2, 6, 6\)"),
+        ("somebodys_networks:convolutional", {}, r"has no nn\.Linear"),
+        ("somebodys_networks:broken", {}, "fails with options {}: ValueError: first line second line"),
+        ("somebodys_networks:no_module", {}, "must return an nn.Module, got int"),
+        ("somebodys_networks:number", {}, "must be an nn.Module or something that returns one, got int"),
+        ("somebodys_networks:Plain", {"width": 3}, "fails with options .*TypeError.*unexpected keyword argument 'width'"),
+        ("somebodys_networks:Plain", {"side": 9}, "does not take images of 1 x 8 x 8: RuntimeError"),
+        ("somebodys_networks:ready", {"hidden": 3}, "is a module already and takes no options, got hidden"),
+        ("somebodys_networks:absent", {}, "cannot be imported: AttributeError"),
+        ("no_such_module_at_all:Net", {}, "cannot be imported: ModuleNotFoundError: No module named"),
+    ],
+)
+@pytest.mark.usefixtures("own_networks")
+def test_an_own_network_that_does_not_fit(name: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(NetworkError, match=words) as caught:
+        build(name, (1, 8, 8), classes=4, **options)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"network {name} ")
+
+
+@pytest.mark.parametrize(("name", "feature_dim"), [("resnet18", 512), ("mobilenet_v3_small", 1024), ("shufflenet_v2_x0_5", 1024)])
+def test_torchvision_networks(name: str, feature_dim: int) -> None:
+    model = build(f"torchvision.models:{name}", classes=7)
+    assert model.feature_dim == feature_dim
+    logits = model(images(2, 3, 32, 32))
+    logits.sum().backward()
+    assert logits.shape == (2, 7)
+    assert all(weight.grad is not None for weight in model.parameters())
+
+
+def test_torchvisions_networks_keep_what_comes_before_the_head() -> None:
+    model = build("torchvision.models:resnet18", classes=7).eval()
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18().eval()
+    theirs.fc = model.head
+    torch.testing.assert_close(model(images(2, 3, 40, 40)), theirs(images(2, 3, 40, 40)))
+
+
+def test_a_torchvision_network_with_a_side_exit_is_refused() -> None:
+    with pytest.raises(NetworkError, match="in training mode"):
+        build("torchvision.models:googlenet", (3, 64, 64), init_weights=False)
