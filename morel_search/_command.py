@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from morel_search.errors import MorelSearchError
 
-__all__ = ["INTERRUPTED", "guarded"]
+__all__ = ["INTERRUPTED", "complain", "guarded", "say"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -21,8 +21,18 @@ def guarded(command: Callable[[], int]) -> int:
     try:
         return command()
     except MorelSearchError as error:
-        print(f"morel_search: {error}", file=sys.stderr)  # noqa: T201
+        complain(f"morel_search: {error}")
         return 2
     except KeyboardInterrupt:
-        print("morel_search: interrupted", file=sys.stderr)  # noqa: T201
+        complain("morel_search: interrupted")
         return INTERRUPTED
+
+
+def say(text: str) -> None:
+    """Print on standard output, at once: it may be a pipe that somebody reads."""
+    print(text, flush=True)  # noqa: T201
+
+
+def complain(text: str) -> None:
+    """Print on standard error."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morel_search import __version__
-from morel_search._command import INTERRUPTED
+from morel_search._command import INTERRUPTED, complain, say
 from morel_search.config import Space, changes
 from morel_search.errors import RunFolderError
 from morel_search.results import FORMAT, RunFolder, create_run_folder, open_run_folder
@@ -53,7 +53,7 @@ def dry_run(request: Request) -> int:
         check_device(request.space)
     facts = inspect(request.space)
     concurrent = request.space.resources.concurrent or max(1, int((os.cpu_count() or 1) // request.space.resources.cpu))
-    _say(plan_text(request.space, facts, time_epoch(request.space), concurrent))
+    say(plan_text(request.space, facts, time_epoch(request.space), concurrent))
     return 0
 
 
@@ -76,7 +76,7 @@ def execute(request: Request) -> int:
         check_resources(request.space.resources)
         facts = _inspect(request)
         for warning in preflight.warnings(request.space, facts):
-            print(f"warning: {warning}", file=sys.stderr)
+            complain(f"warning: {warning}")
         run = _open(request)
         with run.lock():
             return _search(request, run)
@@ -147,10 +147,10 @@ def _search(request: Request, run: RunFolder) -> int:
     _conclude(request, run)
     record.close()
     if failed:
-        print(f"morel_search: stopped: {conductor.stopped_because}", file=sys.stderr)
+        complain(f"morel_search: stopped: {conductor.stopped_because}")
         return 1
     if not complete:
-        _say(f"interrupted after {conductor.finished} of {conductor.budget} trials; the same command with --resume continues")
+        say(f"interrupted after {conductor.finished} of {conductor.budget} trials; the same command with --resume continues")
         return INTERRUPTED
     return 0
 
@@ -171,8 +171,8 @@ def _conclude(request: Request, run: RunFolder) -> None:
 
     report = write_report(run)
     if request.verbosity:
-        _say(front_text(run.read_front()))
-    _say(f"report: {report}")
+        say(front_text(run.read_front()))
+    say(f"report: {report}")
 
 
 def _settings(request: Request, status: str) -> dict[str, Any]:
@@ -200,7 +200,3 @@ def _settings(request: Request, status: str) -> dict[str, Any]:
 def _changing_settings(request: Request, status: str) -> dict[str, Any]:
     """What a resumed run may change: the budget, the resources, the state."""
     return {"status": status, "space": request.space.describe(), "overrides": list(request.space.overrides)}
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

@@ -148,7 +148,8 @@ def warnings(space: Space, facts: Facts) -> list[str]:
     found = list(space.warnings)
     if facts.validation < FEW_VALIDATION:
         found.append(
-            f"data.validation: {facts.validation} validation images make an accuracy uncertain by {0.5 / facts.validation**0.5:.3f} (one standard error)"
+            f"data.validation: {facts.validation} validation images make an accuracy uncertain by "
+            f"{0.5 / facts.validation**0.5:.3f} (one standard error)"
         )
     return found
 
@@ -161,7 +162,10 @@ def _range(parameter: object) -> str:
         text = ", ".join(format_value(choice) for choice in parameter.choices)
     else:
         text = f"{format_value(parameter.low)} to {format_value(parameter.high)}"
-        text += " (log)" if parameter.log else f" in steps of {format_value(parameter.step)}" if parameter.step is not None else ""
+        if parameter.log:
+            text += " (log)"
+        elif parameter.step is not None:
+            text += f" in steps of {format_value(parameter.step)}"
     when = " and ".join(f"{name} is {' or '.join(map(str, values))}" for name, values in parameter.when.items())
     return f"{text}, when {when}" if when else text
 

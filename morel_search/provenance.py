@@ -41,15 +41,16 @@ def hardware() -> dict[str, Any]:
 
 def commit() -> str | None:
     """The commit that the package was run from, with ``+`` where files were changed; None outside a git checkout."""
-    folder = Path(__file__).resolve().parent
     try:
-        run = {"cwd": folder, "capture_output": True, "text": True, "timeout": 10, "check": True}
-        tracked = subprocess.run(["git", "ls-files", "--error-unmatch", __file__], **run)  # type: ignore[call-overload]
-        head = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()  # type: ignore[call-overload]
-        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **run).stdout.strip()  # type: ignore[call-overload]
+        _git("ls-files", "--error-unmatch", __file__)
+        return _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return f"{head}{'+' if changed else ''}" if tracked else None
+
+
+def _git(*arguments: str) -> str:
+    folder = Path(__file__).resolve().parent
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 def _cpu_name() -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from morel_search.config import format_value
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["front_text"]
 
@@ -21,11 +18,11 @@ def front_text(front: pd.DataFrame) -> str:
     for record in front.to_dict("records"):
         origin = record["name"] if record["origin"] == "control" else record["origin"]
         numbers = [record[column] for column in ("clean_accuracy", "robust_accuracy", "test_clean_accuracy", "test_robust_accuracy")]
-        cells = [f"{100 * value:.1f} %" if value == value else "-" for value in numbers]
+        cells = [f"{100 * value:.1f} %" if not pd.isna(value) else "-" for value in numbers]
         parameters = " ".join(
-            f"{name.removeprefix('param_')}={value if isinstance(value, str) else format_value(value)}"
+            f"{str(name).removeprefix('param_')}={value if isinstance(value, str) else format_value(value)}"
             for name, value in record.items()
-            if str(name).startswith("param_") and value == value
+            if str(name).startswith("param_") and not pd.isna(value)
         )
         rows.append(f"{record['number']:>5}  {origin:<13.13} {cells[0]:>7} {cells[1]:>7} {cells[2]:>11} {cells[3]:>12}  {parameters}")
     return "\n".join([*rows, ""])

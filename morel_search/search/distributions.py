@@ -55,13 +55,14 @@ def signature(space: Space, values: Mapping[str, Any]) -> Hashable:
 def _distribution(parameter: Parameter) -> BaseDistribution:
     if parameter.kind == "categorical":
         return CategoricalDistribution([_plain(choice) for choice in parameter.choices])
+    low, high = _bounds(parameter)
     if parameter.kind == "int":
-        return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log, step=int(parameter.step or 1))
+        return IntDistribution(int(low), int(high), log=parameter.log, step=int(parameter.step or 1))
     if parameter.step is not None:
         # Whole steps: Optuna lowers the upper bound of a float grid whose step, like 1/255, is not a short decimal.
-        offset = _offset(parameter)
-        return IntDistribution(int((parameter.low - offset) / parameter.step), math.floor((parameter.high - offset) / parameter.step))
-    return FloatDistribution(float(parameter.low), float(parameter.high), log=parameter.log)
+        offset, step = _offset(parameter), _exact(parameter.step)
+        return IntDistribution(int((low - offset) / step), math.floor((high - offset) / step))
+    return FloatDistribution(float(low), float(high), log=parameter.log)
 
 
 def _value(parameter: Parameter, raw: Any) -> Any:
@@ -70,7 +71,7 @@ def _value(parameter: Parameter, raw: Any) -> Any:
     if parameter.kind == "int":
         return int(raw)
     if parameter.step is not None:
-        value = _offset(parameter) + int(raw) * Fraction(parameter.step)
+        value = _offset(parameter) + int(raw) * _exact(parameter.step)
         return value if parameter.rational else float(value)
     return Fraction(str(raw)) if parameter.rational else float(raw)
 
@@ -81,22 +82,35 @@ def _internal(parameter: Parameter, value: Any) -> Any:
     if parameter.kind == "int":
         return int(value)
     if parameter.step is not None:
-        return round((Fraction(value) - _offset(parameter)) / Fraction(parameter.step))
+        return round((_exact(value) - _offset(parameter)) / _exact(parameter.step))
     return float(value)
+
+
+def _bounds(parameter: Parameter) -> tuple[Fraction, Fraction]:
+    assert parameter.low is not None
+    assert parameter.high is not None
+    return _exact(parameter.low), _exact(parameter.high)
 
 
 def _offset(parameter: Parameter) -> Fraction:
     """0 where the grid's points are multiples of the step, so that 8/255 in steps of 1/255 is stored as 8; else the lower bound."""
-    low, step = Fraction(parameter.low), Fraction(parameter.step or 1)
-    return Fraction(0) if (low / step).denominator == 1 else low
+    low, _ = _bounds(parameter)
+    return Fraction(0) if (low / _exact(parameter.step or 1)).denominator == 1 else low
+
+
+def _exact(value: Fraction | float) -> Fraction:
+    """The number as it was written: 0.1 is 1/10, and not the binary fraction next to it."""
+    return value if isinstance(value, Fraction) else Fraction(str(value))
 
 
 def _plain(choice: Any) -> Any:
-    return str(choice) if isinstance(choice, Fraction) else choice
+    """A choice as one of the types that Optuna stores."""
+    return choice if choice is None or isinstance(choice, (bool, int, float, str)) else str(choice)
 
 
 def _cell(parameter: Parameter, value: Any) -> int:
-    low, high, x = float(parameter.low), float(parameter.high), float(value)
+    bounds = _bounds(parameter)
+    low, high, x = float(bounds[0]), float(bounds[1]), float(value)
     if parameter.log:
         low, high, x = math.log(low), math.log(high), math.log(x)
     return round(RESOLUTION * (x - low) / (high - low))

@@ -48,9 +48,9 @@ class Job:
 def run_job(config: dict[str, Any]) -> None:
     """Ray Tune's trainable: ``config["job"]`` is a :class:`Job`.
 
-    Each epoch is reported with ``final: False`` and its result as the one entry of the list ``history`` (Ray flattens dicts, not lists); the
-    last report has ``final: True``, every epoch's result and, where the training failed, the reason as ``failure``. An error in the training never leaves this function: it becomes the
-    trial's reason, so that the search goes on.
+    Each epoch is reported with ``final: False`` and its result as the one entry of the list ``history`` (Ray flattens dicts, not
+    lists); the last report has ``final: True``, every epoch's result and, where the training failed, the reason as ``failure``. An error
+    in the training never leaves this function: it becomes the trial's reason, so that the search goes on.
     """
     from ray import tune
 

@@ -15,7 +15,7 @@ __all__ = ["StudySearcher"]
 LOST = "the trial's process died (killed, out of memory, or its machine was lost)"
 
 
-class StudySearcher(Searcher):
+class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
     """A thin layer between Ray Tune and the :class:`Conductor`.
 
     No metric is declared to Ray: it knows one at a time, and a trial that reports none would end the experiment.

@@ -58,9 +58,9 @@ def loat(
 ) -> Tensor:
     """MART plus LOAT's regulariser in its early and late phase.
 
-    With R the difference of the means, over rightly and wrongly classified clean images, of the spread of the wrong classes'
-    probabilities, the loss is MART + theta (R_right - R_wrong) + gamma A_wrong early, MART + theta (R_wrong - R_right) + gamma A_right late,
-    and MART between. A is the change of the probabilities under attack, averaged over the named images alone, as the reference does.
+    R_right and R_wrong are the means, over rightly and wrongly classified clean images, of the spread of the wrong classes'
+    probabilities. The loss is MART + theta (R_right - R_wrong) + gamma A_wrong early, MART + theta (R_wrong - R_right) + gamma A_right
+    late, and MART between. A is the change of the probabilities under attack, averaged over the named images alone, as the reference does.
     An empty group counts as zero.
 
     Args:

@@ -7,7 +7,8 @@ documentation are all made from them. Epsilons are exact rationals in units of t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -33,21 +34,23 @@ def setting(default: Any = dataclasses.MISSING, *, doc: str, **limits: Any) -> A
     return dataclasses.field(default=default, metadata={"doc": doc, **limits})
 
 
+_LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "ge": (">=", operator.ge),
+    "gt": (">", operator.gt),
+    "le": ("<=", operator.le),
+    "lt": ("<", operator.lt),
+}
+
+
 def check_limits(settings: Any) -> None:
     """Raise ValueError for the first field of a settings object that is outside its limits."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if value is None or isinstance(value, (str, bool, tuple)):
             continue
-        for name, holds in (
-            ("ge", lambda v, m: v >= m),
-            ("gt", lambda v, m: v > m),
-            ("le", lambda v, m: v <= m),
-            ("lt", lambda v, m: v < m),
-        ):
+        for name, (sign, holds) in _LIMITS.items():
             limit = field.metadata.get(name)
             if limit is not None and not holds(value, limit):
-                sign = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}[name]
                 raise ValueError(f"{field.name} must be {sign} {limit}, got {value}")
 
 

@@ -130,7 +130,7 @@ class Training:
         order = torch.randperm(len(self.data), generator=self.order).to(self.device)
         rate = 0.0
         self.step.train()
-        for number, chosen in enumerate(order.split(self.settings.batch_size)):
+        for number, chosen in enumerate(torch.split(order, self.settings.batch_size)):
             rate = self._set_learning_rate((self.epoch + number / self.steps_per_epoch) / self.settings.epochs)
             labels = self.data.labels[chosen]
             images = augment(to_float(self.data.images[chosen]), self.augmentation, self.noise)

@@ -1,0 +1,43 @@
+"""The Pareto front of clean and robust accuracy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["front_mask", "pairs"]
+
+
+def front_mask(points: ArrayLike) -> NDArray[np.bool_]:
+    """Find the points that no other point dominates, both objectives maximised.
+
+    A point dominates another when it is at least as good in both objectives and better in one. Equal points do not dominate each
+    other, so all copies of a member are kept; moocore keeps only the first of them unless told otherwise. A point with a NaN is
+    never a member and dominates nothing.
+
+    Args:
+        points: Shape (n, 2), objectives to maximise.
+
+    Returns:
+        Booleans of shape (n,).
+
+    Raises:
+        ValueError: The shape is another one.
+    """
+    values = pairs(points)
+    mask: NDArray[np.bool_] = np.asarray(~np.isnan(values).any(axis=1))
+    if mask.any():
+        import moocore
+
+        mask[mask] = moocore.is_nondominated(values[mask], maximise=True, keep_weakly=True)
+    return mask
+
+
+def pairs(points: ArrayLike) -> NDArray[np.float64]:
+    """Check that points have the shape (n, 2), and return them as floats; nothing at all is (0, 2)."""
+    values = np.asarray(points, dtype=float)
+    if values.size == 0:
+        return np.empty((0, 2))
+    if values.ndim != 2 or values.shape[1] != 2:
+        raise ValueError(f"points must have the shape (n, 2), got {values.shape}")
+    return values

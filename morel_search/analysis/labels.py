@@ -1,0 +1,105 @@
+"""Where to put the labels of points so that they do not lie on each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Place", "place_labels"]
+
+WIDTH, HEIGHT = 760.0, 420.0
+"""The figure's inner size in pixels that overlaps are judged at; a larger one only has more room."""
+
+CHARACTER, LINE, MARK = 6.4, 13.0, 4.0
+
+LEADER_COST = 24.0
+"""What a place away from its point costs, in square pixels of overlap: a thin line must then lead to the label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How a label stands to its point: anchors as Plotly names them, shifts in pixels, and whether a line leads to it."""
+
+    xanchor: str
+    yanchor: str
+    xshift: float
+    yshift: float
+    leader: bool = False
+
+
+NEAR = (
+    Place("left", "middle", 8, 1),
+    Place("right", "middle", -8, 1),
+    Place("center", "bottom", 0, 6),
+    Place("center", "top", 0, -6),
+    Place("left", "bottom", 6, 4),
+    Place("right", "top", -6, -4),
+    Place("left", "top", 6, -4),
+    Place("right", "bottom", -6, 4),
+)
+
+FAR = tuple(
+    Place({-1: "right", 0: "center", 1: "left"}[x], "middle" if x else ("bottom" if y > 0 else "top"), x * across, y * up, leader=True)
+    for across, up in ((22, 20), (30, 34), (40, 50), (54, 66))
+    for x, y in ((-1, -1), (1, -1), (-1, 1), (1, 1), (0, -1), (0, 1))
+)
+
+Box = tuple[float, float, float, float]
+
+
+def place_labels(
+    labels: Sequence[tuple[float, float, str]],
+    limits: Sequence[tuple[float, float]],
+    points: Sequence[tuple[float, float]],
+    scale: float = 1.0,
+) -> list[Place]:
+    """Choose for each label, in order, the place that covers least of the labels before it, of the points and of the world outside.
+
+    Args:
+        labels: x, y and text.
+        limits: The range of either axis.
+        points: Points that a label should not cover.
+        scale: Size of text and shifts, as against a figure of the size above.
+    """
+    (left, right), (low, high) = limits
+
+    def pixels(x: float, y: float) -> tuple[float, float]:
+        return (x - left) / (right - left) * WIDTH / scale, (y - low) / (high - low) * HEIGHT / scale
+
+    marks = [(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in (pixels(*point) for point in points)]
+    placed: list[Place] = []
+    boxes: list[Box] = []
+    for x, y, text in labels:
+        costs = []
+        for rank, place in enumerate((*NEAR, *FAR)):
+            box = _box(*pixels(x, y), text, place)
+            line = _leader(*pixels(x, y), place) if place.leader else []
+            cost = sum(_overlap(box, mark) for mark in marks) + 4 * _outside(box, scale) + rank + (LEADER_COST if line else 0.0)
+            cost += sum(3 * _overlap(own, other) for other in boxes for own in (box, *line))
+            costs.append((cost, rank, place, [box, *line]))
+        best = min(costs, key=lambda one: one[:2])
+        placed.append(best[2])
+        boxes += best[3]
+    return placed
+
+
+def _box(x: float, y: float, text: str, place: Place) -> Box:
+    width = CHARACTER * len(text) + 4
+    left = x + place.xshift - {"left": 0.0, "center": width / 2, "right": width}[place.xanchor]
+    low = y + place.yshift - {"bottom": 0.0, "middle": LINE / 2, "top": LINE}[place.yanchor]
+    return left, low, left + width, low + LINE
+
+
+def _leader(x: float, y: float, place: Place) -> list[Box]:
+    """Cover the line to a label with small boxes."""
+    steps = [share / 8 for share in range(2, 8)]
+    return [(x + place.xshift * s - 2, y + place.yshift * s - 2, x + place.xshift * s + 2, y + place.yshift * s + 2) for s in steps]
+
+
+def _overlap(one: Box, other: Box) -> float:
+    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+
+
+def _outside(box: Box, scale: float) -> float:
+    inside = _overlap(box, (0.0, 0.0, WIDTH / scale, HEIGHT / scale))
+    return (box[2] - box[0]) * (box[3] - box[1]) - inside
