@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import io
+import math
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -144,24 +146,30 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str], counts: 
     except OSError as error:
         raise explain("read", path, error) from error
     try:
-        names = dict.fromkeys(text, str)
-        table = pd.read_csv(io.StringIO(content), keep_default_na=False, na_values=[""], float_precision="round_trip", dtype=names)
-        missing = [column for column in columns if column not in table.columns]
+        # by the csv module, not by pandas: which of its parsers keeps the last digit, and what it calls it, changes with its versions
+        head, *rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row] or [[]]
+        missing = [column for column in columns if column not in head]
         if missing:
             raise ValueError(f"it has no column {missing[0]}")
-        for column in table.columns:
-            table[column] = _typed(table[column], text, counts)
-    except (ValueError, TypeError) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
+        if any(len(row) != len(head) for row in rows):
+            raise ValueError("its rows have different lengths")
+        cells = dict(zip(head, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(head, ())
+        return pd.DataFrame({name: _typed(name, cells[name], text, counts) for name in head})
+    except (ValueError, TypeError, csv.Error) as error:
         raise RunFolderError(f"{path} is damaged: {str(error).strip().splitlines()[0]}") from error
-    return table
 
 
-def _typed(column: pd.Series[Any], text: Sequence[str], counts: Sequence[str]) -> pd.Series[Any]:
+def _typed(name: str, cells: Sequence[str], text: Sequence[str], counts: Sequence[str]) -> pd.Series[Any]:
     """Give a column the type that its name promises."""
-    if column.name in text:
-        return column.astype(object).fillna("")
-    if column.name in counts:
-        return column.astype("Float64").astype("Int64")
-    if str(column.name).startswith("param_"):
-        return column if column.dtype.kind in "if" else column.astype(object)
-    return column.astype(float)
+    import pandas as pd
+
+    if name in text:
+        return pd.Series(list(cells), dtype=object)
+    if name in counts:
+        return pd.Series([pd.NA if cell == "" else int(float(cell)) for cell in cells], dtype="Int64")
+    try:
+        return pd.Series([float(cell or "nan") for cell in cells], dtype=float)
+    except ValueError:
+        if not name.startswith("param_"):
+            raise
+        return pd.Series([cell or math.nan for cell in cells], dtype=object)

@@ -192,7 +192,7 @@ def _settings(request: Request, status: str) -> dict[str, Any]:
         "hardware": hardware(),
         "commit": commit(),
         "device": device_for(request.space.resources),
-        "command": sys.argv,
+        "command": ["python", "-m", "morel_search.run", *sys.argv[1:]],
         "warnings": list(request.space.warnings),
     }
 

@@ -66,6 +66,7 @@ FRONT_COLUMNS = ("number", "origin", "name", "epoch", *_POINT, *_TEST)
 
 _TEXT = ("state", "origin", "name", "failure")
 _COUNTS = ("number", "epochs", "epoch", "seed")
+LONGEST_TEXT = 20_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -179,11 +180,18 @@ class RunFolder:
         self.write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
 
     def write_table(self, path: Path | str, table: pd.DataFrame) -> None:
-        """Replace a CSV file; numbers keep every digit, whole numbers stay whole beside empty cells."""
+        """Replace a CSV file.
+
+        Numbers keep every digit, whole numbers stay whole beside empty cells. Of texts, the first 20,000 characters are kept (a CSV
+        reader's cells end somewhere), carriage returns become newlines, and null characters are left out.
+        """
         table = table.copy()
         for column in table.columns.intersection(list(_COUNTS)):
             table[column] = table[column].astype("Float64").astype("Int64")
-        self.write_text(path, table.to_csv(index=False, lineterminator="\n").replace("\0", ""))
+        for column in table.columns.intersection(list(_TEXT)):
+            table[column] = table[column].map(lambda cell: cell[:LONGEST_TEXT] if isinstance(cell, str) else cell)
+        text = table.to_csv(index=False, lineterminator="\n").replace("\0", "")
+        self.write_text(path, text.replace("\r\n", "\n").replace("\r", "\n"))
 
     def read_settings(self) -> dict[str, Any]:
         """Read ``settings.json``.

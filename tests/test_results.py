@@ -32,7 +32,7 @@ from morel_search.results import (
     trial_columns,
 )
 
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=30)
+TEXT = st.text(st.characters(exclude_characters="\0\r", exclude_categories=("Cs",)), max_size=30)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_good_name_makes_an_empty_folder(tmp_path: Path, name: str) -> None:
 
 
 def test_an_existing_run_is_left_alone(run: RunFolder) -> None:
-    with pytest.raises(RunFolderError, match="exists already.*--resume") as error:
+    with pytest.raises(RunFolderError, match=r"exists already.*--resume") as error:
         create_run_folder(run.path.parent, "one")
     assert str(run.path) in one_sentence(error)
     assert run.read_settings() == {"format": FORMAT}
@@ -104,7 +104,7 @@ def test_opening_what_is_not_a_run_says_so(run: RunFolder) -> None:
     with pytest.raises(RunFolderError, match=r"does not exist; runs in .*: one") as error:
         open_run_folder(run.path.parent / "two")
     one_sentence(error)
-    with pytest.raises(RunFolderError, match="not a run folder: it has no settings.json"):
+    with pytest.raises(RunFolderError, match=r"not a run folder: it has no settings\.json"):
         open_run_folder(run.path.parent)
     with pytest.raises(RunFolderError, match="is not a folder"):
         open_run_folder(run.settings)
@@ -143,7 +143,7 @@ def test_a_table_comes_back_to_the_last_digit(
     tmp_path_factory: pytest.TempPathFactory, name: str, failure: str, clean: float, epsilon: float, loss: str, seed: int | None
 ) -> None:
     run = RunFolder(tmp_path_factory.mktemp("run"))
-    row = {column: None for column in trial_columns(["epsilon", "loss"])}
+    row = dict.fromkeys(trial_columns(["epsilon", "loss"]))
     row |= {"number": 3, "state": "FAIL", "origin": "search", "name": name, "clean_accuracy": clean, "seconds": 1.5, "seed": seed}
     row |= {"failure": failure, "param_epsilon": epsilon, "param_loss": f"x{loss}"}
     run.write_table(run.trials, pd.DataFrame([row, row | {"number": 4, "seed": None, "param_epsilon": None}]))
@@ -165,6 +165,14 @@ def test_words_that_pandas_takes_for_nothing_stay_words(run: RunFolder) -> None:
     run.write_table(run.trials, pd.DataFrame(rows))
     assert run.read_trials()["name"].tolist() == words
     assert run.read_trials()["failure"].tolist() == words
+
+
+def test_long_and_odd_texts_are_written_so_that_they_can_be_read(run: RunFolder) -> None:
+    texts = ["x" * 300_000, "one\r\ntwo\rthree\0", '"quoted", and so on\n', "=1+1"]
+    run.write_table(
+        run.trials, pd.DataFrame([dict.fromkeys(TRIAL_COLUMNS) | {"number": i, "failure": text} for i, text in enumerate(texts)])
+    )
+    assert run.read_trials()["failure"].tolist() == ["x" * 20_000, "one\ntwo\nthree", *texts[2:4]]
 
 
 def test_whole_numbers_stay_whole_beside_empty_cells(run: RunFolder) -> None:
@@ -300,7 +308,7 @@ def test_a_full_disk_is_explained_and_the_old_file_stays(small_disk: Path) -> No
     one_sentence(error)
     assert run.trials.read_text() == "old"
     assert [path.name for path in run.path.iterdir()] == ["trials.csv"]
-    (small_disk / "filler").write_bytes(b"x" * 4096 * 14)
+    subprocess.run(["dd", "if=/dev/zero", f"of={small_disk / 'filler'}", "bs=4096"], capture_output=True, check=False)
     with pytest.raises(RunFolderError, match="disk is full"):
         create_run_folder(small_disk, "two")
     assert not (small_disk / "two").exists()

@@ -16,7 +16,7 @@ from morel_search.analysis.wording import percent
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["axis_limits", "control_names", "front_figure", "obstacles", "step_line"]
+__all__ = ["MANY_TRIALS", "axis_limits", "control_names", "front_figure", "obstacles", "step_line"]
 
 LABELLED_MEMBERS, MANY_TRIALS = 16, 300
 

@@ -170,6 +170,7 @@ def _items(items: Sequence[Mapping[str, Any]]) -> str:
         str(item.get("name")): {key: value for key, value in item.items() if key != "name" and value not in (None, {}, False)}
         for item in items
     }
+    kept = {name: {**item, **item.pop("overrides", {})} for name, item in kept.items()}
     return _pairs({name: ", ".join(f"{key} {_value(value)}" for key, value in item.items()) for name, item in kept.items()})
 
 

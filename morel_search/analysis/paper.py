@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from morel_search.analysis.front_figure import axis_limits, control_names, obstacles, step_line
+from morel_search.analysis.front_figure import MANY_TRIALS, axis_limits, control_names, obstacles, step_line
 from morel_search.analysis.labels import WIDTH, place_labels
 from morel_search.analysis.summary import POINT, TEST, RunSummary
 
@@ -66,7 +66,7 @@ def paper_figure(summary: RunSummary) -> dict[str, bytes]:
 def _draw(axes: Axes, summary: RunSummary) -> None:
     limits = axis_limits(summary)
     others = _xy(summary.searched[~summary.searched["number"].isin(summary.front["number"])])
-    axes.scatter(*others, s=11, color=TRIAL, linewidths=0, alpha=0.8, label="trials", zorder=2)
+    axes.scatter(*others, s=11 if len(others[0]) <= MANY_TRIALS else 4, color=TRIAL, linewidths=0, alpha=0.8, label="trials", zorder=2)
     if len(summary.front):
         axes.plot(*step_line(summary.front, limits), color=FRONT, linewidth=1.0, zorder=3)
     tested = summary.front[summary.front[TEST].notna().all(axis=1)]

@@ -1,0 +1,454 @@
+"""The report: what it says, that it stands every run folder there can be, and that nothing in a run can break out of its place."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+from run_folders import CONTROLS, make_run, settings_of
+
+from morel_search.analysis.figures import history_figure, importance_figure, learning_figures, slice_figure
+from morel_search.analysis.front_figure import front_figure, step_line
+from morel_search.analysis.importance import importance
+from morel_search.analysis.labels import HEIGHT, WIDTH, place_labels
+from morel_search.analysis.parallel import parallel_data
+from morel_search.analysis.parameters import format_number, nice_values, read_parameters
+from morel_search.analysis.report import write_report
+from morel_search.analysis.summary import POINT, RunSummary, read_summary
+from morel_search.analysis.wording import compare_controls, exchange_rate, headline, key_facts, seconds_words, sentences
+from morel_search.errors import RunFolderError
+from morel_search.report import main
+from morel_search.results import FRONT_COLUMNS, TRIAL_COLUMNS, RunFolder, create_run_folder
+
+
+class Reader(HTMLParser):
+    """The page's visible text, its tags, and the data that its script draws."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.data = ""
+        self._inside = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag if tag in ("script", "style") else ""
+        if tag == "script" and dict(attrs).get("id") == "figures":
+            self._inside = "figures"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "figures":
+            self.data += data
+        elif not self._inside:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def read(run: RunFolder) -> Reader:
+    return Reader(write_report(run).read_text(encoding="utf-8"))
+
+
+def rewrite(run: RunFolder, **columns: Any) -> None:
+    """Replace columns of trials.csv, and forget the front."""
+    run.write_table(run.trials, run.read_trials().assign(**columns))
+    run.front.unlink(missing_ok=True)
+
+
+def bare_run(results: Path, rows: list[dict[str, Any]], **settings: Any) -> RunFolder:
+    """A run of hand-written trials without a space."""
+    run = create_run_folder(results, "bare")
+    run.write_json(run.settings, {"format": 1, "space": {}, **settings})
+    full = [
+        dict.fromkeys(TRIAL_COLUMNS) | {"number": i, "state": "COMPLETE", "origin": "search", "seconds": 1.0} | row
+        for i, row in enumerate(rows)
+    ]
+    run.write_table(run.trials, pd.DataFrame(full, columns=list(TRIAL_COLUMNS)))
+    return run
+
+
+def points(*pairs: tuple[float, float], **more: Any) -> list[dict[str, Any]]:
+    return [{"clean_accuracy": clean, "robust_accuracy": robust, **more} for clean, robust in pairs]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = make_run(tmp_path_factory.mktemp("results"), "made")
+    write_report(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def summary(made: RunFolder) -> RunSummary:
+    return read_summary(made)
+
+
+# words
+
+
+def test_the_page_says_what_matters(made: RunFolder, summary: RunSummary) -> None:
+    page = Reader(made.report.read_text(encoding="utf-8"))
+    best, robust = summary.front.iloc[0], summary.front.iloc[-1]
+    assert f"{len(summary.front)} networks, from {100 * best[POINT[0]]:.1f}% clean and {100 * best[POINT[1]]:.1f}% robust" in page.text
+    assert f"to {100 * robust[POINT[0]]:.1f}% clean and {100 * robust[POINT[1]]:.1f}% robust" in page.text
+    for words in ("PGD-10, L∞, ε = 0.2", "43 finished, 2 failed", "2 min 11 s", "small_cnn", "8 parameters, NSGA-II, seed 3"):
+        assert words in page.text
+    assert "The test split was used once, after the search" in page.text
+    assert "With 360 validation images, one standard error is up to 2.6 points" in page.text
+    assert "OutOfMemoryError" in page.text
+    assert "python -m morel_search.run --space search_spaces/digits.yaml --name made" in page.text
+    for name in CONTROLS:
+        assert name in page.text
+
+
+def test_a_slope_known_in_closed_form_is_found() -> None:
+    robust = np.linspace(0.1, 0.7, 13)
+    assert exchange_rate(np.column_stack([0.99 - 0.4 * (robust - 0.1), robust])) == pytest.approx(0.4)
+    assert exchange_rate(np.array([[0.9, 0.2], [0.8, 0.7]])) == pytest.approx(0.2)
+    assert exchange_rate(np.array([[0.9, 0.2]])) is None
+    assert exchange_rate(np.array([[0.9, 0.2], [0.9, 0.2]])) is None
+
+
+def test_controls_are_compared_with_the_right_member(tmp_path: Path) -> None:
+    rows = points((0.95, 0.40), (0.90, 0.60), (0.80, 0.65))
+    rows += points((0.89, 0.55), (0.90, 0.50), (0.99, 0.05), (0.80, 0.65), (0.70, 0.65), origin="control", name="")
+    for row, name in zip(rows[3:], ("worse", "equal_clean", "best", "copy", "equal_robust"), strict=True):
+        row["name"] = name
+    said = {name: sentence for name, _, sentence in compare_controls(read_summary(bare_run(tmp_path, rows)))}
+    assert said == {
+        "worse": "Network 1 is 5.0 points more robust and 1.0 point more accurate on clean images.",
+        "equal_clean": "Network 1 is 10.0 points more robust and as accurate on clean images.",
+        "best": "No searched network dominates it; it is on the front itself.",
+        "copy": "No searched network dominates it; it is on the front itself.",
+        "equal_robust": "Network 2 is 10.0 points more accurate on clean images and as robust.",
+    }
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (59.6, "1 min 00 s"), (192, "3 min 12 s"), (7500, "2 h 05 min"), (-1, "0 s")])
+def test_durations(seconds: float, words: str) -> None:
+    assert seconds_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(8 / 255, "8/255"), (0.2, "0.2"), (1e-5, "1e-05"), (0.123456, "0.123"), (6.0, "6"), (1 / 255, "1/255"), (0.5 / 255, "0.00196")],
+)
+def test_numbers(value: float, words: str) -> None:
+    assert format_number(value) == words
+
+
+def test_parameters_are_read_placed_and_written() -> None:
+    described = [
+        {"name": "epsilon", "type": "float", "low": "2/255", "high": "16/255", "log": False, "when": {}},
+        {"name": "alpha", "type": "float", "low": 0.001, "high": 10.0, "log": True},
+        {"name": "batch_size", "type": "categorical", "choices": [32, 64, None, True], "when": {"a": ["b"]}},
+        {"name": "steps", "type": "int", "low": 1, "high": 1},
+    ]
+    epsilon, alpha, batch, steps = read_parameters(described)
+    assert epsilon.position(9 / 255) == pytest.approx(0.5)
+    assert epsilon.text(9 / 255) == "9/255"
+    assert epsilon.position(0.2) is None
+    assert alpha.position(0.1) == pytest.approx(0.5)
+    assert alpha.position(0) is None
+    assert (batch.value(32.0), batch.value("64"), batch.value("True"), batch.value(math.nan)) == ("32", "64", "True", None)
+    assert batch.position(64) == pytest.approx(1 / 3)
+    assert batch.position("unknown") is None
+    assert steps.ticks() == [(0.5, "1")]
+    assert [text for _, text in epsilon.ticks()][0::100] == ["2/255"]
+    for parameter in (epsilon, alpha, batch):
+        places = [place for place, _ in parameter.ticks()]
+        assert places == sorted(places)
+        assert places[0] == 0
+        assert places[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.01, 0.3), (1, 12), (0, 1), (-5, 5), (1e-9, 2e-9), (100, 1e6), (86.9, 98.3)])
+def test_axis_values_are_few_and_in_order(low: float, high: float) -> None:
+    values = nice_values(low, high)
+    assert 3 <= len(values) <= 8
+    assert values == sorted(values)
+    assert (values[0], values[-1]) == (low, high)
+
+
+# figures
+
+
+def themed(value: Any) -> Any:
+    """A figure with plain colours in place of the page's names, so that Plotly can check it."""
+    if isinstance(value, str) and value.startswith("@"):
+        return "serif" if value == "@sans" else "#123456"
+    if isinstance(value, dict):
+        return {key: themed(one) for key, one in value.items()}
+    return [themed(one) for one in value] if isinstance(value, list) else value
+
+
+def test_plotly_knows_every_attribute_of_every_figure(summary: RunSummary) -> None:
+    bars = importance_figure(importance(summary.trials, summary.settings["space"]["parameters"]))
+    assert bars.pop("rows") >= 6
+    curves = [figure for _, figure in learning_figures(summary)]
+    assert len(curves) == 2
+    slices = [slice_figure(summary, parameter) for parameter in summary.parameters]
+    for figure in (front_figure(summary), history_figure(summary), bars, *curves, *slices):
+        go.Figure(themed(figure))
+
+
+def test_the_front_figure_shows_every_trial_once(summary: RunSummary) -> None:
+    traces = {trace["name"]: trace for trace in front_figure(summary)["data"] if "hovertext" in trace}
+    assert {name: len(trace["x"]) for name, trace in traces.items()} == {
+        "trials": len(summary.searched) - len(summary.front), "front": len(summary.front),
+        "controls": len(CONTROLS), "the front on the test split": len(summary.front),
+    }  # fmt: skip
+    member = summary.front.iloc[0]
+    hover = traces["front"]["hovertext"][0]
+    assert f"network {member['number']}" in hover
+    assert f"epsilon  {format_number(member['param_epsilon'])}" in hover
+
+
+def test_the_steps_are_the_border_of_what_the_front_dominates(summary: RunSummary) -> None:
+    limits = ((80.0, 100.0), (0.0, 80.0))
+    xs, ys = step_line(summary.front, limits)
+    area = sum((x1 - x0) * y for x0, x1, y in zip(xs, xs[1:], ys, strict=False)) / 1e4
+    assert area + 0.8 * max(ys) / 100 == pytest.approx(summary.hypervolume, abs=1e-5)
+    assert (xs[0], ys[-1]) == (80.0, 0.0)
+
+
+def test_parallel_coordinates_hold_every_searched_trial(summary: RunSummary) -> None:
+    data = parallel_data(summary)
+    assert len(data["rows"]) == len(summary.searched)
+    assert sum(row["front"] for row in data["rows"]) == len(summary.front)
+    assert all(len(row["places"]) == len(data["axes"]) == len(summary.parameters) + 2 for row in data["rows"])
+    assert all(place is None or 0 <= place <= 1 for row in data["rows"] for place in row["places"])
+    beta = [parameter.name for parameter in summary.parameters].index("beta")
+    without = {row["number"] for row in data["rows"] if row["places"][beta] is None}
+    assert without == set(summary.searched.loc[summary.searched["param_accuracy_loss"] == "pgd", "number"])
+
+
+def test_labels_of_a_crowd_lie_apart() -> None:
+    crowd = [(50 + 0.1 * k, 50 + 0.1 * k, f"control {k}") for k in range(6)]
+    placed = place_labels(crowd, ((0, 100), (0, 100)), [(x, y) for x, y, _ in crowd])
+    boxes = []
+    for (x, y, text), place in zip(crowd, placed, strict=True):
+        width = 6.0 * len(text)
+        left = x / 100 * WIDTH + place.xshift - {"left": 0, "center": width / 2, "right": width}[place.xanchor]
+        low = y / 100 * HEIGHT + place.yshift - {"bottom": 0, "middle": 6, "top": 12}[place.yanchor]
+        boxes.append((left, low, left + width, low + 12))
+    for index, one in enumerate(boxes):
+        for other in boxes[:index]:
+            assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+
+
+def test_figures_for_papers_are_whole_and_alike_each_time(made: RunFolder) -> None:
+    before = {path.name: path.read_bytes() for path in made.figures.iterdir()}
+    assert set(before) == {"front.png", "front.svg", "front.pdf"}
+    write_report(made)
+    assert {path.name: path.read_bytes() for path in made.figures.iterdir()} == before
+    with Image.open(made.figures / "front.png") as image:
+        assert min(image.size) >= 900
+        colours = image.convert("RGB").getcolors(1 << 24) or []
+    assert {(11, 90, 138), (196, 80, 27)} <= {colour for _, colour in colours}
+    assert b"/FontFile2" in before["front.pdf"]  # TrueType, embedded
+    assert b"/Type3" not in before["front.pdf"]
+    assert before["front.svg"].startswith(b"<?xml")
+    assert b"<text" not in before["front.svg"]  # outlines: looks alike without the font
+
+
+# runs of all kinds
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("running", "No trial has finished yet"), ("stopped", "No trial finished with a result"), (None, "No trial finished with a result")],
+)
+def test_a_run_without_any_trial(tmp_path: Path, status: str | None, said: str) -> None:
+    page = read(bare_run(tmp_path, [], status=status))
+    assert said in page.text
+    assert "There is no front" in page.text
+
+
+def test_a_run_whose_files_are_not_there_yet(tmp_path: Path) -> None:
+    run = create_run_folder(tmp_path, "new")
+    run.write_json(run.settings, {"format": 1})
+    assert "No trial finished" in read(run).text
+    assert not run.figures.exists()
+
+
+def test_a_run_in_which_everything_failed(tmp_path: Path) -> None:
+    page = read(bare_run(tmp_path, [{"state": "FAIL", "failure": "boom"}] * 3))
+    assert "3 of 3 trials failed" in page.text
+    assert "boom" in page.text
+
+
+def test_a_front_of_one(tmp_path: Path) -> None:
+    run = bare_run(tmp_path, points((0.9, 0.5), (0.8, 0.4)))
+    assert "One network on the front: 90.0% clean, 50.0% robust" in read(run).text
+    assert "costs about" not in " ".join(sentences(read_summary(run)))
+
+
+def test_equal_accuracies_everywhere(tmp_path: Path) -> None:
+    run = bare_run(tmp_path, points(*[(0.5, 0.5)] * 20))
+    assert headline(read_summary(run)).startswith("20 networks")
+    read(run)
+
+
+def test_nan_and_halves_do_not_count_as_results(tmp_path: Path) -> None:
+    run = bare_run(tmp_path, points((0.9, 0.5), (math.nan, 0.9), (0.95, math.nan)))
+    assert read_summary(run).front["number"].tolist() == [0]
+    json.loads(read(run).data)
+
+
+def test_a_search_that_still_runs_and_was_never_tested(tmp_path: Path) -> None:
+    page = read(make_run(tmp_path, trials=4, failures=1, tested=False, epochs=False, status="running"))
+    assert "still running" in page.text
+    assert "The test split has not been used" in page.text
+    assert "Too few trials to tell: 3 of the search have finished, and it takes about 15" in page.text
+    assert "test clean" not in page.text
+    assert "Learning curves" not in page.text
+
+
+def test_trials_that_were_stopped_early(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=30, pruned=8)
+    assert dict(key_facts(read_summary(run)))["Trials"] == "25 finished, 8 stopped early, 2 failed"
+    rewrite(run, clean_accuracy=run.read_trials()["clean_accuracy"].fillna(0.999))
+    rewrite(run, robust_accuracy=run.read_trials()["robust_accuracy"].fillna(0.999))
+    summary = read_summary(run)
+    assert set(summary.front["state"]) == {"COMPLETE"}
+    assert "stopped early" in {trace["name"] for trace in front_figure(summary)["data"] if "name" in trace}
+
+
+def test_the_written_front_is_believed_and_gives_the_test_accuracies(tmp_path: Path) -> None:
+    run = bare_run(tmp_path, points((0.9, 0.5), (0.8, 0.6)))
+    row = dict.fromkeys(FRONT_COLUMNS) | {"number": 1, "test_clean_accuracy": 0.7, "test_robust_accuracy": 0.123}
+    run.write_table(run.front, pd.DataFrame([row]))
+    summary = read_summary(run)
+    assert summary.front["number"].tolist() == [1]
+    assert summary.tested
+    assert "12.3%" in read(run).text
+
+
+def test_a_thousand_trials_are_quick_and_the_page_stays_small(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=1000, failures=30)
+    start = time.perf_counter()
+    page = write_report(run)
+    assert time.perf_counter() - start < 60  # 7 s on two cores of 2024
+    assert page.stat().st_size < 8_000_000
+
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"'&<b> $title ${x} @ink"
+
+
+def test_nothing_in_a_run_can_break_out_of_its_place(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "hostile", trials=20, failures=2)
+    settings = run.read_settings()
+    settings |= {"name": HOSTILE, "warnings": [HOSTILE], "device": HOSTILE, "command": [HOSTILE], "commit": HOSTILE, "status": HOSTILE}
+    settings["versions"][HOSTILE] = HOSTILE
+    settings["space"]["network"]["name"] = HOSTILE
+    settings["space"]["data"]["name"] = HOSTILE
+    settings["space"]["parameters"][1]["choices"].append(HOSTILE)
+    settings["space"]["parameters"].append({"name": HOSTILE, "type": "categorical", "choices": [HOSTILE], "when": {}})
+    run.write_json(run.settings, settings)
+    run.write_text(run.space, HOSTILE)
+    trials = run.read_trials()
+    trials[f"param_{HOSTILE}"] = HOSTILE
+    rewrite(
+        run,
+        name=trials["name"].where(trials["origin"] != "control", HOSTILE),
+        failure=trials["failure"].where(trials["state"] != "FAIL", HOSTILE),
+    )
+    run.write_table(run.trials, run.read_trials().assign(param_accuracy_loss=HOSTILE, **{f"param_{HOSTILE}": HOSTILE}))
+    page = read(run)
+    assert sum(tag == "script" for tag, _ in page.tags) == 3
+    assert not [tag for tag, _ in page.tags if tag in ("img", "b")]
+    assert "alert(1)" in page.text
+    figures = json.loads(page.data)
+    hovers = [text for trace in figures["front"]["data"] for text in trace.get("hovertext", [])]
+    assert hovers
+    assert all(set(re.findall(r"<[^>]*>", text)) <= {"<br>", "<b>", "</b>"} for text in hovers)
+    assert all("<" not in note["text"] for note in figures["front"]["layout"]["annotations"])
+
+
+def test_very_long_names_and_reasons_are_cut(tmp_path: Path) -> None:
+    rows = [*points((0.9, 0.5), origin="control", name="n" * 5000), {"state": "FAIL", "failure": f"{'x' * 9000} end"}]
+    page = read(bare_run(tmp_path, rows))
+    assert "x" * 601 not in page.text
+    assert "end" in page.text
+    assert all(len(note["text"]) <= 30 for note in json.loads(page.data)["front"]["layout"]["annotations"])
+
+
+def test_the_page_asks_nothing_of_the_network(made: RunFolder) -> None:
+    page = Reader(made.report.read_text(encoding="utf-8"))
+    for tag, attributes in page.tags:
+        assert not attributes.get("src")
+        if tag in ("link", "a"):
+            assert not re.match(r"\w+:(?!,)|//", (attributes["href"] or "").removeprefix("data:"))
+    policy = next(attributes["content"] for _, attributes in page.tags if "http-equiv" in attributes)
+    assert "default-src 'none'" in str(policy)
+
+
+def test_links_lead_to_files(made: RunFolder) -> None:
+    page = Reader(made.report.read_text(encoding="utf-8"))
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert len(links) == 6
+    assert all((made.path / str(link)).is_file() for link in links)
+
+
+# the command
+
+
+def test_the_command_draws_the_page_again(made: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    made.report.unlink()
+    assert main([str(made.path)]) == 0
+    assert capsys.readouterr().out.strip() == str(made.report)
+    assert made.report.is_file()
+
+
+def test_a_mistake_is_one_sentence_and_exit_code_2(made: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(made.path.parent / "absent")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "does not exist; runs in" in said.err
+
+
+def test_a_damaged_table_is_one_sentence(made: RunFolder, tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=3, failures=0)
+    run.trials.write_text("number\n")
+    with pytest.raises(RunFolderError, match=r"trials\.csv is damaged"):
+        write_report(run)
+
+
+def test_help_is_quick_and_reading_needs_neither_torch_nor_ray(made: RunFolder) -> None:
+    heavy = "{'pandas', 'numpy', 'matplotlib', 'plotly', 'optuna', 'torch', 'ray'}"
+    code = "import sys; from morel_search.report import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += f"print(sorted(set(sys.modules) & {heavy}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+    assert "results/digits" in out
+    code = f"import sys; from morel_search.report import main; main([{str(made.path)!r}]); "
+    code += "print(sorted(set(sys.modules) & {'torch', 'ray'}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_the_made_settings_are_those_of_a_real_space(made: RunFolder) -> None:
+    from run_folders import make_space
+
+    assert made.read_settings()["space"] == json.loads(json.dumps(settings_of(make_space(), "x", "finished")["space"]))
