@@ -13,9 +13,10 @@ from morel_search import __version__
 from morel_search._command import INTERRUPTED, complain, say
 from morel_search.config import Space, changes
 from morel_search.errors import RunFolderError
-from morel_search.results import FORMAT, RunFolder, create_run_folder, open_run_folder
+from morel_search.results import FORMAT, RunFolder, check_new_run, create_run_folder, open_run_folder
 
 if TYPE_CHECKING:
+    from morel_search.preflight import Facts
     from morel_search.search.record import StudyRecord
 
 __all__ = ["Request", "dry_run", "execute"]
@@ -48,7 +49,7 @@ def dry_run(request: Request) -> int:
 
     from morel_search.preflight import check_device, inspect, plan_text, time_epoch
 
-    _refuse_existing(request)
+    _refuse_early(request)
     if request.address is None:
         check_device(request.space)
     facts = inspect(request.space)
@@ -67,51 +68,41 @@ def execute(request: Request) -> int:
         MorelSearchError: Something is wrong that the user can mend; nothing was written then, unless the search had begun.
     """
     from morel_search import preflight
-    from morel_search.search.cluster import check_resources, ray_session
+    from morel_search.remote import check_shared, on_cluster
+    from morel_search.search.cluster import MACHINE_SECONDS, check_resources, ray_session
 
-    _refuse_existing(request)
-    if request.address is None:
-        preflight.check_device(request.space)
+    _refuse_early(request)
+    space, resources = request.space, request.space.resources
+    facts = None
+    if request.address is None:  # what is wrong here is said before Ray starts
+        preflight.check_device(space)
+        facts = preflight.inspect(space)
     with ray_session(request.address):
-        check_resources(request.space.resources)
-        facts = _inspect(request)
-        for warning in preflight.warnings(request.space, facts):
+        check_resources(resources, 0 if request.address is None else MACHINE_SECONDS)
+        if facts is None:
+            check_shared(request.results, resources)
+            facts = on_cluster(preflight.inspect, space, num_cpus=resources.cpu, num_gpus=resources.gpu)
+        for warning in preflight.warnings(space, facts):
             complain(f"warning: {warning}")
-        run = _open(request)
+        run = _open(request, facts)
         with run.lock():
             return _search(request, run)
 
 
-def _inspect(request: Request) -> Any:
-    """Look at data and network where a trial would: here, or on a machine of the cluster."""
-    from morel_search import preflight
-
-    if request.address is None:
-        return preflight.inspect(request.space)
-    import ray
-
-    resources = request.space.resources
-    task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(preflight.inspect)
-    try:
-        return ray.get(task.remote(request.space))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, Exception) else error from None
+def _refuse_early(request: Request) -> None:
+    """What is wrong with the run folder is said before anything starts."""
+    if not request.resume:
+        check_new_run(request.results, request.name)
+    elif not (request.results / request.name).is_dir():
+        raise RunFolderError(f"{request.results / request.name} does not exist: there is nothing to resume")
 
 
-def _refuse_existing(request: Request) -> None:
-    folder = request.results / request.name
-    if not request.resume and folder.exists():
-        raise RunFolderError(f"{folder} exists already: --resume continues it, --name NAME starts another")
-    if request.resume and not folder.is_dir():
-        raise RunFolderError(f"{folder} does not exist: there is nothing to resume")
-
-
-def _open(request: Request) -> RunFolder:
+def _open(request: Request, facts: Facts) -> RunFolder:
     if request.resume:
         return open_run_folder(request.results / request.name)
     run = create_run_folder(request.results, request.name)
     run.write_text(run.space, request.space.text)
-    run.write_json(run.settings, _settings(request, "running"))
+    run.write_json(run.settings, _settings(request, facts))
     return run
 
 
@@ -125,7 +116,7 @@ def _search(request: Request, run: RunFolder) -> int:
     record = StudyRecord.of_file(run.study, run.name)
     _check_identity(request.space, record, run)
     conductor = Conductor(request.space, record)
-    run.write_json(run.settings, {**run.read_settings(), **_changing_settings(request, "running")})
+    run.write_json(run.settings, {**run.read_settings(), **_changing_settings(request)})
     keeper = Keeper(request.space, run, record, conductor)
     with Progress(conductor.budget, conductor.finished, request.verbosity) as progress:
 
@@ -175,7 +166,7 @@ def _conclude(request: Request, run: RunFolder) -> None:
     say(f"report: {report}")
 
 
-def _settings(request: Request, status: str) -> dict[str, Any]:
+def _settings(request: Request, facts: Facts) -> dict[str, Any]:
     from morel_search.provenance import commit, hardware, versions
     from morel_search.search.tuner import device_for
 
@@ -184,9 +175,10 @@ def _settings(request: Request, status: str) -> dict[str, Any]:
         "name": request.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "finished": None,
-        "status": status,
+        "status": "running",
         "seed": request.space.search.seed,
         "space": request.space.describe(),
+        "images": {"train": facts.train, "validation": facts.validation, "shape": list(facts.image_shape), "classes": facts.classes},
         "overrides": list(request.space.overrides),
         "versions": {**versions(), "morel_search": __version__},
         "hardware": hardware(),
@@ -197,6 +189,6 @@ def _settings(request: Request, status: str) -> dict[str, Any]:
     }
 
 
-def _changing_settings(request: Request, status: str) -> dict[str, Any]:
+def _changing_settings(request: Request) -> dict[str, Any]:
     """What a resumed run may change: the budget, the resources, the state."""
-    return {"status": status, "space": request.space.describe(), "overrides": list(request.space.overrides)}
+    return {"status": "running", "space": request.space.describe(), "overrides": list(request.space.overrides)}

@@ -80,7 +80,7 @@ def check_device(space: Space) -> None:
     if wants_cuda and torch.cuda.device_count() < max(1, resources.gpu):
         has = torch.cuda.device_count()
         raise ResourceError(
-            f"resources ask for gpu {resources.gpu:g} and device {resources.device}, but torch sees {has} CUDA device{'s' * (has != 1)} here; "
+            f"resources ask for gpu {resources.gpu:g} and device {resources.device}, but torch sees {has} CUDA devices here; "
             "--set resources.gpu=0 trains on the CPU"
         )
     if resources.device == "cuda" and not resources.gpu:

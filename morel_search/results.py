@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ __all__ = [
     "STATES",
     "TRIAL_COLUMNS",
     "RunFolder",
+    "check_new_run",
     "create_run_folder",
     "front_columns",
     "open_run_folder",
@@ -228,6 +230,27 @@ class RunFolder:
         return read_table(self.front, FRONT_COLUMNS, _TEXT, _COUNTS)
 
 
+def check_new_run(results: Path, name: str) -> None:
+    """Say early, and without writing anything, what :func:`create_run_folder` would refuse.
+
+    Raises:
+        RunFolderError: The name is not one, the folder exists, or it could not be made.
+    """
+    if not _NAME.fullmatch(name):
+        raise RunFolderError(f"{name!r} cannot name a run: use 1 to 100 letters, digits, '.', '_', '+' or '-', and a letter or digit first")
+    folder = Path(results).absolute() / name
+    if folder.exists():
+        raise RunFolderError(f"{folder} exists already: --resume continues it, --name NAME starts another")
+    existing = next(parent for parent in folder.parents if parent.exists())
+    if not existing.is_dir():
+        raise RunFolderError(f"{existing} is not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise explain("make", folder, error) from error
+
+
 def create_run_folder(results: Path, name: str) -> RunFolder:
     """Make a new, empty run folder.
 
@@ -238,8 +261,7 @@ def create_run_folder(results: Path, name: str) -> RunFolder:
     Raises:
         RunFolderError: The name is not one, the folder exists, or it cannot be written to (nothing is left behind).
     """
-    if not _NAME.fullmatch(name):
-        raise RunFolderError(f"{name!r} cannot name a run: use 1 to 100 letters, digits, '.', '_', '+' or '-', and a letter or digit first")
+    check_new_run(results, name)
     run = RunFolder(Path(results).absolute() / name)
     try:
         run.path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from typing import Any
+
 import pandas as pd
 
 from morel_search.config import format_value
 
 __all__ = ["front_text"]
+
+RATIONAL = ("param_epsilon", "param_step_size")
+MOST_LEVELS = 1020
+"""Denominators are looked for up to quarters of 1/255."""
 
 
 def front_text(front: pd.DataFrame) -> str:
@@ -20,9 +27,17 @@ def front_text(front: pd.DataFrame) -> str:
         numbers = [record[column] for column in ("clean_accuracy", "robust_accuracy", "test_clean_accuracy", "test_robust_accuracy")]
         cells = [f"{100 * value:.1f} %" if not pd.isna(value) else "-" for value in numbers]
         parameters = " ".join(
-            f"{str(name).removeprefix('param_')}={value if isinstance(value, str) else format_value(value)}"
+            f"{str(name).removeprefix('param_')}={_parameter(str(name), value)}"
             for name, value in record.items()
             if str(name).startswith("param_") and not pd.isna(value)
         )
         rows.append(f"{record['number']:>5}  {origin:<13.13} {cells[0]:>7} {cells[1]:>7} {cells[2]:>11} {cells[3]:>12}  {parameters}")
     return "\n".join([*rows, ""])
+
+
+def _parameter(name: str, value: Any) -> str:
+    """A value as in the space file: the tables hold 8/255 as a decimal."""
+    if name in RATIONAL:
+        exact = Fraction(value).limit_denominator(MOST_LEVELS)
+        return format_value(exact if abs(float(exact) - value) < 1e-12 else value)
+    return value if isinstance(value, str) else format_value(value)

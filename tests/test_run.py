@@ -104,10 +104,15 @@ def test_same_seed_same_search_to_the_last_bit(finished: tuple[Path, subprocess.
     result = call("--results", str(tmp_path), "--name", "tiny", "--set", "resources.concurrent=1", *TINY)
     assert result.returncode == 0, result.stderr
     first, second = RunFolder(finished[0]), RunFolder(tmp_path / "tiny")
-    pd.testing.assert_frame_equal(first.read_trials().drop(columns="seconds"), second.read_trials().drop(columns="seconds"), check_exact=True)
-    pd.testing.assert_frame_equal(first.read_epochs().drop(columns="seconds"), second.read_epochs().drop(columns="seconds"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        first.read_trials().drop(columns="seconds"), second.read_trials().drop(columns="seconds"), check_exact=True
+    )
+    pd.testing.assert_frame_equal(
+        first.read_epochs().drop(columns="seconds"), second.read_epochs().drop(columns="seconds"), check_exact=True
+    )
 
 
+@pytest.mark.slow
 def test_a_finished_search_is_not_overwritten_and_can_be_given_more_trials(
     finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -129,7 +134,9 @@ def test_a_finished_search_is_not_overwritten_and_can_be_given_more_trials(
 
 def test_ctrl_c_stops_in_order_and_resume_finishes(tmp_path: Path) -> None:
     arguments = ["--results", str(tmp_path), "--name", "stopped", *TINY, "--set", "train.epochs=6"]
-    process = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     assert process.stdout is not None
     for line in process.stdout:  # the first finished trial
         if "clean 0" in line:
@@ -153,9 +160,12 @@ def test_ctrl_c_stops_in_order_and_resume_finishes(tmp_path: Path) -> None:
         assert after.loc[row["number"], "robust_accuracy"] == row["robust_accuracy"]
 
 
+@pytest.mark.slow
 def test_a_killed_driver_leaves_a_run_that_resume_finishes(tmp_path: Path) -> None:
     arguments = ["--results", str(tmp_path), "--name", "killed", *TINY, "--set", "train.epochs=6"]
-    process = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if "clean 0" in line:
@@ -171,6 +181,7 @@ def test_a_killed_driver_leaves_a_run_that_resume_finishes(tmp_path: Path) -> No
     assert list(pd.read_csv(run / "trials.csv")["epochs"]) == [6] * 5
 
 
+@pytest.mark.slow
 def test_a_second_driver_is_told_who_holds_the_run(tmp_path: Path) -> None:
     arguments = ["--results", str(tmp_path), "--name", "held", *TINY, "--set", "train.epochs=20"]
     process = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -196,6 +207,7 @@ def test_a_failing_training_is_recorded_with_its_reason_and_the_search_goes_on(t
     assert "RUNNING" not in states(tmp_path / "failing")
 
 
+@pytest.mark.slow
 def test_a_search_in_which_everything_fails_ends_with_the_reason(tmp_path: Path) -> None:
     arguments = [*TINY, "--set", "train.lr=1e30", "--set", "train.optimizer=sgd", "--set", "search.max_failures=2"]
     result = call("--results", str(tmp_path), "--name", "dead", *arguments)

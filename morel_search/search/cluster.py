@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +18,17 @@ from typing import Any
 from morel_search.config import ResourceSettings
 from morel_search.errors import ResourceError
 
-__all__ = ["QUIET", "check_resources", "concurrency", "ray_session"]
+__all__ = [
+    "MACHINE_SECONDS",
+    "QUIET",
+    "check_cluster",
+    "check_resources",
+    "concurrency",
+    "machines_for",
+    "quiet_ray",
+    "ray_session",
+    "travelling",
+]
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -29,31 +43,69 @@ QUIET = {
 }
 """Read by Ray when it is imported: no chatter, and no copies of what the study holds."""
 
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 60
+"""A cluster that is there answers the trial connection in 2 to 8 s; Ray itself would try for 120 s where nobody does."""
+
+MACHINE_SECONDS = 30
+"""How long a cluster that was just started may take to show a machine on which a trial fits."""
+
+_KNOCK = """
+import sys
+import ray
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level=50)
+except BaseException as error:
+    print("refused:", " ".join(str(error).split())[:600])
+else:
+    print("joined")
+"""
+"""Run in a process of its own: Ray prints, hangs and even ends the process when it cannot join."""
+
 
 @contextmanager
 def ray_session(address: str | None = None) -> Iterator[None]:
     """Ray for the time of a ``with``.
 
     Without an address Ray starts here for this run alone: no dashboard, token authentication as Ray has it, an own temporary folder
-    that is removed at the end. With one (``auto`` or ``host:port``) the run joins that cluster, and this package travels with it.
+    that is removed at the end. With one (``auto`` or ``host:port``) the run joins that cluster, and this package travels with it; in a
+    task of the cluster the connection is there already and is left as it is.
 
     Raises:
         ResourceError: Ray does not start, or there is no cluster at the address.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    quiet_ray()
     import ray
 
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    if address is not None and ray.is_initialized():
+        yield
+        return
+    # A submitted job is inside its cluster: nothing to look for.
+    if address is not None and not (address == "auto" and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ):
+        check_cluster(address)
     # Ray's socket paths may have at most 107 bytes, so the folder is short and not below the run folder.
     temporary = Path(tempfile.mkdtemp(prefix="ms-", dir="/tmp" if Path("/tmp").is_dir() else None)) if address is None else None
     try:
         _init(ray, address, temporary)
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         yield
     finally:
         ray.shutdown()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def quiet_ray() -> None:
+    """Set what Ray reads when it is imported, where the user has not."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def travelling() -> dict[str, Any]:
+    """The runtime environment of a run on a cluster: this package, for machines that have only its dependencies, and :data:`QUIET`."""
+    import morel_search
+
+    return {"py_modules": [str(Path(morel_search.__file__).parent)], "env_vars": QUIET}
 
 
 def _init(ray: Any, address: str | None, temporary: Path | None) -> None:
@@ -62,38 +114,101 @@ def _init(ray: Any, address: str | None, temporary: Path | None) -> None:
         if address is None:
             ray.init(address="local", include_dashboard=False, _temp_dir=str(temporary), **quiet)
         else:
-            import morel_search
-
-            ray.init(address=address, runtime_env={"py_modules": [str(Path(morel_search.__file__).parent)]}, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            ray.init(address=address, runtime_env=travelling(), **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         where = "here" if address is None else f"at {address}"
         raise ResourceError(f"Ray cannot be reached {where}: {' '.join(str(error).split())[:300]}") from error
 
 
-def check_resources(resources: ResourceSettings) -> None:
+def check_cluster(address: str) -> None:
+    """Refuse, within :data:`ANSWER_SECONDS`, an address at which no cluster takes this process.
+
+    Raises:
+        ResourceError: Nobody listens there, or it is no Ray cluster, or one of other versions, or one with another token.
+    """
+    if address != "auto":
+        _check_listens(address)
+    # Three tries instead of twenty: a refused token is refused at once.
+    environment = {"RAY_NUM_REDIS_GET_RETRIES": "3", **os.environ}
+    try:
+        knock = subprocess.run(
+            [sys.executable, "-c", _KNOCK, address],
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=ANSWER_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ResourceError(f"what listens at {address} did not answer as a Ray cluster within {ANSWER_SECONDS} s") from None
+    if knock.stdout.strip().endswith("joined"):
+        return
+    raise ResourceError(_refusal(address, knock.stdout.partition("refused:")[2].strip(), knock.stderr))
+
+
+def _check_listens(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ResourceError(f"--address {address} is none of auto, HOST:PORT and ray://HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
+        raise ResourceError(f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _refusal(address: str, reason: str, chatter: str) -> str:
+    token = "give this machine the cluster's token, in RAY_AUTH_TOKEN or ~/.ray/auth_token, and set RAY_AUTH_MODE=token"
+    if "Unauthenticated" in chatter or "uthentication" in reason:
+        return f"the Ray cluster at {address} does not accept this machine's token, or its lack of one: {token}"
+    if "Version mismatch" in reason:
+        return (
+            f"the Ray cluster at {address} and this process must have the same versions: {reason.partition('Version mismatch:')[2].strip()}"
+        )
+    if "client connection timeout" in reason:
+        return f"what listens at {address} did not answer as a Ray client server: is it that port (10001 by default)? If so, {token}"
+    return f"no Ray cluster answers at {address}: {reason[:300] or 'Ray gave up without a reason'}"
+
+
+def machines_for(resources: ResourceSettings) -> list[dict[str, Any]]:
+    """The living machines on which one trial fits, as :func:`ray.nodes` describes them."""
+    import ray
+
+    return [
+        node
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU", 0) >= resources.cpu and node["Resources"].get("GPU", 0) >= resources.gpu
+    ]
+
+
+def check_resources(resources: ResourceSettings, patience: float = 0) -> None:
     """Refuse a trial that no machine of the cluster could ever run; Ray would wait for ever.
+
+    Args:
+        resources: What a trial asks for.
+        patience: Seconds that a machine may still take to join.
 
     Raises:
         ResourceError: No machine has the processors and GPUs that one trial asks for.
     """
     import ray
 
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(machine.get("CPU", 0) >= resources.cpu and machine.get("GPU", 0) >= resources.gpu for machine in machines):
-        return
-    has = "; ".join(f"{machine.get('CPU', 0):g} CPU and {machine.get('GPU', 0):g} GPU" for machine in machines)
-    raise ResourceError(
-        f"a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU (resources), but there is no such machine: {has}"
-    )
+    deadline = time.monotonic() + patience
+    while not machines_for(resources):
+        if time.monotonic() < deadline:
+            time.sleep(1)
+            continue
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        has = "; ".join(f"{machine.get('CPU', 0):g} CPU and {machine.get('GPU', 0):g} GPU" for machine in machines)
+        raise ResourceError(
+            f"a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU (resources), but there is no such machine: {has}"
+        )
 
 
 def concurrency(resources: ResourceSettings) -> int:
     """How many trials fit at a time on the machines that are there."""
-    import ray
-
     fit = 0
-    for node in ray.nodes():
-        if node["Alive"]:
-            by_cpu = node["Resources"].get("CPU", 0) // resources.cpu
-            fit += int(min(by_cpu, node["Resources"].get("GPU", 0) // resources.gpu) if resources.gpu else by_cpu)
+    for node in machines_for(resources):
+        by_cpu = node["Resources"].get("CPU", 0) // resources.cpu
+        fit += int(min(by_cpu, node["Resources"].get("GPU", 0) // resources.gpu) if resources.gpu else by_cpu)
     return max(1, min(fit, resources.concurrent or fit))

@@ -170,6 +170,7 @@ def judge(history: Sequence[Mapping[str, Any]], failure: str, point: str) -> Out
     if not failure and not all(math.isfinite(value) for value in values or ()):
         failure = f"the accuracies are not finite: {values}"
     stored = tuple(dict(result) for result in history)
+    failure = failure.encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be stored
     if failure:
         return Outcome(history=stored, seconds=seconds, failure=failure)
     return Outcome(values=values, epoch=chosen.epoch if chosen else None, last_values=last_values, history=stored, seconds=seconds)
