@@ -65,6 +65,8 @@ def _run(options: argparse.Namespace) -> int:
     from morel_search.pipeline import Request, dry_run, execute
     from morel_search.remote import is_client_address, run_on_cluster
 
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # objectives and networks by import path, also for the console script
     overrides = list(options.overrides)
     overrides += [f"search.trials={options.trials}"] * (options.trials is not None)
     overrides += [f"search.seed={options.seed}"] * (options.seed is not None)

@@ -217,6 +217,35 @@ def test_a_search_in_which_everything_fails_ends_with_the_reason(tmp_path: Path)
     assert (tmp_path / "dead" / "report.html").exists()
 
 
+@pytest.mark.slow
+def test_own_objective_and_own_network_with_the_console_script(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch.nn as nn, torch.nn.functional as F\n"
+        "def loss(logits, adversarial_logits, labels, *, epoch, settings):\n"
+        "    return F.cross_entropy(adversarial_logits, labels, label_smoothing=0.1)\n"
+        "def network(num_classes, width=8):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_classes))\n"
+    )
+    arguments = [argument for argument in TINY if argument not in ("network.options.width=4",)]
+    arguments = [one for i, one in enumerate(arguments) if not (one == "--set" and arguments[i + 1 : i + 2] in ([], ["--set"]))]
+    script = Path(sys.executable).parent / "morel-search"
+    own = [
+        "--set",
+        "network={name: 'mine:network', options: {width: 32}}",
+        "--set",
+        "parameters.accuracy_loss.choices=[trades, 'mine:loss']",
+    ]
+    removed = ["--set", "parameters.loat_theta=null", "--set", "parameters.beta=null"]
+    result = subprocess.run(
+        [str(script), "--space", str(ROOT / "search_spaces/digits.yaml"), "--results", "r", "--name", "own", *arguments, *own, *removed],
+        cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    trials = pd.read_csv(tmp_path / "r" / "own" / "trials.csv")
+    assert list(trials["state"]) == ["COMPLETE"] * 5
+    assert "mine:loss" in set(trials["param_accuracy_loss"])
+
+
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     result = call("--dry-run", "--results", str(tmp_path), *TINY)
     assert result.returncode == 0, result.stderr
