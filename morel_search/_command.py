@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from morel_search.errors import MorelSearchError
 
-__all__ = ["INTERRUPTED", "complain", "guarded", "say"]
+__all__ = ["INTERRUPTED", "complain", "guarded", "say", "terminate_as_interrupt"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -26,6 +30,19 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         complain("morel_search: interrupted")
         return INTERRUPTED
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does. Outside the main thread Python hears no signals and nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def say(text: str) -> None:

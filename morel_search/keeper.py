@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from morel_search.config import Space
 from morel_search.results import FORMAT, RunFolder, front_columns
+from morel_search.search.job import MODEL_FILE, STATE_FILE
+from morel_search.search.points import dominates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,27 +30,30 @@ class Keeper:
     def __init__(self, space: Space, run: RunFolder, record: StudyRecord, conductor: Conductor) -> None:
         self._space, self._run, self._record, self._conductor = space, run, record, conductor
         self._written = datetime.min.replace(tzinfo=UTC)
+        self._dropped: set[int] = set()
 
-    def finished(self) -> None:
-        """After each trial: the tables (every ten seconds at most), and no files of trials that nothing needs any more."""
+    def finished(self, number: int) -> None:
+        """After each trial: the tables (every ten seconds at most), and no files that nothing needs any more."""
+        (self._run.checkpoints / str(number) / STATE_FILE).unlink(missing_ok=True)
+        self._drop_models()
         if (datetime.now(UTC) - self._written).total_seconds() > SECONDS_BETWEEN_TABLES:
             self._write_tables()
             self._written = datetime.now(UTC)
 
     def finish(self, status: str, *, test: bool) -> None:
-        """At the end: the front's networks, their scores on the test split, every table, the settings."""
-        front = self._front()
-        if test:
-            self._test(front)
-        for number in front["number"]:
-            self._keep_model(int(number))
+        """At the end: every table and the front's networks, their scores on the test split, the settings.
+
+        What the search found is written before the test split is opened, which may go wrong.
+        """
         self._write_tables()
-        self._run.write_table(self._run.front, self._front())
-        self._forget_checkpoints({int(number) for number in front["number"]})
+        self._keep_models()
+        if test:
+            self._test()
+            self._write_tables()
+        self._forget_checkpoints()
         settings = self._run.read_settings()
-        self._run.write_json(
-            self._run.settings, {**settings, "status": status, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        )
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        self._run.write_json(self._run.settings, {**settings, "status": status, "finished": finished})
 
     def _trials(self) -> pd.DataFrame:
         from morel_search.search.tables import trials_table
@@ -59,6 +65,7 @@ class Keeper:
 
         self._run.write_table(self._run.trials, self._trials())
         self._run.write_table(self._run.epochs, epochs_table(self._record.trials()))
+        self._run.write_table(self._run.front, self._front())
 
     def _front(self) -> pd.DataFrame:
         from morel_search.analysis.front import front_mask
@@ -69,26 +76,30 @@ class Keeper:
         columns = front_columns([parameter.name for parameter in self._space.parameters])
         return members.sort_values(["clean_accuracy", "number"])[columns]
 
-    def _test(self, front: pd.DataFrame) -> None:
+    def _test(self) -> None:
         """Score what was never scored: the members of the front and the controls."""
-        from morel_search.search.job import MODEL_FILE
         from morel_search.search.scoring import score_on_test
 
         trials = self._trials()
         controls = trials[(trials["origin"] == "control") & (trials["state"] == "COMPLETE")]
-        wanted = {int(number) for number in [*front["number"], *controls["number"]]} - set(self._record.tested())
+        wanted = {int(number) for number in [*self._front()["number"], *controls["number"]]} - set(self._record.tested())
         models = {number: self._run.checkpoints / str(number) / MODEL_FILE for number in sorted(wanted)}
         models = {number: path for number, path in models.items() if path.exists()}
         if models:
             self._record.set_tested({**self._record.tested(), **score_on_test(self._space, models)})
 
-    def _keep_model(self, number: int) -> None:
-        from morel_search.search.job import MODEL_FILE
-
-        source = self._run.checkpoints / str(number) / MODEL_FILE
-        if source.exists():
-            self._run.write_bytes(self._run.front_models / str(number) / MODEL_FILE, source.read_bytes())
-            self._run.write_json(self._run.front_models / str(number) / "settings.json", self._member_settings(number))
+    def _keep_models(self) -> None:
+        """``front/`` holds the members' networks, and no others."""
+        members = {int(number) for number in self._front()["number"]}
+        for number in members:
+            source = self._run.checkpoints / str(number) / MODEL_FILE
+            if source.exists():
+                self._run.write_bytes(self._run.front_models / str(number) / MODEL_FILE, source.read_bytes())
+                self._run.write_json(self._run.front_models / str(number) / "settings.json", self._member_settings(number))
+        if self._run.front_models.is_dir():
+            for folder in self._run.front_models.iterdir():
+                if folder.name not in map(str, members):
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _member_settings(self, number: int) -> dict[str, Any]:
         """What trains this network again by itself."""
@@ -106,16 +117,22 @@ class Keeper:
             "point": self._space.search.point,
         }
 
-    def _forget_checkpoints(self, front: set[int]) -> None:
-        """Remove what nothing needs any more; waiting trials keep their state, the front and the controls their networks."""
-        from morel_search.search.job import MODEL_FILE, STATE_FILE
-        from morel_search.search.record import plan_of
+    def _drop_models(self) -> None:
+        """Remove the networks that are beaten for good; the controls keep theirs."""
+        points, settled = self._conductor.points, self._dropped | self._conductor.controls
+        for number, values in points.items():
+            if number not in settled and any(dominates(one, values) for one in points.values()):
+                (self._run.checkpoints / str(number) / MODEL_FILE).unlink(missing_ok=True)
+                self._dropped.add(number)
 
+    def _forget_checkpoints(self) -> None:
+        """Remove what is left of finished trials; waiting ones keep their state, the front and the controls their networks."""
+        self._drop_models()
         for trial in self._record.trials():
             if trial.state.is_finished():
                 folder = self._run.checkpoints / str(trial.number)
                 (folder / STATE_FILE).unlink(missing_ok=True)
-                if trial.number not in front and plan_of(trial).origin != "control":
+                if not trial.values:
                     (folder / MODEL_FILE).unlink(missing_ok=True)
                 with suppress(OSError):
                     folder.rmdir()

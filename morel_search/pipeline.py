@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morel_search import __version__
-from morel_search._command import INTERRUPTED, complain, say
+from morel_search._command import INTERRUPTED, complain, say, terminate_as_interrupt
 from morel_search.config import Space, changes
 from morel_search.errors import RunFolderError
 from morel_search.results import FORMAT, RunFolder, check_new_run, create_run_folder, open_run_folder
 
 if TYPE_CHECKING:
     from morel_search.preflight import Facts
+    from morel_search.search.conductor import Conductor
     from morel_search.search.record import StudyRecord
 
 __all__ = ["Request", "dry_run", "execute"]
@@ -77,7 +78,7 @@ def execute(request: Request) -> int:
     if request.address is None:  # what is wrong here is said before Ray starts
         preflight.check_device(space)
         facts = preflight.inspect(space)
-    with ray_session(request.address):
+    with terminate_as_interrupt(), ray_session(request.address):
         check_resources(resources, 0 if request.address is None else MACHINE_SECONDS)
         if facts is None:
             check_shared(request.results, resources)
@@ -86,7 +87,8 @@ def execute(request: Request) -> int:
             complain(f"warning: {warning}")
         run = _open(request, facts)
         with run.lock():
-            return _search(request, run)
+            conductor, record = _begin(request, run)
+            return _search(request, run, conductor, record)
 
 
 def _refuse_early(request: Request) -> None:
@@ -101,28 +103,42 @@ def _open(request: Request, facts: Facts) -> RunFolder:
     if request.resume:
         return open_run_folder(request.results / request.name)
     run = create_run_folder(request.results, request.name)
-    run.write_text(run.space, request.space.text)
-    run.write_json(run.settings, _settings(request, facts))
+    try:
+        run.write_text(run.space, request.space.text)
+        run.write_json(run.settings, _settings(request, facts))
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
     return run
 
 
-def _search(request: Request, run: RunFolder) -> int:
-    from morel_search.keeper import Keeper
+def _begin(request: Request, run: RunFolder) -> tuple[Conductor, StudyRecord]:
+    """Open the study and plan the controls; a new run that does not get so far leaves no folder."""
     from morel_search.search.conductor import Conductor
-    from morel_search.search.progress import Progress
     from morel_search.search.record import StudyRecord
+
+    try:
+        record = StudyRecord.of_file(run.study, run.name)
+        _check_identity(request.space, record, run)
+        return Conductor(request.space, record), record
+    except BaseException:
+        if not request.resume:
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
+def _search(request: Request, run: RunFolder, conductor: Conductor, record: StudyRecord) -> int:
+    from morel_search.keeper import Keeper
+    from morel_search.search.progress import Progress
     from morel_search.search.tuner import job_maker, search
 
-    record = StudyRecord.of_file(run.study, run.name)
-    _check_identity(request.space, record, run)
-    conductor = Conductor(request.space, record)
     run.write_json(run.settings, {**run.read_settings(), **_changing_settings(request)})
     keeper = Keeper(request.space, run, record, conductor)
     with Progress(conductor.budget, conductor.finished, request.verbosity) as progress:
 
         def finished(trial: Any) -> None:
             progress.finished(trial)
-            keeper.finished()
+            keeper.finished(trial.assignment.number)
 
         shutil.rmtree(run.ray / "tune", ignore_errors=True)
         complete = search(
@@ -134,7 +150,7 @@ def _search(request: Request, run: RunFolder) -> int:
             on_epoch=progress.epoch,
         )
     failed = bool(conductor.stopped_because)
-    keeper.finish("finished" if complete and not failed else "failed" if failed else "stopped", test=complete or failed)
+    keeper.finish("finished" if complete and not failed else "failed" if failed else "stopped", test=complete and not failed)
     _conclude(request, run)
     record.close()
     if failed:

@@ -7,11 +7,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from morel_search.config import Space, format_value
-from morel_search.errors import DataError, ResourceError
+from morel_search.config import SearchSettings, Space, format_value
+from morel_search.errors import DataError, ResourceError, TrainingError
 
 if TYPE_CHECKING:
     from morel_search.training.data import ImageSet
+    from morel_search.training.networks import Classifier
 
 __all__ = ["Facts", "check_device", "inspect", "plan_text", "time_epoch"]
 
@@ -48,14 +49,12 @@ def inspect(space: Space) -> Facts:
     """
     from morel_search.training.data import check_test, load_development
     from morel_search.training.networks import build_network
-    from morel_search.training.step import MorelStep
 
     check_test(space.data)
     development = load_development(space.data)
     channels, height, width = (int(size) for size in development.train.images.shape[1:])
     network = build_network(space.network, (channels, height, width), len(development.classes))
-    for values in [space.train, *(space.control_settings(control) for control in space.controls)]:
-        MorelStep(network, values)
+    _try_objectives(space, network, development.train)
     if not len(development.validation):
         raise DataError("the validation split is empty: raise data.validation")
     return Facts(
@@ -65,6 +64,34 @@ def inspect(space: Space) -> Facts:
         classes=len(development.classes),
         weights=sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
     )
+
+
+def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None:
+    """One forward and backward pass with each accuracy objective that is somebody's own, and with the network in training mode.
+
+    Raises:
+        TrainingError: It is not there, raises, or does not give a finite scalar with a gradient.
+    """
+    import torch
+
+    from morel_search.training.augment import to_float
+    from morel_search.training.step import MorelStep
+
+    used = [space.train.accuracy_loss, *(space.control_settings(control).accuracy_loss for control in space.controls)]
+    used += [choice for parameter in space.parameters if parameter.name == "accuracy_loss" for choice in parameter.choices]
+    for name in dict.fromkeys(used):
+        step = MorelStep(network, replace(space.train, accuracy_loss=name, attack_steps=1)).train()
+        few = _first(images, 8)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                losses, _ = step(to_float(few.images), few.labels)
+            losses.total.backward()
+            finite = bool(torch.isfinite(losses.total)) and losses.accuracy.ndim == 0
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            raise TrainingError(f"a first step with accuracy_loss {name} and {space.network.name} fails: {reason}") from error
+        if not finite:
+            raise TrainingError(f"accuracy_loss {name} must give one finite number, got {losses.accuracy.detach()}")
 
 
 def check_device(space: Space) -> None:
@@ -105,7 +132,15 @@ def time_epoch(space: Space, batches: int = 3) -> float:
     few = _first(development.train, batches * space.train.batch_size)
     probe = _first(development.validation, 128)
     device = device_for(space.resources)
-    training = Training(space.train, space.network, Development(few, probe, development.classes), space.evaluation, seed=0, device=device)
+    training = Training(
+        space.train,
+        space.network,
+        Development(few, probe, development.classes),
+        space.evaluation,
+        seed=0,
+        device=device,
+        augmentation=space.data.augmentation,
+    )
     training.train_epoch()
     began = time.perf_counter()
     training.train_epoch()
@@ -132,8 +167,7 @@ def plan_text(space: Space, facts: Facts, epoch_seconds: float, concurrent: int)
         f"evaluation   PGD-{space.evaluation.steps}, {space.evaluation.norm}, epsilon {format_value(space.evaluation.epsilon)}",
         "parameters",
         *(f"  {parameter.name:<22} {_range(parameter)}" for parameter in space.parameters),
-        f"search       {search.sampler}: {search.trials} trials, population {search.population} "
-        f"(about {search.trials / search.population:.1f} generations), seed {search.seed}",
+        f"search       {search.sampler}: {search.trials} trials{_generations(search)}, seed {search.seed}",
         f"controls     {', '.join(control.name for control in space.controls) or 'none'}",
         f"budget       {trials} trials of {space.train.epochs} epochs",
         f"resources    {resources.cpu:g} CPU and {resources.gpu:g} GPU a trial ({resources.device}), {concurrent} at a time",
@@ -152,6 +186,12 @@ def warnings(space: Space, facts: Facts) -> list[str]:
             f"{0.5 / facts.validation**0.5:.3f} (one standard error)"
         )
     return found
+
+
+def _generations(search: SearchSettings) -> str:
+    if search.sampler in ("nsga2", "nsga3"):
+        return f", population {search.population} (about {search.trials / search.population:.1f} generations)"
+    return "" if search.sampler == "random" else f", the first {search.population} at random"
 
 
 def _range(parameter: object) -> str:

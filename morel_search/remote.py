@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
-from morel_search._command import INTERRUPTED, guarded
+from morel_search._command import guarded
 from morel_search.config import ResourceSettings
 from morel_search.errors import MorelSearchError, ResourceError, RunFolderError
 
@@ -110,10 +111,17 @@ def _look(probe: str) -> None:
 
 
 class _Console:
-    """An actor that keeps what the run prints until the user's process fetches it."""
+    """An actor between the run and the user's process: it keeps what the run prints, and that the user wants it to stop."""
 
     def __init__(self) -> None:
         self._pieces: list[tuple[str, str]] = []
+        self._stop = False
+
+    def stop(self) -> None:
+        self._stop = True
+
+    def stopping(self) -> bool:
+        return self._stop
 
     def write(self, stream: str, text: str) -> None:
         self._pieces.append((stream, text))
@@ -205,14 +213,10 @@ def _follow(ray: Any, task: Any, console: Any) -> int:
             if interrupted:
                 raise
             interrupted = True
-            ray.cancel(task, force=False)
+            console.stop.remote()
     try:
         code: int = ray.get(task)
-    except ray.exceptions.TaskCancelledError:
-        return INTERRUPTED
     except ray.exceptions.RayTaskError as error:
-        if interrupted and isinstance(error.cause, KeyboardInterrupt | ray.exceptions.TaskCancelledError):
-            return INTERRUPTED
         raise error.cause if isinstance(error.cause, Exception) else error from None
     return code
 
@@ -224,8 +228,22 @@ def _drive(request: Request, command: list[str], console: Any) -> int:
     from morel_search.pipeline import execute
 
     sys.argv = command
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray's workers ignore it
     output, errors = cast(TextIO, _Stream(console, "stdout")), cast(TextIO, _Stream(console, "stderr"))
+    over = threading.Event()
+    threading.Thread(target=_interrupt_when_asked, args=(console, over), daemon=True).start()
     with redirect_stdout(output), redirect_stderr(errors):
         code = guarded(lambda: execute(request))
+    over.set()
     ray.get(console.write.remote("stdout", ""))  # an actor does its work in order: all that was printed has arrived
     return code
+
+
+def _interrupt_when_asked(console: Any, over: threading.Event) -> None:
+    """Once, and this process alone: ``ray.cancel`` would cancel the trials too, and may repeat itself while the report is drawn."""
+    import ray
+
+    while not over.wait(0.5):
+        if ray.get(console.stopping.remote()):
+            os.kill(os.getpid(), signal.SIGINT)
+            return

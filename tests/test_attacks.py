@@ -15,7 +15,7 @@ from morel_search.training.attacks import attack_mode, cross_entropy_objective, 
 from morel_search.training.settings import AttackSettings
 
 
-def small_network(seed: int = 0) -> nn.Module:
+def small_network(seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 8 * 8, 5)).eval()
 
@@ -108,6 +108,7 @@ def test_objectives_are_what_they_say() -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_leaves_images_mode_and_parameters_alone(norm: str) -> None:
     model, (images, labels) = small_network().train(), images_and_labels()
+    model[1].eval()  # a batch norm that its owner has frozen
     frozen = next(model.parameters()).requires_grad_(False)
     before = images.clone()
     attack = AttackSettings(norm=norm, steps=2)  # type: ignore[arg-type]
@@ -115,6 +116,7 @@ def test_leaves_images_mode_and_parameters_alone(norm: str) -> None:
         assert not model.training
         pgd(model, images, cross_entropy_objective(labels), attack, torch.Generator().manual_seed(0))
     assert model.training
+    assert not model[1].training
     assert torch.equal(images, before)
     assert [p.requires_grad for p in model.parameters()] == [False] + [True] * (len(list(model.parameters())) - 1)
     assert not frozen.requires_grad

@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from morel_search.config import Space, load_space
+from morel_search.errors import RunFolderError
 from morel_search.search.conductor import Assignment, Conductor, judge
 from morel_search.search.distributions import decode, distributions, encode, signature
 from morel_search.search.record import StudyRecord, outcome_of, plan_of
@@ -116,6 +117,70 @@ def test_no_two_trials_of_a_search_are_the_same_unless_called_replicates(tmp_pat
     seen = [signature(space, decode(space, trial.params)) for trial in record.trials() if plan_of(trial).origin == "search"]
     assert len(seen) == len(set(seen))
     assert len(seen) > 50
+
+
+def test_what_failed_before_a_restart_is_not_proposed_again(tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(
+        "data: {name: digits}\nnetwork: {name: small_cnn}\nparameters:\n  attack_steps: {type: int, low: 1, high: 20}\n"
+        "search: {trials: 20, population: 2, max_failures: 100}\ncontrols: []\n"
+    )
+    space = load_space(file)
+    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    for _ in range(10):  # ten starts, two failures each
+        conductor = Conductor(space, record)
+        for assignment in (conductor.next(), conductor.next()):
+            assert assignment is not None
+            conductor.finish(assignment.number, [], "out of memory")
+    assert len({trial.params["attack_steps"] for trial in record.trials() if plan_of(trial).origin == "search"}) == 20
+
+
+def test_a_start_that_was_stopped_while_the_controls_were_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = digits("search.trials=2", "search.population=2")
+    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    write, written = record.plan, []
+
+    def stop_after_two(*arguments: Any, **named: Any) -> int:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(write(*arguments, **named))
+        return written[-1]
+
+    monkeypatch.setattr(record, "plan", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        Conductor(space, record)
+    monkeypatch.undo()
+    run_all(Conductor(space, record))
+    assert [plan_of(trial).name for trial in record.trials()] == ["trades", "mart", "none", "morel", "morel_alpha0", "", ""]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    """SQLite's own limit on the size of a file stands in for the disk: it gives the same error, SQLITE_FULL."""
+    space = digits("search.trials=400", "controls=[]")
+    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    conductor = Conductor(space, record)
+    with record._storage.engine.connect() as connection:
+        pages = connection.exec_driver_sql("pragma page_count").scalar_one()
+
+    from sqlalchemy import event
+
+    @event.listens_for(record._storage.engine, "begin")
+    def limit(connection: Any) -> None:
+        connection.exec_driver_sql(f"pragma max_page_count = {pages + 4}")
+
+    with pytest.raises(RunFolderError, match=r"the study cannot be written: .*full"):
+        run_all(conductor)
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", "random", "gp"])
+def test_every_sampler_searches_and_continues(tmp_path: Path, sampler: str) -> None:
+    space = digits("search.trials=14", "search.population=4", f"search.sampler={sampler}")
+    whole = StudyRecord.of_file(tmp_path / "whole.db", "run")
+    run_all(Conductor(space, whole))
+    broken = StudyRecord.of_file(tmp_path / "broken.db", "run")
+    run_all(Conductor(space, broken), 12)
+    run_all(Conductor(space, broken))
+    assert params_of(broken) == params_of(whole)
 
 
 def test_a_space_of_two_points_gives_replicates_with_seeds_of_their_own(tmp_path: Path) -> None:

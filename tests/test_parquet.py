@@ -60,9 +60,9 @@ def test_development_does_not_open_the_test_file(tmp_path: Path) -> None:
     train = write_parquet(tmp_path / "train.parquet", [encoded(i) for i in pictures(20)], np.arange(20) % 2)
     (tmp_path / "test.parquet").write_bytes(b"not parquet at all")
     assert len(load_development(parquet(train, tmp_path / "test.parquet")).train) == 16
-    check_test(parquet(train, tmp_path / "test.parquet"))
-    with pytest.raises(DataError, match=r"test\.parquet cannot be read as a parquet file"):
-        load_test(parquet(train, tmp_path / "test.parquet"))
+    for look in (check_test, load_test):
+        with pytest.raises(DataError, match=r"test\.parquet cannot be read as a parquet file"):
+            look(parquet(train, tmp_path / "test.parquet"))
 
 
 def test_test_images_get_the_training_images_shape(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ TINY = (
 )
 
 
+NO_OBJECTIVE = ("--set", "parameters.accuracy_loss=null", "--set", "parameters.beta=null", "--set", "parameters.loat_theta=null")
+
+
 def command(*arguments: str, space: str = "search_spaces/digits.yaml") -> list[str]:
     return [sys.executable, "-m", "morel_search.run", "--space", space, *arguments]
 
@@ -246,6 +249,40 @@ def test_own_objective_and_own_network_with_the_console_script(tmp_path: Path) -
     assert "mine:loss" in set(trials["param_accuracy_loss"])
 
 
+def parquet_files(folder: Path) -> None:
+    """The digits as two parquet files in the hub's form."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    encoded = []
+    for pixels in images[:400]:
+        buffer = io.BytesIO()
+        Image.fromarray((pixels.reshape(8, 8) * 15).astype("uint8")).save(buffer, "PNG")
+        encoded.append({"bytes": buffer.getvalue(), "path": None})
+    for name, rows in (("train", slice(0, 300)), ("test", slice(300, 400))):
+        pq.write_table(pa.table({"img": encoded[rows], "label": labels[rows]}), folder / f"{name}.parquet")
+
+
+@pytest.mark.slow
+def test_relative_paths_of_the_data_and_a_stopped_scoring(tmp_path: Path) -> None:
+    """Trials run in folders of their own, and yet find what the user named from where the command was given."""
+    parquet_files(tmp_path)
+    data = ["--set", "data={name: parquet, train: 'tr*.parquet', test: test.parquet, validation: 75}", "--set", "search.population=2"]
+    rest = [one for i, one in enumerate(TINY) if "data.limit" not in one and not (one == "--set" and "data.limit" in TINY[i + 1])]
+    arguments = ["--results", "r", "--name", "relative", *data, *rest]
+    run = [*command(space=str(ROOT / "search_spaces/digits.yaml")), *arguments]
+    result = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert result.returncode == 0, result.stderr
+    trials = pd.read_csv(tmp_path / "r" / "relative" / "trials.csv")
+    assert list(trials["state"]) == ["COMPLETE"] * 5
+    assert trials["test_clean_accuracy"].notna().any()
+
+
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     result = call("--dry-run", "--results", str(tmp_path), *TINY)
     assert result.returncode == 0, result.stderr
@@ -267,6 +304,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path: Path) -> None:
         (["--set", "parameters.temperature.low=0"], ["temperature"]),
         (["--set", "data.name=parquet", "--set", "data.train=nowhere.parquet", "--set", "data.test=nowhere.parquet"], ["nowhere.parquet"]),
         (["--name", "../escape"], ["../escape"]),
+        (["--set", "train.accuracy_loss=collections:OrderedDict", *NO_OBJECTIVE], ["collections:OrderedDict"]),
         (["--resume", "--name", "nothing"], ["nothing", "does not exist"]),
     ],
     ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",

@@ -153,6 +153,46 @@ def test_evaluation_counts_what_a_slow_loop_counts(digits: Development) -> None:
         assert (result.clean_accuracy, result.robust_accuracy, result.images) == (clean / 40, robust / 40, 40)
 
 
+def test_an_image_meets_the_same_start_whatever_the_network_does_on_the_others(digits: Development) -> None:
+    """With no steps the attack is its start: a network that sees nothing but the first pixel tells which start an image met."""
+    from torch import Tensor, nn
+
+    seen: list[Tensor] = []
+
+    class Watch(nn.Module):
+        def __init__(self, wrong: int) -> None:
+            super().__init__()
+            self.wrong, self.calls = wrong, 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            labels = digits.validation.labels[:16] if self.calls == 1 else digits.validation.labels[self.wrong : 16]
+            if self.calls == 1:
+                logits = nn.functional.one_hot(labels, 10).float()
+                logits[: self.wrong] = logits[: self.wrong].roll(1, dims=1)  # the first images are classified wrongly
+                return logits
+            seen.append(x.detach())
+            return nn.functional.one_hot(labels, 10).float() + 0.0 * x.sum()
+
+    few = ImageSet(digits.validation.images[:16], digits.validation.labels[:16])
+    for wrong in (0, 5):
+        evaluate(Watch(wrong), few, dataclasses.replace(EVALUATION, steps=1))
+    assert torch.equal(seen[0][5:], seen[2])
+
+
+def test_a_single_image_left_over_joins_the_batch_before(digits: Development) -> None:
+    """torch's own batch norm refuses one value for each channel."""
+    from morel_search.training.settings import NetworkSettings
+
+    data = Development(ImageSet(digits.train.images[:65], digits.train.labels[:65]), digits.validation, digits.classes)
+    network = NetworkSettings(name="torchvision.models:resnet18")
+    settings = dataclasses.replace(SETTINGS, epochs=1, batch_size=32, attack_steps=1)
+    colour = Development(*(ImageSet(one.images.repeat(1, 3, 1, 1), one.labels) for one in (data.train, data.validation)), data.classes)
+    training = Training(settings, network, colour, EVALUATION, seed=0)
+    assert training.steps_per_epoch == 2
+    training.train_epoch()
+
+
 def test_more_restarts_never_raise_robust_accuracy(digits: Development) -> None:
     training, _ = run(SETTINGS, digits)
     scores = [evaluate(training.model, digits.validation, dataclasses.replace(EVALUATION, restarts=n)).robust_accuracy for n in (1, 3, 6)]

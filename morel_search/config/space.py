@@ -22,7 +22,7 @@ class SearchSettings:
 
     trials: int = setting(40, doc="trainings that the search proposes (the controls come on top)", ge=1)
     sampler: Literal["nsga2", "nsga3", "tpe", "random", "gp"] = setting("nsga2", doc="who proposes: nsga2, nsga3, tpe, random, gp")
-    population: int = setting(12, doc="nsga2, nsga3: trainings in a generation", ge=2)
+    population: int = setting(12, doc="nsga2, nsga3: trainings in a generation; tpe, gp: random trainings to begin with", ge=2)
     crossover: Literal["sbx", "uniform", "blxalpha", "vsbx", "undx", "spx"] = setting(
         "sbx", doc="nsga2, nsga3: how two parents are mixed: sbx, uniform, blxalpha, vsbx, undx, spx"
     )

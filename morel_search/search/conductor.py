@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import Space
 from morel_search.search.distributions import decode, distributions, encode, signature
+from morel_search.search.points import Point, dominates
 from morel_search.search.proposer import Proposer, derive_seed
 from morel_search.search.record import Outcome, StudyRecord, TrialPlan, outcome_of, plan_of
 from morel_search.training.selection import EpochResult, chosen_epoch
@@ -54,14 +55,14 @@ class Conductor:
         self.space, self._record = space, record
         self._distributions = distributions(space)
         self._proposer = Proposer(space.search, self._distributions, lambda params: signature(space, decode(space, params)))
-        self._controls = {control.name: control for control in space.controls}
+        self._control_of = {control.name: control for control in space.controls}
         self._running: dict[int, Assignment] = {}
         self._failures_in_a_row = 0
         self.stopped_because = ""
-        if not record.trials():
-            self._plan_controls()
+        self._plan_controls()
         self._waiting = deque(trial for trial in record.park())
-        self.points: dict[int, tuple[float, float]] = {}
+        self.points: dict[int, Point] = {}
+        self.controls = {trial.number for trial in record.trials() if plan_of(trial).origin == "control"}
         for trial in record.trials():
             self._recall(trial)
         self.planned = len(record.trials())
@@ -108,7 +109,7 @@ class Conductor:
         self._record.finish(number, outcome)
         self._proposer.finish(number, outcome.values)
         self.finished += 1
-        on_front = outcome.values is not None and not any(_dominates(other, outcome.values) for other in self.points.values())
+        on_front = outcome.values is not None and not any(dominates(other, outcome.values) for other in self.points.values())
         if outcome.values is not None:
             self.points[number] = outcome.values
         self._count_failure(outcome)
@@ -124,7 +125,10 @@ class Conductor:
             self.stopped_because = f"{self._failures_in_a_row} trials in a row failed, the last one with: {outcome.failure}"
 
     def _plan_controls(self) -> None:
-        for number, control in enumerate(self.space.controls):
+        """Write down the controls that are not in the study yet; an earlier start may have been stopped in the middle of it."""
+        trials = self._record.trials()
+        planned = {plan_of(trial).name for trial in trials}
+        for number, control in enumerate((one for one in self.space.controls if one.name not in planned), start=len(trials)):
             params = encode(self.space, self.space.control_settings(control)) if self._varies_only_parameters(control.overrides) else None
             plan = TrialPlan("control", control.name, derive_seed(self.space.search.seed, number), params is not None)
             self._record.plan(plan, params or {}, self._distributions, running=False)
@@ -139,8 +143,8 @@ class Conductor:
         outcome = outcome_of(trial)
         if trial.state == TrialState.COMPLETE and outcome.values is not None:
             self.points[trial.number] = outcome.values
-        if plan_of(trial).in_space and trial.state in (TrialState.COMPLETE, TrialState.WAITING):
-            self._proposer.add(trial.number, trial.params, outcome.values if trial.state == TrialState.COMPLETE else None)
+        if plan_of(trial).in_space:
+            self._proposer.add(trial.number, trial.params, trial.state, outcome.values)
 
     def _propose(self) -> Assignment:
         number = self.planned
@@ -153,7 +157,7 @@ class Conductor:
 
     def _assign(self, number: int, plan: TrialPlan, params: Mapping[str, Any]) -> Assignment:
         if plan.origin == "control":
-            control = self._controls[plan.name]
+            control = self._control_of[plan.name]
             return Assignment(number, plan, dict(control.overrides), self.space.control_settings(control))
         values = decode(self.space, params)
         return Assignment(number, plan, values, self.space.train_settings(values))
@@ -180,7 +184,3 @@ def _values(result: EpochResult | None) -> tuple[float, float] | None:
     if result is None or result.clean_accuracy is None or result.robust_accuracy is None:
         return None
     return result.clean_accuracy, result.robust_accuracy
-
-
-def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one != other and one[0] >= other[0] and one[1] >= other[1]

@@ -70,8 +70,14 @@ def describe_failure(error: Exception) -> str:
         return text
     if "out of memory" in text.lower():
         return f"out of memory: {text}"
-    place = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
     return f"{type(error).__name__}: {text} ({Path(place.filename).name}:{place.lineno})"
+
+
+def _what(job: Job) -> str:
+    """What a checkpoint must have been made with to be continued: everything that decides a training."""
+    return repr((job.train, job.network, job.data, job.evaluation, job.seed))
 
 
 def _train(job: Job, report: Any) -> list[EpochResult]:
@@ -90,7 +96,9 @@ def _train(job: Job, report: Any) -> list[EpochResult]:
         if chosen_epoch(history, job.point) == result:
             shape, classes = development.train.images.shape[1:], development.classes
             save_model(folder / MODEL_FILE, training.model, job.network, shape, classes, epoch=result.epoch)
-        save_atomically(folder / STATE_FILE, {"training": training.state_dict(), "history": [asdict(one) for one in history]})
+        save_atomically(
+            folder / STATE_FILE, {"job": _what(job), "training": training.state_dict(), "history": [asdict(one) for one in history]}
+        )
         report({"number": job.number, "final": False, "history": [asdict(result)]})
     return history
 
@@ -121,6 +129,8 @@ def _begin(job: Job, development: Development, checkpoint: Path) -> tuple[Traini
     training = fresh()
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        if state["job"] != _what(job):
+            return fresh(), []
         history = [EpochResult(**result) for result in state["history"]]
         training.load_state_dict(state["training"])
     except FileNotFoundError:

@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
@@ -18,8 +19,11 @@ from morel_search.search.sampler import make_sampler
 
 __all__ = ["Proposal", "Proposer", "derive_seed"]
 
-TRIES = 20
+TRIES = 60
 """How often a configuration that was tried before is proposed anew before it is accepted as a replicate."""
+
+SAMPLER_TRIES = 10
+"""How many of these tries are the sampler's. A population that has converged on a small space has nothing new to offer; chance has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,8 @@ class Proposer:
     """Asks the sampler, and keeps it from proposing what was tried already.
 
     The sampler sees an in-memory study of the trials that lie in the space, in the order of their numbers; the record on disk is another
-    matter. Each proposal's randomness comes from the seed and the trial's number alone, so that a search that was stopped and
-    continued proposes what an uninterrupted one would.
+    matter. A proposal depends on the seed, the trial's number and the trials finished by then, and on nothing else, so that a search
+    that was stopped and continued proposes what an uninterrupted one would.
 
     Args:
         settings: Sampler, population, operators and seed.
@@ -61,7 +65,11 @@ class Proposer:
         for attempt in range(TRIES):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                self._study.sampler = make_sampler(self._settings, self._space, derive_seed(self._settings.seed, number, attempt))
+                seed = derive_seed(self._settings.seed, number, attempt)
+                if attempt < SAMPLER_TRIES:
+                    self._study.sampler = make_sampler(self._settings, self._space, seed)
+                else:
+                    self._study.sampler = RandomSampler(seed=seed)
                 trial = self._study.ask(self._space)
             known = self._signature(trial.params) in self._seen
             if not known or attempt == TRIES - 1:
@@ -71,9 +79,9 @@ class Proposer:
         self._seen.add(self._signature(trial.params))
         return Proposal(dict(trial.params), known)
 
-    def add(self, number: int, params: Mapping[str, Any], values: Sequence[float] | None = None) -> None:
-        """Make a trial known that was not proposed here: a control, or one of an earlier start. Without values it is running."""
-        state = TrialState.RUNNING if values is None else TrialState.COMPLETE
+    def add(self, number: int, params: Mapping[str, Any], state: TrialState, values: Sequence[float] | None = None) -> None:
+        """Make a trial known that was not proposed here: a control, or one of an earlier start. One that waits counts as running."""
+        state = TrialState.RUNNING if state == TrialState.WAITING else state
         self._study.add_trial(
             optuna.create_trial(state=state, values=values, params=dict(params), distributions={name: self._space[name] for name in params})
         )

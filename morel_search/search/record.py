@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -20,6 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from morel_search.errors import RunFolderError
 
 __all__ = ["Outcome", "StudyRecord", "TrialPlan"]
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MAXIMIZE]
 METRICS = ["clean_accuracy", "robust_accuracy"]
@@ -54,6 +58,20 @@ class Outcome:
     failure: str = ""
 
 
+def _explained(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """What the database cannot write becomes one sentence: a full or read-only disk, a lock that somebody holds, a lost server."""
+
+    @wraps(method)
+    def explained(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        try:
+            return method(*arguments, **named)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            cause = getattr(error.__cause__ or error, "orig", None) or error
+            raise RunFolderError(f"the study cannot be written: {str(cause).splitlines()[0]}") from error
+
+    return explained
+
+
 class StudyRecord:
     """An Optuna study in a database, written by one driver.
 
@@ -73,7 +91,7 @@ class StudyRecord:
         try:
             self._storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None)
             self._study = optuna.create_study(study_name=name, storage=self._storage, directions=DIRECTIONS, load_if_exists=True)
-        except (SQLAlchemyError, RuntimeError, ValueError) as error:
+        except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError) as error:
             raise RunFolderError(f"the study at {url} cannot be opened: {str(error).splitlines()[0]}") from error
         if len(self._study.directions) != len(DIRECTIONS):
             raise RunFolderError(f"the study {name!r} at {url} has {len(self._study.directions)} objectives, not clean and robust accuracy")
@@ -89,6 +107,7 @@ class StudyRecord:
         text = self._study.user_attrs.get("identity")
         return json.loads(text) if text else None
 
+    @_explained
     def set_identity(self, identity: Mapping[str, Any]) -> None:
         """Keep what the search must not change."""
         with warnings.catch_warnings():
@@ -101,6 +120,7 @@ class StudyRecord:
         stored = json.loads(self._study.user_attrs.get("tested", "{}"))
         return {int(number): (float(clean), float(robust)) for number, (clean, robust) in stored.items()}
 
+    @_explained
     def set_tested(self, scores: Mapping[int, tuple[float, float]]) -> None:
         """Keep accuracies on the test split."""
         self._study.set_user_attr("tested", json.dumps(scores))
@@ -109,6 +129,7 @@ class StudyRecord:
         """Every trial, by number."""
         return self._study.get_trials(deepcopy=False)
 
+    @_explained
     def plan(self, plan: TrialPlan, params: Mapping[str, Any], space: Mapping[str, BaseDistribution], *, running: bool) -> int:
         """Write a new trial and return its number; not running means that it waits."""
         template = optuna.create_trial(
@@ -122,10 +143,12 @@ class StudyRecord:
         self._ids[number] = trial_id
         return number
 
+    @_explained
     def start(self, number: int) -> None:
         """A waiting trial runs now."""
         self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
 
+    @_explained
     def finish(self, number: int, outcome: Outcome) -> None:
         """A running trial is over: COMPLETE with its values, or FAIL with its reason."""
         trial_id = self._ids[number]
@@ -133,6 +156,7 @@ class StudyRecord:
         state = TrialState.COMPLETE if outcome.values is not None else TrialState.FAIL
         self._storage.set_trial_state_values(trial_id, state, outcome.values)
 
+    @_explained
     def park(self) -> list[FrozenTrial]:
         """Make every RUNNING trial wait, and return all that wait. Only the driver that holds the run folder's lock may call this."""
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):

@@ -13,22 +13,24 @@ from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import SearchSettings
 
-__all__ = ["SAMPLERS", "SteadyNSGAIISampler", "make_sampler"]
+__all__ = ["SAMPLERS", "SteadyNSGAIIISampler", "SteadyNSGAIISampler", "make_sampler"]
 
 
-class SteadyNSGAIISampler(NSGAIISampler):
-    """NSGA-II (Deb et al. 2002) whose parents are the best of all trials finished so far.
+class _Steady:
+    """Selects the parents from all finished trials at each proposal; in front of one of Optuna's genetic samplers.
 
-    Optuna's sampler selects the parents of a generation once, so with W workers and population P a share (W - 1) / (P + W - 1) of the
-    trials, the slow ones, finishes too late to become a parent ever; nor does a trial that was given and not sampled. Here the elite is
-    selected anew at each proposal, by non-dominated rank and crowding distance, among all trials that have every parameter.
-
-    The search space is the study's, known beforehand, and not what the trials so far have in common.
+    Optuna's samplers select the parents of a generation once, so with W workers and population P a share (W - 1) / (P + W - 1) of the
+    trials, the slow ones, finishes too late to become a parent ever; nor does a trial that was given and not sampled. The search space
+    is the study's, known beforehand, and not what the trials so far have in common.
 
     Args:
         space: Name to distribution of every parameter.
-        **options: As for :class:`optuna.samplers.NSGAIISampler`.
+        **options: As for the sampler.
     """
+
+    population_size: int | None
+    _elite_population_selection_strategy: Callable[[Study, list[FrozenTrial]], list[FrozenTrial]]
+    _child_generation_strategy: Callable[[Study, dict[str, BaseDistribution], list[FrozenTrial]], dict[str, Any]]
 
     def __init__(self, space: dict[str, BaseDistribution], **options: Any) -> None:
         super().__init__(**options)
@@ -39,13 +41,21 @@ class SteadyNSGAIISampler(NSGAIISampler):
         return {name: distribution for name, distribution in self._space.items() if not distribution.single()}
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:  # noqa: ARG002
-        """A child of two parents from the elite; nothing, so random values, until a first population has finished."""
+        """A child of parents from the elite; nothing, so random values, until a first population has finished."""
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         candidates = [one for one in finished if search_space.keys() <= one.params.keys()]
         if self.population_size is None or len(candidates) < self.population_size:
             return {}
         parents = self._elite_population_selection_strategy(study, candidates)
         return self._child_generation_strategy(study, search_space, parents)
+
+
+class SteadyNSGAIISampler(_Steady, NSGAIISampler):
+    """NSGA-II (Deb et al. 2002): the elite by non-dominated rank and crowding distance among everything finished."""
+
+
+class SteadyNSGAIIISampler(_Steady, NSGAIIISampler):
+    """NSGA-III (Deb and Jain 2014): the elite by non-dominated rank and reference points among everything finished."""
 
 
 CROSSOVERS: dict[str, Callable[[SearchSettings], nsgaii.BaseCrossover]] = {
@@ -62,8 +72,8 @@ def _nsga2(settings: SearchSettings, space: dict[str, BaseDistribution], seed: i
     return SteadyNSGAIISampler(space, **_genetic(settings, seed))
 
 
-def _nsga3(settings: SearchSettings, space: dict[str, BaseDistribution], seed: int) -> BaseSampler:  # noqa: ARG001
-    return NSGAIIISampler(**_genetic(settings, seed))
+def _nsga3(settings: SearchSettings, space: dict[str, BaseDistribution], seed: int) -> BaseSampler:
+    return SteadyNSGAIIISampler(space, **_genetic(settings, seed))
 
 
 def _genetic(settings: SearchSettings, seed: int) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search.config import Space
-from morel_search.search.tuner import device_for
+from morel_search.errors import MorelSearchError, ResourceError
+from morel_search.search.tuner import anchored, device_for
 from morel_search.training.settings import DataSettings, EvaluationSettings
 
 if TYPE_CHECKING:
@@ -28,14 +29,24 @@ def score_on_test(space: Space, models: Mapping[int, Path]) -> dict[int, tuple[f
 
     Returns:
         Number to (clean accuracy, robust accuracy).
+
+    Raises:
+        MorelSearchError: The test split cannot be read, or the machine that scores was lost.
     """
     import ray
 
     resources = space.resources
     task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_score)
     device, threads = device_for(resources), max(1, int(resources.cpu))
-    pending = [task.remote(number, str(path.absolute()), space.data, space.evaluation, device, threads) for number, path in models.items()]
-    scores: Sequence[tuple[int, float, float]] = ray.get(pending)
+    what = (anchored(space.data), space.evaluation, device, threads)
+    pending = [task.remote(number, str(path.absolute()), *what) for number, path in models.items()]
+    try:
+        scores: Sequence[tuple[int, float, float]] = ray.get(pending)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ResourceError(f"the front could not be scored on the test split ({reason}); --resume tries again") from error
     return {number: (clean, robust) for number, clean, robust in scores}
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,9 @@ from morel_search.search.conductor import Assignment, Conductor, FinishedTrial
 from morel_search.search.job import Job, run_job
 from morel_search.search.record import StudyRecord
 from morel_search.search.searcher import StudySearcher
+from morel_search.training.settings import DataSettings
 
-__all__ = ["device_for", "job_maker", "search"]
+__all__ = ["anchored", "device_for", "job_maker", "search"]
 
 UNLIMITED = 10**9
 """Ray's number of samples; the searcher ends the search."""
@@ -32,7 +30,7 @@ def search(
     on_finished: Callable[[FinishedTrial], None] = lambda _: None,
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda number, result: None,
 ) -> bool:
-    """Run until the budget is spent, or until SIGINT or SIGTERM.
+    """Run until the budget is spent, or until SIGINT.
 
     A fresh Tuner at every start: all state is in the study and in the trials' own checkpoints. Afterwards no trial is RUNNING; what was
     under way waits for ``--resume``.
@@ -65,9 +63,8 @@ def search(
         run_config=tune.RunConfig(name="tune", storage_path=str(ray_folder.absolute()), verbose=0),
     )
     try:
-        with _terminate_as_interrupt():
-            if not conductor.done:
-                tuner.fit()
+        if not conductor.done:
+            tuner.fit()
     finally:
         record.park()
     return conductor.complete
@@ -82,7 +79,7 @@ def job_maker(space: Space, folder: Path) -> Callable[[Assignment], Job]:
             seed=assignment.plan.seed,
             train=assignment.train,
             network=space.network,
-            data=space.data,
+            data=anchored(space.data),
             evaluation=space.evaluation,
             point=space.search.point,
             device=device_for(space.resources),
@@ -91,6 +88,15 @@ def job_maker(space: Space, folder: Path) -> Callable[[Assignment], Job]:
         )
 
     return make
+
+
+def anchored(data: DataSettings) -> DataSettings:
+    """The same images by absolute paths: Ray Tune changes a trial's working directory."""
+
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).expanduser().absolute())
+
+    return replace(data, folder=str(absolute(data.folder)), train=absolute(data.train), test=absolute(data.test))
 
 
 def device_for(resources: ResourceSettings) -> str:
@@ -102,16 +108,3 @@ def device_for(resources: ResourceSettings) -> str:
 
 def _name(trial: Any) -> str:
     return f"trial_{trial.config['job'].number}_{trial.trial_id}"
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does: Ray ends the search in order. Outside the main thread Python hears no signals and nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from morel_search.training.settings import AttackSettings
 
-__all__ = ["attack_mode", "cross_entropy_objective", "kl_objective", "margin_objective", "pgd"]
+__all__ = ["attack_mode", "cross_entropy_objective", "kl_objective", "margin_objective", "pgd", "starting_points"]
 
 Objective = Callable[[Tensor], Tensor]
 """Logits of shape (N, C) to the scalar that the attack increases."""
@@ -27,7 +27,7 @@ GAUSSIAN_START = 0.001
 @contextmanager
 def attack_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode and frozen parameters inside, everything as it was outside."""
-    training = model.training
+    modes = {part: part.training for part in model.modules()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()
     for parameter in trained:
@@ -37,7 +37,8 @@ def attack_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-        model.train(training)
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def cross_entropy_objective(labels: Tensor) -> Objective:
@@ -68,6 +69,7 @@ def pgd(
     objective: Objective,
     attack: AttackSettings,
     generator: torch.Generator | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Projected gradient ascent (Madry et al. 2018; for L2 as in TRADES' code).
 
@@ -77,6 +79,7 @@ def pgd(
         objective: What the attack increases.
         attack: Norm, radius, steps, step size and start. Radius 0 gives the images back, bit for bit.
         generator: Source of the start's noise, on the images' device.
+        start: Where to begin instead, as :func:`starting_points` gives it; same shape as the images.
 
     Returns:
         Adversarial images of the same shape, within the ball and within [0, 1]; no gradient.
@@ -86,7 +89,7 @@ def pgd(
     if epsilon == 0.0:
         return images.clone()
     step, project = (_linf_step, _project_linf) if attack.norm == "linf" else (_l2_step, _project_l2)
-    adversarial = _start(images, attack, generator)
+    adversarial = starting_points(images, attack, generator) if start is None else start
     if attack.random_start == "uniform" or attack.steps == 0:  # the gaussian start is left as it is, as in TRADES' code
         adversarial = project(adversarial, images, epsilon)
     for _ in range(attack.steps):
@@ -101,7 +104,14 @@ def _noise_like(images: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
 
 
-def _start(images: Tensor, attack: AttackSettings, generator: torch.Generator | None) -> Tensor:
+def starting_points(images: Tensor, attack: AttackSettings, generator: torch.Generator | None = None) -> Tensor:
+    """Where the attack begins, shape of the images; a uniform start may still lie outside [0, 1].
+
+    Args:
+        images: Float in [0, 1], shape (N, ...).
+        attack: ``random_start`` decides; radius and norm count for ``uniform``.
+        generator: Source of the noise, on the images' device.
+    """
     if attack.random_start == "none":
         return images
     if attack.random_start == "gaussian":

@@ -100,15 +100,17 @@ def load_test(settings: DataSettings) -> ImageSet:
 
 
 def check_test(settings: DataSettings) -> None:
-    """Check at the start of a search that the test images will be there at its end; nothing is opened.
+    """Check at the start of a search that the test images can be read at its end: files, columns, labels and classes, no image.
 
     Raises:
-        DataError: ``settings.test`` is missing or names nothing.
+        DataError: ``settings.test`` is missing, names nothing, or cannot be read.
     """
     if settings.name == "parquet":
         parquet_files(settings, "test")
+        open_parquet(settings, "test")
     if settings.name == "image_folder":
         check_folder(settings, "test")
+        open_folder(settings, "test")
 
 
 def _take(source: Source, indices: Tensor) -> ImageSet:

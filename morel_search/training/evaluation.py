@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from morel_search.training.attacks import attack_mode, cross_entropy_objective, margin_objective, pgd
+from morel_search.training.attacks import attack_mode, cross_entropy_objective, margin_objective, pgd, starting_points
 from morel_search.training.augment import to_float
 from morel_search.training.data import ImageSet
 from morel_search.training.settings import EvaluationSettings
@@ -47,7 +47,7 @@ def evaluate(model: nn.Module, image_set: ImageSet, settings: EvaluationSettings
             labels = image_set.labels[start : start + settings.batch_size]
             right = _right(model, images, labels)
             clean += int(right.sum())
-            robust += int(_survivors(model, images[right], labels[right], settings, generator).sum())
+            robust += int(_survivors(model, images, labels, right, settings, generator).sum())
     return Evaluation(clean / len(image_set), robust / len(image_set), len(image_set))
 
 
@@ -57,13 +57,18 @@ def _right(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return prediction == labels
 
 
-def _survivors(model: nn.Module, images: Tensor, labels: Tensor, settings: EvaluationSettings, generator: torch.Generator) -> Tensor:
-    """Which of the images, all classified rightly, are so after every restart; what is broken is not attacked again."""
-    alive = torch.ones_like(labels, dtype=torch.bool)
+def _survivors(
+    model: nn.Module, images: Tensor, labels: Tensor, right: Tensor, settings: EvaluationSettings, generator: torch.Generator
+) -> Tensor:
+    """Which of the images classified rightly are so after every restart; what is broken is not attacked again.
+
+    The starts are drawn for all images, so that an image's start does not depend on how the network does on the others.
+    """
+    alive = right.clone()
     for _ in range(settings.restarts):
-        if not alive.any():
-            break
-        objective = OBJECTIVES[settings.loss](labels[alive])
-        adversarial = pgd(model, images[alive], objective, settings.attack, generator)
-        alive[alive.clone()] = _right(model, adversarial, labels[alive])
+        start = starting_points(images, settings.attack, generator)
+        if alive.any():
+            objective = OBJECTIVES[settings.loss](labels[alive])
+            adversarial = pgd(model, images[alive], objective, settings.attack, start=start[alive])
+            alive[alive.clone()] = _right(model, adversarial, labels[alive])
     return alive

@@ -60,5 +60,9 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 def save_atomically(path: Path, content: dict[str, Any]) -> None:
     """``torch.save`` that leaves the old file or the new one, never half of one."""
     temporary = path.with_suffix(path.suffix + ".tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    try:
+        torch.save(content, temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

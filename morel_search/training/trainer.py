@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from morel_search.errors import DivergedError
@@ -86,7 +86,7 @@ class Training:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one epoch; the last one may be smaller."""
-        return math.ceil(len(self.data) / self.settings.batch_size)
+        return len(_batches(torch.arange(len(self.data)), self.settings.batch_size))
 
     def __iter__(self) -> Iterator[EpochResult]:
         while self.epoch < self.settings.epochs:
@@ -130,7 +130,7 @@ class Training:
         order = torch.randperm(len(self.data), generator=self.order).to(self.device)
         rate = 0.0
         self.step.train()
-        for number, chosen in enumerate(torch.split(order, self.settings.batch_size)):
+        for number, chosen in enumerate(_batches(order, self.settings.batch_size)):
             rate = self._set_learning_rate((self.epoch + number / self.steps_per_epoch) / self.settings.epochs)
             labels = self.data.labels[chosen]
             images = augment(to_float(self.data.images[chosen]), self.augmentation, self.noise)
@@ -197,6 +197,14 @@ def train(
 ) -> Iterator[EpochResult]:
     """Train one network and yield each epoch's result; see :class:`Training`, which also saves and continues."""
     yield from Training(settings, network, development, evaluation, seed=seed, device=device, augmentation=augmentation)
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """Consecutive batches; a single image that is left over joins the batch before it, as batch norm has no variance of one."""
+    batches = list(torch.split(order, size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def _optimizer(step: MorelStep, settings: TrainSettings) -> torch.optim.Optimizer:
