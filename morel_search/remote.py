@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import _thread
 import signal
 import socket
 import sys
@@ -163,16 +163,12 @@ def run_on_cluster(request: Request) -> int:
     Raises:
         ResourceError: There is no cluster at the address, or it was lost on the way.
     """
-    from morel_search.search.cluster import check_cluster, quiet_ray, travelling
+    from morel_search.search.cluster import join_client, quiet_ray
 
     quiet_ray()
-    check_cluster(request.address or "")
+    join_client(request.address or "")
     import ray
 
-    try:
-        ray.init(address=request.address, runtime_env=travelling(), log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ResourceError(f"no Ray cluster answers at {request.address}: {' '.join(str(error).split())[:300]}") from error
     try:
         console = ray.remote(num_cpus=0)(_Console).remote()
         drive = ray.remote(num_cpus=0, max_retries=0)(_drive)
@@ -245,5 +241,5 @@ def _interrupt_when_asked(console: Any, over: threading.Event) -> None:
 
     while not over.wait(0.5):
         if ray.get(console.stopping.remote()):
-            os.kill(os.getpid(), signal.SIGINT)
+            _thread.interrupt_main()
             return

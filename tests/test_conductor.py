@@ -172,7 +172,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
         run_all(conductor)
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", "random", "gp"])
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", "random", pytest.param("gp", marks=pytest.mark.slow)])
 def test_every_sampler_searches_and_continues(tmp_path: Path, sampler: str) -> None:
     space = digits("search.trials=14", "search.population=4", f"search.sampler={sampler}")
     whole = StudyRecord.of_file(tmp_path / "whole.db", "run")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,10 @@ ANSWER_SECONDS = 60
 
 MACHINE_SECONDS = 30
 """How long a cluster that was just started may take to show a machine on which a trial fits."""
+
+CLIENT_TRIES = 3
+FORK_FAILED = "Starting Ray client server failed"
+"""Ray's client server forks a server for each client; with Ray 2.60 that child sometimes dies at once, and the next one lives."""
 
 _KNOCK = """
 import sys
@@ -128,12 +133,39 @@ def check_cluster(address: str) -> None:
     """
     if address != "auto":
         _check_listens(address)
-    # Three tries instead of twenty: a refused token is refused at once.
-    environment = {"RAY_NUM_REDIS_GET_RETRIES": "3", **os.environ}
+    reason, chatter = _knock(address)
+    if reason:
+        raise ResourceError(_refusal(address, reason, chatter))
+
+
+def join_client(address: str) -> None:
+    """Connect this process to a Ray client server (``ray://HOST:PORT``); Ray gives up by itself after 30 s.
+
+    Raises:
+        ResourceError: Nobody listens there, or it is no Ray cluster, or one of other versions, or one with another token.
+    """
+    _check_listens(address)
+    import ray
+
+    for attempt in range(CLIENT_TRIES):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                ray.init(address=address, runtime_env=travelling(), log_to_driver=False, logging_level="CRITICAL")
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            ray.shutdown()
+            reason = " ".join(str(error).split())
+            if FORK_FAILED not in reason or attempt == CLIENT_TRIES - 1:
+                raise ResourceError(_refusal(address, reason, "")) from error
+        else:
+            return
+
+
+def _knock(address: str) -> tuple[str, str]:
+    """Why a process cannot join ("" when it can), and what Ray printed."""
     try:
         knock = subprocess.run(
             [sys.executable, "-c", _KNOCK, address],
-            env=environment,
+            env={"RAY_NUM_REDIS_GET_RETRIES": "3", **os.environ},  # instead of 20: a refused token is refused at once
             capture_output=True,
             text=True,
             errors="replace",
@@ -143,8 +175,8 @@ def check_cluster(address: str) -> None:
     except subprocess.TimeoutExpired:
         raise ResourceError(f"what listens at {address} did not answer as a Ray cluster within {ANSWER_SECONDS} s") from None
     if knock.stdout.strip().endswith("joined"):
-        return
-    raise ResourceError(_refusal(address, knock.stdout.partition("refused:")[2].strip(), knock.stderr))
+        return "", ""
+    return knock.stdout.partition("refused:")[2].strip() or "Ray gave up without a reason", knock.stderr
 
 
 def _check_listens(address: str) -> None:
@@ -167,7 +199,7 @@ def _refusal(address: str, reason: str, chatter: str) -> str:
         )
     if "client connection timeout" in reason:
         return f"what listens at {address} did not answer as a Ray client server: is it that port (10001 by default)? If so, {token}"
-    return f"no Ray cluster answers at {address}: {reason[:300] or 'Ray gave up without a reason'}"
+    return f"no Ray cluster answers at {address}: {reason[:300]}"
 
 
 def machines_for(resources: ResourceSettings) -> list[dict[str, Any]]:
