@@ -47,7 +47,7 @@ def test_train_settings(tmp_path: Path) -> None:
 
 
 def test_built_in_controls(tmp_path: Path) -> None:
-    """What MOREL.md calls the reference defaults and the controls, written out once more."""
+    """The reference defaults and the plain objectives beside them, written out once more."""
     space = load(tmp_path, changed(evaluation={"epsilon": "1/5"}, controls=["trades", "mart", "pgd", "none", "morel", "morel_alpha0"]))
     made = {control.name: space.control_settings(control) for control in space.controls}
     for name in ("trades", "mart", "pgd", "none"):

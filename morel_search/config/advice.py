@@ -1,4 +1,4 @@
-"""What a space file may say and still looks wrong. MOREL.md has the measurements behind the thresholds."""
+"""What a space file may say and still looks wrong, with the measurements behind the thresholds."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["BUILT_IN", "DEFAULT_CONTROLS", "read_controls"]
 _PLACE: Place = ("controls",)
 _NAME = re.compile(r"[A-Za-z][\w-]{0,39}")
 
-# MOREL.md, "Reference defaults" and "Reviewers' open questions": what a MOREL search is compared with, at the same budget.
+# The defaults of the reference code (advermorel 0.1.6), and the single parts of it that a MOREL search is compared with.
 _PLAIN = {"k_robust": 0.0, "k_accuracy": 1.0, "gamma": 0.0}
 _MOREL = {"accuracy_loss": "mart", "k_robust": 0.1, "k_accuracy": 0.9, "gamma": 2e-5, "alpha": 1e-5, "temperature": 0.1, "beta": 6.0}
 _MOREL_BOTH = {**_MOREL, "contrastive_features": "both"}
