@@ -150,6 +150,8 @@ def _search(request: Request, run: RunFolder, conductor: Conductor, record: Stud
             on_epoch=progress.epoch,
         )
     failed = bool(conductor.stopped_because)
+    if request.verbosity and complete and not failed:
+        say("scoring the front and the controls on the test split, drawing the report")
     keeper.finish("finished" if complete and not failed else "failed" if failed else "stopped", test=complete and not failed)
     _conclude(request, run)
     record.close()

@@ -180,7 +180,7 @@ def plan_text(space: Space, facts: Facts, epoch_seconds: float, concurrent: int)
 def warnings(space: Space, facts: Facts) -> list[str]:
     """What is allowed and looks wrong: the space's own warnings, and those that need the data."""
     found = list(space.warnings)
-    if facts.validation < FEW_VALIDATION:
+    if facts.validation < FEW_VALIDATION and not any(warning.startswith("data.validation") for warning in found):
         found.append(
             f"data.validation: {facts.validation} validation images make an accuracy uncertain by "
             f"{0.5 / facts.validation**0.5:.3f} (one standard error)"
