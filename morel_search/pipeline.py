@@ -78,7 +78,8 @@ def execute(request: Request) -> int:
     if request.address is None:  # what is wrong here is said before Ray starts
         preflight.check_device(space)
         facts = preflight.inspect(space)
-    with terminate_as_interrupt(), ray_session(request.address):
+    # Twice: Ray sets a handler of its own when it starts, one that ends the process at once.
+    with terminate_as_interrupt(), ray_session(request.address), terminate_as_interrupt():
         check_resources(resources, 0 if request.address is None else MACHINE_SECONDS)
         if facts is None:
             check_shared(request.results, resources)

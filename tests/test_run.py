@@ -186,7 +186,7 @@ def test_a_killed_driver_leaves_a_run_that_resume_finishes(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_second_driver_is_told_who_holds_the_run(tmp_path: Path) -> None:
-    arguments = ["--results", str(tmp_path), "--name", "held", *TINY, "--set", "train.epochs=20"]
+    arguments = ["--results", str(tmp_path), "--name", "held", *TINY, "--set", "train.epochs=400"]
     process = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         while not (tmp_path / "held" / "study.db").exists():

@@ -121,7 +121,7 @@ class Conductor:
 
     def _count_failure(self, outcome: Outcome) -> None:
         self._failures_in_a_row = 0 if outcome.values is not None else self._failures_in_a_row + 1
-        if self._failures_in_a_row >= self.space.search.max_failures:
+        if self._failures_in_a_row >= self.space.search.max_failures and not self.stopped_because:
             self.stopped_because = f"{self._failures_in_a_row} trials in a row failed, the last one with: {outcome.failure}"
 
     def _plan_controls(self) -> None:
