@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
-from morel_search._command import guarded
+from morel_search._command import complain, guarded
 from morel_search.config import ResourceSettings
 from morel_search.errors import MorelSearchError, ResourceError, RunFolderError
 
@@ -52,7 +52,7 @@ def on_cluster(function: Callable[..., Result], *arguments: Any, **options: Any)
 
     task = ray.remote(function).options(**options).remote(*arguments)
     if not ray.wait([task], timeout=BUSY_SECONDS)[0]:
-        print("waiting for a free machine of the cluster", file=sys.stderr, flush=True)  # noqa: T201
+        complain("waiting for a free machine of the cluster")
     try:
         return cast("Result", ray.get(task))
     except ray.exceptions.RayTaskError as error:

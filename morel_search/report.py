@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from morel_search import __version__
-from morel_search.errors import MorelSearchError
+from morel_search._command import guarded, say
 
 __all__ = ["main"]
 
@@ -30,20 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as results/digits")
     parser.add_argument("--version", action="version", version=f"morel_search {__version__}")
     given = parser.parse_args(arguments)
-    try:
-        page = _draw(given.run)
-    except MorelSearchError as error:
-        print(f"morel_search.report: {error}", file=sys.stderr)  # noqa: T201, this is the command's answer
-        return 2
-    print(page)  # noqa: T201, likewise
-    return 0
+    return guarded(lambda: _draw(given.run))
 
 
-def _draw(path: Path) -> Path:
+def _draw(path: Path) -> int:
     from morel_search.analysis.report import write_report
     from morel_search.results import open_run_folder
 
-    return write_report(open_run_folder(path))
+    say(str(write_report(open_run_folder(path))))
+    return 0
 
 
 if __name__ == "__main__":
