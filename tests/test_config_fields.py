@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from morel_search.config.constraints import MEASURED
 from morel_search.config.controls import BUILT_IN
 from morel_search.config.fields import document, field_table
 from morel_search.config.sections import SECTIONS
@@ -20,6 +21,8 @@ def test_every_field_stands_in_its_table(section: str) -> None:
         assert {row[0].strip("| `"): row[-1].removesuffix(" |") for row in rows} == expected
     elif section == "controls":
         assert [row[0].strip("| `") for row in rows] == list(BUILT_IN)
+    elif section == "constraints":
+        assert [row[0].strip("| `") for row in rows][:-1] == list(MEASURED)
     else:
         assert [row[0].strip("| `") for row in rows] == ["type", "low", "high", "log", "step", "choices", "when"]
 

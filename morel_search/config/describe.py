@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["changes", "describe_space", "identity_of"]
 
-_SECTIONS = ("data", "network", "train", "evaluation", "search", "resources")
-_FREE = {"search": ("trials", "max_failures")}
+_SECTIONS = ("data", "network", "train", "evaluation", "search", "early_stopping", "resources")
+_FREE = {"search": ("trials", "start_from", "max_hours", "max_gpu_hours", "patience", "min_improvement", "max_failures")}
 
 
 def describe_space(space: Space) -> dict[str, Any]:
@@ -25,11 +25,12 @@ def describe_space(space: Space) -> dict[str, Any]:
     sections = {name: _plain(dataclasses.asdict(getattr(space, name))) for name in _SECTIONS}
     parameters = [_parameter(parameter) for parameter in space.parameters]
     controls = [{"name": control.name, "overrides": _plain(control.overrides)} for control in space.controls]
-    return {**sections, "parameters": parameters, "controls": controls}
+    constraints = {constraint.name: f"{constraint.sign} {format_rational(constraint.bound)}" for constraint in space.constraints}
+    return {**sections, "parameters": parameters, "constraints": constraints, "controls": controls}
 
 
 def identity_of(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A description without what may change on resume: resources, the number of trials, the failure cap."""
+    """A description without what may change on resume: resources, when to end, what to begin with."""
     kept = {name: value for name, value in description.items() if name != "resources"}
     for section, names in _FREE.items():
         kept[section] = {name: value for name, value in kept[section].items() if name not in names}

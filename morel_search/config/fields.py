@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from morel_search.config.constraints import MEASURED
 from morel_search.config.controls import BUILT_IN, DEFAULT_CONTROLS
 from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.parameters import ParameterEntry
@@ -28,13 +29,16 @@ def field_table(section: str) -> str:
     """The fields of one section as a markdown table: key, value, default, meaning.
 
     Args:
-        section: ``data``, ``network``, ``train``, ``evaluation``, ``parameters``, ``search``, ``resources`` or ``controls``.
+        section: ``data``, ``network``, ``train``, ``evaluation``, ``parameters``, ``search``, ``early_stopping``,
+            ``constraints``, ``resources`` or ``controls``.
 
     Raises:
         KeyError: There is no such section.
     """
     if section == "controls":
         return _control_table()
+    if section == "constraints":
+        return _constraint_table()
     fields = specs(SECTIONS[section] or ParameterEntry)
     rows = [(f"`{spec.name}`", _value(spec), _default(spec), spec.doc) for spec in fields.values()]
     return _table(("key", "value", "default", "meaning"), rows)
@@ -48,9 +52,15 @@ def _control_table() -> str:
     return _table(("control", "run by default", "settings"), rows)
 
 
+def _constraint_table() -> str:
+    rows = [(f"`{name}`", "`'>= number'` or `'<= number'`", meaning) for name, meaning in MEASURED.items()]
+    rows.append(("a numeric key of `train`", "the same", "the setting itself; what breaks it is drawn again rather than trained"))
+    return _table(("key", "value", "meaning"), rows)
+
+
 def _value(spec: FieldSpec) -> str:
     if spec.base is Any:
-        return "as the setting"
+        return spec.values or "as the setting"
     names = ", ".join(f"`{name}`" for name in spec.choices)
     kind = names or _TYPES.get(spec.base) or ("mapping" if isinstance(spec.default, Mapping) else "list")
     module = " or `package.module:name`" if spec.module else ""

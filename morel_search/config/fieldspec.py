@@ -21,13 +21,14 @@ class FieldSpec:
 
     Attributes:
         name: Its name, which is the key in the space file.
-        base: Its type without ``| None``; ``str`` for a choice of names.
+        base: Its type without ``| None``; ``str`` for a choice of names, ``Any`` for several types.
         optional: Whether it may be null.
         choices: The names it may be, or empty.
         module: Whether it may also be an import path.
         limits: ``ge``, ``gt``, ``le``, ``lt`` and their values.
         default: Its default, or ``dataclasses.MISSING``.
         doc: Its meaning.
+        values: What may be given, in words, where the type does not say it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class FieldSpec:
     limits: Mapping[str, float]
     default: Any
     doc: str
+    values: str = ""
 
 
 def specs(settings: type[object]) -> dict[str, FieldSpec]:
@@ -56,7 +58,7 @@ def _spec(field: dataclasses.Field[Any], hint: Any) -> FieldSpec:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         members = [member for member in typing.get_args(hint) if member is not type(None)]
         optional = len(members) < len(typing.get_args(hint))
-        hint = members[0]
+        hint = members[0] if len(members) == 1 else Any
     choices = tuple(field.metadata.get("choices", ()))
     if typing.get_origin(hint) is Literal:
         choices, hint = typing.get_args(hint), str
@@ -65,4 +67,5 @@ def _spec(field: dataclasses.Field[Any], hint: Any) -> FieldSpec:
         default = field.default_factory()
     limits = {name: field.metadata[name] for name in _LIMITS if name in field.metadata}
     module = bool(field.metadata.get("optional_module"))
-    return FieldSpec(field.name, hint, optional, choices, module, limits, default, str(field.metadata.get("doc", "")))
+    doc, values = (str(field.metadata.get(key, "")) for key in ("doc", "values"))
+    return FieldSpec(field.name, hint, optional, choices, module, limits, default, doc, values)

@@ -9,6 +9,7 @@ from typing import Any
 
 from morel_search.config.advice import advice
 from morel_search.config.checks import check_rationals, check_sections, check_space
+from morel_search.config.constraints import read_constraints
 from morel_search.config.controls import DEFAULT_CONTROLS, read_controls
 from morel_search.config.faults import Faults, nearest, printable, shown
 from morel_search.config.overrides import apply_overrides
@@ -16,8 +17,10 @@ from morel_search.config.parameter import Parameter
 from morel_search.config.parameters import read_parameters
 from morel_search.config.reader import read_text, read_tree
 from morel_search.config.schema import build, read_given, read_section
+from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings
 from morel_search.config.sections import REQUIRED, SECTIONS
-from morel_search.config.space import ResourceSettings, SearchSettings, Space
+from morel_search.config.space import Space
+from morel_search.config.starts import read_starts
 from morel_search.errors import SpaceError
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
@@ -65,14 +68,18 @@ def _read(path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any
     network = read_section(NetworkSettings, given["network"], ("network",), faults) if "network" in tree else None
     evaluation = read_section(EvaluationSettings, given["evaluation"], ("evaluation",), faults)
     search = read_section(SearchSettings, given["search"], ("search",), faults)
+    stopping = read_section(EarlyStoppingSettings, given["early_stopping"], ("early_stopping",), faults)
+    constraints = read_constraints(given["constraints"], faults)
     resources = read_section(ResourceSettings, given["resources"], ("resources",), faults)
     parameters = read_parameters(given["parameters"], given["train"], faults) if "parameters" in tree else ()
     train = _read_train(given["train"], parameters, faults)
     controls = read_controls(given["controls"], given["train"], evaluation, faults)
+    starts = read_starts(search.start_from, parameters, faults) if search is not None and "parameters" in tree else ()
     check_rationals(given, faults)
     check_sections(given, data, train, evaluation, faults)
     if faults or data is None or network is None or train is None or evaluation is None or search is None or resources is None:
         return None
+    assert stopping is not None, "no fault was noted"
     space = Space(
         path=path,
         text=text,
@@ -83,8 +90,11 @@ def _read(path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any
         evaluation=evaluation,
         parameters=parameters,
         search=search,
+        early_stopping=stopping,
+        constraints=constraints,
         resources=resources,
         controls=controls,
+        starts=starts,
     )
     check_space(space, given, faults)
     return space

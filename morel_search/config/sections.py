@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from morel_search.config.space import ResourceSettings, SearchSettings
+from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 __all__ = ["REQUIRED", "SECTIONS"]
@@ -14,6 +14,8 @@ SECTIONS: dict[str, type[object] | None] = {
     "evaluation": EvaluationSettings,
     "parameters": None,
     "search": SearchSettings,
+    "early_stopping": EarlyStoppingSettings,
+    "constraints": None,
     "resources": ResourceSettings,
     "controls": None,
 }

@@ -6,63 +6,19 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from morel_search.config.constraints import Constraint
 from morel_search.config.describe import describe_space, identity_of
 from morel_search.config.parameter import Parameter
+from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings
 from morel_search.errors import SpaceError
-from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings, check_limits, setting
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
-__all__ = ["Control", "ResourceSettings", "SearchSettings", "Space"]
+__all__ = ["Control", "Space", "Start"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSettings:
-    """How the next trainings are chosen, and how many."""
-
-    trials: int = setting(40, doc="trainings that the search proposes (the controls come on top)", ge=1)
-    sampler: Literal["nsga2", "nsga3", "tpe", "random", "gp"] = setting("nsga2", doc="who proposes: nsga2, nsga3, tpe, random, gp")
-    population: int = setting(12, doc="nsga2, nsga3: trainings in a generation; tpe, gp: random trainings to begin with", ge=2)
-    crossover: Literal["sbx", "uniform", "blxalpha", "vsbx", "undx", "spx"] = setting(
-        "sbx", doc="nsga2, nsga3: how two parents are mixed: sbx, uniform, blxalpha, vsbx, undx, spx"
-    )
-    crossover_prob: float = setting(1.0, doc="nsga2, nsga3: probability that a child has two parents instead of one", ge=0, le=1)
-    swapping_prob: float = setting(0.5, doc="nsga2, nsga3: probability that a parameter comes from the other parent", ge=0, le=1)
-    mutation: Literal["polynomial", "uniform"] = setting(
-        "polynomial", doc="nsga2, nsga3: polynomial (small changes) or uniform (a value drawn anew)"
-    )
-    mutation_prob: float | None = setting(
-        None, doc="nsga2, nsga3: probability that a parameter is mutated; null means 1 / number of parameters", ge=0, le=1
-    )
-    seed: int = setting(0, doc="seed of the search and of every training", ge=0, le=2**32 - 1)
-    point: Literal["last", "best_robust", "best_sum"] = setting(
-        "best_sum", doc="which epoch a training stands for: last, best_robust, best_sum (clean + robust), on the validation split"
-    )
-    max_failures: int = setting(5, doc="stop when so many trainings in a row fail", ge=1)
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-        parents = 3 if self.crossover in ("undx", "spx") else 2
-        if self.population < parents:
-            raise ValueError(f"population must be >= {parents} for {self.crossover}, which mixes {parents} parents, got {self.population}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceSettings:
-    """What one training occupies."""
-
-    cpu: float = setting(1.0, doc="CPU cores of a training: a whole number, or a fraction below 1", gt=0)
-    gpu: float = setting(0.0, doc="GPUs of a training: 0, a fraction (0.25: four share one), or a whole number", ge=0)
-    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
-        "auto", doc="where a training computes: cpu, cuda, mps, or auto (cuda where gpu is above 0, else cpu)"
-    )
-    concurrent: int | None = setting(None, doc="trainings at the same time; null means as many as fit", ge=1)
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-        for name, value in (("cpu", self.cpu), ("gpu", self.gpu)):
-            if value > 1 and value != int(value):
-                raise ValueError(f"{name} must be a whole number, or a fraction below 1, got {value:g}")
+Start = Mapping[str, Any]
+"""A configuration to begin with: values of some or all parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +48,11 @@ class Space:
         evaluation: The attack that scores every training.
         parameters: What is searched; each comes after those that its ``when`` names.
         search: How the next trainings are chosen.
+        early_stopping: Which trainings are not trained to their end.
+        constraints: What a network of the front must keep to.
         resources: What one training occupies.
         controls: Trainings beside the search.
+        starts: Configurations to begin with, of ``search.start_from``.
         warnings: What is allowed and looks wrong, a sentence each.
     """
 
@@ -106,8 +65,11 @@ class Space:
     evaluation: EvaluationSettings
     parameters: tuple[Parameter, ...]
     search: SearchSettings
+    early_stopping: EarlyStoppingSettings
+    constraints: tuple[Constraint, ...]
     resources: ResourceSettings
     controls: tuple[Control, ...]
+    starts: tuple[Start, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def active(self, values: Mapping[str, Any]) -> dict[str, Any]:

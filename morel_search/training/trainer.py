@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ class Training:
         seed: Decides weights, order, augmentation and noise.
         device: Where to train.
         augmentation: As in :class:`DataSettings`.
+        also_evaluate: Epochs that are evaluated whatever ``evaluation.every`` says; this changes nothing else.
 
     Raises:
         NetworkError: The network does not fit the images.
@@ -60,8 +61,10 @@ class Training:
         seed: int,
         device: torch.device | str = "cpu",
         augmentation: Augmentation = "auto",
+        also_evaluate: Collection[int] = (),
     ) -> None:
         self.settings, self.evaluation = settings, evaluation
+        self.also_evaluate = frozenset(also_evaluate)
         self.device = torch.device(device)
         self.data, self.validation = development.train.to(self.device), development.validation.to(self.device)
         shape = (int(self.data.images.shape[1]), int(self.data.images.shape[2]), int(self.data.images.shape[3]))
@@ -96,7 +99,7 @@ class Training:
         """Train for one epoch and, where it is due, evaluate on the validation split."""
         began = time.perf_counter()
         losses, right, rate = self.train_epoch()
-        due = self.epoch % self.evaluation.every == 0 or self.epoch == self.settings.epochs
+        due = self.epoch % self.evaluation.every == 0 or self.epoch == self.settings.epochs or self.epoch in self.also_evaluate
         scores = self.evaluate() if due else None
         return EpochResult(
             epoch=self.epoch,

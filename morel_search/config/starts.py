@@ -1,0 +1,54 @@
+"""``search.start_from``: configurations that the user gives to the search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from morel_search.config.faults import Faults, Place, nearest, shown
+from morel_search.config.fieldspec import specs
+from morel_search.config.parameter import Parameter
+from morel_search.config.rational import format_value
+from morel_search.config.schema import read_value
+from morel_search.config.space import Start
+from morel_search.training.settings import TrainSettings
+
+__all__ = ["read_starts"]
+
+_PLACE: Place = ("search", "start_from")
+
+
+def read_starts(given: Any, parameters: Sequence[Parameter], faults: Faults) -> tuple[Start, ...]:
+    """The configurations of ``search.start_from``; none where it is the folder of a run.
+
+    Args:
+        given: As it stands in the file.
+        parameters: The searched parameters.
+        faults: Receives what is wrong.
+    """
+    if given is None or isinstance(given, str):
+        return ()
+    if not isinstance(given, (list, tuple)):
+        faults.add(_PLACE, f"must be a list of mappings (parameter: value) or the folder of a run, got {shown(given)}")
+        return ()
+    return tuple(_start(entry, (*_PLACE, index), parameters, faults) for index, entry in enumerate(given))
+
+
+def _start(entry: Any, place: Place, parameters: Sequence[Parameter], faults: Faults) -> Start:
+    if not isinstance(entry, dict):
+        faults.add(place, f"must be a mapping (parameter: value), got {shown(entry)}")
+        return {}
+    by_name = {parameter.name: parameter for parameter in parameters}
+    values = {}
+    for name, raw in entry.items():
+        if name not in by_name:
+            faults.add((*place, name), f"is not a parameter of this space{nearest(name, by_name)}")
+            continue
+        value = read_value(specs(TrainSettings)[name], raw, (*place, name), faults)
+        if value is ...:
+            continue
+        if not by_name[name].contains(value):
+            faults.add((*place, name), f"{format_value(value)} lies outside the parameter's range")
+            continue
+        values[name] = value
+    return values
