@@ -8,7 +8,7 @@ import io
 import math
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +122,9 @@ def _holder(descriptor: int) -> str:
     return f"process {text}" if text.isdigit() else "another process"
 
 
-def read_table(path: Path, columns: Sequence[str], text: Sequence[str], counts: Sequence[str]) -> pd.DataFrame:
+def read_table(
+    path: Path, columns: Sequence[str], text: Sequence[str], counts: Sequence[str], later: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Read a CSV file.
 
     Args:
@@ -130,6 +132,7 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str], counts: 
         columns: Columns that must be there.
         text: Columns that hold text, empty where nothing is known.
         counts: Columns that hold whole numbers or nothing (nullable integers).
+        later: Columns that older files lack, each with the cell that stands in all of its rows then.
 
     Returns:
         The table; ``param_`` columns are numbers where all values are, else text; all other columns are floats.
@@ -148,13 +151,15 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str], counts: 
     try:
         # by the csv module, not by pandas: which of its parsers keeps the last digit, and what it calls it, changes with its versions
         head, *rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row] or [[]]
-        missing = [column for column in columns if column not in head]
+        added = {column: cell for column, cell in (later or {}).items() if column not in head}
+        missing = [column for column in columns if column not in head and column not in added]
         if missing:
             raise ValueError(f"it has no column {missing[0]}")
         if any(len(row) != len(head) for row in rows):
             raise ValueError("its rows have different lengths")
         cells = dict(zip(head, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(head, ())
-        return pd.DataFrame({name: _typed(name, cells[name], text, counts) for name in head})
+        cells |= {name: (cell,) * len(rows) for name, cell in added.items()}
+        return pd.DataFrame({name: _typed(name, cells[name], text, counts) for name in [*head, *added]})
     except (ValueError, TypeError, csv.Error) as error:
         raise RunFolderError(f"{path} is damaged: {str(error).strip().splitlines()[0]}") from error
 

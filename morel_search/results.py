@@ -3,11 +3,20 @@
     results/NAME/
         space.yaml           the space file as given       settings.json    resolved settings, versions, hardware, commit
         study.db             the Optuna study              trials.csv       one row a finished trial
-        epochs.csv           one row an epoch of a trial   front.csv        the members of the front
+        epochs.csv           one row an epoch of a trial   front.csv        one row a member of the front
         front/NUMBER/        the members' weights          report.html, figures/
         ray/                 Ray Tune's own folder, with checkpoints/
 
 Accuracies are fractions in [0, 1]; empty cells mean "not known" or "does not apply".
+
+A member of the front is an epoch of a trial. With ``search.point: front`` a trial may be there with several epochs, and the members'
+weights lie in ``front/NUMBER-EPOCH/``.
+
+Of a trial that was stopped early (state PRUNED), ``clean_accuracy``, ``robust_accuracy`` and ``epoch`` are empty, so that nothing
+compares it with trials that ran to their end; ``last_clean_accuracy`` and ``last_robust_accuracy`` are what it had when it was stopped.
+``rung`` is the highest rung that a training reached, ``spared`` the one at which it would have been stopped if it did not belong to
+those that run through regardless, both in epochs. ``violation`` is the sum of the broken constraints, 0 where all hold; a trial that
+breaks one is never on the front. Folders written before these three columns are read as if nothing was stopped or constrained.
 """
 
 from __future__ import annotations
@@ -52,10 +61,11 @@ ORIGINS = ("search", "control", "seed", "replicate")
 _POINT = ("clean_accuracy", "robust_accuracy")
 _TEST = ("test_clean_accuracy", "test_robust_accuracy")
 _TRIAL_HEAD = ("number", "state", "origin", "name", "epochs", "epoch", *_POINT, "last_clean_accuracy", "last_robust_accuracy", *_TEST)
-_TRIAL_TAIL = ("seconds", "seed", "failure")
+_TRIAL_TAIL = ("rung", "spared", "violation", "seconds", "seed", "failure")
+_LATER = {"rung": "", "spared": "", "violation": "0"}
 
 TRIAL_COLUMNS = (*_TRIAL_HEAD, *_TRIAL_TAIL)
-"""Columns of ``trials.csv``; the parameters (``param_NAME``) stand before ``seconds``, see :func:`trial_columns`."""
+"""Columns of ``trials.csv``; the parameters (``param_NAME``) stand before ``rung``, see :func:`trial_columns`."""
 
 EPOCH_COLUMNS = (
     *("number", "epoch", "loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss", "lr", "train_accuracy"),
@@ -67,7 +77,7 @@ FRONT_COLUMNS = ("number", "origin", "name", "epoch", *_POINT, *_TEST)
 """Columns of ``front.csv``; the parameters (``param_NAME``) stand at the end, see :func:`front_columns`."""
 
 _TEXT = ("state", "origin", "name", "failure")
-_COUNTS = ("number", "epochs", "epoch", "seed")
+_COUNTS = ("number", "epochs", "epoch", "rung", "spared", "seed")
 LONGEST_TEXT = 20_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -127,12 +137,12 @@ class RunFolder:
 
     @property
     def front(self) -> Path:
-        """The members of the front."""
+        """One row a member of the front."""
         return self.path / "front.csv"
 
     @property
     def front_models(self) -> Path:
-        """Folder of the members' weights, one folder a trial number."""
+        """Folder of the members' weights, one folder a member: ``NUMBER``, or ``NUMBER-EPOCH`` with ``search.point: front``."""
         return self.path / "front"
 
     @property
@@ -218,8 +228,8 @@ class RunFolder:
         return settings
 
     def read_trials(self) -> pd.DataFrame:
-        """Read ``trials.csv``; no row where it is not there yet."""
-        return read_table(self.trials, TRIAL_COLUMNS, _TEXT, _COUNTS)
+        """Read ``trials.csv``; no row where it is not there yet. Columns that an older folder lacks are filled in."""
+        return read_table(self.trials, TRIAL_COLUMNS, _TEXT, _COUNTS, _LATER)
 
     def read_epochs(self) -> pd.DataFrame:
         """Read ``epochs.csv``; no row where it is not there yet."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,7 @@ FAILURES = (
     "OutOfMemoryError: 2.1 GiB were asked for and 1.3 GiB are free; try a smaller batch_size",
 )
 EPOCHS = 12
+POINT = ["clean_accuracy", "robust_accuracy"]
 
 
 def make_space() -> Space:
@@ -81,8 +84,15 @@ def make_run(
     epochs: bool = True,
     status: str = "finished",
     seed: int = 0,
+    rungs: tuple[int, ...] = (),
+    constraints: dict[str, str] | None = None,
+    point: str = "best_sum",
 ) -> RunFolder:
-    """A run folder with so many searched trials (of which some fail or are stopped early) after the controls."""
+    """A run folder with so many searched trials (of which some fail or are stopped early) after the controls.
+
+    With rungs, trials are stopped at one of them, and every ninth that ran to its end would have been stopped at the first. Constraints
+    are those on the accuracies. With the point ``front``, training on costs some robust accuracy, and each epoch may be a member.
+    """
     rng, space = np.random.default_rng(seed), make_space()
     rows, curves = [], []
     plans = [("control", control, params) for control, params in CONTROLS.items()] if controls else []
@@ -90,29 +100,54 @@ def make_run(
     unlucky = rng.choice(np.arange(len(plans) - trials, len(plans)), size=min(trials, failures + pruned), replace=False).tolist()
     for number, (origin, control, params) in enumerate(plans):
         state = "COMPLETE" if number not in unlucky else "FAIL" if unlucky.index(number) < failures else "PRUNED"
-        row, curve = _train(rng, number, state, params)
+        row, curve = _train(rng, number, state, params, rungs)
+        if point == "front" and curve:
+            _overfit(row, curve)
+        if state == "COMPLETE":
+            row["violation"] = sum(max(0.0, float(Fraction(bound[2:].strip())) - row[key]) for key, bound in (constraints or {}).items())
         rows.append({"origin": origin, "name": control, **row, **{f"param_{key}": value for key, value in params.items()}})
         curves += curve
     names = [parameter.name for parameter in space.parameters]
     table = pd.DataFrame(rows, columns=trial_columns(names))
     run = create_run_folder(results, name)
     run.write_text(run.space, SPACE)
-    run.write_json(run.settings, settings_of(space, name, status))
-    write_tables(run, table, names, tested=tested, rng=rng)
+    settings = settings_of(space, name, status)
+    stopping = {
+        "enabled": bool(rungs),
+        "eta": 3,
+        "grace": None,
+        "rungs": None,
+        "min_peers": None,
+        "ranking": "crowding",
+        "run_through": 0.05,
+    }
+    settings["space"] |= {"early_stopping": stopping, "constraints": constraints or {}} if rungs or constraints else {}
+    settings["space"]["search"] = {**settings["space"]["search"], "point": point}
+    run.write_json(run.settings, settings | ({"rungs": list(rungs)} if rungs else {}))
+    kept = [epoch for epoch in curves if all(epoch[key] >= Fraction(bound[2:].strip()) for key, bound in (constraints or {}).items())]
+    write_tables(run, table, names, tested=tested, rng=rng, curves=kept if point == "front" else ())
     if epochs:
         run.write_table(run.epochs, pd.DataFrame(curves, columns=list(EPOCH_COLUMNS)))
     return run
 
 
-def write_tables(run: RunFolder, table: pd.DataFrame, names: list[str], *, tested: bool, rng: np.random.Generator) -> None:
-    """``trials.csv`` and ``front.csv`` of a table of trials."""
-    points = table[["clean_accuracy", "robust_accuracy"]].to_numpy(dtype=float, copy=True)
-    points[(table["state"] != "COMPLETE").to_numpy()] = np.nan
+def write_tables(
+    run: RunFolder, table: pd.DataFrame, names: list[str], *, tested: bool, rng: np.random.Generator, curves: Sequence[Any] = ()
+) -> None:
+    """``trials.csv`` and ``front.csv`` of a table of trials; of their epochs where there are curves."""
+    able = (table["state"] == "COMPLETE") & ~(table["violation"].astype(float) > 0)
+    if curves:
+        run.write_table(run.trials, table)
+        epochs = pd.DataFrame(curves)[["number", "epoch", *POINT]].merge(table[able].drop(columns=["epoch", *POINT]), on="number")
+        table, able = epochs, pd.Series(True, index=epochs.index)
+    points = table[POINT].to_numpy(dtype=float, copy=True)
+    points[~able.to_numpy()] = np.nan
     members = [i for i, p in enumerate(points) if not np.isnan(p).any() and not any((q >= p).all() and (q > p).any() for q in points)]
     if tested:
         table.loc[members, "test_clean_accuracy"] = np.clip(points[members, 0] - rng.normal(0.008, 0.006, len(members)), 0, 1)
         table.loc[members, "test_robust_accuracy"] = np.clip(points[members, 1] - rng.normal(0.012, 0.015, len(members)), 0, 1)
-    run.write_table(run.trials, table)
+    if not curves:
+        run.write_table(run.trials, table)
     front = table.loc[members].sort_values("clean_accuracy", ascending=False)
     run.write_table(run.front, front[front_columns(names)])
 
@@ -148,7 +183,20 @@ def _propose(rng: np.random.Generator, progress: float) -> dict[str, Any]:
     return params
 
 
-def _train(rng: np.random.Generator, number: int, state: str, params: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _overfit(row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
+    """Let the robust accuracy fall again before the end, and the trial stand for the epoch with the highest sum."""
+    for epoch in curve:
+        epoch["robust_accuracy"] = min(1.0, epoch["robust_accuracy"] * (1 + 0.2 * math.sin(math.pi * epoch["epoch"] / EPOCHS)))
+    best = max(curve, key=lambda epoch: (epoch["robust_accuracy"] + epoch["clean_accuracy"], epoch["robust_accuracy"], epoch["epoch"]))
+    last = curve[-1]
+    row |= {"last_clean_accuracy": last["clean_accuracy"], "last_robust_accuracy": last["robust_accuracy"]}
+    if row["state"] == "COMPLETE":
+        row |= {key: best[key] for key in ("epoch", *POINT)}
+
+
+def _train(
+    rng: np.random.Generator, number: int, state: str, params: dict[str, Any], rungs: tuple[int, ...] = ()
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A trial's row and its epochs, from a formula: strength trades clean for robust accuracy."""
     strength = min(1.0, params["epsilon"] / 0.3) * (1 - 0.5 / (1 + params["attack_steps"])) * (0.7 + 0.025 * params.get("beta", 6))
     waste = 0.05 * abs(math.log10(max(params["k_robust"], 0.05) / 0.05)) + 0.01 * abs(math.log10(max(params["alpha"], 1e-3) / 0.3))
@@ -156,6 +204,7 @@ def _train(rng: np.random.Generator, number: int, state: str, params: dict[str, 
     robust = 0.04 + 0.74 * (1 - math.exp(-2.6 * strength)) - waste - abs(rng.normal(0, 0.012))
     clean, robust = round(max(0.1, clean) * 360) / 360, round(max(0.0, robust) * 360) / 360
     ran = EPOCHS if state == "COMPLETE" else int(rng.integers(2, EPOCHS // 2))
+    ran = int(rng.choice(rungs)) if rungs and state == "PRUNED" else ran
     curve = []
     for epoch in range(1, ran + 1):
         share = 1 - math.exp(-3.2 * epoch / EPOCHS)
@@ -167,12 +216,15 @@ def _train(rng: np.random.Generator, number: int, state: str, params: dict[str, 
             "train_accuracy": 0.1 + (clean - 0.1) * share, "clean_accuracy": min(1, 0.1 + (clean - 0.1) * share / 0.96 + noise[0]),
             "robust_accuracy": max(0, robust * share / 0.96 + noise[1]), "seconds": 0.4 + 0.03 * params["attack_steps"],
         })  # fmt: skip
-    known = state == "COMPLETE"
+    known, last = state == "COMPLETE", curve[-1]
+    if known:
+        last |= {"clean_accuracy": clean, "robust_accuracy": robust}
     row = {
         "number": number, "state": state, "epochs": ran, "epoch": ran if known else None,
         "clean_accuracy": clean if known else None,
-        "robust_accuracy": robust if known else None, "last_clean_accuracy": clean if known else None,
-        "last_robust_accuracy": robust if known else None,
+        "robust_accuracy": robust if known else None, "last_clean_accuracy": last["clean_accuracy"],
+        "last_robust_accuracy": last["robust_accuracy"], "rung": max((rung for rung in rungs if rung <= ran), default=None),
+        "spared": rungs[0] if known and rungs and number % 9 == 8 else None,
         "test_clean_accuracy": math.nan, "test_robust_accuracy": math.nan, "seconds": ran * (0.4 + 0.03 * params["attack_steps"]),
         "seed": 1000 + number,
         "failure": FAILURES[number % 2] if state == "FAIL" else "",

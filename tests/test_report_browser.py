@@ -102,3 +102,13 @@ def test_a_run_with_one_network(tmp_path: Path) -> None:
     dom, said = open_page(write_report(run), tmp_path / "profile")
     assert console(said) == []
     assert 'class="main-svg"' in dom
+
+
+def test_stopped_trainings_constraints_and_epochs_are_drawn(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=30, pruned=8, rungs=(2, 4), constraints={"clean_accuracy": ">= 0.9"}, point="front")
+    dom, said = open_page(write_report(run), tmp_path / "profile")
+    assert console(said) == []
+    curve = dom[dom.index('id="figure-curve-0"') : dom.index('id="figure-curve-1"')]
+    assert len(re.findall(r'<path[^>]*data-index="\d"', curve)) >= 2  # the rungs
+    front = dom[dom.index('id="figure-front"') :]
+    assert "breaks a constraint" in front[: front.index("</section>")]

@@ -67,7 +67,7 @@ def test_the_names_are_those_of_the_design(run: RunFolder) -> None:
 
 
 def test_the_columns_stand_in_their_order() -> None:
-    assert trial_columns(["epsilon"]) == [*TRIAL_COLUMNS[:12], "param_epsilon", "seconds", "seed", "failure"]
+    assert trial_columns(["epsilon"]) == [*TRIAL_COLUMNS[:12], "param_epsilon", "rung", "spared", "violation", "seconds", "seed", "failure"]
     assert front_columns(["epsilon"]) == [*FRONT_COLUMNS, "param_epsilon"]
 
 

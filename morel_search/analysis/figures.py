@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["history_figure", "importance_figure", "learning_figures", "slice_figure"]
 
 SLICE_POINTS = 300
-CURVES = 24
+CURVES, STOPPED_CURVES = 24, 60
 SLICES = (("clean_accuracy", "clean", "@second", "circle-open"), ("robust_accuracy", "robust", "@front", "circle"))
 
 
 def history_figure(summary: RunSummary) -> Figure:
     """Draw the hypervolume over the trials, and that of the controls alone."""
-    history, numbers = hypervolume_history(summary.trials), summary.trials["number"].astype(int).tolist()
+    counted, numbers = summary.counted, summary.trials["number"].astype(int).tolist()
+    history = hypervolume_history([counted.get(number, ()) for number in numbers])
     rises = np.flatnonzero(np.diff(history, prepend=0.0) > 0)
     data: list[Figure] = [
         {
@@ -105,40 +107,77 @@ def slice_figure(summary: RunSummary, parameter: SearchedParameter) -> Figure:
 
 
 def learning_figures(summary: RunSummary) -> list[tuple[str, Figure]]:
-    """Draw the validation accuracies of the front's members over their epochs: clean, then robust; empty where no epoch is known."""
-    members = summary.front
-    if len(members) > CURVES:
-        members = members.iloc[np.unique(np.linspace(0, len(members) - 1, CURVES).round().astype(int))]
-    known = {number: rows.sort_values("epoch") for number, rows in summary.epochs.groupby("number")}
+    """Draw the validation accuracies over the epochs: clean, then robust; empty where no epoch is known.
+
+    Of the front's trials, with a dot at each epoch that is on the front, and faintly, up to where they ended, of those stopped early.
+    """
+    numbers = _some(list(dict.fromkeys(summary.front["number"].astype(int))), CURVES)
+    on_front = {number: set(rows["epoch"].dropna().astype(int)) for number, rows in summary.front.groupby("number")}
+    stopped = _some(summary.stopped["number"].astype(int).tolist(), STOPPED_CURVES)
+    shown = summary.epochs[summary.epochs["number"].isin([*numbers, *stopped])]
+    known = {number: shown[shown["number"] == number].sort_values("epoch") for number in [*stopped, *numbers]}
     figures = []
     for column, title in (("clean_accuracy", "clean accuracy"), ("robust_accuracy", "robust accuracy")):
-        data: list[Figure] = []
-        for index, (_, member) in enumerate(members.iterrows()):
-            rows = known.get(member["number"])
-            if rows is not None and rows[column].notna().any():
-                data += _curve(rows[rows[column].notna()], column, member, index / max(1, len(members) - 1))
+        curves = {number: _curve(rows, column) for number, rows in known.items() if rows[column].notna().any()}
+        data = _stopped_curves({number: curves[number] for number in stopped if number in curves})
+        for index, number in enumerate(numbers):
+            if number in curves:
+                data += _member_curve(number, curves[number], on_front[number], index / max(1, len(numbers) - 1))
         if data:
-            figures.append((title, {"data": data, "layout": layout_of("epoch", f"{title} (%)", legend=False)}))
+            layout = layout_of("epoch", f"{title} (%)", legend=False)
+            pen = {"color": "@dot", "width": 1, "dash": "dot"}
+            layout["shapes"] = [
+                {"type": "line", "x0": rung, "x1": rung, "y0": 0, "y1": 1, "yref": "paper", "line": pen, "layer": "below"}
+                for rung in summary.rungs
+            ]
+            figures.append((title, {"data": data, "layout": layout}))
     return figures
 
 
-def _curve(rows: pd.DataFrame, column: str, member: pd.Series[Any], share: float) -> list[Figure]:
-    colour, number = f"@mix{share:.3f}", member["number"]
-    xs, ys = rows["epoch"].astype(int).tolist(), rounded(rows[column] * 100, 2)
-    hover = [f"network {number}, epoch {x}: {y:.1f}%" for x, y in zip(xs, ys, strict=True)]
-    curve = {**line(xs, ys, colour, 1.4), "hoverinfo": "text", "hovertext": hover}
-    counted = [(x, y) for x, y in zip(xs, ys, strict=True) if x == member["epoch"]]
+Curve = tuple[list[int], list[float]]
+
+
+def _curve(rows: pd.DataFrame, column: str) -> Curve:
+    """The epochs at which a training was evaluated, and what it had, in percent."""
+    rows = rows[rows[column].notna()]
+    return rows["epoch"].astype(int).tolist(), rounded(rows[column] * 100, 2)
+
+
+def _member_curve(number: int, curve: Curve, on_front: Container[int], share: float) -> list[Figure]:
+    colour = f"@mix{share:.3f}"
+    hover = [f"network {number}, epoch {x}: {y:.1f}%" for x, y in zip(*curve, strict=True)]
+    drawn: Figure = {**line(*curve, colour, 1.4), "hoverinfo": "text", "hovertext": hover}
+    counted = [(x, y) for x, y in zip(*curve, strict=True) if x in on_front]
     if not counted:
-        return [curve]
-    dot = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [counted[0][0]],
-        "y": [counted[0][1]],
-        "marker": {"color": colour, "size": 7},
-        "hoverinfo": "skip",
-    }
-    return [curve, dot]
+        return [drawn]
+    xs, ys = (list(values) for values in zip(*counted, strict=True))
+    marker = {"color": colour, "size": 7}
+    return [drawn, {"type": "scatter", "mode": "markers", "x": xs, "y": ys, "marker": marker, "hoverinfo": "skip"}]
+
+
+def _stopped_curves(curves: Mapping[int, Curve]) -> list[Figure]:
+    """All curves of trainings that were stopped early, as one faint line with gaps, and a cross where each ends."""
+    if not curves:
+        return []
+    xs: list[int | None] = []
+    ys: list[float | None] = []
+    hover: list[str | None] = []
+    for number, curve in curves.items():
+        xs += [*curve[0], None]
+        ys += [*curve[1], None]
+        hover += [*(f"network {number}, stopped early, epoch {x}: {y:.1f}%" for x, y in zip(*curve, strict=True)), None]
+    ends = [(curve[0][-1], curve[1][-1]) for curve in curves.values()]
+    faint = {**line(xs, ys, "@dot", 0.8), "opacity": 0.55, "hoverinfo": "text", "hovertext": hover, "name": "stopped early"}
+    marker = {"color": "@dot", "size": 4, "symbol": "x-thin-open"}
+    cross = {"type": "scatter", "mode": "markers", "x": [x for x, _ in ends], "y": [y for _, y in ends]}
+    return [faint, {**cross, "marker": marker, "opacity": 0.8, "hoverinfo": "skip"}]
+
+
+def _some(numbers: Sequence[int], most: int) -> list[int]:
+    """At most so many of them, spread evenly, both ends among them."""
+    if len(numbers) <= most:
+        return list(numbers)
+    return [numbers[index] for index in np.unique(np.linspace(0, len(numbers) - 1, most).round().astype(int))]
 
 
 def _at(parameter: SearchedParameter, share: float) -> float:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from morel_search.analysis.front import pairs
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["REFERENCE", "hypervolume", "hypervolume_history"]
 
@@ -42,24 +40,25 @@ def hypervolume(points: ArrayLike) -> float:
     return float(moocore.hypervolume(values, ref=REFERENCE, maximise=True))
 
 
-def hypervolume_history(trials: pd.DataFrame) -> NDArray[np.float64]:
+def hypervolume_history(trials: Sequence[Iterable[tuple[float, float]]]) -> NDArray[np.float64]:
     """Compute the hypervolume after each trial.
 
     Args:
-        trials: Rows of ``trials.csv`` in the order in which they count; only COMPLETE ones contribute.
+        trials: The points that each trial stands for, in the order in which the trials count: none where it failed, was stopped early
+            or breaks a constraint, several where its epochs count one by one. Points with a NaN are left out.
 
     Returns:
         Shape (len(trials),), never falling.
     """
-    points = trials[["clean_accuracy", "robust_accuracy"]].to_numpy(dtype=float, copy=True)
-    if "state" in trials:
-        points[(trials["state"] != "COMPLETE").to_numpy()] = np.nan
     steps: list[tuple[float, float]] = []  # the front so far
-    history = np.zeros(len(points))
+    history = np.zeros(len(trials))
     area = 0.0
-    for index, point in enumerate(points):
-        if not np.isnan(point).any() and not any(x >= point[0] and y >= point[1] for x, y in steps):
-            steps = [(x, y) for x, y in steps if x > point[0] or y > point[1]] + [(float(point[0]), float(point[1]))]
+    for index, points in enumerate(trials):
+        before = steps
+        for clean, robust in points:
+            if not math.isnan(clean + robust) and not any(x >= clean and y >= robust for x, y in steps):
+                steps = [*((x, y) for x, y in steps if x > clean or y > robust), (clean, robust)]
+        if steps is not before:
             area = max(area, hypervolume(steps))
         history[index] = area
     return history

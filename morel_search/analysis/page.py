@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from morel_search.analysis.stopping import RungCorrelation, StoppingCosts
 from morel_search.analysis.summary import POINT, TEST, RunSummary
 from morel_search.analysis.wording import compare_controls, headline, key_facts, percent, reason_words, sentences
 
@@ -76,15 +77,25 @@ def front_table(summary: RunSummary) -> str:
     heads = ["network", "clean", "robust", *(("test clean", "test robust") if summary.tested else ()), "epoch"]
     rows = []
     for row in summary.front.to_dict("records"):
-        who = str(row["number"]) + (f" ({row['name']})" if row["origin"] == "control" else "")
+        who = summary.network(row["number"], row["epoch"]) + (f" ({row['name']})" if row["origin"] == "control" else "")
         columns = [*POINT, *(TEST if summary.tested else ())]
-        cells: list[str | tuple[str, Any]] = [(who, row["number"]), *((percent(row[column]), row[column]) for column in columns)]
+        cells: list[str | tuple[str, Any]] = [(who, _order(row)), *((percent(row[column]), row[column]) for column in columns)]
         cells.append((str(row["epoch"]), row["epoch"]) if not pd.isna(row["epoch"]) else "")
         for parameter in summary.parameters:
             value, shown = parameter.value(row.get(parameter.column)), parameter.text(row.get(parameter.column))
             cells.append((shown, value) if isinstance(value, float) else shown)
         rows.append(cells)
     return table([*heads, *(parameter.name for parameter in summary.parameters)], rows, "sortable")
+
+
+def stopping_table(summary: RunSummary, costs: StoppingCosts, correlations: Sequence[RungCorrelation]) -> str:
+    """List the rungs: how many trainings came there, how many were stopped there, and whether their order there lasts."""
+    rows: list[Sequence[str | tuple[str, Any]]] = []
+    for one in correlations:
+        reached, stopped = int((summary.trials["rung"].dropna() >= one.rung).sum()), costs.stopped.get(one.rung, 0)
+        cells: list[str | tuple[str, Any]] = [(str(count), count) for count in (one.rung, reached, stopped)]
+        rows.append([*cells, *("–" if value is None else (f"{value:.2f}", value) for value in (one.clean, one.robust))])
+    return table(["epoch", "reached it", "stopped there", "rank correlation, clean", "rank correlation, robust"], rows, "rungs")
 
 
 def control_list(summary: RunSummary) -> str:
@@ -152,6 +163,11 @@ def _status(summary: RunSummary) -> str:
     said = [notes[status]] if status in notes else []
     said += [str(warning) for warning in summary.settings.get("warnings") or []]
     return "".join(f'<p class="note">{text(one)}</p>' for one in said)
+
+
+def _order(row: Mapping[Any, Any]) -> float:
+    """By number, then by epoch."""
+    return float(row["number"]) + (0.0 if pd.isna(row["epoch"]) else float(row["epoch"]) / 1e6)
 
 
 def _cell(cell: str | tuple[str, Any]) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from morel_search.analysis.front_figure import MANY_TRIALS, axis_limits, control_names, obstacles, step_line
+from morel_search.analysis.front_figure import (
+    BREAKS,
+    MANY_TRIALS,
+    axis_limits,
+    control_names,
+    keeping_controls,
+    obstacles,
+    other_trials,
+    step_line,
+)
 from morel_search.analysis.labels import WIDTH, place_labels
 from morel_search.analysis.summary import POINT, TEST, RunSummary
 
@@ -42,7 +51,7 @@ STYLE = {
 
 
 def paper_figure(summary: RunSummary) -> dict[str, bytes]:
-    """Draw every trial, the controls, the front, and its points on the test split.
+    """Draw every trial that ran to its end, the controls, the front, and its points on the test split.
 
     Returns:
         The files' contents by format; the same run gives the same bytes.
@@ -65,8 +74,10 @@ def paper_figure(summary: RunSummary) -> dict[str, bytes]:
 
 def _draw(axes: Axes, summary: RunSummary) -> None:
     limits = axis_limits(summary)
-    others = _xy(summary.searched[~summary.searched["number"].isin(summary.front["number"])])
+    others, broken = _xy(other_trials(summary)), _xy(summary.breaking)
     axes.scatter(*others, s=11 if len(others[0]) <= MANY_TRIALS else 4, color=TRIAL, linewidths=0, alpha=0.8, label="trials", zorder=2)
+    if len(broken[0]):
+        axes.scatter(*broken, s=12, marker="x", color=TRIAL, linewidths=0.6, alpha=0.8, label=BREAKS, zorder=2)
     if len(summary.front):
         axes.plot(*step_line(summary.front, limits), color=FRONT, linewidth=1.0, zorder=3)
     tested = summary.front[summary.front[TEST].notna().all(axis=1)]
@@ -75,10 +86,10 @@ def _draw(axes: Axes, summary: RunSummary) -> None:
     members = _xy(summary.front[summary.front["origin"] != "control"])
     if len(members[0]):
         axes.scatter(*members, s=26, color=FRONT, edgecolors="white", linewidths=0.6, label="front", zorder=5)
+    controls = _xy(keeping_controls(summary))
+    if len(controls[0]):
+        axes.scatter(*controls, s=30, marker="D", color=CONTROL, edgecolors="white", linewidths=0.6, label="controls", zorder=6)
     if len(summary.controls):
-        axes.scatter(
-            *_xy(summary.controls), s=30, marker="D", color=CONTROL, edgecolors="white", linewidths=0.6, label="controls", zorder=6
-        )
         _name_controls(axes, summary, limits)
     axes.set(xlim=limits[0], ylim=limits[1], xlabel="clean accuracy (%)", ylabel="robust accuracy (%)")
     axes.spines[["top", "right"]].set_visible(False)
@@ -87,7 +98,7 @@ def _draw(axes: Axes, summary: RunSummary) -> None:
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=4,
+        ncols=3 if len(broken[0]) else 4,  # what the width has room for
         frameon=False,
         fontsize=9,
         handletextpad=0.1,

@@ -18,12 +18,21 @@ from morel_search.analysis.page import (
     reproduce_section,
     section,
     settings_section,
+    stopping_table,
     text,
 )
 from morel_search.analysis.paper import paper_figure
 from morel_search.analysis.parallel import parallel_data
+from morel_search.analysis.stopping import (
+    regret,
+    regret_sentence,
+    rung_correlations,
+    saving_sentence,
+    stopping_costs,
+    stopping_warnings,
+)
 from morel_search.analysis.summary import RunSummary, read_summary
-from morel_search.analysis.wording import chance_words
+from morel_search.analysis.wording import chance_words, constraint_words
 from morel_search.results import RunFolder
 
 __all__ = ["write_report"]
@@ -61,17 +70,30 @@ def _front(summary: RunSummary, figures: dict[str, Any]) -> list[str]:
     if summary.complete.empty:
         return [section("The front", "<p>There is no front: no trial has finished with a result.</p>", ident="front")]
     figures["front"] = front_figure(summary)
+    if summary.keeping.empty:
+        caption = "Up and to the right is better. Each cross is a network that breaks a constraint, so there is no front."
+        return [section("The networks", figure_place("front", "wide"), caption, "front"), *_controls(summary)]
     said = ["Up and to the right is better: whatever lies below the line is beaten by a network on it.", chance_words(summary)]
+    if summary.constraints or len(summary.breaking):
+        said.append(constraint_words(summary))
+    if len(summary.breaking):
+        said.append("Crosses are those that do; they are never on the front.")
     if summary.tested:
         said.append("Hollow circles are the same networks on the test split, the fairer view: the filled ones were picked for being high.")
     parts = [section("The front", figure_place("front", "wide"), " ".join(filter(None, said)), "front")]
-    if len(summary.controls):
-        caption = "Known settings at the same budget, each beside the most robust network of the front that is at least as accurate."
-        parts.append(section("What the controls got", control_list(summary), caption, "controls"))
+    parts += _controls(summary)
     caption = "A click on a heading sorts. Clean and robust: on the validation split, which chose these networks."
     caption += " Test: measured once, afterwards." if summary.tested else ""
+    caption += " 12-7 is trial 12 after epoch 7." if summary.point == "front" else ""
     parts.append(section("The networks on the front", front_table(summary), caption, "networks"))
     return parts
+
+
+def _controls(summary: RunSummary) -> list[str]:
+    if summary.controls.empty:
+        return []
+    caption = "Known settings at the same budget, each beside the most robust network of the front that is at least as accurate."
+    return [section("What the controls got", control_list(summary), caption, "controls")]
 
 
 def _parameters(summary: RunSummary, figures: dict[str, Any]) -> list[str]:
@@ -119,7 +141,7 @@ def _importance(summary: RunSummary, figures: dict[str, Any]) -> str:
 def _course(summary: RunSummary, figures: dict[str, Any]) -> list[str]:
     """Hypervolume, learning curves and failures."""
     parts = []
-    if len(summary.complete):
+    if len(summary.keeping):
         figures["history"] = history_figure(summary)
         caption = "Hypervolume: the area that the front dominates, from no accuracy at all; 1 would be perfect. A dot: the front moved."
         parts.append(section("The search", figure_place("history", "wide"), caption, "search"))
@@ -127,12 +149,32 @@ def _course(summary: RunSummary, figures: dict[str, Any]) -> list[str]:
     for index, (_, figure) in enumerate(curves):
         figures[f"curve-{index}"] = figure
     if curves:
+        counted = "Dots: its epochs on the front." if summary.point == "front" else "A dot: the epoch that counts."
+        stopped = " Faint, with a cross at the end: stopped early." if len(summary.stopped) else ""
+        stopped += " Dotted lines: where trainings are compared." if summary.rungs else ""
         places = "".join(f"<div>{figure_place(f'curve-{index}', 'half')}</div>" for index in range(len(curves)))
-        caption = "The front on the validation split, from its most accurate network to its most robust. A dot: the epoch that counts."
+        caption = f"The front on the validation split, from its most accurate network to its most robust. {counted}{stopped}"
         parts.append(section("Learning curves", f'<div class="pair">{places}</div>', caption, "curves"))
+    parts += _stopping(summary)
     if len(summary.failed):
         parts.append(section("What failed", failure_table(summary), ident="failures"))
     return parts
+
+
+def _stopping(summary: RunSummary) -> list[str]:
+    """What early stopping saved and whether its rungs can be trusted; nothing where nothing could be stopped."""
+    if not summary.rungs:
+        return []
+    costs = stopping_costs(summary.trials, summary.settings)
+    correlations = rung_correlations(summary.trials, summary.epochs, summary.rungs, summary.point)
+    saving, later = saving_sentence(costs), regret_sentence(regret(summary.trials, set(summary.front["number"])))
+    first = f"{saving[0].upper()}{saving[1:]}: {costs.trained} were trained instead of {costs.full}." if saving else "Nothing was stopped."
+    words = "".join(f"<p>{text(sentence)}</p>" for sentence in (first, later) if sentence)
+    notes = "".join(f'<p class="note">{text(warning)}</p>' for warning in stopping_warnings(correlations))
+    caption = "Trainings are compared at these epochs, and the ones behind are stopped. The rank correlation says how well the order there"
+    caption += " agrees with the order at the end, over the trainings that ran to their end; 1 is full agreement, 0 is chance."
+    content = f'<div class="words">{words}</div>{stopping_table(summary, costs, correlations)}{notes}'
+    return [section("Early stopping", content, caption, "stopping")]
 
 
 def _described(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:

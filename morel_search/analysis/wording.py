@@ -14,8 +14,10 @@ from morel_search.analysis.summary import POINT, RunSummary
 
 __all__ = [
     "attack_words",
+    "bound_words",
     "chance_words",
     "compare_controls",
+    "constraint_words",
     "exchange_rate",
     "headline",
     "key_facts",
@@ -68,6 +70,8 @@ def attack_words(evaluation: Any) -> str:
 def headline(summary: RunSummary) -> str:
     """Say in one line what the search found."""
     front = summary.front
+    if len(summary.complete) and summary.keeping.empty:
+        return "No network keeps to the constraints"
     if summary.complete.empty or front.empty:
         return "No trial has finished yet" if summary.settings.get("status") == "running" else "No trial finished with a result"
     best, robust = front.iloc[0], front.iloc[-1]
@@ -84,6 +88,8 @@ def sentences(summary: RunSummary) -> list[str]:
     if summary.complete.empty:
         failed = len(summary.failed)
         return [f"{failed} of {len(summary.trials)} trials failed; their reasons stand below."] if failed else []
+    if summary.keeping.empty:
+        return [f"{constraint_words(summary)} So there is no front, and no hypervolume."]
     said = []
     rate = exchange_rate(summary.front[POINT].to_numpy(dtype=float))
     if rate is not None:
@@ -95,6 +101,27 @@ def sentences(summary: RunSummary) -> list[str]:
     else:
         said.append("The test split has not been used.")
     return said
+
+
+def constraint_words(summary: RunSummary) -> str:
+    """Say which constraints there are and how many of the finished networks break one; empty where there are neither."""
+    bounds, broken, finished = summary.constraints, len(summary.breaking), len(summary.complete)
+    if not bounds and not broken:
+        return ""
+    named = f"Constraints: {', '.join(bound_words(*one) for one in bounds.items())}. " if bounds else ""
+    who = f"All {finished}" if broken == finished > 1 else f"{broken or 'None'} of {finished}"
+    return f"{named}{who} finished network{'' if finished == 1 else 's'} {'break' if broken > 1 else 'breaks'} a constraint."
+
+
+def bound_words(name: str, bound: str) -> str:
+    """Write a constraint as ``clean_accuracy ≥ 0.8``."""
+    sign, value = bound[:2], number_of(bound[2:].strip())
+    known = {">=": "≥", "<=": "≤"}.get(sign)
+    if not known or value is None:
+        return f"{name} {bound}"
+    short = format_number(value)
+    exact = math.isclose(number_of(short) or 0.0, value, rel_tol=1e-7)
+    return f"{name} {known} {short if exact else f'{value:.8g}'}"
 
 
 def _rate(rate: float) -> str:
@@ -128,7 +155,7 @@ def compare_controls(summary: RunSummary) -> list[tuple[str, str, str]]:
         images beats it, or that none does.
     """
     members = summary.front[summary.front["origin"] != "control"]
-    compared = []
+    broken, compared = set(summary.breaking["number"]), []
     for _, control in summary.controls.iterrows():
         clean, robust = float(control[POINT[0]]), float(control[POINT[1]])
         rivals = members[(members[POINT[0]] >= clean) & (members[POINT[1]] >= robust)]
@@ -139,31 +166,35 @@ def compare_controls(summary: RunSummary) -> list[tuple[str, str, str]]:
             )
         else:
             rival = rivals.sort_values([POINT[1], POINT[0]]).iloc[-1]
-            sentence = _beaten(int(rival["number"]), float(rival[POINT[0]]) - clean, float(rival[POINT[1]]) - robust)
+            sentence = _beaten(
+                summary.network(rival["number"], rival["epoch"]), float(rival[POINT[0]]) - clean, float(rival[POINT[1]]) - robust
+            )
+        if control["number"] in broken:
+            sentence += " It breaks a constraint."
         compared.append(
             (str(control["name"]) or f"trial {control['number']}", f"{percent(clean)} clean, {percent(robust)} robust", sentence)
         )
     return compared
 
 
-def _beaten(number: int, clean: float, robust: float) -> str:
+def _beaten(network: str, clean: float, robust: float) -> str:
     if robust <= 0:
-        return f"Network {number} is {points(clean)} more accurate on clean images and as robust."
+        return f"Network {network} is {points(clean)} more accurate on clean images and as robust."
     if clean < 0.0005:
-        return f"Network {number} is {points(robust)} more robust and as accurate on clean images."
-    return f"Network {number} is {points(robust)} more robust and {points(clean)} more accurate on clean images."
+        return f"Network {network} is {points(robust)} more robust and as accurate on clean images."
+    return f"Network {network} is {points(robust)} more robust and {points(clean)} more accurate on clean images."
 
 
 def key_facts(summary: RunSummary) -> list[tuple[str, str]]:
     """Choose what one wants to know first, as pairs of a label and a short text."""
     data, network = summary.section("data"), summary.section("network")
-    controls = summary.control_hypervolume
+    controls, any_keeps = summary.control_hypervolume, len(summary.keeping) > 0 or summary.complete.empty
     return [
         ("Images", _DATA.get(str(data.get("name")), str(data.get("name", "?")))),
         ("Network", str(network.get("name", "?")).rpartition(":")[2]),
         ("Judged by", attack_words(summary.section("evaluation"))),
         ("Trials", _trial_words(summary)),
-        ("Hypervolume", f"{summary.hypervolume:.4f}" + (f" (controls alone {controls:.4f})" if controls else "")),
+        ("Hypervolume", f"{summary.hypervolume:.4f}" + (f" (controls alone {controls:.4f})" if controls else "") if any_keeps else "–"),
         ("Time", _time_words(summary)),
         ("Search", _search_words(summary)),
         ("Device", _device_words(summary)),
@@ -172,6 +203,8 @@ def key_facts(summary: RunSummary) -> list[tuple[str, str]]:
 
 def _trial_words(summary: RunSummary) -> str:
     parts = [f"{len(summary.complete)} finished"]
+    if len(summary.breaking):
+        parts[0] += f" ({len(summary.breaking)} break{'s' if len(summary.breaking) == 1 else ''} a constraint)"
     if len(summary.stopped):
         parts.append(f"{len(summary.stopped)} stopped early")
     parts.append(f"{len(summary.failed)} failed")
