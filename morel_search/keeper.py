@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morel_search.config import Space
-from morel_search.results import FORMAT, RunFolder, front_columns
-from morel_search.search.job import MODEL_FILE, STATE_FILE
-from morel_search.search.points import dominates
+from morel_search.results import FORMAT, RunFolder
+from morel_search.search.job import STATE_FILE, model_file
+from morel_search.search.points import Member
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from morel_search.search.conductor import Conductor
+    from morel_search.search.conductor import Conductor, FinishedTrial
     from morel_search.search.record import StudyRecord
 
 __all__ = ["Keeper"]
 
 SECONDS_BETWEEN_TABLES = 10
+SHARE_FOR_TABLES = 0.02
+"""The tables of a long search take long to write; this share of the driver's time may go there."""
 
 
 class Keeper:
@@ -29,16 +31,20 @@ class Keeper:
 
     def __init__(self, space: Space, run: RunFolder, record: StudyRecord, conductor: Conductor) -> None:
         self._space, self._run, self._record, self._conductor = space, run, record, conductor
-        self._written = datetime.min.replace(tzinfo=UTC)
-        self._dropped: set[int] = set()
+        self._next_tables = 0.0
 
-    def finished(self, number: int) -> None:
-        """After each trial: the tables (every ten seconds at most), and no files that nothing needs any more."""
+    def finished(self, trial: FinishedTrial) -> None:
+        """After each trial: no files that nothing needs any more, and now and then the tables."""
+        number = trial.assignment.number
         (self._run.checkpoints / str(number) / STATE_FILE).unlink(missing_ok=True)
-        self._drop_models()
-        if (datetime.now(UTC) - self._written).total_seconds() > SECONDS_BETWEEN_TABLES:
+        self._drop_models(number)
+        for beaten in {one for one, _ in trial.beaten}:
+            self._drop_models(beaten)
+        began = time.monotonic()
+        if began >= self._next_tables:
             self._write_tables()
-            self._written = datetime.now(UTC)
+            took = time.monotonic() - began
+            self._next_tables = time.monotonic() + max(SECONDS_BETWEEN_TABLES, took / SHARE_FOR_TABLES)
 
     def finish(self, status: str, *, test: bool) -> None:
         """At the end: every table and the front's networks, their scores on the test split, the settings.
@@ -55,84 +61,83 @@ class Keeper:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         self._run.write_json(self._run.settings, {**settings, "status": status, "finished": finished})
 
-    def _trials(self) -> pd.DataFrame:
-        from morel_search.search.tables import trials_table
-
-        return trials_table(self._record, self._space, self._record.tested())
-
     def _write_tables(self) -> None:
-        from morel_search.search.tables import epochs_table
+        from morel_search.search.tables import epochs_table, front_table, trials_table
 
-        self._run.write_table(self._run.trials, self._trials())
+        tested = self._record.tested()
+        self._run.write_table(self._run.trials, trials_table(self._record, self._space, tested))
         self._run.write_table(self._run.epochs, epochs_table(self._record.trials()))
-        self._run.write_table(self._run.front, self._front())
-
-    def _front(self) -> pd.DataFrame:
-        from morel_search.analysis.front import front_mask
-
-        trials = self._trials()
-        complete = trials[trials["state"] == "COMPLETE"].astype({"clean_accuracy": float, "robust_accuracy": float})
-        members = complete[front_mask(complete[["clean_accuracy", "robust_accuracy"]].to_numpy(dtype=float))]
-        columns = front_columns([parameter.name for parameter in self._space.parameters])
-        return members.sort_values(["clean_accuracy", "number"])[columns]
+        self._run.write_table(self._run.front, front_table(self._record, self._space, self._conductor.front, tested))
 
     def _test(self) -> None:
         """Score what was never scored: the members of the front and the controls."""
         from morel_search.search.scoring import score_on_test
 
-        trials = self._trials()
-        controls = trials[(trials["origin"] == "control") & (trials["state"] == "COMPLETE")]
-        wanted = {int(number) for number in [*self._front()["number"], *controls["number"]]} - set(self._record.tested())
-        models = {number: self._run.checkpoints / str(number) / MODEL_FILE for number in sorted(wanted)}
-        models = {number: path for number, path in models.items() if path.exists()}
+        tested = self._record.tested()
+        models = {member: self._model(member) for member in sorted(self._wanted()) if member not in tested}
+        models = {member: path for member, path in models.items() if path.exists()}
         if models:
-            self._record.set_tested({**self._record.tested(), **score_on_test(self._space, models)})
+            self._record.set_tested({**tested, **score_on_test(self._space, models)})
+
+    def _wanted(self) -> set[Member]:
+        """The members of the front, and the epochs that the controls stand for."""
+        from morel_search.search.record import outcome_of
+
+        trials = self._record.trials()
+        outcomes = {number: outcome_of(trials[number]) for number in self._conductor.controls}
+        return {*self._conductor.front, *((number, one.epoch) for number, one in outcomes.items() if one.epoch is not None)}
+
+    def _model(self, member: Member) -> Path:
+        number, epoch = member
+        return self._run.checkpoints / str(number) / model_file(epoch, self._space.search.point)
 
     def _keep_models(self) -> None:
         """``front/`` holds the members' networks, and no others."""
-        members = {int(number) for number in self._front()["number"]}
-        for number in members:
-            source = self._run.checkpoints / str(number) / MODEL_FILE
+        several = self._space.search.point == "front"
+        names = {f"{number}-{epoch}" if several else str(number): (number, epoch) for number, epoch in self._conductor.front}
+        for name, member in names.items():
+            source, folder = self._model(member), self._run.front_models / name
             if source.exists():
-                self._run.write_bytes(self._run.front_models / str(number) / MODEL_FILE, source.read_bytes())
-                self._run.write_json(self._run.front_models / str(number) / "settings.json", self._member_settings(number))
+                self._run.write_bytes(folder / "model.pt", source.read_bytes())
+                self._run.write_json(folder / "settings.json", self._member_settings(member))
         if self._run.front_models.is_dir():
             for folder in self._run.front_models.iterdir():
-                if folder.name not in map(str, members):
+                if folder.name not in names:
                     shutil.rmtree(folder, ignore_errors=True)
 
-    def _member_settings(self, number: int) -> dict[str, Any]:
+    def _member_settings(self, member: Member) -> dict[str, Any]:
         """What trains this network again by itself."""
         from morel_search.search.record import plan_of
 
+        number, epoch = member
         trial = self._record.trials()[number]
         train = self._conductor.train_settings(trial)
         described = self._space.describe()
         return {
             "format": FORMAT,
             "number": number,
+            "epoch": epoch,
             "seed": plan_of(trial).seed,
             "train": asdict(train),
             **{section: described[section] for section in ("data", "network", "evaluation")},
             "point": self._space.search.point,
         }
 
-    def _drop_models(self) -> None:
-        """Remove the networks that are beaten for good; the controls keep theirs."""
-        points, settled = self._conductor.points, self._dropped | self._conductor.controls
-        for number, values in points.items():
-            if number not in settled and any(dominates(one, values) for one in points.values()):
-                (self._run.checkpoints / str(number) / MODEL_FILE).unlink(missing_ok=True)
-                self._dropped.add(number)
+    def _drop_models(self, number: int) -> None:
+        """Remove a finished trial's networks that are not on the front; the controls keep theirs."""
+        if number in self._conductor.controls:
+            return
+        kept = {model_file(epoch, self._space.search.point) for one, epoch in self._conductor.front if one == number}
+        for path in (self._run.checkpoints / str(number)).glob("model*.pt"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
 
     def _forget_checkpoints(self) -> None:
         """Remove what is left of finished trials; waiting ones keep their state, the front and the controls their networks."""
-        self._drop_models()
         for trial in self._record.trials():
             if trial.state.is_finished():
                 folder = self._run.checkpoints / str(trial.number)
                 (folder / STATE_FILE).unlink(missing_ok=True)
-                if not trial.values:
-                    (folder / MODEL_FILE).unlink(missing_ok=True)
+                self._drop_models(trial.number)
                 with suppress(OSError):
                     folder.rmdir()

@@ -63,7 +63,7 @@ def execute(request: Request) -> int:
     """Run the search to its end, or until it is interrupted, and report what there is.
 
     Returns:
-        0 when every trial of the budget is over, 1 when failures ended the search, 130 when it was interrupted.
+        0 when every trial of the budget is over or a limit was reached, 1 when failures ended the search, 130 when it was interrupted.
 
     Raises:
         MorelSearchError: Something is wrong that the user can mend; nothing was written then, unless the search had begun.
@@ -117,11 +117,13 @@ def _begin(request: Request, run: RunFolder) -> tuple[Conductor, StudyRecord]:
     """Open the study and plan the controls; a new run that does not get so far leaves no folder."""
     from morel_search.search.conductor import Conductor
     from morel_search.search.record import StudyRecord
+    from morel_search.search.starts import starts_of
 
     try:
+        starts = starts_of(request.space)
         record = StudyRecord.of_file(run.study, run.name)
         _check_identity(request.space, record, run)
-        return Conductor(request.space, record), record
+        return Conductor(request.space, record, starts), record
     except BaseException:
         if not request.resume:
             shutil.rmtree(run.path, ignore_errors=True)
@@ -139,7 +141,7 @@ def _search(request: Request, run: RunFolder, conductor: Conductor, record: Stud
 
         def finished(trial: Any) -> None:
             progress.finished(trial)
-            keeper.finished(trial.assignment.number)
+            keeper.finished(trial)
 
         shutil.rmtree(run.ray / "tune", ignore_errors=True)
         complete = search(
@@ -159,6 +161,8 @@ def _search(request: Request, run: RunFolder, conductor: Conductor, record: Stud
     if failed:
         complain(f"morel_search: stopped: {conductor.stopped_because}")
         return 1
+    if conductor.ended_because:
+        say(f"ended: {conductor.ended_because}; the same command with --resume and a higher limit continues")
     if not complete:
         say(f"interrupted after {conductor.finished} of {conductor.budget} trials; the same command with --resume continues")
         return INTERRUPTED
@@ -177,16 +181,20 @@ def _check_identity(space: Space, record: StudyRecord, run: RunFolder) -> None:
 
 def _conclude(request: Request, run: RunFolder) -> None:
     from morel_search.analysis.report import write_report
-    from morel_search.summary import front_text
+    from morel_search.summary import front_text, stopping_text
 
     report = write_report(run)
     if request.verbosity:
-        say(front_text(run.read_front()))
+        say(front_text(run.read_front(), run.read_trials()))
+        for sentence in stopping_text(run):
+            say(sentence)
     say(f"report: {report}")
 
 
 def _settings(request: Request, facts: Facts) -> dict[str, Any]:
     from morel_search.provenance import commit, hardware, versions
+    from morel_search.search.rungs import rung_levels
+    from morel_search.search.stopping import most_epochs
     from morel_search.search.tuner import device_for
 
     return {
@@ -197,6 +205,7 @@ def _settings(request: Request, facts: Facts) -> dict[str, Any]:
         "status": "running",
         "seed": request.space.search.seed,
         "space": request.space.describe(),
+        "rungs": list(rung_levels(request.space.early_stopping, most_epochs(request.space))),
         "images": {"train": facts.train, "validation": facts.validation, "shape": list(facts.image_shape), "classes": facts.classes},
         "overrides": list(request.space.overrides),
         "versions": {**versions(), "morel_search": __version__},

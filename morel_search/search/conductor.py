@@ -1,24 +1,40 @@
-"""Which trial is next, and what a finished one means: the search without Ray."""
+"""Which trial is next, which goes on, and what a finished one means: the search without Ray."""
 
 from __future__ import annotations
 
-import math
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import Space
 from morel_search.search.distributions import decode, distributions, encode, signature
-from morel_search.search.points import Point, dominates
+from morel_search.search.judge import judge, told_of, violations_of
+from morel_search.search.limits import Limits
+from morel_search.search.points import Front, Member
 from morel_search.search.proposer import Proposer, derive_seed
 from morel_search.search.record import Outcome, StudyRecord, TrialPlan, outcome_of, plan_of
-from morel_search.training.selection import EpochResult, chosen_epoch
+from morel_search.search.starts import start_params
+from morel_search.search.stopping import EarlyStopping
 from morel_search.training.settings import TrainSettings
 
-__all__ = ["Assignment", "Conductor", "FinishedTrial"]
+__all__ = ["Assignment", "Conductor", "FinishedTrial", "Verdict"]
+
+
+STARTS = 0x57A2
+"""Sets the draw of what the configurations to begin with leave open apart from other draws."""
+
+
+class Verdict(Enum):
+    """What becomes of a running trial after an epoch: it goes on, it is stopped for good, or it waits for another start."""
+
+    GO_ON = "go on"
+    STOP = "stop"
+    HALT = "halt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,58 +49,93 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class FinishedTrial:
-    """A trial that is over."""
+    """A trial that is over.
+
+    Attributes:
+        assignment: What it was.
+        outcome: What it gave.
+        on_front: Whether one of its points is on the front now.
+        beaten: Members that had to leave the front for it.
+    """
 
     assignment: Assignment
     outcome: Outcome
     on_front: bool
+    beaten: Sequence[Member]
 
 
 class Conductor:
-    """Hands out trials until the budget is spent and writes down what comes back.
+    """Hands out trials until the budget is spent, stops those that are behind, and writes down what comes back.
 
-    Waiting trials go first (the controls, and what an earlier start left), then new proposals. Every trial counts towards the budget,
-    failed ones too, so the search always ends; ``max_failures`` failures in a row end it at once.
+    Waiting trials go first (the controls, the configurations to begin with, and what an earlier start left), then new proposals. Every
+    trial counts towards the budget, failed ones too, so the search always ends; ``max_failures`` failures in a row end it at once, and
+    so do the limits of the settings.
 
     Args:
         space: What to search.
         record: The study on disk; this object is its only writer.
+        starts: Configurations to begin with; those that the study knows already are left out.
+        clock: Seconds from some fixed moment.
     """
 
-    def __init__(self, space: Space, record: StudyRecord) -> None:
-        self.space, self._record = space, record
+    def __init__(
+        self,
+        space: Space,
+        record: StudyRecord,
+        starts: Sequence[Mapping[str, Any]] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.space, self._record, self._clock = space, record, clock
         self._distributions = distributions(space)
-        self._proposer = Proposer(space.search, self._distributions, lambda params: signature(space, decode(space, params)))
+        self._proposer = Proposer(space.search, self._distributions, self._signature, self._allowed)
         self._control_of = {control.name: control for control in space.controls}
+        self.stopping = EarlyStopping(space)
+        self._limits = Limits(space.search, space.resources.gpu)
         self._running: dict[int, Assignment] = {}
+        self._histories: dict[int, dict[int, Mapping[str, Any]]] = {}
         self._failures_in_a_row = 0
+        self._trained = 0.0
         self.stopped_because = ""
+        self.ended_because = ""
+        self.front = Front()
         self._plan_controls()
-        self._waiting = deque(trial for trial in record.park())
-        self.points: dict[int, Point] = {}
-        self.controls = {trial.number for trial in record.trials() if plan_of(trial).origin == "control"}
-        for trial in record.trials():
+        self._waiting = deque(record.park())
+        trials = record.trials()
+        self.controls = {trial.number for trial in trials if plan_of(trial).origin == "control"}
+        self._given = sum(plan_of(trial).origin in ("control", "seed") for trial in trials)
+        for trial in trials:
             self._recall(trial)
-        self.planned = len(record.trials())
+        self.planned = len(trials)
         self.finished = self.planned - len(self._waiting)
+        outcomes = sorted((outcome_of(trial) for trial in trials if trial.state.is_finished()), key=lambda outcome: outcome.elapsed)
+        self._recall_course(outcomes)
+        self.ended_because = self._limits.stale()
+        self._began = self._clock() - (outcomes[-1].elapsed if outcomes else 0.0)
+        self._plan_starts(starts)
 
     @property
     def budget(self) -> int:
-        """Trials in all, failed ones counted: those that the search proposes, and the controls."""
-        return self.space.search.trials + len(self.space.controls)
+        """Trials in all, failed ones counted: those that the search proposes, the controls and the configurations to begin with."""
+        return self.space.search.trials + self._given
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the search, those of earlier starts counted."""
+        return self._clock() - self._began
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to hand out."""
-        return bool(self.stopped_because) or (not self._waiting and self.planned >= self.budget)
+        return bool(self.stopped_because or self.ended_because) or (not self._waiting and self.planned >= self.budget)
 
     @property
     def complete(self) -> bool:
-        """Whether every trial of the budget is over."""
-        return self.done and not self._running and not self._waiting
+        """Whether the search has come to its end: every trial of the budget is over, or a limit was reached."""
+        return bool(self.ended_because) or (self.done and not self._running and not self._waiting)
 
     def next(self) -> Assignment | None:
         """The trial to run now, written down as RUNNING; None when there is none."""
+        self._check_time()
         if self.done:
             return None
         if self._waiting:
@@ -94,33 +145,77 @@ class Conductor:
         else:
             assignment = self._propose()
         self._running[assignment.number] = assignment
+        self._histories[assignment.number] = {}
         return assignment
+
+    def report(self, number: int, history: Sequence[Mapping[str, Any]]) -> Verdict:
+        """A running trial has finished epochs.
+
+        Args:
+            number: Its number.
+            history: These epochs' :class:`EpochResult` as mappings; epochs that are known already may be among them.
+        """
+        known = self._histories[number]
+        known.update({int(result["epoch"]): result for result in history})
+        self._check_time()
+        running = self._running[number]
+        course = [known[epoch] for epoch in sorted(known)]
+        if self.stopping.advance(number, course, running.train.epochs, spared=running.plan.origin == "control"):
+            return Verdict.STOP
+        return Verdict.HALT if self._out_of_time else Verdict.GO_ON
+
+    def stopped_early(self, number: int) -> bool:
+        """Whether the last report of a running trial was answered with STOP."""
+        return self.stopping.stopped_at(number) is not None
 
     def finish(self, number: int, history: Sequence[Mapping[str, Any]], failure: str) -> FinishedTrial:
         """Write down how a trial ended.
 
         Args:
             number: A running trial's number.
-            history: Each epoch's :class:`EpochResult` as a mapping.
+            history: Each epoch's :class:`EpochResult` as a mapping; what was reported before counts where this is empty.
             failure: The reason, where the training failed.
         """
-        assignment = self._running.pop(number)
-        outcome = judge(history, failure, self.space.search.point)
+        assignment, known = self._running.pop(number), self._histories.pop(number)
+        history = history or [known[epoch] for epoch in sorted(known)]
+        course = self.stopping.leave(number)
+        outcome = judge(
+            history,
+            failure,
+            self.space.search.point,
+            course=course,
+            violations=lambda measured: violations_of(self.space.constraints, assignment.train, measured),
+            elapsed=self.elapsed,
+        )
         self._record.finish(number, outcome)
-        self._proposer.finish(number, outcome.values)
+        self._proposer.finish(number, told_of(outcome))
         self.finished += 1
-        on_front = outcome.values is not None and not any(dominates(other, outcome.values) for other in self.points.values())
-        if outcome.values is not None:
-            self.points[number] = outcome.values
+        self._trained += outcome.seconds
+        beaten = self._place(number, outcome)
+        self._limits.finished(self.front.hypervolume)
+        self.ended_because = self.ended_because or self._limits.stale()
         self._count_failure(outcome)
-        return FinishedTrial(assignment, outcome, on_front)
+        on_front = any((number, epoch) in self.front for epoch, _, _ in outcome.points)
+        return FinishedTrial(assignment, outcome, on_front, beaten)
 
     def train_settings(self, trial: FrozenTrial) -> TrainSettings:
         """What a trial of the study is or was trained with."""
         return self._assign(trial.number, plan_of(trial), trial.params).train
 
+    def _check_time(self) -> None:
+        running = sum(float(result["seconds"]) for known in self._histories.values() for result in known.values())
+        self._out_of_time = self._limits.spent(self.elapsed, self._trained + running)
+        self.ended_because = self.ended_because or self._out_of_time
+
+    def _place(self, number: int, outcome: Outcome) -> list[Member]:
+        """Put a trial's points on the front, where they belong there and keep to the constraints."""
+        if outcome.state != TrialState.COMPLETE or outcome.violation > 0:
+            return []
+        beaten = [one for epoch, clean, robust in outcome.points for one in self.front.add((number, epoch), (clean, robust))]
+        return [one for one in beaten if one[0] != number]
+
     def _count_failure(self, outcome: Outcome) -> None:
-        self._failures_in_a_row = 0 if outcome.values is not None else self._failures_in_a_row + 1
+        self._failures_in_a_row = self._failures_in_a_row + 1 if outcome.failure else 0
         if self._failures_in_a_row >= self.space.search.max_failures and not self.stopped_because:
             self.stopped_because = f"{self._failures_in_a_row} trials in a row failed, the last one with: {outcome.failure}"
 
@@ -133,25 +228,61 @@ class Conductor:
             plan = TrialPlan("control", control.name, derive_seed(self.space.search.seed, number), params is not None)
             self._record.plan(plan, params or {}, self._distributions, running=False)
 
+    def _plan_starts(self, starts: Sequence[Mapping[str, Any]]) -> None:
+        """Write down the configurations to begin with that are not in the study yet."""
+        for start in starts:
+            params = start_params(self.space, self._distributions, start, derive_seed(self.space.search.seed, STARTS))
+            if self._proposer.known(params):
+                continue
+            plan = TrialPlan("seed", "", derive_seed(self.space.search.seed, self.planned), True)
+            number = self._record.plan(plan, params, self._distributions, running=False)
+            self._proposer.add(number, params)
+            self._waiting.append(self._record.trials()[number])
+            self.planned += 1
+            self._given += 1
+
     def _varies_only_parameters(self, overrides: Mapping[str, Any]) -> bool:
         """Whether a control differs from the base settings in searched parameters alone, so that its values say all about it."""
         searched = {parameter.name for parameter in self.space.parameters}
         return all(name in searched or getattr(self.space.train, name) == value for name, value in overrides.items())
 
+    def _signature(self, params: Mapping[str, Any]) -> Any:
+        return signature(self.space, decode(self.space, params))
+
+    def _allowed(self, params: Mapping[str, Any]) -> bool:
+        """Whether a configuration keeps to the constraints that need no training."""
+        fixed = [constraint for constraint in self.space.constraints if not constraint.measured]
+        if not fixed:
+            return True
+        settings = self.space.train_settings(decode(self.space, params))
+        return all(value <= 0 for value in violations_of(fixed, settings, {}).values())
+
     def _recall(self, trial: FrozenTrial) -> None:
-        """Make an earlier trial known to the sampler."""
+        """Make an earlier trial known to the sampler, the rungs and the front."""
         outcome = outcome_of(trial)
-        if trial.state == TrialState.COMPLETE and outcome.values is not None:
-            self.points[trial.number] = outcome.values
+        finished = trial.state.is_finished()
+        if finished:
+            self.stopping.recall(trial.number, outcome.history)
+            self._place(trial.number, outcome)
         if plan_of(trial).in_space:
-            self._proposer.add(trial.number, trial.params, trial.state, outcome.values)
+            self._proposer.add(trial.number, trial.params, told_of(outcome) if finished else None)
+
+    def _recall_course(self, outcomes: Sequence[Outcome]) -> None:
+        """How the front rose, for the limits."""
+        front = Front()
+        for index, outcome in enumerate(outcomes):
+            if outcome.state == TrialState.COMPLETE and outcome.violation <= 0:
+                for epoch, clean, robust in outcome.points:
+                    front.add((index, epoch), (clean, robust))
+            self._limits.finished(front.hypervolume)
+            self._trained += outcome.seconds
 
     def _propose(self) -> Assignment:
         number = self.planned
         proposal = self._proposer.propose(number)
         plan = TrialPlan("replicate" if proposal.replicate else "search", "", derive_seed(self.space.search.seed, number), True)
         written = self._record.plan(plan, proposal.params, self._distributions, running=True)
-        assert written == number, "another program writes to this study"
+        assert written == number, "the record counts as the conductor does"
         self.planned += 1
         return self._assign(number, plan, proposal.params)
 
@@ -161,26 +292,3 @@ class Conductor:
             return Assignment(number, plan, dict(control.overrides), self.space.control_settings(control))
         values = decode(self.space, params)
         return Assignment(number, plan, values, self.space.train_settings(values))
-
-
-def judge(history: Sequence[Mapping[str, Any]], failure: str, point: str) -> Outcome:
-    """What a training's epochs amount to: the chosen epoch's accuracies, or the reason why there are none."""
-    results = [EpochResult(**result) for result in history]
-    seconds = sum(result.seconds for result in results)
-    chosen, last = chosen_epoch(results, point), chosen_epoch(results, "last")
-    values, last_values = _values(chosen), _values(last)
-    if not failure and values is None:
-        failure = "the training reported no accuracy"
-    if not failure and not all(math.isfinite(value) for value in values or ()):
-        failure = f"the accuracies are not finite: {values}"
-    stored = tuple(dict(result) for result in history)
-    failure = failure.encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be stored
-    if failure:
-        return Outcome(history=stored, seconds=seconds, failure=failure)
-    return Outcome(values=values, epoch=chosen.epoch if chosen else None, last_values=last_values, history=stored, seconds=seconds)
-
-
-def _values(result: EpochResult | None) -> tuple[float, float] | None:
-    if result is None or result.clean_accuracy is None or result.robust_accuracy is None:
-        return None
-    return result.clean_accuracy, result.robust_accuracy

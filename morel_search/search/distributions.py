@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from morel_search.config import Parameter, Space
 
-__all__ = ["decode", "distributions", "encode", "signature"]
+__all__ = ["decode", "distributions", "encode", "encode_value", "signature"]
 
 RESOLUTION = 1000
 """Two values of a continuous parameter count as the same when they share one of so many equal cells of its (log) range."""
@@ -38,7 +38,7 @@ def encode(space: Space, settings: Any) -> dict[str, Any] | None:
         value = getattr(settings, parameter.name)
         if value is None or not parameter.contains(value):
             return None
-        params[parameter.name] = _internal(parameter, value)
+        params[parameter.name] = encode_value(parameter, value)
     return params
 
 
@@ -76,7 +76,8 @@ def _value(parameter: Parameter, raw: Any) -> Any:
     return Fraction(str(raw)) if parameter.rational else float(raw)
 
 
-def _internal(parameter: Parameter, value: Any) -> Any:
+def encode_value(parameter: Parameter, value: Any) -> Any:
+    """Optuna's value for one that lies in the parameter's range."""
     if parameter.kind == "categorical":
         return _plain(value)
     if parameter.kind == "int":

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from morel_search.training.selection import EpochResult
     from morel_search.training.trainer import Training
 
-__all__ = ["Job", "run_job"]
+__all__ = ["Job", "model_file", "run_job"]
 
-STATE_FILE, MODEL_FILE = "state.pt", "model.pt"
+STATE_FILE = "state.pt"
+
+
+def model_file(epoch: int, point: str) -> str:
+    """The name of the file with the weights of an epoch; only the rule ``front`` keeps several."""
+    return f"model-{epoch}.pt" if point == "front" else "model.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,7 @@ class Job:
         device: ``cpu``, ``cuda`` or ``mps``.
         threads: Processor threads the trial may use.
         folder: The trial's own folder; it must be the same folder on every machine.
+        rungs: Epochs after which early stopping looks at the trial, so it is evaluated there.
     """
 
     number: int
@@ -43,14 +49,16 @@ class Job:
     device: str
     threads: int
     folder: str
+    rungs: tuple[int, ...] = ()
 
 
 def run_job(config: dict[str, Any]) -> None:
     """Ray Tune's trainable: ``config["job"]`` is a :class:`Job`.
 
-    Each epoch is reported with ``final: False`` and its result as the one entry of the list ``history`` (Ray flattens dicts, not
-    lists); the last report has ``final: True``, every epoch's result and, where the training failed, the reason as ``failure``. An error
-    in the training never leaves this function: it becomes the trial's reason, so that the search goes on.
+    Each epoch is reported with ``final: False`` and its result in the list ``history`` (Ray flattens dicts, not lists); a trial that
+    continues reports the epochs of its checkpoint first. The last report has ``final: True``, every epoch's result and, where the
+    training failed, the reason as ``failure``. An error in the training never leaves this function: it becomes the trial's reason, so
+    that the search goes on.
     """
     from ray import tune
 
@@ -84,18 +92,26 @@ def _train(job: Job, report: Any) -> list[EpochResult]:
     import torch
 
     from morel_search.training.models import save_atomically, save_model
-    from morel_search.training.selection import chosen_epoch
+    from morel_search.training.selection import chosen_epochs
 
     torch.set_num_threads(job.threads)
     development = _development(job.data, job.device)
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
     training, history = _begin(job, development, folder / STATE_FILE)
+    if history:
+        report({"number": job.number, "final": False, "history": [asdict(one) for one in history]})
     for result in training:
         history.append(result)
-        if chosen_epoch(history, job.point) == result:
+        standing = {one.epoch for one in chosen_epochs(history, job.point)}
+        if result.epoch in standing:
             shape, classes = development.train.images.shape[1:], development.classes
-            save_model(folder / MODEL_FILE, training.model, job.network, shape, classes, epoch=result.epoch)
+            save_model(folder / model_file(result.epoch, job.point), training.model, job.network, shape, classes, epoch=result.epoch)
+        if job.point == "front":
+            keep = {model_file(epoch, job.point) for epoch in standing}
+            for path in folder.glob("model-*.pt"):
+                if path.name not in keep:
+                    path.unlink()
         save_atomically(
             folder / STATE_FILE, {"job": _what(job), "training": training.state_dict(), "history": [asdict(one) for one in history]}
         )
@@ -123,7 +139,14 @@ def _begin(job: Job, development: Development, checkpoint: Path) -> tuple[Traini
 
     def fresh() -> Training:
         return Training(
-            job.train, job.network, development, job.evaluation, seed=job.seed, device=job.device, augmentation=job.data.augmentation
+            job.train,
+            job.network,
+            development,
+            job.evaluation,
+            seed=job.seed,
+            device=job.device,
+            augmentation=job.data.augmentation,
+            also_evaluate=job.rungs,
         )
 
     training = fresh()

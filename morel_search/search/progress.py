@@ -68,11 +68,18 @@ def trial_line(trial: FinishedTrial) -> str:
     plan, outcome = trial.assignment.plan, trial.outcome
     origin = plan.name if plan.origin == "control" else plan.origin
     head = f"{trial.assignment.number:4d}  {origin:<13.13}"
-    if outcome.values is None:
+    values = outcome.last_values if outcome.stopped else outcome.values
+    if values is None:
         return f"{head} failed: {outcome.failure}"
-    scores = f"clean {outcome.values[0]:.3f}  robust {outcome.values[1]:.3f}  {outcome.seconds:5.1f} s"
+    scores = f"clean {values[0]:.3f}  robust {values[1]:.3f}  {outcome.seconds:5.1f} s"
+    if outcome.stopped:
+        mark = f"stopped at epoch {outcome.rung}"
+    elif outcome.violation:
+        mark = "breaks a constraint"
+    else:
+        mark = "front" if trial.on_front else "     "
     parameters = "" if plan.origin == "control" else short_parameters(trial.assignment.values)
-    return f"{head} {scores}  {'front' if trial.on_front else '     '}  {parameters}".rstrip()
+    return f"{head} {scores}  {mark}  {parameters}".rstrip()
 
 
 def short_parameters(values: Mapping[str, Any]) -> str:

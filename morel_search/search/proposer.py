@@ -1,10 +1,10 @@
-"""What to try next: a sampler on an in-memory study of all that is known."""
+"""What to try next: a sampler on all that is known."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,21 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
+from morel_search.search.failures import FailedRegions
+from morel_search.search.points import Point
+from morel_search.search.pool import TO_THE_END, Pool, violation_attributes
 from morel_search.search.sampler import make_sampler
 
-__all__ = ["Proposal", "Proposer", "derive_seed"]
+__all__ = ["Proposal", "Proposer", "Told", "derive_seed"]
 
 TRIES = 60
 """How often a configuration that was tried before is proposed anew before it is accepted as a replicate."""
 
 SAMPLER_TRIES = 10
 """How many of these tries are the sampler's. A population that has converged on a small space has nothing new to offer; chance has."""
+
+AVOIDING_TRIES = 5
+"""How often a configuration is drawn anew because the nearest known one ran out of memory or diverged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,62 +45,152 @@ class Proposal:
     replicate: bool
 
 
-class Proposer:
-    """Asks the sampler, and keeps it from proposing what was tried already.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What came of a trial.
 
-    The sampler sees an in-memory study of the trials that lie in the space, in the order of their numbers; the record on disk is another
-    matter. A proposal depends on the seed, the trial's number and the trials finished by then, and on nothing else, so that a search
-    that was stopped and continued proposes what an uninterrupted one would.
+    Attributes:
+        points: The accuracies it stands for, at its end or at the rung where it was stopped; none where it failed.
+        rung: The rung where it was stopped, in epochs; ``TO_THE_END`` where it was not.
+        violations: Name of a constraint to by how much it is broken (0 or less: not).
+        hopeless: Whether it failed in a way that its neighbours would share (out of memory, diverged).
+    """
+
+    points: tuple[Point, ...] = ()
+    rung: float = TO_THE_END
+    violations: Mapping[str, float] = field(default_factory=dict)
+    hopeless: bool = False
+
+
+class Proposer:
+    """Asks the sampler, and keeps it from proposing what was tried already or is known to fail.
+
+    The genetic samplers take their parents from a :class:`Pool`, the others from an in-memory study of the trials that lie in the space,
+    in the order of their numbers; the record on disk is another matter. A proposal depends on the seed, the trial's number and the
+    trials finished by then, and on nothing else, so that a search that was stopped and continued proposes what an uninterrupted one would.
 
     Args:
         settings: Sampler, population, operators and seed.
         space: Name to distribution.
         signature: Optuna's values to something equal for equal configurations.
+        allowed: Whether Optuna's values keep to the constraints that can be checked before training.
     """
 
     def __init__(
-        self, settings: SearchSettings, space: dict[str, BaseDistribution], signature: Callable[[Mapping[str, Any]], Hashable]
+        self,
+        settings: SearchSettings,
+        space: dict[str, BaseDistribution],
+        signature: Callable[[Mapping[str, Any]], Hashable],
+        allowed: Callable[[Mapping[str, Any]], bool] = lambda params: True,
     ) -> None:
-        self._settings, self._space, self._signature = settings, space, signature
+        self._settings, self._space, self._signature, self._allowed = settings, space, signature, allowed
         self._study = optuna.create_study(directions=["maximize", "maximize"])
+        self._pool = Pool(settings.population)
+        self._failures = FailedRegions(space)
         self._inner: dict[int, int] = {}
+        self._params: dict[int, dict[str, Any]] = {}
         self._seen: set[Hashable] = set()
 
     def propose(self, number: int) -> Proposal:
-        """A configuration for the trial of that number, which counts as running from now on."""
+        """A configuration for the trial of that number, which counts as running from now on.
+
+        Where nothing new is found in :data:`TRIES`, it is the sampler's first wish that keeps to the constraints, again.
+        """
+        wish: dict[str, Any] | None = None
+        params: dict[str, Any] = {}
         for attempt in range(TRIES):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                seed = derive_seed(self._settings.seed, number, attempt)
-                if attempt < SAMPLER_TRIES:
-                    self._study.sampler = make_sampler(self._settings, self._space, seed)
-                else:
-                    self._study.sampler = RandomSampler(seed=seed)
-                trial = self._study.ask(self._space)
-            known = self._signature(trial.params) in self._seen
-            if not known or attempt == TRIES - 1:
-                break
+            trial = self._ask(number, attempt)
+            params = dict(trial.params)
+            allowed, new = self._allowed(params), self._signature(params) not in self._seen
+            if allowed and wish is None:
+                wish = params
+            doomed = attempt < AVOIDING_TRIES and self._failures.near(params)
+            if allowed and new and not doomed:
+                return self._take(number, trial.number, params, replicate=False)
             self._study.tell(trial, state=TrialState.FAIL)
-        self._inner[number] = trial.number
-        self._seen.add(self._signature(trial.params))
-        return Proposal(dict(trial.params), known)
+        params = wish or params
+        replicate = self._signature(params) in self._seen
+        return self._take(number, self._add_running(params), params, replicate=replicate)
 
-    def add(self, number: int, params: Mapping[str, Any], state: TrialState, values: Sequence[float] | None = None) -> None:
-        """Make a trial known that was not proposed here: a control, or one of an earlier start. One that waits counts as running."""
-        state = TrialState.RUNNING if state == TrialState.WAITING else state
-        self._study.add_trial(
-            optuna.create_trial(state=state, values=values, params=dict(params), distributions={name: self._space[name] for name in params})
-        )
-        self._inner[number] = len(self._study.get_trials(deepcopy=False)) - 1
+    def _ask(self, number: int, attempt: int) -> optuna.Trial:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            seed = derive_seed(self._settings.seed, number, attempt)
+            if attempt < SAMPLER_TRIES:
+                self._study.sampler = make_sampler(self._settings, self._space, self._pool, number, seed)
+            else:
+                self._study.sampler = RandomSampler(seed=seed)
+            return self._study.ask(self._space)
+
+    def _take(self, number: int, inner: int, params: dict[str, Any], *, replicate: bool) -> Proposal:
+        self._inner[number], self._params[number] = inner, params
         self._seen.add(self._signature(params))
+        return Proposal(dict(params), replicate)
 
-    def finish(self, number: int, values: Sequence[float] | None) -> None:
-        """Tell the outcome of a running trial; None says that it failed."""
+    def _add_running(self, params: dict[str, Any]) -> int:
+        self._study.add_trial(optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=self._space))
+        return self._study._storage.get_n_trials(self._study._study_id) - 1
+
+    def known(self, params: Mapping[str, Any]) -> bool:
+        """Whether that configuration was tried, runs or waits."""
+        return self._signature(params) in self._seen
+
+    def add(self, number: int, params: Mapping[str, Any], told: Told | None = None) -> None:
+        """Make a trial known that was not proposed here: a control, a start, or one of an earlier start; None says that it is not over."""
+        system_attrs: dict[str, Any] = {}
+        state, values = TrialState.RUNNING, None
+        if told is not None:
+            state, values = self._state_of(told)
+            system_attrs = violation_attributes(self._constraints(told))
+        distributions = {name: self._space[name] for name in params}
+        trial = optuna.create_trial(state=state, values=values, params=dict(params), distributions=distributions, system_attrs=system_attrs)
+        self._study.add_trial(trial)
+        self._inner[number] = self._study._storage.get_n_trials(self._study._study_id) - 1
+        self._params[number] = dict(params)
+        self._seen.add(self._signature(params))
+        if told is not None:
+            self._learn(number, told)
+
+    def finish(self, number: int, told: Told) -> None:
+        """Tell what came of a trial that was proposed or added; one that lies outside the space is nobody's parent."""
         inner = self._inner.get(number)
-        if inner is not None:
-            self._study.tell(inner, values, state=TrialState.COMPLETE if values is not None else TrialState.FAIL)
+        if inner is None:
+            return
+        state, values = self._state_of(told)
+        storage, trial_id = self._study._storage, self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, inner)
+        for name, value in violation_attributes(self._constraints(told)).items():
+            storage.set_trial_system_attr(trial_id, name, value)
+        storage.set_trial_state_values(trial_id, state, values)
+        self._learn(number, told)
+
+    def _learn(self, number: int, told: Told) -> None:
+        params = self._params.pop(number)
+        if told.hopeless:
+            self._failures.add(params, failed=True)
+        elif told.points:
+            self._failures.add(params, failed=False)
+            distributions = {name: self._space[name] for name in params}
+            self._pool.add(number, params, distributions, told.points, rung=told.rung, violations=told.violations)
+
+    def _state_of(self, told: Told) -> tuple[TrialState, tuple[float, float] | None]:
+        """How the in-memory study sees it. TPE learns from what ran out of memory or diverged, as the worst of all and infeasible."""
+        if told.points:
+            return (TrialState.COMPLETE, told.points[0]) if told.rung == TO_THE_END else (TrialState.PRUNED, None)
+        if told.hopeless and self._learns_from_failures:
+            return TrialState.COMPLETE, (0.0, 0.0)
+        return TrialState.FAIL, None
+
+    def _constraints(self, told: Told) -> dict[str, float]:
+        found = dict(told.violations)
+        if self._learns_from_failures:
+            found["failed"] = 1.0 if told.hopeless else 0.0
+        return found
+
+    @property
+    def _learns_from_failures(self) -> bool:
+        return "tpe" in (self._settings.sampler, self._settings.warmup)
 
 
 def derive_seed(*parts: int) -> int:
-    """A 31-bit seed from non-negative integers, well mixed."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0]) & 0x7FFFFFFF
+    """A 31-bit seed from non-negative integers, well mixed; of so many of them, as numpy takes (1, 0) and (1) for the same."""
+    return int(np.random.SeedSequence([len(parts), *parts]).generate_state(1)[0]) & 0x7FFFFFFF

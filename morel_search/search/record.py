@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -19,6 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from morel_search.errors import RunFolderError
+from morel_search.search.points import Member
+from morel_search.search.pool import violation_attributes
+from morel_search.search.rows import TrialRows
 
 __all__ = ["Outcome", "StudyRecord", "TrialPlan"]
 
@@ -27,6 +30,8 @@ Result = TypeVar("Result")
 
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MAXIMIZE]
 METRICS = ["clean_accuracy", "robust_accuracy"]
+HOPELESS = ("out of memory", "diverged")
+"""How the reasons begin that a configuration shares with its neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class TrialPlan:
     """What a trial is to do.
 
     Attributes:
-        origin: ``search``, ``control`` or ``replicate``.
+        origin: ``search``, ``control``, ``seed`` (given by ``search.start_from``) or ``replicate``.
         name: The control's name, else empty.
         seed: Seed of the training.
         in_space: Whether the trial lies in the search space, and so can be a parent.
@@ -48,14 +53,52 @@ class TrialPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a trial gave: the point that counts, the last epoch, every epoch, or why there is none."""
+    """What a trial gave: the point that counts, the last epoch, every epoch, or why there is none.
+
+    Attributes:
+        values: Clean and robust accuracy of the epoch that counts; None where the trial failed or was stopped early.
+        epoch: That epoch.
+        points: (epoch, clean, robust) of all epochs that count, the one above first; of a trial stopped early, those at its rung.
+        last_values: Accuracies of the last epoch that was evaluated.
+        history: Each epoch's result.
+        seconds: What the training took.
+        rung: The highest rung that the trial reached, in epochs.
+        stopped: Whether it was stopped there.
+        spared: The rung where it would have been stopped if it did not belong to those that run through.
+        violations: Name of a constraint to by how much it is broken (0 or less: not).
+        elapsed: Seconds that the search had taken by then, those of earlier starts counted.
+        failure: Why there is nothing, where the trial failed.
+    """
 
     values: tuple[float, float] | None = None
     epoch: int | None = None
+    points: tuple[tuple[int, float, float], ...] = ()
     last_values: tuple[float, float] | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
+    rung: int | None = None
+    stopped: bool = False
+    spared: int | None = None
+    violations: Mapping[str, float] = field(default_factory=dict)
+    elapsed: float = 0.0
     failure: str = ""
+
+    @property
+    def state(self) -> TrialState:
+        """COMPLETE with its values, PRUNED where it was stopped early, else FAIL."""
+        if self.failure:
+            return TrialState.FAIL
+        return TrialState.PRUNED if self.stopped else TrialState.COMPLETE
+
+    @property
+    def violation(self) -> float:
+        """Sum of the broken constraints; 0 where all hold."""
+        return sum(value for value in self.violations.values() if value > 0)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it failed for a reason that similar configurations share."""
+        return self.failure.startswith(HOPELESS)
 
 
 def _explained(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -95,6 +138,7 @@ class StudyRecord:
             raise RunFolderError(f"the study at {url} cannot be opened: {str(error).splitlines()[0]}") from error
         if len(self._study.directions) != len(DIRECTIONS):
             raise RunFolderError(f"the study {name!r} at {url} has {len(self._study.directions)} objectives, not clean and robust accuracy")
+        self._rows = TrialRows(self._storage, self._study._study_id)
         self._ids: dict[int, int] = {trial.number: trial._trial_id for trial in self.trials()}
 
     @classmethod
@@ -115,15 +159,15 @@ class StudyRecord:
             self._study.set_metric_names(METRICS)
         self._study.set_user_attr("identity", json.dumps(identity))
 
-    def tested(self) -> dict[int, tuple[float, float]]:
-        """Number to clean and robust accuracy on the test split, of the trials that were tested."""
-        stored = json.loads(self._study.user_attrs.get("tested", "{}"))
-        return {int(number): (float(clean), float(robust)) for number, (clean, robust) in stored.items()}
+    def tested(self) -> dict[Member, tuple[float, float]]:
+        """Trial and epoch to clean and robust accuracy on the test split, of what was tested."""
+        stored = json.loads(self._study.user_attrs.get("tested", "[]"))
+        return {(int(number), int(epoch)): (float(clean), float(robust)) for number, epoch, clean, robust in stored}
 
     @_explained
-    def set_tested(self, scores: Mapping[int, tuple[float, float]]) -> None:
+    def set_tested(self, scores: Mapping[Member, tuple[float, float]]) -> None:
         """Keep accuracies on the test split."""
-        self._study.set_user_attr("tested", json.dumps(scores))
+        self._study.set_user_attr("tested", json.dumps([[*member, *score] for member, score in sorted(scores.items())]))
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial, by number."""
@@ -132,15 +176,9 @@ class StudyRecord:
     @_explained
     def plan(self, plan: TrialPlan, params: Mapping[str, Any], space: Mapping[str, BaseDistribution], *, running: bool) -> int:
         """Write a new trial and return its number; not running means that it waits."""
-        template = optuna.create_trial(
-            state=TrialState.RUNNING if running else TrialState.WAITING,
-            params=dict(params),
-            distributions={name: space[name] for name in params},
-            user_attrs={"plan": asdict(plan)},
-        )
-        trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=template)
-        number = self._storage.get_trial_number_from_id(trial_id)
-        self._ids[number] = trial_id
+        number = len(self._ids)
+        state = TrialState.RUNNING if running else TrialState.WAITING
+        self._ids[number] = self._rows.create(number, state, params, space, {"plan": asdict(plan)}, self._ids.get(number - 1))
         return number
 
     @_explained
@@ -150,11 +188,10 @@ class StudyRecord:
 
     @_explained
     def finish(self, number: int, outcome: Outcome) -> None:
-        """A running trial is over: COMPLETE with its values, or FAIL with its reason."""
-        trial_id = self._ids[number]
-        self._storage.set_trial_user_attr(trial_id, "outcome", asdict(outcome))
-        state = TrialState.COMPLETE if outcome.values is not None else TrialState.FAIL
-        self._storage.set_trial_state_values(trial_id, state, outcome.values)
+        """A running trial is over: COMPLETE with its values, PRUNED with its rung as attributes, or FAIL with its reason."""
+        attributes = {"outcome": asdict(outcome)}
+        constraints = violation_attributes(outcome.violations)  # what Optuna's trial.set_constraint writes
+        self._rows.finish(self._ids[number], outcome.state, outcome.values, attributes, constraints)
 
     @_explained
     def park(self) -> list[FrozenTrial]:
@@ -183,16 +220,12 @@ def plan_of(trial: FrozenTrial) -> TrialPlan:
 
 def outcome_of(trial: FrozenTrial) -> Outcome:
     """The outcome that a finished trial was written with; an empty one where there is none."""
-    stored = trial.user_attrs.get("outcome", {})
-    pairs: dict[str, Sequence[float] | None] = {key: stored.get(key) for key in ("values", "last_values")}
-    return Outcome(
-        values=_pair(pairs["values"]),
-        epoch=stored.get("epoch"),
-        last_values=_pair(pairs["last_values"]),
-        history=tuple(stored.get("history", ())),
-        seconds=float(stored.get("seconds", 0.0)),
-        failure=str(stored.get("failure", "")),
-    )
+    stored = dict(trial.user_attrs.get("outcome", {}))
+    for name in ("values", "last_values"):
+        stored[name] = _pair(stored.get(name))
+    stored["points"] = tuple((int(epoch), float(clean), float(robust)) for epoch, clean, robust in stored.get("points", ()))
+    stored["history"] = tuple(stored.get("history", ()))
+    return Outcome(**{one.name: stored[one.name] for one in fields(Outcome) if one.name in stored})
 
 
 def _pair(values: Sequence[float] | None) -> tuple[float, float] | None:

@@ -3,55 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler, nsgaii
+from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler, nsgaii
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import SearchSettings
+from morel_search.search.pool import Pool, Select
 
-__all__ = ["SAMPLERS", "SteadyNSGAIIISampler", "SteadyNSGAIISampler", "make_sampler"]
+__all__ = ["SAMPLERS", "SteadyNSGAIIISampler", "SteadyNSGAIISampler", "make_sampler", "warmup_trials"]
 
 
 class _Steady:
     """Selects the parents from all finished trials at each proposal; in front of one of Optuna's genetic samplers.
 
     Optuna's samplers select the parents of a generation once, so with W workers and population P a share (W - 1) / (P + W - 1) of the
-    trials, the slow ones, finishes too late to become a parent ever; nor does a trial that was given and not sampled. The search space
-    is the study's, known beforehand, and not what the trials so far have in common.
+    trials, the slow ones, finishes too late to become a parent ever; nor does a trial that was given and not sampled.
 
     Args:
-        space: Name to distribution of every parameter.
+        space: Name to distribution of every parameter; None infers it from the study, as Optuna's samplers do.
+        pool: What has finished, where it is kept outside the study; None reads the study's COMPLETE trials.
         **options: As for the sampler.
     """
 
     population_size: int | None
     _elite_population_selection_strategy: Callable[[Study, list[FrozenTrial]], list[FrozenTrial]]
     _child_generation_strategy: Callable[[Study, dict[str, BaseDistribution], list[FrozenTrial]], dict[str, Any]]
+    sample_independent: Callable[[Study, FrozenTrial, str, BaseDistribution], Any]
 
-    def __init__(self, space: dict[str, BaseDistribution], **options: Any) -> None:
+    def __init__(self, space: dict[str, BaseDistribution] | None = None, pool: Pool | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self._space = space
+        self._space, self._pool = space, pool
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole space but for parameters with a single value."""
+        if self._space is None:
+            inferred: dict[str, BaseDistribution] = super().infer_relative_search_space(study, trial)  # type: ignore[misc]
+            return inferred
         return {name: distribution for name, distribution in self._space.items() if not distribution.single()}
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:  # noqa: ARG002
-        """A child of parents from the elite; nothing, so random values, until a first population has finished."""
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+        """A child of parents from the elite; random values until a first population has finished, and where a mutation draws anew."""
+        assert self.population_size is not None
+        parents = self._parents(study, search_space, self.population_size) if search_space else []
+        child = self._child_generation_strategy(study, search_space, parents) if parents else {}
+        for name, distribution in search_space.items():
+            if name not in child:
+                child[name] = self.sample_independent(study, trial, name, distribution)
+        return child
+
+    def _parents(self, study: Study, search_space: dict[str, BaseDistribution], size: int) -> list[FrozenTrial]:
+        def select(individuals: list[FrozenTrial], count: int) -> list[FrozenTrial]:
+            strategy: Any = copy(self._elite_population_selection_strategy)
+            strategy._population_size = max(2, count)
+            chosen: list[FrozenTrial] = strategy(study, individuals)
+            return chosen[:count]
+
+        if self._pool is not None:
+            return self._pool.parents(self._pool_selection(select)) if len(self._pool) >= size else []
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         candidates = [one for one in finished if search_space.keys() <= one.params.keys()]
-        if self.population_size is None or len(candidates) < self.population_size:
-            return {}
-        parents = self._elite_population_selection_strategy(study, candidates)
-        return self._child_generation_strategy(study, search_space, parents)
+        return select(candidates, size) if len(candidates) >= size else []
+
+    def _pool_selection(self, select: Select) -> Select | None:
+        return select
 
 
 class SteadyNSGAIISampler(_Steady, NSGAIISampler):
     """NSGA-II (Deb et al. 2002): the elite by non-dominated rank and crowding distance among everything finished."""
+
+    def _pool_selection(self, select: Select) -> Select | None:  # noqa: ARG002
+        """The pool's own selection, which is that of NSGA-II."""
+        return None
 
 
 class SteadyNSGAIIISampler(_Steady, NSGAIIISampler):
@@ -68,14 +94,6 @@ CROSSOVERS: dict[str, Callable[[SearchSettings], nsgaii.BaseCrossover]] = {
 }
 
 
-def _nsga2(settings: SearchSettings, space: dict[str, BaseDistribution], seed: int) -> BaseSampler:
-    return SteadyNSGAIISampler(space, **_genetic(settings, seed))
-
-
-def _nsga3(settings: SearchSettings, space: dict[str, BaseDistribution], seed: int) -> BaseSampler:
-    return SteadyNSGAIIISampler(space, **_genetic(settings, seed))
-
-
 def _genetic(settings: SearchSettings, seed: int) -> dict[str, Any]:
     return {
         "population_size": settings.population,
@@ -88,15 +106,32 @@ def _genetic(settings: SearchSettings, seed: int) -> dict[str, Any]:
     }
 
 
-SAMPLERS: dict[str, Callable[[SearchSettings, dict[str, BaseDistribution], int], BaseSampler]] = {
-    "nsga2": _nsga2,
-    "nsga3": _nsga3,
-    "tpe": lambda settings, space, seed: TPESampler(seed=seed, n_startup_trials=settings.population, multivariate=True, constant_liar=True),
-    "random": lambda settings, space, seed: RandomSampler(seed=seed),
-    "gp": lambda settings, space, seed: optuna.samplers.GPSampler(seed=seed, n_startup_trials=settings.population),
+def _tpe(settings: SearchSettings, seed: int) -> BaseSampler:
+    return TPESampler(seed=seed, n_startup_trials=settings.population, multivariate=True, constant_liar=True)
+
+
+GENETIC: dict[str, type[_Steady]] = {"nsga2": SteadyNSGAIISampler, "nsga3": SteadyNSGAIIISampler}
+OTHERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
+    "tpe": _tpe,
+    "random": lambda settings, seed: RandomSampler(seed=seed),
+    "gp": lambda settings, seed: GPSampler(seed=seed, n_startup_trials=settings.population),
 }
+SAMPLERS = (*GENETIC, *OTHERS)
 
 
-def make_sampler(settings: SearchSettings, space: dict[str, BaseDistribution], seed: int) -> BaseSampler:
-    """The sampler that the settings name, seeded."""
-    return SAMPLERS[settings.sampler](settings, space, seed)
+def make_sampler(settings: SearchSettings, space: dict[str, BaseDistribution], pool: Pool, number: int, seed: int) -> BaseSampler:
+    """The sampler that proposes the trial of that number, seeded: the settings' own, or that of the warm-up."""
+    if settings.sampler in OTHERS:
+        return OTHERS[settings.sampler](settings, seed)
+    if number < warmup_trials(settings):
+        return OTHERS[settings.warmup](settings, seed)
+    sampler: Any = GENETIC[settings.sampler](space, pool, **_genetic(settings, seed))
+    made: BaseSampler = sampler
+    return made
+
+
+def warmup_trials(settings: SearchSettings) -> int:
+    """How many trials belong to the warm-up of the genetic samplers."""
+    if settings.warmup_trials is not None:
+        return settings.warmup_trials
+    return 4 * settings.population if settings.warmup == "tpe" else 0

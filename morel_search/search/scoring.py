@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from morel_search.config import Space
 from morel_search.errors import MorelSearchError, ResourceError
+from morel_search.search.points import Member
 from morel_search.search.tuner import anchored, device_for
 from morel_search.training.settings import DataSettings, EvaluationSettings
 
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["score_on_test"]
 
 
-def score_on_test(space: Space, models: Mapping[int, Path]) -> dict[int, tuple[float, float]]:
+def score_on_test(space: Space, models: Mapping[Member, Path]) -> dict[Member, tuple[float, float]]:
     """Clean and robust accuracy of saved networks on the test split, under the search's evaluation attack.
 
     Each network is scored where a trial would run, as many at a time as fit.
 
     Args:
         space: Data, attack and resources are read.
-        models: Number to the ``model.pt`` of a trial.
+        models: Trial and epoch to the file with its weights.
 
     Returns:
-        Number to (clean accuracy, robust accuracy).
+        Trial and epoch to (clean accuracy, robust accuracy).
 
     Raises:
         MorelSearchError: The test split cannot be read, or the machine that scores was lost.
@@ -39,20 +40,20 @@ def score_on_test(space: Space, models: Mapping[int, Path]) -> dict[int, tuple[f
     task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_score)
     device, threads = device_for(resources), max(1, int(resources.cpu))
     what = (anchored(space.data), space.evaluation, device, threads)
-    pending = [task.remote(number, str(path.absolute()), *what) for number, path in models.items()]
+    pending = [task.remote(member, str(path.absolute()), *what) for member, path in models.items()]
     try:
-        scores: Sequence[tuple[int, float, float]] = ray.get(pending)
+        scores: Sequence[tuple[Member, float, float]] = ray.get(pending)
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
         raise ResourceError(f"the front could not be scored on the test split ({reason}); --resume tries again") from error
-    return {number: (clean, robust) for number, clean, robust in scores}
+    return {(member[0], member[1]): (clean, robust) for member, clean, robust in scores}
 
 
 def _score(
-    number: int, path: str, data: DataSettings, evaluation: EvaluationSettings, device: str, threads: int
-) -> tuple[int, float, float]:
+    member: Member, path: str, data: DataSettings, evaluation: EvaluationSettings, device: str, threads: int
+) -> tuple[Member, float, float]:
     import torch
 
     from morel_search.training.evaluation import evaluate
@@ -61,7 +62,7 @@ def _score(
     torch.set_num_threads(threads)
     model, _ = load_model(Path(path))
     result = evaluate(model.to(device), _test(data).to(device), evaluation, seed=1)
-    return number, result.clean_accuracy, result.robust_accuracy
+    return member, result.clean_accuracy, result.robust_accuracy
 
 
 @lru_cache(maxsize=1)

@@ -24,7 +24,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         conductor: The search.
         job: Makes the job of an assignment.
         on_finished: Called after a trial was recorded.
-        on_epoch: Called with a trial's number and its report after each epoch.
     """
 
     def __init__(
@@ -32,13 +31,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         conductor: Conductor,
         job: Callable[[Assignment], Job],
         on_finished: Callable[[FinishedTrial], None],
-        on_epoch: Callable[[int, dict[str, Any]], None],
     ) -> None:
         super().__init__()
-        self._conductor, self._job = conductor, job
-        self._on_finished, self._on_epoch = on_finished, on_epoch
+        self._conductor, self._job, self._on_finished = conductor, job, on_finished
         self._numbers: dict[str, int] = {}
-        self._histories: dict[str, list[dict[str, Any]]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's config, or FINISHED."""
@@ -47,25 +43,22 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
             finished: str = Searcher.FINISHED
             return finished
         self._numbers[trial_id] = assignment.number
-        self._histories[trial_id] = []
         return {"job": self._job(assignment)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """An epoch is over."""
-        if not result.get("final") and trial_id in self._numbers:
-            self._histories[trial_id] += result["history"]
-            self._on_epoch(self._numbers[trial_id], result["history"][-1])
+        """Nothing: the scheduler tells the conductor, as Ray leaves out the searcher when it stops a trial."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial is over. Without a final report it was not allowed to end: either its process died, or the search is being stopped."""
+        """A trial is over: by its final report, stopped early, or with its process; else the search is being stopped, and it waits."""
         number = self._numbers.pop(trial_id, None)
-        history = self._histories.pop(trial_id, [])
         if number is None:
             return
         if result is not None and result.get("final"):
-            finished = self._conductor.finish(number, result["history"] or history, result["failure"])
+            finished = self._conductor.finish(number, result["history"], result["failure"])
+        elif self._conductor.stopped_early(number):
+            finished = self._conductor.finish(number, (), "")
         elif error:
-            finished = self._conductor.finish(number, history, LOST)
+            finished = self._conductor.finish(number, (), LOST)
         else:
             return
         self._on_finished(finished)

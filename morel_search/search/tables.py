@@ -10,22 +10,26 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from morel_search.config import Space
-from morel_search.results import EPOCH_COLUMNS, trial_columns
+from morel_search.results import EPOCH_COLUMNS, front_columns, trial_columns
 from morel_search.search.distributions import decode
+from morel_search.search.points import Member
 from morel_search.search.record import StudyRecord, outcome_of, plan_of
 
-__all__ = ["epochs_table", "trials_table"]
+__all__ = ["epochs_table", "front_table", "trials_table"]
+
+_ACCURACIES, _TEST = ("clean_accuracy", "robust_accuracy"), ("test_clean_accuracy", "test_robust_accuracy")
+Tested = Mapping[Member, tuple[float, float]]
 
 
-def trials_table(record: StudyRecord, space: Space, tested: Mapping[int, tuple[float, float]] | None = None) -> pd.DataFrame:
+def trials_table(record: StudyRecord, space: Space, tested: Tested | None = None) -> pd.DataFrame:
     """One row a finished trial, see the run folder's ``trials.csv``.
 
     Args:
         record: The study.
         space: Its space.
-        tested: Number to (clean, robust) accuracy on the test split, for the trials that were tested.
+        tested: Trial and epoch to (clean, robust) accuracy on the test split, for what was tested.
     """
-    rows = [_row(trial, space, (tested or {}).get(trial.number)) for trial in record.trials() if trial.state.is_finished()]
+    rows = [_row(trial, space, tested or {}) for trial in record.trials() if trial.state.is_finished()]
     return pd.DataFrame(rows, columns=trial_columns([parameter.name for parameter in space.parameters]))
 
 
@@ -35,9 +39,29 @@ def epochs_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(EPOCH_COLUMNS))
 
 
-def _row(trial: FrozenTrial, space: Space, tested: tuple[float, float] | None) -> dict[str, Any]:
+def front_table(record: StudyRecord, space: Space, front: Iterable[Member], tested: Tested | None = None) -> pd.DataFrame:
+    """One row a member of the front, from the least to the most accurate, see the run folder's ``front.csv``.
+
+    Args:
+        record: The study.
+        space: Its space.
+        front: Trials and epochs.
+        tested: As for :func:`trials_table`.
+    """
+    trials, rows = record.trials(), []
+    for number, epoch in front:
+        clean, robust = next(tuple(rest) for one, *rest in outcome_of(trials[number]).points if one == epoch)
+        test = (tested or {}).get((number, epoch), (None, None))
+        row = {"epoch": epoch, **dict(zip(_ACCURACIES, (clean, robust), strict=True)), **dict(zip(_TEST, test, strict=True))}
+        rows.append({**_row(trials[number], space, {}), **row})
+    rows.sort(key=lambda row: (row["clean_accuracy"], row["number"], row["epoch"]))
+    return pd.DataFrame(rows, columns=front_columns([parameter.name for parameter in space.parameters]))
+
+
+def _row(trial: FrozenTrial, space: Space, tested: Tested) -> dict[str, Any]:
     plan, outcome = plan_of(trial), outcome_of(trial)
-    values, last, test = outcome.values or (None, None), outcome.last_values or (None, None), tested or (None, None)
+    values, last = outcome.values or (None, None), outcome.last_values or (None, None)
+    test = (None, None) if outcome.epoch is None else tested.get((trial.number, outcome.epoch), (None, None))
     return {
         "number": trial.number,
         "state": trial.state.name,
@@ -52,6 +76,9 @@ def _row(trial: FrozenTrial, space: Space, tested: tuple[float, float] | None) -
         "test_clean_accuracy": test[0],
         "test_robust_accuracy": test[1],
         **{f"param_{name}": _cell(value) for name, value in _parameters(trial, space).items()},
+        "rung": outcome.rung,
+        "spared": outcome.spared,
+        "violation": None if outcome.values is None else outcome.violation,
         "seconds": outcome.seconds,
         "seed": plan.seed,
         "failure": outcome.failure,

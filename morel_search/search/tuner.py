@@ -12,13 +12,19 @@ from morel_search.search.cluster import concurrency
 from morel_search.search.conductor import Assignment, Conductor, FinishedTrial
 from morel_search.search.job import Job, run_job
 from morel_search.search.record import StudyRecord
+from morel_search.search.rungs import rung_levels
+from morel_search.search.scheduler import StudyScheduler
 from morel_search.search.searcher import StudySearcher
+from morel_search.search.stopping import most_epochs
 from morel_search.training.settings import DataSettings
 
 __all__ = ["anchored", "device_for", "job_maker", "search"]
 
 UNLIMITED = 10**9
 """Ray's number of samples; the searcher ends the search."""
+
+RETRIES = 2
+"""How often a trial whose process died goes on from its checkpoint before it counts as failed."""
 
 
 def search(
@@ -29,6 +35,7 @@ def search(
     job: Callable[[Assignment], Job],
     on_finished: Callable[[FinishedTrial], None] = lambda _: None,
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda number, result: None,
+    trainable: Callable[[dict[str, Any]], None] = run_job,
 ) -> bool:
     """Run until the budget is spent, or until SIGINT.
 
@@ -42,25 +49,28 @@ def search(
         job: Makes the job of an assignment.
         on_finished: Called after each trial.
         on_epoch: Called after each epoch of each trial.
+        trainable: What Ray Tune runs; it reports as :func:`run_job` does.
 
     Returns:
-        Whether every trial of the budget is over.
+        Whether the search has come to its end.
     """
     from ray import tune
 
     resources = conductor.space.resources
-    searcher = StudySearcher(conductor, job, on_finished, on_epoch)
     tuner = tune.Tuner(
-        tune.with_resources(run_job, {"cpu": resources.cpu, "gpu": resources.gpu}),
+        tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
         tune_config=tune.TuneConfig(
-            search_alg=searcher,
+            search_alg=StudySearcher(conductor, job, on_finished),
+            scheduler=StudyScheduler(conductor, on_epoch),
             num_samples=UNLIMITED,
             max_concurrent_trials=concurrency(resources),
             reuse_actors=True,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         ),
-        run_config=tune.RunConfig(name="tune", storage_path=str(ray_folder.absolute()), verbose=0),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(ray_folder.absolute()), verbose=0, failure_config=tune.FailureConfig(max_failures=RETRIES)
+        ),
     )
     try:
         if not conductor.done:
@@ -85,6 +95,7 @@ def job_maker(space: Space, folder: Path) -> Callable[[Assignment], Job]:
             device=device_for(space.resources),
             threads=max(1, int(space.resources.cpu)),
             folder=str((folder / str(assignment.number)).absolute()),
+            rungs=rung_levels(space.early_stopping, most_epochs(space)),
         )
 
     return make

@@ -1,0 +1,388 @@
+"""Early stopping, limits, starts and constraints in the search without Ray; trainings are stood in for by learning curves."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from morel_search.config import Space, load_space
+from morel_search.errors import RunFolderError, SpaceError
+from morel_search.results import create_run_folder, front_columns
+from morel_search.search.conductor import Assignment, Conductor, FinishedTrial, Verdict
+from morel_search.search.distributions import decode
+from morel_search.search.record import StudyRecord, outcome_of, plan_of
+from morel_search.search.starts import starts_of
+from morel_search.search.tables import front_table, trials_table
+
+ROOT = Path(__file__).parents[1]
+EPOCHS = 9
+
+
+def digits(*overrides: str) -> Space:
+    base = [f"train.epochs={EPOCHS}", "search.population=6", "search.trials=40", "controls=[trades]", "early_stopping.run_through=0"]
+    return load_space(ROOT / "search_spaces" / "digits.yaml", [*base, *overrides])
+
+
+def epoch(number: int, clean: float, robust: float, seconds: float = 1.0) -> dict[str, Any]:
+    losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
+    scores = {"clean_accuracy": clean, "robust_accuracy": robust}
+    return {"epoch": number, **losses, "lr": 0.1, "train_accuracy": 0.5, **scores, "seconds": seconds}
+
+
+def curve(assignment: Assignment) -> list[dict[str, Any]]:
+    """A trade-off in epsilon, a nuisance in k_robust, and a rise over the epochs that keeps the order."""
+    strength = min(1.0, float(assignment.train.epsilon) / 0.3)
+    loss = abs(assignment.train.k_robust - 0.2)
+    return [
+        epoch(number, (0.99 - 0.3 * strength**2 - loss) * number / EPOCHS, (0.7 * strength - 0.5 * loss) * number / EPOCHS)
+        for number in range(1, EPOCHS + 1)
+    ]
+
+
+def run_one(conductor: Conductor, assignment: Assignment, curve_of: Callable[[Assignment], list[dict[str, Any]]] = curve) -> Any:
+    history = curve_of(assignment)
+    for result in history:
+        verdict = conductor.report(assignment.number, [result])
+        if verdict is Verdict.STOP:
+            assert conductor.stopped_early(assignment.number)
+            return conductor.finish(assignment.number, (), "")
+        if verdict is Verdict.HALT:
+            return None
+    return conductor.finish(assignment.number, history, "")
+
+
+def run_all(conductor: Conductor, workers: int = 1) -> list[FinishedTrial]:
+    running: deque[Assignment] = deque()
+    finished = []
+    while True:
+        while len(running) < workers and (assignment := conductor.next()) is not None:
+            running.append(assignment)
+        if not running:
+            return finished
+        done = run_one(conductor, running.popleft())
+        if done is None:
+            return finished
+        finished.append(done)
+
+
+def start(tmp_path: Path, space: Space, name: str = "study", **named: Any) -> tuple[Conductor, StudyRecord]:
+    record = StudyRecord.of_file(tmp_path / f"{name}.db", "run")
+    return Conductor(space, record, **named), record
+
+
+def test_what_is_behind_is_stopped_and_kept_apart(tmp_path: Path) -> None:
+    space = digits()
+    conductor, record = start(tmp_path, space)
+    finished = run_all(conductor)
+    assert conductor.stopping.levels == (1, 3)
+    trials = record.trials()
+    assert len(finished) == len(trials) == 41
+    stopped = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert len(stopped) >= 10
+    assert len(stopped) + len(whole) == 41
+    for trial in stopped:
+        outcome = outcome_of(trial)
+        assert trial.values is None
+        assert outcome.values is None
+        assert outcome.rung == len(outcome.history)
+        assert outcome.rung in (1, 3)
+        assert outcome.points == ((outcome.rung, *outcome.last_values),)  # type: ignore[misc]
+    numbers = {trial.number for trial in whole}
+    assert {number for number, _ in conductor.front} <= numbers
+    table = trials_table(record, space)
+    assert table.loc[table["state"] == "PRUNED", ["clean_accuracy", "robust_accuracy", "epoch"]].isna().all(axis=None)
+    assert table.loc[table["state"] == "PRUNED", "last_clean_accuracy"].notna().all()
+    assert set(table.loc[table["state"] == "PRUNED", "rung"]) <= {1, 3}
+
+
+def test_stopping_can_be_switched_off(tmp_path: Path) -> None:
+    conductor, record = start(tmp_path, digits("early_stopping.enabled=false", "search.trials=20"))
+    run_all(conductor)
+    assert conductor.stopping.levels == ()
+    assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
+
+
+def test_controls_are_never_stopped(tmp_path: Path) -> None:
+    space = digits("controls=[trades, none, mart]", "search.trials=15", "early_stopping.min_peers=3")
+    conductor, record = start(tmp_path, space)
+    waiting = [conductor.next() for _ in range(18)]
+    assert [one.plan.origin for one in waiting if one][:3] == ["control"] * 3
+    for assignment in [*waiting[3:], *waiting[:3]]:  # the controls come last to every rung
+        assert assignment is not None
+        worst = [epoch(number, 0.1, 0.0) for number in range(1, EPOCHS + 1)]
+        run_one(conductor, assignment, curve if assignment.plan.origin == "search" else lambda _, worst=worst: worst)  # type: ignore[misc]
+    assert [trial.state for trial in record.trials()[:3]] == [TrialState.COMPLETE] * 3
+    assert all(outcome_of(trial).spared is None for trial in record.trials()[:3])
+
+
+def test_a_share_runs_through_and_is_marked(tmp_path: Path) -> None:
+    conductor, record = start(tmp_path, digits("early_stopping.run_through=1"))
+    run_all(conductor)
+    assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
+    spared = [outcome_of(trial).spared for trial in record.trials()]
+    assert sum(one is not None for one in spared) >= 10
+    share = digits("early_stopping.run_through=0.25")
+    through = [Conductor(share, StudyRecord.of_file(tmp_path / "other.db", "run")).stopping.runs_through(number) for number in range(2000)]
+    assert 0.2 < sum(through) / len(through) < 0.3
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_rungs_and_proposals_come_back_from_the_study(tmp_path: Path, workers: int) -> None:
+    """A search that was killed again and again decides what an uninterrupted one decides, with one worker; with several it ends too."""
+    space = digits()
+    whole, record = start(tmp_path, space, "whole")
+    run_all(whole, workers)
+    broken = StudyRecord.of_file(tmp_path / "broken.db", "run")
+    for limit in (3, 5, 11, 2, 7):
+        conductor = Conductor(space, broken)
+        for _ in range(limit):
+            assignment = conductor.next()
+            assert assignment is not None
+            run_one(conductor, assignment)
+        for _ in range(workers):
+            conductor.next()  # under way when the driver dies
+    conductor = Conductor(space, broken)
+    run_all(conductor, workers)
+    assert conductor.complete
+    assert not any(trial.state in (TrialState.RUNNING, TrialState.WAITING) for trial in broken.trials())
+    assert [trial.number for trial in broken.trials()] == list(range(41))
+    if workers == 1:
+        assert [trial.params for trial in broken.trials()] == [trial.params for trial in record.trials()]
+        assert [trial.state for trial in broken.trials()] == [trial.state for trial in record.trials()]
+        assert [outcome_of(trial).points for trial in broken.trials()] == [outcome_of(trial).points for trial in record.trials()]
+
+
+def test_a_trial_that_continues_reports_its_past_and_is_decided_once(tmp_path: Path) -> None:
+    space = digits("early_stopping.min_peers=3", "controls=[]")
+    conductor, record = start(tmp_path, space)
+    assignments = [conductor.next() for _ in range(8)]
+    for assignment in assignments[:7]:
+        assert assignment is not None
+        run_one(conductor, assignment)
+    again = Conductor(space, record)
+    assignment = again.next()
+    assert assignment is not None
+    assert assignment.number == 7
+    past = [epoch(number, 0.0, 0.0) for number in (1, 2)]
+    assert again.report(7, past) is Verdict.STOP
+    finished = again.finish(7, (), "")
+    assert finished.outcome.stopped
+    assert finished.outcome.rung == 1
+    assert len(finished.outcome.history) == 2
+
+
+def test_an_epoch_told_twice_counts_once(tmp_path: Path) -> None:
+    """A worker that died goes on from its checkpoint and tells what it had."""
+    conductor, _ = start(tmp_path, digits("early_stopping.enabled=false"))
+    assignment = conductor.next()
+    assert assignment is not None
+    history = curve(assignment)
+    for reported in ([history[0]], [history[1]], history[:2], [history[2]]):
+        conductor.report(assignment.number, reported)
+    outcome = conductor.finish(assignment.number, (), "the trial's process died").outcome
+    assert [result["epoch"] for result in outcome.history] == [1, 2, 3]
+    assert outcome.seconds == 3.0
+
+
+def test_all_epochs_of_a_trial_can_count(tmp_path: Path) -> None:
+    space = digits("search.point=front", "controls=[]", "search.trials=1", "early_stopping.enabled=false")
+    conductor, record = start(tmp_path, space)
+    assignment = conductor.next()
+    assert assignment is not None
+    scores = [(0.5, 0.1), (0.9, 0.55), (0.95, 0.4), (0.8, 0.6), (0.8, 0.5), (0.9, 0.55)]
+    history = [epoch(number, *score) for number, score in enumerate(scores, start=1)]
+    finished = conductor.finish(assignment.number, history, "")
+    assert sorted(finished.outcome.points) == [(3, 0.95, 0.4), (4, 0.8, 0.6), (6, 0.9, 0.55)]
+    assert record.trials()[0].values == [0.9, 0.55]
+    assert set(conductor.front) == {(0, 3), (0, 4), (0, 6)}
+    table = front_table(record, space, conductor.front, {(0, 4): (0.7, 0.6)})
+    assert table[["number", "epoch", "clean_accuracy", "test_robust_accuracy"]].astype(float).fillna(-1).to_numpy().tolist() == [
+        [0, 4, 0.8, 0.6], [0, 6, 0.9, -1], [0, 3, 0.95, -1],
+    ]  # fmt: skip
+
+
+def test_what_fails_for_good_is_told_apart(tmp_path: Path) -> None:
+    conductor, record = start(tmp_path, digits())
+    for reason, hopeless in (
+        ("out of memory: 2 GiB", True),
+        ("diverged in epoch 3: the training loss is nan", True),
+        ("no such file", False),
+    ):
+        assignment = conductor.next()
+        assert assignment is not None
+        outcome = conductor.finish(assignment.number, [epoch(1, 0.1, 0.1)], reason).outcome
+        assert outcome.hopeless == hopeless
+        assert outcome.state == TrialState.FAIL
+    assert {trial.state for trial in record.trials() if trial.state.is_finished()} == {TrialState.FAIL}
+
+
+# --- constraints -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_breaks_a_constraint_is_not_on_the_front(tmp_path: Path) -> None:
+    space = digits("constraints={clean_accuracy: '>= 0.8'}", "early_stopping.enabled=false")
+    conductor, record = start(tmp_path, space)
+    run_all(conductor)
+    front = {number for number, _ in conductor.front}
+    for trial in record.trials():
+        clean = trial.values[0]
+        assert trial.constraints == pytest.approx({"clean_accuracy >= 0.8": 0.8 - clean})
+        assert not (trial.number in front and clean < 0.8)
+    table = trials_table(record, space)
+    assert (table["violation"] > 0).sum() == (table["clean_accuracy"] < 0.8).sum() > 0
+    late = [trial.values[0] for trial in record.trials()[-15:]]
+    early = [trial.values[0] for trial in record.trials()[:12]]
+    assert sum(clean >= 0.8 for clean in late) / 15 > sum(clean >= 0.8 for clean in early) / 12
+
+
+def test_constraints_on_settings_need_no_training(tmp_path: Path) -> None:
+    space = digits("constraints={epsilon: '<= 3/20', k_robust: '>= 0.1'}", "controls=[]")
+    conductor, record = start(tmp_path, space)
+    run_all(conductor)
+    for trial in record.trials():
+        values = decode(space, trial.params)
+        assert values["epsilon"] <= Fraction(3, 20)
+        assert values["k_robust"] >= 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{clean_acuracy: '>= 0.8'}", "did you mean .?clean_accuracy"),
+        ("{clean_accuracy: 0.8}", "'>= number'"),
+        ("{clean_accuracy: '> 0.8'}", "'>= number'"),
+        ("{clean_accuracy: '>= high'}", "must be a number"),
+        ("[clean_accuracy]", "must be a mapping"),
+        ("{schedule: '>= 1'}", "numeric setting"),
+    ],
+)
+def test_bad_constraints(text: str, words: str) -> None:
+    with pytest.raises(SpaceError, match=words):
+        digits(f"constraints={text}")
+
+
+# --- configurations to begin with ------------------------------------------------------------------------------------------------------
+
+
+def test_given_configurations_come_on_top_and_once(tmp_path: Path) -> None:
+    space = digits("search.start_from=[{epsilon: 1/5, k_robust: 0.2}, {epsilon: 1/10}, {epsilon: 1/5, k_robust: 0.2}]", "search.trials=5")
+    conductor, record = start(tmp_path, space, starts=starts_of(space))
+    assert conductor.budget == 8
+    run_all(conductor)
+    plans = [plan_of(trial) for trial in record.trials()]
+    assert [plan.origin for plan in plans] == ["control", "seed", "seed", *["search"] * 5]
+    assert decode(space, record.trials()[1].params)["epsilon"] == Fraction(1, 5)
+    assert decode(space, record.trials()[1].params)["k_robust"] == 0.2
+    again = Conductor(space, record, starts_of(space))
+    assert again.budget == 8
+    assert again.complete
+
+
+def test_the_front_of_another_run(tmp_path: Path) -> None:
+    import pandas as pd
+
+    space = digits()
+    names = [parameter.name for parameter in space.parameters]
+    run = create_run_folder(tmp_path, "earlier")
+    rows = [
+        {"number": 3, "origin": "search", "epoch": 9, "param_epsilon": 0.2, "param_k_robust": 0.25, "param_accuracy_loss": "loat"},
+        {"number": 5, "origin": "search", "epoch": 9, "param_epsilon": 0.06, "param_attack_steps": 3.0, "param_beta": None},
+        {"number": 6, "origin": "search", "epoch": 9, "param_epsilon": 0.9},  # outside, and nothing else is known
+    ]
+    run.write_table(run.front, pd.DataFrame(rows, columns=front_columns(names)))
+    run.write_json(run.settings, {"format": 1})
+    found = starts_of(digits(f"search.start_from={run.path}"))
+    assert found == (
+        {"epsilon": Fraction(1, 5), "k_robust": 0.25, "accuracy_loss": "loat"},
+        {"epsilon": Fraction(3, 50), "attack_steps": 3},
+    )
+    with pytest.raises(RunFolderError, match=r"search\.start_from"):
+        starts_of(digits(f"search.start_from={tmp_path / 'nowhere'}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[{epsilom: 0.1}]", "did you mean epsilon"),
+        ("[{epsilon: 1/3}]", "outside"),
+        ("[{epsilon: high}]", "epsilon"),
+        ("[3]", "must be a mapping"),
+        ("7", "list of mappings"),
+    ],
+)
+def test_bad_starts(text: str, words: str) -> None:
+    with pytest.raises(SpaceError, match=words):
+        digits(f"search.start_from={text}")
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_hours_count_over_all_starts(tmp_path: Path) -> None:
+    space = digits("search.max_hours=1", "controls=[]", "early_stopping.enabled=false")
+    clock = Clock()
+    conductor, record = start(tmp_path, space, clock=clock)
+    first = conductor.next()
+    assert first is not None
+    clock.now += 2400
+    run_one(conductor, first)
+    clock = Clock()
+    again = Conductor(space, record, clock=clock)
+    assert again.elapsed == pytest.approx(2400)
+    second = again.next()
+    assert second is not None
+    assert again.report(second.number, [epoch(1, 0.1, 0.1)]) is Verdict.GO_ON
+    clock.now += 1300
+    assert again.report(second.number, [epoch(2, 0.1, 0.1)]) is Verdict.HALT
+    assert again.next() is None
+    assert again.complete
+    assert "max_hours" in again.ended_because
+    more = Conductor(digits("search.max_hours=2", "controls=[]", "early_stopping.enabled=false"), record)
+    third = more.next()
+    assert third is not None
+    assert third.number == second.number
+
+
+def test_gpu_hours_count_what_runs(tmp_path: Path) -> None:
+    space = digits("search.max_gpu_hours=0.5", "resources.gpu=0.5", "controls=[]")
+    conductor, _ = start(tmp_path, space)
+    first, second = conductor.next(), conductor.next()
+    assert first is not None
+    assert second is not None
+    assert conductor.report(first.number, [epoch(1, 0.1, 0.1, seconds=1800)]) is Verdict.GO_ON
+    assert conductor.report(second.number, [epoch(1, 0.1, 0.1, seconds=1900)]) is Verdict.HALT
+    assert "max_gpu_hours" in conductor.ended_because
+
+
+def test_patience(tmp_path: Path) -> None:
+    space = digits("search.patience=5", "search.min_improvement=0.01", "controls=[]", "early_stopping.enabled=false", "search.trials=100")
+    conductor, record = start(tmp_path, space)
+    for index in range(12):
+        assignment = conductor.next()
+        assert assignment is not None
+        clean = 0.5 + 0.02 * min(index, 6)
+        conductor.finish(assignment.number, [epoch(1, clean, 0.5)], "")
+        assert (conductor.ended_because != "") == (index == 11), index
+        if conductor.ended_because:
+            break
+    assert "0.01 in the last 5" in conductor.ended_because
+    assert conductor.next() is None
+    assert conductor.complete
+    assert Conductor(space, record).complete
+    longer = digits("search.patience=20", "controls=[]", "early_stopping.enabled=false", "search.trials=100")
+    assert Conductor(longer, record).next() is not None

@@ -1,0 +1,205 @@
+"""Real kills of real searches: the driver, a worker, Ray itself, at random instants; then --resume, and a look at what is left.
+
+``MOREL_SEARCH_KILLS`` sets how many instants are tried; CI tries a handful.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+ROOT = Path(__file__).parents[1]
+KILLS = int(os.environ.get("MOREL_SEARCH_KILLS", "5"))
+TRIALS, EPOCHS = 14, 6
+ARGUMENTS = (
+    *("--trials", str(TRIALS - 1), "--set", f"train.epochs={EPOCHS}", "--set", "data.limit=300", "--set", "search.population=4"),
+    *("--set", "evaluation.steps=3", "--set", "controls=[trades]", "--set", "network.options.width=4"),
+    *("--set", "early_stopping.min_peers=3", "--set", "resources.concurrent=1"),
+)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+def command(results: Path, *more: str) -> list[str]:
+    space = ["--space", "search_spaces/digits.yaml", "--results", str(results), "--name", "run"]
+    return [sys.executable, "-m", "morel_search.run", *space, *ARGUMENTS, *more]
+
+
+def begin(results: Path) -> subprocess.Popen[str]:
+    resume = ["--resume"] if (results / "run" / "study.db").exists() else []
+    output = (results / "log").open("a")
+    return subprocess.Popen(command(results, *resume), cwd=ROOT, stdout=output, stderr=output, text=True, start_new_session=True)
+
+
+def trials_of(results: Path) -> list[FrozenTrial]:
+    file = results / "run" / "study.db"
+    if not file.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=60)) as connection:
+            if not connection.execute("select count(*) from studies").fetchone()[0]:
+                return []
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):  # killed, or looked at, while Optuna makes the file
+            return []
+        raise
+    return optuna.load_study(study_name="run", storage=f"sqlite:///{file}").get_trials(deepcopy=False)
+
+
+def snapshot(results: Path) -> dict[int, tuple[Any, ...]]:
+    """What is finished, to the last bit."""
+    finished = [trial for trial in trials_of(results) if trial.state.is_finished()]
+    return {trial.number: (trial.state, trial.values, json.dumps(trial.user_attrs, sort_keys=True), trial.params) for trial in finished}
+
+
+def tree(process: int) -> Iterator[tuple[int, str]]:
+    """Every process of the session that a search began, with its command line."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (OSError, ValueError, IndexError):
+            continue
+        if session == process:
+            yield int(folder.name), line
+
+
+def kill(process: subprocess.Popen[str], target: str) -> bool:
+    """Kill -9 the driver, a process that trains, or Ray's own; whether there was such a process."""
+    marks = {"worker": "ray::ImplicitFunc", "ray": "raylet"}
+    if target == "driver":
+        process.kill()
+        return True
+    found = [number for number, line in tree(process.pid) if marks[target] in line and "log_monitor" not in line]
+    for number in found:
+        os.kill(number, signal.SIGKILL)
+    return bool(found)
+
+
+def leave_nothing(process: subprocess.Popen[str]) -> None:
+    """What a killed driver's Ray leaves behind ends by itself; a test does not wait for it."""
+    for number, _ in tree(process.pid):
+        try:
+            os.kill(number, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("undisturbed")
+    process = begin(results)
+    assert process.wait(900) == 0, (results / "log").read_text()
+    return results
+
+
+def comparable(results: Path) -> pd.DataFrame:
+    return pd.read_csv(results / "run" / "trials.csv").drop(columns="seconds")
+
+
+def test_killed_at_random_instants_and_resumed(undisturbed: Path, tmp_path: Path) -> None:
+    """The driver, a worker, both, or the raylet, again and again; nothing finished changes, and the end is that of a quiet run."""
+    random.seed(0)
+    before: dict[int, tuple[Any, ...]] = {}
+    hits = dict.fromkeys(("driver", "worker", "both", "ray"), 0)
+    for attempt in range(KILLS):
+        target = list(hits)[attempt % len(hits)]
+        process = begin(tmp_path)
+        began, until = time.monotonic(), random.uniform(3, 25)
+        while time.monotonic() - began < until and process.poll() is None:
+            time.sleep(0.05)
+        if process.poll() is not None:
+            break
+        if target == "both":
+            hits[target] += kill(process, "worker")
+            kill(process, "driver")
+        else:
+            hits[target] += kill(process, target)
+        if target == "worker":  # the search goes on by itself; a little later its driver dies too
+            time.sleep(random.uniform(0, 8))
+        leave_nothing(process)
+        after = snapshot(tmp_path)
+        assert {number: after[number] for number in before} == before, "something finished has changed"
+        before = after
+    process = begin(tmp_path)
+    assert process.wait(900) == 0, (tmp_path / "log").read_text()
+    trials = trials_of(tmp_path)
+    print(f"hits: {hits}; {len(before)} of {len(trials)} trials were over before the last start")
+    assert {number: one for number, one in snapshot(tmp_path).items() if number in before} == before
+    assert [trial.number for trial in trials] == list(range(TRIALS))
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    for trial in trials:
+        epochs = [result["epoch"] for result in trial.user_attrs["outcome"]["history"]]
+        assert epochs == list(range(1, len(epochs) + 1))
+        assert len(epochs) == EPOCHS or trial.state == TrialState.PRUNED
+    pd.testing.assert_frame_equal(comparable(tmp_path), comparable(undisturbed), check_exact=True)
+    assert not list((tmp_path / "run" / "ray" / "checkpoints").glob("*/state.pt"))
+
+
+def test_a_worker_that_dies_goes_on_from_its_checkpoint(undisturbed: Path, tmp_path: Path) -> None:
+    """No --resume: the trial is placed again, continues after its last epoch, and ends as if nothing had happened."""
+    process = begin(tmp_path)
+    state = tmp_path / "run" / "ray" / "checkpoints" / "1" / "state.pt"
+    while not state.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    assert kill(process, "worker")
+    assert process.wait(900) == 0, (tmp_path / "log").read_text()
+    pd.testing.assert_frame_equal(comparable(tmp_path), comparable(undisturbed), check_exact=True)
+
+
+def test_a_deleted_ray_folder_and_a_torn_checkpoint_cost_epochs_and_nothing_else(undisturbed: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for damage in ("folder", "checkpoint"):
+        process = begin(tmp_path)
+        known = len(snapshot(tmp_path))
+        while len(snapshot(tmp_path)) < known + 2 or not list((tmp_path / "run" / "ray" / "checkpoints").glob("*/state.pt")):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        leave_nothing(process)
+        if damage == "folder":
+            shutil.rmtree(tmp_path / "run" / "ray")
+        for path in (tmp_path / "run" / "ray" / "checkpoints").glob("*/state.pt"):
+            path.write_bytes(path.read_bytes()[:1000])
+    process = begin(tmp_path)
+    assert process.wait(900) == 0, (tmp_path / "log").read_text()
+    columns = [column for column in comparable(undisturbed).columns if not column.startswith("test_")]
+    pd.testing.assert_frame_equal(comparable(tmp_path)[columns], comparable(undisturbed)[columns], check_exact=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    process = begin(tmp_path)
+    while not snapshot(tmp_path):
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    process.send_signal(number)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert process.wait(60) == 130
+    took = time.monotonic() - began
+    leave_nothing(process)
+    print(f"ended {took:.1f} s after the second signal")
+    finished = snapshot(tmp_path)
+    process = begin(tmp_path)
+    assert process.wait(900) == 0, (tmp_path / "log").read_text()
+    assert {one: snapshot(tmp_path)[one] for one in finished} == finished

@@ -1,0 +1,111 @@
+"""Laws of ranking in two objectives, and Optuna's own non-dominated sorting as the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.study._multi_objective import _fast_non_domination_rank
+
+from morel_search.search.points import Front, area, dominates
+from morel_search.search.ranking import RANKINGS, non_domination_ranks, positions
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+pairs = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=25)
+triples = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=20)
+rankings = st.sampled_from(sorted(RANKINGS))
+
+
+@given(st.one_of(pairs, triples))
+def test_ranks_are_those_of_optuna(points: list[tuple[int, ...]]) -> None:
+    values = np.array(points, dtype=float)
+    np.testing.assert_array_equal(non_domination_ranks(values), _fast_non_domination_rank(-values))
+
+
+@given(pairs, rankings)
+def test_a_dominating_point_is_ahead(points: list[tuple[int, int]], ranking: str) -> None:
+    places = positions(points, ranking)
+    for one, place in zip(points, places, strict=True):
+        for other, behind in zip(points, places, strict=True):
+            if dominates(one, other):
+                assert place < behind
+
+
+@given(pairs, rankings, st.tuples(st.integers(0, 3), st.integers(0, 3)), st.data())
+def test_a_better_point_never_gets_a_worse_rank(
+    points: list[tuple[int, int]], ranking: str, gain: tuple[int, int], data: st.DataObject
+) -> None:
+    index = data.draw(st.integers(0, len(points) - 1))
+    better = [(x + gain[0], y + gain[1]) if i == index else (x, y) for i, (x, y) in enumerate(points)]
+    before, after = (non_domination_ranks(np.array(one, dtype=float)) for one in (points, better))
+    assert after[index] <= before[index]
+    members = int((before < after[index]).sum())
+    assert positions(better, ranking)[index] <= max(positions(points, ranking)[index], members + (after == after[index]).sum())
+
+
+@given(pairs, rankings, st.randoms(use_true_random=False))
+def test_the_order_of_arrival_changes_nothing(points: list[tuple[int, int]], ranking: str, random: object) -> None:
+    order = list(range(len(points)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    shuffled = positions([points[index] for index in order], ranking)
+    np.testing.assert_array_equal(shuffled, positions(points, ranking)[order])
+
+
+@given(pairs, rankings)
+def test_equal_points_are_treated_alike(points: list[tuple[int, int]], ranking: str) -> None:
+    places = positions([*points, points[0]], ranking)
+    assert places[-1] == places[0]
+
+
+@given(pairs, rankings)
+def test_the_two_objectives_may_change_places(points: list[tuple[int, int]], ranking: str) -> None:
+    np.testing.assert_array_equal(positions([(y, x) for x, y in points], ranking), positions(points, ranking))
+
+
+@given(pairs, rankings, st.integers(1, 5), st.integers(1, 50), st.integers(-9, 9))
+def test_the_scale_of_an_objective_changes_nothing(points: list[tuple[int, int]], ranking: str, a: int, b: int, c: int) -> None:
+    scaled = [(a * x + c, b * y - c) for x, y in points]
+    np.testing.assert_array_equal(positions(scaled, ranking), positions(points, ranking))
+
+
+@given(pairs, rankings)
+def test_a_position_counts_those_ahead(points: list[tuple[int, int]], ranking: str) -> None:
+    places = positions(points, ranking)
+    for place in places:
+        assert place == (places < place).sum()
+
+
+def test_crowding_by_hand() -> None:
+    """Ends first, then the widest gap: the neighbours of (1, 8) are 4 + 5 apart, those of (4, 5) 5 + 5, of (6, 3) 6 + 5."""
+    points = [(0, 10), (1, 8), (4, 5), (6, 3), (10, 0), (0, 0)]
+    assert positions(points, "crowding").tolist() == [0, 4, 3, 2, 0, 5]
+
+
+def test_epsilon_net_by_hand() -> None:
+    """The ends, then the middle, which is farthest from both; (1, 9) is next to an end and comes last."""
+    points = [(0, 10), (1, 9), (5, 5), (8, 2), (10, 0)]
+    assert positions(points, "epsilon_net").tolist() == [0, 4, 2, 3, 0]
+
+
+@pytest.mark.parametrize("ranking", sorted(RANKINGS))
+def test_nothing_and_one(ranking: str) -> None:
+    assert positions(np.zeros((0, 2)), ranking).tolist() == []
+    assert positions([(0.3, 0.4)], ranking).tolist() == [0]
+
+
+@given(pairs)
+def test_the_front_so_far_is_the_front_of_all(points: list[tuple[int, int]]) -> None:
+    import moocore
+
+    front, present = Front(), set()
+    for index, point in enumerate(points):
+        left = front.add((index, 1), point)
+        assert set(left) <= present
+        present = set(front)
+    mask = moocore.is_nondominated(np.array(points, dtype=float), maximise=True, keep_weakly=True)
+    assert {index for index, _ in front} == set(np.flatnonzero(mask))
+    assert front.hypervolume == pytest.approx(moocore.hypervolume(np.array(points, dtype=float), ref=[0, 0], maximise=True))
+    assert area(points) == pytest.approx(front.hypervolume)

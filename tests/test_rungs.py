@@ -1,0 +1,88 @@
+"""Rungs: where they lie, who goes on, and what the order of arrival may change."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from morel_search.config import EarlyStoppingSettings
+from morel_search.search.ranking import non_domination_ranks
+from morel_search.search.rungs import Ladder, rung_levels
+
+points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs", "levels"),
+    [
+        ({}, 27, (3, 9)),
+        ({}, 10, (2, 6)),
+        ({}, 30, (4, 12)),
+        ({"grace": 1}, 27, (1, 3, 9)),
+        ({"grace": 1, "rungs": 2}, 27, (1, 3)),
+        ({"eta": 2}, 16, (4, 8)),
+        ({"grace": 40}, 27, ()),
+        ({}, 1, ()),
+        ({"enabled": False}, 27, ()),
+    ],
+)
+def test_where_the_rungs_lie(settings: dict[str, int], epochs: int, levels: tuple[int, ...]) -> None:
+    assert rung_levels(EarlyStoppingSettings(**settings), epochs) == levels
+
+
+@given(points, st.integers(2, 4))
+def test_the_rule(reached: list[tuple[int, int]], eta: int) -> None:
+    """The last comer goes on if fewer than ceil(n / eta) are ahead, or if the rung has not seen enough."""
+    ladder = Ladder(EarlyStoppingSettings(eta=eta, min_peers=5), (3,))
+    for number, point in enumerate(reached):
+        ladder.record(number, 3, point)
+    standing = ladder.standing(len(reached) - 1, 3)
+    assert standing.peers == len(reached)
+    assert standing.enough == (len(reached) >= 5)
+    assert standing.places == math.ceil(len(reached) / eta)
+    assert standing.goes_on == (len(reached) < 5 or standing.position < standing.places)
+
+
+@given(points)
+def test_the_rungs_front_survives_unless_there_are_more_of_it_than_places(reached: list[tuple[int, int]]) -> None:
+    import numpy as np
+
+    ladder = Ladder(EarlyStoppingSettings(min_peers=1), (1,))
+    for number, point in enumerate(reached):
+        ladder.record(number, 1, point)
+    front = [number for number, rank in enumerate(non_domination_ranks(np.array(reached, dtype=float))) if rank == 0]
+    going = [number for number in range(len(reached)) if ladder.standing(number, 1).position < ladder.standing(number, 1).places]
+    if len(front) <= math.ceil(len(reached) / 3):
+        assert set(front) <= set(going)
+    else:
+        assert set(going) <= set(front)
+
+
+@given(points, st.randoms(use_true_random=False))
+def test_a_standing_does_not_depend_on_the_order_of_arrival(reached: list[tuple[int, int]], random: object) -> None:
+    order = list(range(len(reached)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    one, other = (Ladder(EarlyStoppingSettings(), (1,)) for _ in range(2))
+    for number in range(len(reached)):
+        one.record(number, 1, reached[number])
+        other.record(order[number], 1, reached[order[number]])
+    assert [one.standing(number, 1) for number in range(len(reached))] == [other.standing(number, 1) for number in range(len(reached))]
+
+
+def test_rungs_never_mix() -> None:
+    ladder = Ladder(EarlyStoppingSettings(min_peers=1), (1, 3))
+    for number in range(6):
+        ladder.record(number, 1, (0.9, 0.9))
+    ladder.record(6, 3, (0.1, 0.1))
+    assert ladder.standing(6, 3).position == 0
+    assert ladder.standing(6, 3).peers == 1
+    assert not ladder.recorded(6, 1)
+
+
+def test_at_least_eta_peers() -> None:
+    assert Ladder(EarlyStoppingSettings(eta=4, min_peers=1), (1,)).min_peers == 4
+    assert Ladder(EarlyStoppingSettings(eta=4), (1,)).min_peers == 4
+    assert Ladder(EarlyStoppingSettings(eta=4, min_peers=9), (1,)).min_peers == 9

@@ -1,0 +1,242 @@
+"""The samplers: Optuna's conformance suites, and what they do that Optuna's own do not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler
+from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveSamplerTestCase, RelativeSamplerTestCase
+from optuna.trial import TrialState
+
+from morel_search.config import SearchSettings
+from morel_search.search.pool import Pool
+from morel_search.search.proposer import Proposer, Told, derive_seed
+from morel_search.search.sampler import SAMPLERS, SteadyNSGAIIISampler, SteadyNSGAIISampler, make_sampler, warmup_trials
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+SPACE = {f"x{index}": FloatDistribution(0, 1) for index in range(5)}
+
+
+class TestNSGA2(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return SteadyNSGAIISampler
+
+
+class TestNSGA3(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return SteadyNSGAIIISampler
+
+
+def zdt1(x: list[float]) -> tuple[float, float]:
+    g = 1 + 9 * sum(x[1:]) / (len(x) - 1)
+    return x[0], g * (1 - (x[0] / g) ** 0.5)
+
+
+def objective(trial: optuna.Trial) -> tuple[float, float]:
+    return zdt1([trial.suggest_float(f"x{index}", 0, 1) for index in range(5)])
+
+
+@pytest.mark.parametrize("sampler", [SteadyNSGAIISampler, SteadyNSGAIIISampler])
+def test_names_stay(sampler: type) -> None:
+    """Optuna keys generations by the name of a sampler's class: renaming one begins evolution anew in every study."""
+    assert sampler.__name__ in ("SteadyNSGAIISampler", "SteadyNSGAIIISampler")
+
+
+@pytest.mark.parametrize("options", [{"population_size": 1}, {"mutation_prob": 1.1}, {"crossover_prob": -0.1}, {"swapping_prob": 2.0}])
+def test_what_optuna_refuses_is_refused(options: dict[str, Any]) -> None:
+    for sampler in (NSGAIISampler, SteadyNSGAIISampler):
+        with pytest.raises(ValueError):  # noqa: PT011
+            sampler(**options)
+
+
+def test_the_same_seed_gives_the_same_study() -> None:
+    found = []
+    for _ in range(2):
+        study = optuna.create_study(directions=["minimize", "minimize"], sampler=SteadyNSGAIISampler(population_size=8, seed=3))
+        study.optimize(objective, n_trials=40)
+        found.append([trial.params for trial in study.trials])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("own", "optunas"), [(SteadyNSGAIISampler, NSGAIISampler), (SteadyNSGAIIISampler, NSGAIIISampler)])
+def test_a_serial_search_is_as_good_as_optunas(own: Callable[..., BaseSampler], optunas: Callable[..., BaseSampler]) -> None:
+    import moocore
+
+    volumes: dict[str, list[float]] = {"own": [], "optuna": []}
+    for seed in range(8):
+        for name, sampler in (("own", own), ("optuna", optunas)):
+            study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler(population_size=20, seed=seed))
+            study.optimize(objective, n_trials=200)
+            volumes[name].append(moocore.hypervolume(np.array([trial.values for trial in study.trials]), ref=[2, 6]))
+    gap = np.array(volumes["own"]) - np.array(volumes["optuna"])
+    assert gap.mean() > -2 * gap.std(ddof=1) / len(gap) ** 0.5
+    random = [10.0]
+    for seed in range(4):
+        study = optuna.create_study(directions=["minimize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=seed))
+        study.optimize(objective, n_trials=200)
+        random.append(moocore.hypervolume(np.array([trial.values for trial in study.trials]), ref=[2, 6]))
+    assert np.mean(volumes["own"]) > np.mean(random[1:])
+
+
+def test_constraints_set_on_the_trial_are_kept_to() -> None:
+    """Half of the space is forbidden; most of the last proposals of a constrained search lie in the other half."""
+
+    def constrained(trial: optuna.Trial) -> tuple[float, float]:
+        values = objective(trial)
+        trial.set_constraint("half", 0.5 - trial.params["x0"])
+        return values
+
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=SteadyNSGAIISampler(population_size=10, seed=0))
+    study.optimize(constrained, n_trials=120)
+    assert np.mean([trial.params["x0"] >= 0.5 for trial in study.trials[-40:]]) > 0.8
+
+
+def told(x: dict[str, float]) -> Told:
+    one, other = zdt1(list(x.values()))
+    return Told(points=((-one, -other),))
+
+
+def proposer(**settings: Any) -> Proposer:
+    return Proposer(SearchSettings(**settings), SPACE, lambda params: tuple(round(value, 3) for value in params.values()))
+
+
+@pytest.mark.parametrize("workers", [1, 16, 32])
+def test_every_finished_trial_can_become_a_parent(workers: int) -> None:
+    """The share of finished trials that never were candidates is 0, whatever the number of workers; Optuna's own is (W-1)/(P+W-1)."""
+    from collections import deque
+
+    size, seen = 12, set()
+    found = proposer(population=size)
+    add = found._pool.add
+
+    def spy(number: int, *arguments: Any, **named: Any) -> None:
+        seen.add(number)
+        add(number, *arguments, **named)
+
+    found._pool.add = spy  # type: ignore[method-assign]
+    running: deque[tuple[int, dict[str, float]]] = deque()
+    for number in range(120):
+        running.append((number, found.propose(number).params))
+        if len(running) == workers:
+            done, params = running.popleft()
+            found.finish(done, told(params))
+            assert done in seen
+    assert len(seen) == 120 - workers + 1
+
+
+def test_a_dominating_start_is_a_parent_in_the_first_generation() -> None:
+    found = proposer(population=6)
+    best = {"x0": 0.25, "x1": 0.0, "x2": 0.0, "x3": 0.0, "x4": 0.0}
+    found.add(0, best, told(best))
+    for number in range(1, 6):
+        params = found.propose(number).params
+        found.finish(number, Told(points=((-5.0 - number, -9.0),)))
+        assert params != best
+    from optuna.samplers.nsgaii._elite_population_selection_strategy import NSGAIIElitePopulationSelectionStrategy
+
+    study = optuna.create_study(directions=["maximize", "maximize"])
+    parents = found._pool.parents(lambda trials, count: NSGAIIElitePopulationSelectionStrategy(population_size=count)(study, trials))
+    assert best in [trial.params for trial in parents]
+    children = [found.propose(number).params for number in range(6, 30)]
+    assert any(child[name] == pytest.approx(best[name], abs=0.05) for child in children for name in best)
+
+
+def test_stopped_trials_guide_the_search_below_those_that_went_through() -> None:
+    """Two populations: what was stopped early counts where too few went through, and values of the two are not compared."""
+    found = proposer(population=4, crossover_prob=0.0, mutation_prob=0.0, seed=1)
+    for number, (x, rung) in enumerate([(0.1, 3.0), (0.2, 3.0), (0.3, 3.0), (0.4, 9.0), (0.5, 9.0)]):
+        found.add(number, dict.fromkeys(SPACE, x), Told(points=((x, x),), rung=rung))
+    found.add(5, dict.fromkeys(SPACE, 0.9), Told(points=((0.01, 0.01),)))
+    parents = {
+        trial.params["x0"] for trial in found._pool.parents(lambda trials, count: sorted(trials, key=lambda t: -t.values[0])[:count])
+    }
+    assert parents == {0.9, 0.4, 0.5, 0.3}
+
+
+def test_what_failed_for_good_is_avoided() -> None:
+    """Everything above 0.6 in x0 runs out of memory; few later proposals go there, with and without a model that knows."""
+    for sampler in ("nsga2", "tpe", "random"):
+        found = proposer(population=8, sampler=sampler)
+        late = 0
+        for number in range(60):
+            params = found.propose(number).params
+            doomed = params["x0"] > 0.6
+            found.finish(number, Told(hopeless=True) if doomed else told(params))
+            late += doomed and number >= 30
+        assert late <= 6, sampler  # by chance: 12
+
+
+def test_constraints_on_settings_are_kept_to_before_training() -> None:
+    found = Proposer(
+        SearchSettings(population=4), SPACE, lambda params: tuple(params.values()), lambda params: params["x0"] + params["x1"] < 1
+    )
+    for number in range(40):
+        params = found.propose(number).params
+        assert params["x0"] + params["x1"] < 1
+        found.finish(number, told(params))
+
+
+def test_constraints_hold_where_everything_allowed_is_used_up() -> None:
+    """20 of 100 configurations are allowed; the 40 trials repeat these, and say so."""
+    grid = {"x": IntDistribution(0, 9), "y": IntDistribution(0, 9)}
+    found = Proposer(SearchSettings(population=4), grid, lambda params: tuple(params.values()), lambda params: params["x"] < 2)
+    proposals = []
+    for number in range(40):
+        proposals.append(found.propose(number))
+        found.finish(number, Told(points=((proposals[-1].params["y"], -proposals[-1].params["y"]),)))
+    assert all(proposal.params["x"] < 2 for proposal in proposals)
+    assert [proposal.replicate for proposal in proposals].count(False) == len({tuple(one.params.values()) for one in proposals})
+
+
+def test_seeds_of_different_draws_differ() -> None:
+    assert len({derive_seed(1), derive_seed(1, 0), derive_seed(1, 0, 0), derive_seed(0, 1), derive_seed(1, 1)}) == 5
+
+
+def test_what_is_known_is_not_proposed_again() -> None:
+    found = proposer(population=4)
+    seen = set()
+    for number in range(80):
+        proposal = found.propose(number)
+        key = tuple(round(value, 3) for value in proposal.params.values())
+        assert proposal.replicate == (key in seen)
+        assert found.known(proposal.params)
+        seen.add(key)
+        found.finish(number, told(proposal.params))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_by_name(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sampler = make_sampler(SearchSettings(sampler=name, population=6), SPACE, Pool(6), 0, 1)
+    assert isinstance(sampler, BaseSampler)
+
+
+def test_a_warm_up_by_tpe() -> None:
+    settings = SearchSettings(population=6, warmup="tpe")
+    assert warmup_trials(settings) == 24
+    assert warmup_trials(SearchSettings(population=6)) == 0
+    assert warmup_trials(SearchSettings(warmup="tpe", warmup_trials=7)) == 7
+    kinds = [type(make_sampler(settings, SPACE, Pool(6), number, 1)).__name__ for number in (0, 23, 24)]
+    assert kinds == ["TPESampler", "TPESampler", "SteadyNSGAIISampler"]
+    found = proposer(population=6, warmup="tpe")
+    for number in range(40):
+        params = found.propose(number).params
+        found.finish(number, told(params) if number % 5 else Told(points=told(params).points, rung=3.0))
+
+
+def test_states_of_the_study() -> None:
+    found = proposer(population=4)
+    for number, outcome in enumerate([Told(points=((0.1, 0.2),)), Told(points=((0.1, 0.2),), rung=3.0), Told(), Told(hopeless=True)]):
+        found.propose(number)
+        found.finish(number, outcome)
+    states = [trial.state for trial in found._study.trials]
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
