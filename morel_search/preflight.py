@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from morel_search.config import SearchSettings, Space, format_value
@@ -157,9 +159,14 @@ def _first(images: ImageSet, count: int) -> ImageSet:
 
 def plan_text(space: Space, facts: Facts, epoch_seconds: float, concurrent: int) -> str:
     """The plan in words and numbers: what is searched, how often, and what it will cost."""
+    from morel_search.search.rungs import rung_levels
+    from morel_search.search.stopping import most_epochs
+
     search, resources = space.search, space.resources
     trials = search.trials + len(space.controls)
     trial_seconds = epoch_seconds * space.train.epochs
+    levels = rung_levels(space.early_stopping, most_epochs(space))
+    least = _least_share(space, levels)
     lines = [
         f"data         {space.data.name}: {facts.train} training and {facts.validation} validation images, "
         f"{'x'.join(map(str, facts.image_shape))}, {facts.classes} classes",
@@ -168,11 +175,13 @@ def plan_text(space: Space, facts: Facts, epoch_seconds: float, concurrent: int)
         "parameters",
         *(f"  {parameter.name:<22} {_range(parameter)}" for parameter in space.parameters),
         f"search       {search.sampler}: {search.trials} trials{_generations(search)}, seed {search.seed}",
+        f"stopping     {_stopping(space, levels)}",
+        *([f"constraints  {', '.join(map(str, space.constraints))}"] if space.constraints else []),
         f"controls     {', '.join(control.name for control in space.controls) or 'none'}",
-        f"budget       {trials} trials of {space.train.epochs} epochs",
+        f"budget       {trials} trials of {space.train.epochs} epochs{_limits(search)}",
         f"resources    {resources.cpu:g} CPU and {resources.gpu:g} GPU a trial ({resources.device}), {concurrent} at a time",
         f"cost         about {_duration(trial_seconds)} a trial at the settings under train, "
-        f"{_duration(trial_seconds * trials / concurrent)} in all (measured on {3} batches; attack steps that are searched shift it)",
+        f"{_total(trial_seconds * trials / concurrent, least)} in all (measured on {3} batches; attack steps that are searched shift it)",
     ]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in warnings(space, facts))])
 
@@ -192,6 +201,41 @@ def _generations(search: SearchSettings) -> str:
     if search.sampler in ("nsga2", "nsga3"):
         return f", population {search.population} (about {search.trials / search.population:.1f} generations)"
     return "" if search.sampler == "random" else f", the first {search.population} at random"
+
+
+def _stopping(space: Space, levels: Sequence[int]) -> str:
+    if not levels:
+        return "none: every trial is trained to its end"
+    settings = space.early_stopping
+    after = " and ".join(map(str, levels)) if len(levels) < 3 else ", ".join(map(str, levels))
+    return (
+        f"after {after} epochs the first 1 in {settings.eta} go on ({settings.ranking}); {settings.run_through:.0%} run through regardless"
+    )
+
+
+def _least_share(space: Space, levels: Sequence[int]) -> float:
+    """The share of the epochs that is left where every trial is stopped that the rule can stop."""
+    ends, share, going = [*levels, space.train.epochs], 0.0, 1.0
+    for begin, end in pairwise([0, *ends]):
+        share += going * max(0, end - begin) / space.train.epochs
+        going /= space.early_stopping.eta
+    through = space.early_stopping.run_through
+    return min(1.0, through + (1 - through) * share)
+
+
+def _total(seconds: float, least: float) -> str:
+    if least >= 1:
+        return _duration(seconds)
+    return f"{_duration(seconds * least)} to {_duration(seconds)}"
+
+
+def _limits(search: SearchSettings) -> str:
+    limits = [
+        *([f"{search.max_hours:g} hours"] if search.max_hours is not None else []),
+        *([f"{search.max_gpu_hours:g} GPU-hours"] if search.max_gpu_hours is not None else []),
+        *([f"{search.patience} trials without a rise of {search.min_improvement:g}"] if search.patience is not None else []),
+    ]
+    return f", or {' or '.join(limits)}" if limits else ""
 
 
 def _range(parameter: object) -> str:

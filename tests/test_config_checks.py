@@ -127,7 +127,7 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
         ({**searched(alpha=ALPHA), "train": {"batch_size": 1}}, "batch_size reaches 1: the contrastive term has no pairs"),
         (
             searched(norm={"type": "categorical", "choices": ["linf", "l2"]}),
-            "parameters: there are at most 2 different trainings for 40 trials",
+            "parameters: there are at most 2 different trainings for 100 trials",
         ),
         (changed(resources={"gpu": 1, "device": "cpu"}), "resources.gpu is 1 and resources.device is cpu"),
     ],

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveSamplerTestCase, RelativeSamplerTestCase
 from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
+from morel_search.search.design import design_point
 from morel_search.search.pool import Pool
 from morel_search.search.proposer import Proposer, Told, derive_seed
 from morel_search.search.sampler import SAMPLERS, SteadyNSGAIIISampler, SteadyNSGAIISampler, make_sampler, warmup_trials
@@ -218,6 +219,42 @@ def test_samplers_by_name(name: str) -> None:
         warnings.simplefilter("ignore")
         sampler = make_sampler(SearchSettings(sampler=name, population=6), SPACE, Pool(6), 0, 1)
     assert isinstance(sampler, BaseSampler)
+
+
+def test_the_first_configurations_are_spread_evenly() -> None:
+    """Of a Sobol sequence: 2^k points in a row, each interval of length 2^-k of each parameter has exactly one of them."""
+    space = {"x": FloatDistribution(-1, 3), "y": FloatDistribution(1e-4, 1, log=True), "n": IntDistribution(2, 9)}
+    space = {
+        **space,
+        "c": CategoricalDistribution(["a", "b"]),
+        "m": IntDistribution(1, 8, log=True),
+        "s": FloatDistribution(0, 0.7, step=0.1),
+    }
+    for seed in range(3):
+        points = [design_point(space, seed, index) for index in range(16)]
+        assert sorted(int((point["x"] + 1) / 4 * 16) for point in points) == list(range(16))
+        assert sorted(int((np.log10(point["y"]) + 4) / 4 * 16) for point in points) == list(range(16))
+        assert sorted(point["n"] for point in points) == [value for value in range(2, 10) for _ in range(2)]
+        assert sorted(round(10 * point["s"]) for point in points) == [value for value in range(8) for _ in range(2)]
+        assert [point["c"] for point in points].count("a") == 8
+        assert all(
+            distribution._contains(distribution.to_internal_repr(point[name])) for point in points for name, distribution in space.items()
+        )
+        assert [point["m"] for point in points].count(1) > [point["m"] for point in points].count(8)
+    assert design_point(space, 1, 5) != design_point(space, 2, 5)
+
+
+def test_the_design_comes_before_the_population_and_after_a_restart() -> None:
+    found = proposer(population=6)
+    design = [design_point(SPACE, derive_seed(0), number) for number in range(9)]
+    assert [found.propose(number).params for number in range(6)] == design[:6]
+    again = proposer(population=6)
+    for number in range(4):
+        again.add(number, design[number], told(design[number]))
+    assert [again.propose(number).params for number in (4, 5, 6)] == design[4:7]  # four of six have finished
+    again.finish(4, told(design[4]))
+    again.finish(5, told(design[5]))
+    assert again.propose(7).params != design[7]
 
 
 def test_a_warm_up_by_tpe() -> None:

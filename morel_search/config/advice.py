@@ -41,6 +41,8 @@ def advice(space: Space, given: Mapping[str, Any]) -> tuple[str, ...]:
     """
     parts: tuple[Callable[[Space], Iterator[str]], ...] = (
         _search,
+        _stopping,
+        _ending,
         _robust_objective,
         _accuracy_objective,
         _phases,
@@ -63,6 +65,28 @@ def _search(space: Space) -> Iterator[str]:
     settings = math.prod(size for size in sizes if size is not None)
     if None not in sizes and settings < search.trials:
         yield f"parameters: there are at most {settings} different trainings for {search.trials} trials, so some will be repeated"
+
+
+def _stopping(space: Space) -> Iterator[str]:
+    stopping, epochs = space.early_stopping, highest(space, "epochs")
+    if not stopping.enabled:
+        return
+    if (stopping.grace or 1) >= epochs:
+        yield f"early_stopping cannot stop anything: the first rung is after {stopping.grace or 1} epochs and a training has {epochs}"
+    if stopping.min_peers is not None and stopping.min_peers < stopping.eta:
+        yield f"early_stopping.min_peers is {stopping.min_peers}; it takes at least eta ({stopping.eta}) trainings to stop one of them"
+    if parameter_of(space, "epochs"):
+        yield "epochs is searched: trainings of different lengths meet at the same rung with different learning rates"
+    if "constant" not in reach(space, "schedule") and space.search.point == "last":
+        yield "search.point is last: early stopping compares what trainings have at a rung, where the learning rate is still high"
+
+
+def _ending(space: Space) -> Iterator[str]:
+    search = space.search
+    if search.max_gpu_hours is not None and not space.resources.gpu:
+        yield "search.max_gpu_hours never ends this search: resources.gpu is 0"
+    if search.warmup_trials is not None and search.sampler not in ("nsga2", "nsga3"):
+        yield f"search.warmup_trials has no effect with {search.sampler}"
 
 
 def _robust_objective(space: Space) -> Iterator[str]:

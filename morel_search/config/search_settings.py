@@ -34,9 +34,13 @@ class SearchSettings:
         doc="which epoch a training stands for, on the validation split: last, best_robust, best_sum (clean + robust), "
         "or front (each epoch that no other of the training dominates)",
     )
-    warmup: Literal["random", "tpe"] = setting("random", doc="nsga2, nsga3: who proposes before there is a population: random, tpe")
+    warmup: Literal["sobol", "random", "tpe"] = setting(
+        "sobol", doc="nsga2, nsga3: who proposes until there is a population: sobol (spread evenly), random, tpe"
+    )
     warmup_trials: int | None = setting(
-        None, doc="nsga2, nsga3: so many trainings belong to the warm-up; null means population for random, 4 x population for tpe", ge=1
+        None,
+        doc="nsga2, nsga3: so many trainings belong to the warm-up at the least; null means 4 x population for tpe, else the population",
+        ge=1,
     )
     start_from: str | list[Any] | None = setting(
         None,

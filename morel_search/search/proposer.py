@@ -15,10 +15,11 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
+from morel_search.search.design import design_point
 from morel_search.search.failures import FailedRegions
 from morel_search.search.points import Point
 from morel_search.search.pool import TO_THE_END, Pool, violation_attributes
-from morel_search.search.sampler import make_sampler
+from morel_search.search.sampler import begins_with_design, make_sampler
 
 __all__ = ["Proposal", "Proposer", "Told", "derive_seed"]
 
@@ -97,22 +98,24 @@ class Proposer:
         Where nothing new is found in :data:`TRIES`, it is the sampler's first wish that keeps to the constraints, again.
         """
         wish: dict[str, Any] | None = None
-        params: dict[str, Any] = {}
         for attempt in range(TRIES):
-            trial = self._ask(number, attempt)
-            params = dict(trial.params)
+            inner, params = self._ask(number, attempt)
             allowed, new = self._allowed(params), self._signature(params) not in self._seen
             if allowed and wish is None:
                 wish = params
             doomed = attempt < AVOIDING_TRIES and self._failures.near(params)
             if allowed and new and not doomed:
-                return self._take(number, trial.number, params, replicate=False)
-            self._study.tell(trial, state=TrialState.FAIL)
+                return self._take(number, inner, params, replicate=False)
+            self._study._storage.set_trial_state_values(self._trial_id(inner), TrialState.FAIL)
         params = wish or params
         replicate = self._signature(params) in self._seen
         return self._take(number, self._add_running(params), params, replicate=replicate)
 
-    def _ask(self, number: int, attempt: int) -> optuna.Trial:
+    def _ask(self, number: int, attempt: int) -> tuple[int, dict[str, Any]]:
+        """A configuration, which the in-memory study holds as RUNNING, and its number there."""
+        if attempt == 0 and begins_with_design(self._settings, self._pool, number):
+            params = design_point(self._space, derive_seed(self._settings.seed), number)
+            return self._add_running(params), params
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             seed = derive_seed(self._settings.seed, number, attempt)
@@ -120,7 +123,11 @@ class Proposer:
                 self._study.sampler = make_sampler(self._settings, self._space, self._pool, number, seed)
             else:
                 self._study.sampler = RandomSampler(seed=seed)
-            return self._study.ask(self._space)
+            trial = self._study.ask(self._space)
+        return trial.number, dict(trial.params)
+
+    def _trial_id(self, inner: int) -> int:
+        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, inner)
 
     def _take(self, number: int, inner: int, params: dict[str, Any], *, replicate: bool) -> Proposal:
         self._inner[number], self._params[number] = inner, params
@@ -157,7 +164,7 @@ class Proposer:
         if inner is None:
             return
         state, values = self._state_of(told)
-        storage, trial_id = self._study._storage, self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, inner)
+        storage, trial_id = self._study._storage, self._trial_id(inner)
         for name, value in violation_attributes(self._constraints(told)).items():
             storage.set_trial_system_attr(trial_id, name, value)
         storage.set_trial_state_values(trial_id, state, values)

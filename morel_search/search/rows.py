@@ -72,7 +72,9 @@ class TrialRows:
             if last != after:
                 raise RunFolderError(FOREIGN)
             row = {"study_id": self._study_id, "number": number, "state": state, "datetime_start": datetime.now()}
-            trial_id = int(connection.execute(insert(_TRIALS).values(row)).inserted_primary_key[0])
+            key = connection.execute(insert(_TRIALS).values(row)).inserted_primary_key
+            assert key is not None, "the table has a primary key"
+            trial_id = int(key[0])
             rows = [
                 {
                     "trial_id": trial_id,

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from morel_search.config import SearchSettings
 from morel_search.search.pool import Pool, Select
 
-__all__ = ["SAMPLERS", "SteadyNSGAIIISampler", "SteadyNSGAIISampler", "make_sampler", "warmup_trials"]
+__all__ = ["SAMPLERS", "SteadyNSGAIIISampler", "SteadyNSGAIISampler", "begins_with_design", "make_sampler", "warmup_trials"]
 
 
 class _Steady:
@@ -124,7 +124,7 @@ def make_sampler(settings: SearchSettings, space: dict[str, BaseDistribution], p
     if settings.sampler in OTHERS:
         return OTHERS[settings.sampler](settings, seed)
     if number < warmup_trials(settings):
-        return OTHERS[settings.warmup](settings, seed)
+        return _tpe(settings, seed) if settings.warmup == "tpe" else RandomSampler(seed=seed)
     sampler: Any = GENETIC[settings.sampler](space, pool, **_genetic(settings, seed))
     made: BaseSampler = sampler
     return made
@@ -135,3 +135,10 @@ def warmup_trials(settings: SearchSettings) -> int:
     if settings.warmup_trials is not None:
         return settings.warmup_trials
     return 4 * settings.population if settings.warmup == "tpe" else 0
+
+
+def begins_with_design(settings: SearchSettings, pool: Pool, number: int) -> bool:
+    """Whether the trial of that number belongs to the evenly spread ones, with which the genetic samplers begin."""
+    if settings.sampler not in GENETIC or settings.warmup != "sobol":
+        return False
+    return number < warmup_trials(settings) or len(pool) < settings.population
