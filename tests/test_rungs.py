@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morel_search.config import EarlyStoppingSettings
-from morel_search.search.ranking import non_domination_ranks
+from morel_search.search.ranking import non_domination_ranks, positions
 from morel_search.search.rungs import Ladder, rung_levels
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30)
 
 
 @pytest.mark.parametrize(
-    ("settings", "epochs", "levels"),
+    ("given_settings", "epochs", "levels"),
     [
         ({}, 27, (3, 9)),
         ({}, 10, (2, 6)),
@@ -29,8 +29,8 @@ points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, m
         ({"enabled": False}, 27, ()),
     ],
 )
-def test_where_the_rungs_lie(settings: dict[str, int], epochs: int, levels: tuple[int, ...]) -> None:
-    assert rung_levels(EarlyStoppingSettings(**settings), epochs) == levels
+def test_where_the_rungs_lie(given_settings: dict[str, int], epochs: int, levels: tuple[int, ...]) -> None:
+    assert rung_levels(EarlyStoppingSettings(**given_settings), epochs) == levels
 
 
 @given(points, st.integers(2, 4))
@@ -44,6 +44,15 @@ def test_the_rule(reached: list[tuple[int, int]], eta: int) -> None:
     assert standing.enough == (len(reached) >= 5)
     assert standing.places == math.ceil(len(reached) / eta)
     assert standing.goes_on == (len(reached) < 5 or standing.position < standing.places)
+
+
+@settings(max_examples=400, deadline=None)
+@given(points, st.sampled_from(["crowding", "epsilon_net"]))
+def test_ranks_kept_up_to_date_are_those_of_sorting_anew(reached: list[tuple[int, int]], ranking: str) -> None:
+    ladder = Ladder(EarlyStoppingSettings(ranking=ranking), (1,))  # type: ignore[arg-type]
+    for number, point in enumerate(reached):
+        ladder.record(number, 1, point)
+        assert [ladder.standing(one, 1).position for one in range(number + 1)] == positions(reached[: number + 1], ranking).tolist()
 
 
 @given(points)

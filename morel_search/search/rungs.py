@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from morel_search.config import EarlyStoppingSettings
 from morel_search.search.points import Point
-from morel_search.search.ranking import positions
+from morel_search.search.ranking import RANKINGS
 
 __all__ = ["Ladder", "Standing", "rung_levels"]
 
@@ -62,7 +61,7 @@ class Ladder:
 
     def __init__(self, settings: EarlyStoppingSettings, levels: tuple[int, ...]) -> None:
         self._settings, self.levels = settings, levels
-        self._reached: dict[int, dict[int, Point]] = {level: {} for level in levels}
+        self._rungs = {level: _Rung() for level in levels}
 
     @property
     def min_peers(self) -> int:
@@ -70,22 +69,66 @@ class Ladder:
         return max(self._settings.eta, self._settings.min_peers or 0)
 
     def record(self, number: int, level: int, point: Point) -> None:
-        """A training has come to a rung with the best it has had so far."""
-        self._reached[level][number] = point
+        """A training has come to a rung with the best it has had so far; what it had the first time it came counts."""
+        if not self.recorded(number, level):
+            self._rungs[level].add(number, point)
 
     def recorded(self, number: int, level: int) -> bool:
         """Whether a training has come to that rung."""
-        return number in self._reached[level]
+        return number in self._rungs[level].index
 
     def standing(self, number: int, level: int) -> Standing:
         """Where a recorded training stands now."""
-        reached: Mapping[int, Point] = self._reached[level]
-        numbers = list(reached)
-        places = positions(np.array([reached[one] for one in numbers]), self._settings.ranking)
-        count = len(numbers)
+        rung = self._rungs[level]
+        count = len(rung.index)
         return Standing(
-            position=int(places[numbers.index(number)]),
+            position=rung.position(number, self._settings.ranking),
             peers=count,
             places=math.ceil(count / self._settings.eta),
             enough=count >= self.min_peers,
         )
+
+
+class _Rung:
+    """The points of a rung with their non-dominated ranks, which are kept up to date point by point.
+
+    A new point can raise a rank by one at most: that of points of its own rank which it dominates, then of points of the next rank which
+    one of these dominates, and so on. So nothing is sorted again, and the time for a decision hardly grows with the number of trainings.
+    """
+
+    def __init__(self) -> None:
+        self.index: dict[int, int] = {}
+        self._points = np.zeros((16, 2))
+        self._ranks = np.zeros(16, dtype=np.int64)
+
+    def add(self, number: int, point: Point) -> None:
+        count = len(self.index)
+        if count == len(self._ranks):
+            self._points = np.concatenate([self._points, np.zeros_like(self._points)])
+            self._ranks = np.concatenate([self._ranks, np.zeros_like(self._ranks)])
+        points, ranks = self._points[:count], self._ranks[:count]
+        new = np.array([point], dtype=float)
+        above = (points >= new).all(axis=1) & (points > new).any(axis=1)
+        rank = int(ranks[above].max()) + 1 if above.any() else 0
+        raised, level = new, rank
+        while len(raised):
+            members = np.flatnonzero(ranks == level)
+            ours = points[members]
+            beaten = (raised[:, None] >= ours).all(axis=2) & (raised[:, None] > ours).any(axis=2)
+            members = members[beaten.any(axis=0)]
+            raised, level = points[members], level + 1
+            ranks[members] = level
+        self._points[count], self._ranks[count] = point, rank
+        self.index[number] = count
+
+    def position(self, number: int, ranking: str) -> int:
+        """How many are ahead, as :func:`~morel_search.search.ranking.positions` counts them."""
+        count, index = len(self.index), self.index[number]
+        points, ranks = self._points[:count], self._ranks[:count]
+        ahead = int((ranks < ranks[index]).sum())
+        front, scale = points[ranks == ranks[index]], points.max(axis=0) - points.min(axis=0)
+        scaled = (front - points.min(axis=0)) / np.where(scale > 0, scale, 1.0)
+        unique, inverse, counts = np.unique(scaled, axis=0, return_inverse=True, return_counts=True)
+        places = RANKINGS[ranking](unique)
+        mine = inverse.reshape(-1)[int((ranks[:index] == ranks[index]).sum())]
+        return ahead + int(counts[places < places[mine]].sum())
