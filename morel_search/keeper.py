@@ -137,7 +137,8 @@ class Keeper:
         for trial in self._record.trials():
             if trial.state.is_finished():
                 folder = self._run.checkpoints / str(trial.number)
-                (folder / STATE_FILE).unlink(missing_ok=True)
+                for path in (folder / STATE_FILE, *folder.glob("*.tmp")):
+                    path.unlink(missing_ok=True)
                 self._drop_models(trial.number)
                 with suppress(OSError):
                     folder.rmdir()

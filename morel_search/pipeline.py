@@ -93,9 +93,12 @@ def execute(request: Request) -> int:
 
 
 def _refuse_early(request: Request) -> None:
-    """What is wrong with the run folder is said before anything starts."""
+    """What is wrong with the run folder, or with that of ``search.start_from``, is said before anything starts."""
+    from morel_search.search.starts import starts_of
+
     if not request.resume:
         check_new_run(request.results, request.name)
+        starts_of(request.space)
     elif not (request.results / request.name).is_dir():
         raise RunFolderError(f"{request.results / request.name} does not exist: there is nothing to resume")
 
@@ -116,14 +119,15 @@ def _open(request: Request, facts: Facts) -> RunFolder:
 def _begin(request: Request, run: RunFolder) -> tuple[Conductor, StudyRecord]:
     """Open the study and plan the controls; a new run that does not get so far leaves no folder."""
     from morel_search.search.conductor import Conductor
-    from morel_search.search.record import StudyRecord
+    from morel_search.search.record import StudyRecord, plan_of
     from morel_search.search.starts import starts_of
 
     try:
-        starts = starts_of(request.space)
         record = StudyRecord.of_file(run.study, run.name)
         _check_identity(request.space, record, run)
-        return Conductor(request.space, record, starts), record
+        begun = any(plan_of(trial).origin == "seed" for trial in record.trials())
+        from_run = isinstance(request.space.search.start_from, str)  # its front is taken once; the study remembers it
+        return Conductor(request.space, record, () if begun and from_run else starts_of(request.space)), record
     except BaseException:
         if not request.resume:
             shutil.rmtree(run.path, ignore_errors=True)
@@ -219,4 +223,4 @@ def _settings(request: Request, facts: Facts) -> dict[str, Any]:
 
 def _changing_settings(request: Request) -> dict[str, Any]:
     """What a resumed run may change: the budget, the resources, the state."""
-    return {"status": "running", "space": request.space.describe(), "overrides": list(request.space.overrides)}
+    return {"status": "running", "finished": None, "space": request.space.describe(), "overrides": list(request.space.overrides)}

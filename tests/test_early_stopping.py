@@ -16,8 +16,10 @@ from morel_search.errors import RunFolderError, SpaceError
 from morel_search.results import create_run_folder, front_columns
 from morel_search.search.conductor import Assignment, Conductor, FinishedTrial, Verdict
 from morel_search.search.distributions import decode
+from morel_search.search.judge import judge
 from morel_search.search.record import StudyRecord, outcome_of, plan_of
 from morel_search.search.starts import starts_of
+from morel_search.search.stopping import Course
 from morel_search.search.tables import front_table, trials_table
 
 ROOT = Path(__file__).parents[1]
@@ -170,12 +172,45 @@ def test_a_trial_that_continues_reports_its_past_and_is_decided_once(tmp_path: P
     assignment = again.next()
     assert assignment is not None
     assert assignment.number == 7
-    past = [epoch(number, 0.0, 0.0) for number in (1, 2)]
-    assert again.report(7, past) is Verdict.STOP
+    assert again.report(7, [epoch(1, 0.0, 0.0)]) is Verdict.STOP  # it had come to the rung; nobody had decided yet
     finished = again.finish(7, (), "")
     assert finished.outcome.stopped
     assert finished.outcome.rung == 1
-    assert len(finished.outcome.history) == 2
+    assert len(finished.outcome.history) == 1
+
+
+def test_what_was_let_past_a_rung_is_not_stopped_there_after_a_restart(tmp_path: Path) -> None:
+    space = digits("early_stopping.min_peers=3", "controls=[]")
+    conductor, record = start(tmp_path, space)
+    slow = conductor.next()
+    assert slow is not None
+    for _ in range(8):
+        assignment = conductor.next()
+        assert assignment is not None
+        run_one(conductor, assignment)
+    again = Conductor(space, record)
+    assert again.next() == slow
+    worst = [epoch(number, 0.0, 0.0) for number in range(1, EPOCHS + 1)]
+    assert again.report(0, worst[:5]) is Verdict.GO_ON
+    for result in worst[5:]:
+        assert again.report(0, [result]) is Verdict.GO_ON
+    assert again.finish(0, (), "").outcome.state == TrialState.COMPLETE
+
+
+def test_points_of_a_stopped_trial_are_those_of_its_rung() -> None:
+    history = [epoch(1, 0.2, 0.1), epoch(2, 0.9, 0.9)]
+    outcome = judge(history, "", "best_sum", course=Course(rung=1, stopped=True))
+    assert outcome.points == ((1, 0.2, 0.1),)
+
+
+def test_an_attempt_that_began_anew_replaces_the_lost_one(tmp_path: Path) -> None:
+    conductor, _ = start(tmp_path, digits("early_stopping.enabled=false"))
+    assignment = conductor.next()
+    assert assignment is not None
+    for result in curve(assignment)[:5]:
+        conductor.report(assignment.number, [result])
+    conductor.report(assignment.number, [epoch(1, 0.3, 0.3)])
+    assert len(conductor.finish(assignment.number, (), "the trial's process died").outcome.history) == 1
 
 
 def test_an_epoch_told_twice_counts_once(tmp_path: Path) -> None:
@@ -252,9 +287,34 @@ def test_constraints_on_settings_need_no_training(tmp_path: Path) -> None:
         assert values["k_robust"] >= 0.1
 
 
+def test_a_setting_that_is_switched_off_breaks_nothing(tmp_path: Path) -> None:
+    """pgd has no beta; that of ``train`` is above the bound and means nothing."""
+    conductor, record = start(tmp_path, digits("constraints={beta: '<= 3'}", "controls=[]", "early_stopping.enabled=false"))
+    run_all(conductor)
+    losses = {decode(conductor.space, trial.params)["accuracy_loss"] for trial in record.trials()}
+    assert losses == {"trades", "mart", "loat", "pgd"}
+    assert all(outcome_of(trial).violation == 0 for trial in record.trials())
+
+
+@pytest.mark.parametrize(
+    ("constraint", "name", "low", "high"),
+    [
+        ("epsilon: '<= 31/200'", "epsilon", Fraction(1, 50), Fraction(7, 50)),
+        ("attack_steps: '>= 3'", "attack_steps", 3, 5),
+        ("k_robust: '<= 0.005'", "k_robust", 0, 0.005),
+    ],
+)
+def test_bounds_on_settings_narrow_the_search(constraint: str, name: str, low: Any, high: Any) -> None:
+    parameter = next(one for one in digits(f"constraints={{{constraint}}}").parameters if one.name == name)
+    assert (parameter.low, parameter.high) == (low, high)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("{clean_accuracy: '>= 80'}", "between 0 and 1"),
+        ("{k_robust: '>= 0.9'}", "less than two values"),
+        ("{epochs: '<= 3'}", r"train\.epochs is 9"),
         ("{clean_acuracy: '>= 0.8'}", "did you mean .?clean_accuracy"),
         ("{clean_accuracy: 0.8}", "'>= number'"),
         ("{clean_accuracy: '> 0.8'}", "'>= number'"),
@@ -315,6 +375,7 @@ def test_the_front_of_another_run(tmp_path: Path) -> None:
         ("[{epsilon: high}]", "epsilon"),
         ("[3]", "must be a mapping"),
         ("7", "list of mappings"),
+        ("''", "is empty"),
     ],
 )
 def test_bad_starts(text: str, words: str) -> None:
@@ -350,8 +411,12 @@ def test_hours_count_over_all_starts(tmp_path: Path) -> None:
     clock.now += 1300
     assert again.report(second.number, [epoch(2, 0.1, 0.1)]) is Verdict.HALT
     assert again.next() is None
-    assert again.complete
     assert "max_hours" in again.ended_because
+    again.halt(second.number)
+    assert again.complete
+    again.note_time()
+    assert Conductor(space, record).complete  # the same limit: nothing is handed out any more
+    assert Conductor(space, record, clock=Clock()).elapsed == pytest.approx(3700)
     more = Conductor(digits("search.max_hours=2", "controls=[]", "early_stopping.enabled=false"), record)
     third = more.next()
     assert third is not None
@@ -360,13 +425,55 @@ def test_hours_count_over_all_starts(tmp_path: Path) -> None:
 
 def test_gpu_hours_count_what_runs(tmp_path: Path) -> None:
     space = digits("search.max_gpu_hours=0.5", "resources.gpu=0.5", "controls=[]")
-    conductor, _ = start(tmp_path, space)
+    conductor, record = start(tmp_path, space)
     first, second = conductor.next(), conductor.next()
     assert first is not None
     assert second is not None
     assert conductor.report(first.number, [epoch(1, 0.1, 0.1, seconds=1800)]) is Verdict.GO_ON
     assert conductor.report(second.number, [epoch(1, 0.1, 0.1, seconds=1900)]) is Verdict.HALT
     assert "max_gpu_hours" in conductor.ended_because
+    conductor.halt(first.number)
+    conductor.halt(second.number)
+    conductor.note_time()
+    again = Conductor(space, record)
+    assert again.complete
+    assert again.next() is None
+
+
+def test_a_training_that_is_at_its_end_is_not_halted(tmp_path: Path) -> None:
+    clock = Clock()
+    conductor, _ = start(tmp_path, digits("search.max_hours=1", "controls=[]", "early_stopping.enabled=false"), clock=clock)
+    assignment = conductor.next()
+    assert assignment is not None
+    clock.now += 7200
+    assert conductor.report(assignment.number, curve(assignment)) is Verdict.GO_ON
+    conductor.finish(assignment.number, (), "")
+    assert len(conductor.front) == 1
+    assert conductor.complete
+
+
+def test_patience_without_a_least_rise(tmp_path: Path) -> None:
+    conductor, _ = start(tmp_path, digits("search.patience=3", "search.min_improvement=0", "controls=[]", "early_stopping.enabled=false"))
+    count = 0
+    while (assignment := conductor.next()) is not None:
+        conductor.finish(assignment.number, [epoch(1, 0.5, 0.5)], "")
+        count += 1
+    assert count == 4
+
+
+def test_what_waits_is_finished_even_where_nothing_new_is_tried(tmp_path: Path) -> None:
+    space = digits("search.patience=3", "controls=[]", "early_stopping.enabled=false")
+    conductor, record = start(tmp_path, space)
+    waiting = conductor.next()
+    for _ in range(4):
+        assignment = conductor.next()
+        assert assignment is not None
+        conductor.finish(assignment.number, [epoch(1, 0.5, 0.5)], "")
+    assert conductor.ended_because
+    assert not conductor.complete
+    again = Conductor(space, record)
+    assert again.next() == waiting
+    assert again.next() is None
 
 
 def test_patience(tmp_path: Path) -> None:

@@ -175,28 +175,6 @@ def test_what_failed_for_good_is_avoided() -> None:
         assert late <= 6, sampler  # by chance: 12
 
 
-def test_constraints_on_settings_are_kept_to_before_training() -> None:
-    found = Proposer(
-        SearchSettings(population=4), SPACE, lambda params: tuple(params.values()), lambda params: params["x0"] + params["x1"] < 1
-    )
-    for number in range(40):
-        params = found.propose(number).params
-        assert params["x0"] + params["x1"] < 1
-        found.finish(number, told(params))
-
-
-def test_constraints_hold_where_everything_allowed_is_used_up() -> None:
-    """20 of 100 configurations are allowed; the 40 trials repeat these, and say so."""
-    grid = {"x": IntDistribution(0, 9), "y": IntDistribution(0, 9)}
-    found = Proposer(SearchSettings(population=4), grid, lambda params: tuple(params.values()), lambda params: params["x"] < 2)
-    proposals = []
-    for number in range(40):
-        proposals.append(found.propose(number))
-        found.finish(number, Told(points=((proposals[-1].params["y"], -proposals[-1].params["y"]),)))
-    assert all(proposal.params["x"] < 2 for proposal in proposals)
-    assert [proposal.replicate for proposal in proposals].count(False) == len({tuple(one.params.values()) for one in proposals})
-
-
 def test_seeds_of_different_draws_differ() -> None:
     assert len({derive_seed(1), derive_seed(1, 0), derive_seed(1, 0, 0), derive_seed(0, 1), derive_seed(1, 1)}) == 5
 

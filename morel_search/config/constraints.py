@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
 from morel_search.config.faults import Faults, nearest, shown
 from morel_search.config.fieldspec import specs
+from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_value, parse_rational
 from morel_search.training.settings import TrainSettings
 
-__all__ = ["MEASURED", "Constraint", "read_constraints"]
+__all__ = ["MEASURED", "Constraint", "check_fixed", "narrowed", "read_constraints"]
 
 MEASURED = {
     "clean_accuracy": "accuracy on the validation split, a fraction",
@@ -77,4 +81,59 @@ def read_constraints(given: Any, faults: Faults) -> tuple[Constraint, ...]:
                 found.append(Constraint(name, ">=" if match[1] == ">=" else "<=", parse_rational(match[2])))
             except ValueError as error:
                 faults.add(place, str(error))
+            else:
+                if name.endswith("_accuracy") and not 0 <= found[-1].bound <= 1:
+                    faults.add(place, f"an accuracy is a fraction between 0 and 1, got {format_value(found[-1].bound)}")
     return tuple(found)
+
+
+def narrowed(parameters: Sequence[Parameter], constraints: Sequence[Constraint], faults: Faults) -> tuple[Parameter, ...]:
+    """The parameters with only those values that keep to the constraints, so that nothing else is ever trained.
+
+    Args:
+        parameters: The searched parameters.
+        constraints: The constraints.
+        faults: Receives what leaves less than two values.
+    """
+    kept = []
+    for parameter in parameters:
+        own = [constraint for constraint in constraints if constraint.name == parameter.name]
+        narrow = _narrow(parameter, own) if own else parameter
+        if narrow is None:
+            faults.add(("constraints", parameter.name), "leaves less than two values of the parameter; fix it under train instead")
+        kept.append(narrow or parameter)
+    return tuple(kept)
+
+
+def check_fixed(train: TrainSettings, parameters: Sequence[Parameter], constraints: Sequence[Constraint], faults: Faults) -> None:
+    """Note every setting that is not searched and breaks a constraint."""
+    searched = {parameter.name for parameter in parameters}
+    for constraint in constraints:
+        if constraint.measured or constraint.name in searched:
+            continue
+        value = getattr(train, constraint.name)
+        if constraint.violation(value) > 0:
+            faults.add(("constraints", constraint.name), f"train.{constraint.name} is {format_value(value)}, which no training can change")
+
+
+def _narrow(parameter: Parameter, constraints: Sequence[Constraint]) -> Parameter | None:
+    """The parameter inside the bounds; None where less than two values are left."""
+    if parameter.kind == "categorical":
+        choices = tuple(one for one in parameter.choices if all(constraint.violation(one) <= 0 for constraint in constraints))
+        return dataclasses.replace(parameter, choices=choices) if len(choices) > 1 else None
+    assert parameter.low is not None
+    assert parameter.high is not None
+    first, last = Fraction(str(parameter.low)), Fraction(str(parameter.high))
+    low = max([first, *(one.bound for one in constraints if one.sign == ">=")])
+    high = min([last, *(one.bound for one in constraints if one.sign == "<=")])
+    step = Fraction(str(parameter.step)) if parameter.step is not None else Fraction(1) if parameter.kind == "int" else None
+    if step is not None:
+        low, high = first + math.ceil((low - first) / step) * step, first + math.floor((high - first) / step) * step
+    if low >= high:
+        return None
+    kind: Any = int if parameter.kind == "int" else Fraction if parameter.rational else float
+    return dataclasses.replace(
+        parameter,
+        low=parameter.low if low == first else kind(low),
+        high=parameter.high if high == last else kind(high),
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from morel_search.config.advice import advice
 from morel_search.config.checks import check_rationals, check_sections, check_space
-from morel_search.config.constraints import read_constraints
+from morel_search.config.constraints import check_fixed, narrowed, read_constraints
 from morel_search.config.controls import DEFAULT_CONTROLS, read_controls
 from morel_search.config.faults import Faults, nearest, printable, shown
 from morel_search.config.overrides import apply_overrides
@@ -69,10 +69,13 @@ def _read(path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any
     evaluation = read_section(EvaluationSettings, given["evaluation"], ("evaluation",), faults)
     search = read_section(SearchSettings, given["search"], ("search",), faults)
     stopping = read_section(EarlyStoppingSettings, given["early_stopping"], ("early_stopping",), faults)
-    constraints = read_constraints(given["constraints"], faults)
     resources = read_section(ResourceSettings, given["resources"], ("resources",), faults)
     parameters = read_parameters(given["parameters"], given["train"], faults) if "parameters" in tree else ()
+    constraints = read_constraints(given["constraints"], faults)
+    parameters = narrowed(parameters, constraints, faults)
     train = _read_train(given["train"], parameters, faults)
+    if train is not None:
+        check_fixed(train, parameters, constraints, faults)
     controls = read_controls(given["controls"], given["train"], evaluation, faults)
     starts = read_starts(search.start_from, parameters, faults) if search is not None and "parameters" in tree else ()
     check_rationals(given, faults)

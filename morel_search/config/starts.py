@@ -26,6 +26,8 @@ def read_starts(given: Any, parameters: Sequence[Parameter], faults: Faults) -> 
         parameters: The searched parameters.
         faults: Receives what is wrong.
     """
+    if isinstance(given, str) and not given.strip():
+        faults.add(_PLACE, "is empty; leave it out, or name the folder of a run")
     if given is None or isinstance(given, str):
         return ()
     if not isinstance(given, (list, tuple)):

@@ -25,6 +25,9 @@ from morel_search.training.settings import TrainSettings
 __all__ = ["Assignment", "Conductor", "FinishedTrial", "Verdict"]
 
 
+SECONDS_BETWEEN_NOTES = 60
+"""A search that is killed forgets at most so much of its time."""
+
 STARTS = 0x57A2
 """Sets the draw of what the configurations to begin with leave open apart from other draws."""
 
@@ -87,7 +90,7 @@ class Conductor:
     ) -> None:
         self.space, self._record, self._clock = space, record, clock
         self._distributions = distributions(space)
-        self._proposer = Proposer(space.search, self._distributions, self._signature, self._allowed)
+        self._proposer = Proposer(space.search, self._distributions, self._signature)
         self._control_of = {control.name: control for control in space.controls}
         self.stopping = EarlyStopping(space)
         self._limits = Limits(space.search, space.resources.gpu)
@@ -96,7 +99,7 @@ class Conductor:
         self._failures_in_a_row = 0
         self._trained = 0.0
         self.stopped_because = ""
-        self.ended_because = ""
+        self._out_of_time = self._stale = ""
         self.front = Front()
         self._plan_controls()
         self._waiting = deque(record.park())
@@ -109,9 +112,12 @@ class Conductor:
         self.finished = self.planned - len(self._waiting)
         outcomes = sorted((outcome_of(trial) for trial in trials if trial.state.is_finished()), key=lambda outcome: outcome.elapsed)
         self._recall_course(outcomes)
-        self.ended_because = self._limits.stale()
-        self._began = self._clock() - (outcomes[-1].elapsed if outcomes else 0.0)
+        self._stale = self._limits.stale()
+        spent, self._left = record.spent()
+        self._began = self._noted = self._clock() - max([spent, *(outcome.elapsed for outcome in outcomes)])
         self._plan_starts(starts)
+        if not self.complete:
+            self._check_time()
 
     @property
     def budget(self) -> int:
@@ -126,16 +132,23 @@ class Conductor:
     @property
     def done(self) -> bool:
         """Whether nothing is left to hand out."""
-        return bool(self.stopped_because or self.ended_because) or (not self._waiting and self.planned >= self.budget)
+        nothing_new = bool(self._stale) or self.planned >= self.budget
+        return bool(self.stopped_because or self._out_of_time) or (not self._waiting and nothing_new)
+
+    @property
+    def ended_because(self) -> str:
+        """Which limit ended the search; empty where none did."""
+        return self._out_of_time or self._stale
 
     @property
     def complete(self) -> bool:
         """Whether the search has come to its end: every trial of the budget is over, or a limit was reached."""
-        return bool(self.ended_because) or (self.done and not self._running and not self._waiting)
+        return not self._running and (bool(self._out_of_time) or (self.done and not self._waiting))
 
     def next(self) -> Assignment | None:
         """The trial to run now, written down as RUNNING; None when there is none."""
-        self._check_time()
+        if not self.done:
+            self._check_time()
         if self.done:
             return None
         if self._waiting:
@@ -146,6 +159,7 @@ class Conductor:
             assignment = self._propose()
         self._running[assignment.number] = assignment
         self._histories[assignment.number] = {}
+        self._left.pop(assignment.number, None)
         return assignment
 
     def report(self, number: int, history: Sequence[Mapping[str, Any]]) -> Verdict:
@@ -155,14 +169,22 @@ class Conductor:
             number: Its number.
             history: These epochs' :class:`EpochResult` as mappings; epochs that are known already may be among them.
         """
-        known = self._histories[number]
-        known.update({int(result["epoch"]): result for result in history})
+        known, running = self._histories[number], self._running[number]
+        epochs = [int(result["epoch"]) for result in history]
+        if epochs[0] == 1:  # begun anew, as its checkpoint was lost or torn, or continued: what it says is all there is
+            known.clear()
+        known.update(zip(epochs, history, strict=True))
         self._check_time()
-        running = self._running[number]
         course = [known[epoch] for epoch in sorted(known)]
         if self.stopping.advance(number, course, running.train.epochs, spared=running.plan.origin == "control"):
             return Verdict.STOP
-        return Verdict.HALT if self._out_of_time else Verdict.GO_ON
+        return Verdict.HALT if self._out_of_time and epochs[-1] < running.train.epochs else Verdict.GO_ON
+
+    def halt(self, number: int) -> None:
+        """A running trial does not run any more and is not over: it waits for another start."""
+        self._running.pop(number)
+        self._left[number] = self._seconds_of(self._histories.pop(number))
+        self.stopping.leave(number)
 
     def stopped_early(self, number: int) -> bool:
         """Whether the last report of a running trial was answered with STOP."""
@@ -184,7 +206,7 @@ class Conductor:
             failure,
             self.space.search.point,
             course=course,
-            violations=lambda measured: violations_of(self.space.constraints, assignment.train, measured),
+            violations=lambda measured: self._violations(assignment.train, measured),
             elapsed=self.elapsed,
         )
         self._record.finish(number, outcome)
@@ -193,7 +215,7 @@ class Conductor:
         self._trained += outcome.seconds
         beaten = self._place(number, outcome)
         self._limits.finished(self.front.hypervolume)
-        self.ended_because = self.ended_because or self._limits.stale()
+        self._stale = self._stale or self._limits.stale()
         self._count_failure(outcome)
         on_front = any((number, epoch) in self.front for epoch, _, _ in outcome.points)
         return FinishedTrial(assignment, outcome, on_front, beaten)
@@ -202,10 +224,29 @@ class Conductor:
         """What a trial of the study is or was trained with."""
         return self._assign(trial.number, plan_of(trial), trial.params).train
 
+    def note_time(self) -> None:
+        """Write down how long the search has taken, so that limits hold over all its starts."""
+        running = {number: self._seconds_of(known) for number, known in self._histories.items()}
+        self._record.set_spent(self.elapsed, {**self._left, **running})
+        self._noted = self._clock()
+
     def _check_time(self) -> None:
-        running = sum(float(result["seconds"]) for known in self._histories.values() for result in known.values())
+        running = sum(self._seconds_of(known) for known in self._histories.values()) + sum(self._left.values())
         self._out_of_time = self._limits.spent(self.elapsed, self._trained + running)
-        self.ended_because = self.ended_because or self._out_of_time
+        if self._clock() - self._noted >= SECONDS_BETWEEN_NOTES and self._running:
+            self.note_time()
+
+    @staticmethod
+    def _seconds_of(history: Mapping[int, Mapping[str, Any]]) -> float:
+        return sum(float(result["seconds"]) for result in history.values())
+
+    def _violations(self, settings: TrainSettings, measured: Mapping[str, float]) -> dict[str, float]:
+        """By how much the constraints are broken; a searched setting that is switched off breaks none."""
+        searched = {parameter.name: getattr(settings, parameter.name) for parameter in self.space.parameters}
+        active = self.space.active(searched)
+        values = {constraint.name: getattr(settings, constraint.name) for constraint in self.space.constraints if not constraint.measured}
+        values |= {name: None for name in values if name in searched and name not in active}
+        return violations_of(self.space.constraints, {**values, **measured})
 
     def _place(self, number: int, outcome: Outcome) -> list[Member]:
         """Put a trial's points on the front, where they belong there and keep to the constraints."""
@@ -248,14 +289,6 @@ class Conductor:
 
     def _signature(self, params: Mapping[str, Any]) -> Any:
         return signature(self.space, decode(self.space, params))
-
-    def _allowed(self, params: Mapping[str, Any]) -> bool:
-        """Whether a configuration keeps to the constraints that need no training."""
-        fixed = [constraint for constraint in self.space.constraints if not constraint.measured]
-        if not fixed:
-            return True
-        settings = self.space.train_settings(decode(self.space, params))
-        return all(value <= 0 for value in violations_of(fixed, settings, {}).values())
 
     def _recall(self, trial: FrozenTrial) -> None:
         """Make an earlier trial known to the sampler, the rungs and the front."""

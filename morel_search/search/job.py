@@ -107,14 +107,14 @@ def _train(job: Job, report: Any) -> list[EpochResult]:
         if result.epoch in standing:
             shape, classes = development.train.images.shape[1:], development.classes
             save_model(folder / model_file(result.epoch, job.point), training.model, job.network, shape, classes, epoch=result.epoch)
-        if job.point == "front":
+        save_atomically(
+            folder / STATE_FILE, {"job": _what(job), "training": training.state_dict(), "history": [asdict(one) for one in history]}
+        )
+        if job.point == "front":  # only now that the state says so: a training that is killed here has every file it may need
             keep = {model_file(epoch, job.point) for epoch in standing}
             for path in folder.glob("model-*.pt"):
                 if path.name not in keep:
                     path.unlink()
-        save_atomically(
-            folder / STATE_FILE, {"job": _what(job), "training": training.state_dict(), "history": [asdict(one) for one in history]}
-        )
         report({"number": job.number, "final": False, "history": [asdict(result)]})
     return history
 

@@ -12,7 +12,6 @@ from morel_search.search.proposer import Told
 from morel_search.search.record import Outcome
 from morel_search.search.stopping import Course
 from morel_search.training.selection import EpochResult, chosen_epoch, chosen_epochs
-from morel_search.training.settings import TrainSettings
 
 __all__ = ["judge", "told_of", "violations_of"]
 
@@ -41,7 +40,8 @@ def judge(
     """
     course = course or Course()
     results = [EpochResult(**result) for result in history]
-    chosen = chosen_epochs(results, point)
+    compared = [result for result in results if not course.stopped or course.rung is None or result.epoch <= course.rung]
+    chosen = chosen_epochs(compared, point)
     points: Points = tuple((result.epoch, float(result.clean_accuracy or 0), float(result.robust_accuracy or 0)) for result in chosen)
     if not failure and not points:
         failure = "the training reported no accuracy"
@@ -78,18 +78,14 @@ def told_of(outcome: Outcome) -> Told:
     )
 
 
-def violations_of(constraints: Sequence[Constraint], settings: TrainSettings, measured: Mapping[str, float]) -> dict[str, float]:
+def violations_of(constraints: Sequence[Constraint], values: Mapping[str, Any]) -> dict[str, float]:
     """By how much each constraint is broken.
 
     Args:
         constraints: The constraints.
-        settings: The training's settings.
-        measured: What was measured, by name; what is missing breaks nothing.
+        values: What was measured and set, by name; what is missing or None breaks nothing.
     """
-    return {
-        str(constraint): constraint.violation(measured.get(constraint.name) if constraint.measured else getattr(settings, constraint.name))
-        for constraint in constraints
-    }
+    return {str(constraint): constraint.violation(values.get(constraint.name)) for constraint in constraints}
 
 
 def _measured(clean: float, robust: float) -> dict[str, float]:

@@ -44,6 +44,9 @@ class Limits:
     def stale(self) -> str:
         """Whether the front no longer moves, as a reason; empty where it does."""
         patience, least = self._settings.patience, self._settings.min_improvement
-        if patience is None or len(self._volumes) <= patience or self._volumes[-1] - self._volumes[0] >= least:
+        if patience is None or len(self._volumes) <= patience or self._rise() >= max(least, 1e-12):
             return ""
         return f"the hypervolume rose by less than {least:g} in the last {patience} trainings (search.patience)"
+
+    def _rise(self) -> float:
+        return self._volumes[-1] - self._volumes[0]

@@ -74,7 +74,6 @@ class Proposer:
         settings: Sampler, population, operators and seed.
         space: Name to distribution.
         signature: Optuna's values to something equal for equal configurations.
-        allowed: Whether Optuna's values keep to the constraints that can be checked before training.
     """
 
     def __init__(
@@ -95,21 +94,18 @@ class Proposer:
     def propose(self, number: int) -> Proposal:
         """A configuration for the trial of that number, which counts as running from now on.
 
-        Where nothing new is found in :data:`TRIES`, it is the sampler's first wish that keeps to the constraints, again.
+        Where nothing new is found in :data:`TRIES`, it is the sampler's first wish, again.
         """
         wish: dict[str, Any] | None = None
         for attempt in range(TRIES):
             inner, params = self._ask(number, attempt)
-            allowed, new = self._allowed(params), self._signature(params) not in self._seen
-            if allowed and wish is None:
-                wish = params
+            wish = wish or params
             doomed = attempt < AVOIDING_TRIES and self._failures.near(params)
-            if allowed and new and not doomed:
+            if self._signature(params) not in self._seen and not doomed:
                 return self._take(number, inner, params, replicate=False)
             self._study._storage.set_trial_state_values(self._trial_id(inner), TrialState.FAIL)
-        params = wish or params
-        replicate = self._signature(params) in self._seen
-        return self._take(number, self._add_running(params), params, replicate=replicate)
+        assert wish is not None, "there was at least one try"
+        return self._take(number, self._add_running(wish), wish, replicate=self._signature(wish) in self._seen)
 
     def _ask(self, number: int, attempt: int) -> tuple[int, dict[str, Any]]:
         """A configuration, which the in-memory study holds as RUNNING, and its number there."""

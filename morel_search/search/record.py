@@ -169,6 +169,16 @@ class StudyRecord:
         """Keep accuracies on the test split."""
         self._study.set_user_attr("tested", json.dumps([[*member, *score] for member, score in sorted(scores.items())]))
 
+    def spent(self) -> tuple[float, dict[int, float]]:
+        """Seconds of the search, and of the trainings that were under way, by number, as they were noted last."""
+        stored = json.loads(self._study.user_attrs.get("spent", "[0, {}]"))
+        return float(stored[0]), {int(number): float(seconds) for number, seconds in stored[1].items()}
+
+    @_explained
+    def set_spent(self, seconds: float, running: Mapping[int, float]) -> None:
+        """Note what :meth:`spent` says."""
+        self._study.set_user_attr("spent", json.dumps([seconds, running]))
+
     def trials(self) -> list[FrozenTrial]:
         """Every trial, by number."""
         return self._study.get_trials(deepcopy=False)

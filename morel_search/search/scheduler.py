@@ -21,11 +21,12 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
     Args:
         conductor: The search.
         on_epoch: Called with a trial's number and the result of each new epoch.
+        errors: Receives what went wrong here, as for the searcher.
     """
 
-    def __init__(self, conductor: Conductor, on_epoch: Callable[[int, dict[str, Any]], None]) -> None:
+    def __init__(self, conductor: Conductor, on_epoch: Callable[[int, dict[str, Any]], None], errors: list[Exception]) -> None:
         super().__init__()
-        self._conductor, self._on_epoch = conductor, on_epoch
+        self._conductor, self._on_epoch, self._errors = conductor, on_epoch, errors
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """An epoch is over, or, with the final report, the trial."""
@@ -34,9 +35,13 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         decision: str = TrialScheduler.CONTINUE
         if not result.get("final"):
             number = trial.config["job"].number
-            if self._conductor.report(number, result["history"]) is not Verdict.GO_ON:
+            try:
+                if self._errors or self._conductor.report(number, result["history"]) is not Verdict.GO_ON:
+                    decision = TrialScheduler.STOP
+                self._on_epoch(number, result["history"][-1])
+            except Exception as error:
+                self._errors.append(error)
                 decision = TrialScheduler.STOP
-            self._on_epoch(number, result["history"][-1])
         return decision
 
     def __getstate__(self) -> dict[str, Any]:

@@ -24,6 +24,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         conductor: The search.
         job: Makes the job of an assignment.
         on_finished: Called after a trial was recorded.
+        errors: Receives what went wrong here. Ray would take it for the trial's fault and run that trial again; so the search ends, and
+            whoever started it raises the first of these.
     """
 
     def __init__(
@@ -31,14 +33,21 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         conductor: Conductor,
         job: Callable[[Assignment], Job],
         on_finished: Callable[[FinishedTrial], None],
+        errors: list[Exception],
     ) -> None:
         super().__init__()
+        self._errors = errors
         self._conductor, self._job, self._on_finished = conductor, job, on_finished
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's config, or FINISHED."""
-        assignment = self._conductor.next()
+        assignment = None
+        try:
+            if not self._errors:
+                assignment = self._conductor.next()
+        except Exception as error:
+            self._errors.append(error)
         if assignment is None:
             finished: str = Searcher.FINISHED
             return finished
@@ -53,15 +62,22 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         number = self._numbers.pop(trial_id, None)
         if number is None:
             return
-        if result is not None and result.get("final"):
-            finished = self._conductor.finish(number, result["history"], result["failure"])
-        elif self._conductor.stopped_early(number):
-            finished = self._conductor.finish(number, (), "")
-        elif error:
-            finished = self._conductor.finish(number, (), LOST)
-        else:
-            return
-        self._on_finished(finished)
+        try:
+            finished = self._finish(number, result or {}, error)
+            if finished is not None:
+                self._on_finished(finished)
+        except Exception as problem:
+            self._errors.append(problem)
+
+    def _finish(self, number: int, result: dict[str, Any], error: bool) -> FinishedTrial | None:
+        if result.get("final"):
+            return self._conductor.finish(number, result["history"], result["failure"])
+        if self._conductor.stopped_early(number):
+            return self._conductor.finish(number, (), "")
+        if error:
+            return self._conductor.finish(number, (), LOST)
+        self._conductor.halt(number)
+        return None
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the searcher's state."""

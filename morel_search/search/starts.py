@@ -58,7 +58,7 @@ def start_params(space: Space, distributions: Mapping[str, BaseDistribution], st
         value = start.get(parameter.name, ...)
         if value is ...:
             value = getattr(space.train, parameter.name)
-            value = value if value is not None and parameter.contains(value) else ...
+            value = value if parameter.contains(value) else ...
         if value is ...:
             frozen = study.get_trials(deepcopy=False)[0] if study.get_trials(deepcopy=False) else study.ask()
             params[parameter.name] = sampler.sample_independent(study, frozen, parameter.name, distributions[parameter.name])  # type: ignore[arg-type]
@@ -67,13 +67,26 @@ def start_params(space: Space, distributions: Mapping[str, BaseDistribution], st
     return params
 
 
+def _same(choice: Any, cell: Any) -> bool:
+    """Whether a cell of a table stands for a choice: numbers to rounding, anything else as it is written."""
+    numbers = (int, float, Fraction)
+    if isinstance(choice, numbers) and not isinstance(choice, bool) and isinstance(cell, numbers):
+        return abs(float(choice) - float(cell)) <= NEAR
+    return str(choice) == str(cell)
+
+
 def _read(parameter: Parameter, cell: Any) -> Any:
     """A cell of a table as the parameter's value; None where it is empty or outside the range."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return None
     if parameter.kind == "categorical":
-        return next((choice for choice in parameter.choices if choice == cell or str(choice) == str(cell)), None)
-    value: Any = int(cell) if parameter.kind == "int" else float(cell)
+        return next((choice for choice in parameter.choices if _same(choice, cell)), None)
+    try:
+        value: Any = float(cell)
+    except (TypeError, ValueError):
+        return None
+    if parameter.kind == "int":
+        value = int(value) if value.is_integer() else None
     if parameter.kind == "float" and parameter.step is not None and parameter.low is not None:
         low, step = Fraction(str(parameter.low)), Fraction(str(parameter.step))
         value = low + round((Fraction(value) - low) / step) * step

@@ -62,12 +62,13 @@ class EarlyStopping:
             spared: Whether it is not to be stopped, whatever it does.
         """
         course = self._courses.get(number, Course())
-        level = self._climb(number, history)
-        if level is not None:
-            course = Course(level, course.stopped, course.spared)
-            if level < epochs and not spared and course.spared is None and not self.ladder.standing(number, level).goes_on:
-                through = self.runs_through(number)
-                course = Course(level, stopped=not through, spared=level if through else None)
+        last = int(history[-1]["epoch"]) if history else 0
+        for level in self._climb(number, history):
+            behind = level < epochs and not spared and course.spared is None and not self.ladder.standing(number, level).goes_on
+            through = behind and self.runs_through(number)
+            # A trial that is past the rung was let go there, before its driver or its worker died.
+            stopped = behind and not through and level == last
+            course = Course(level, stopped=stopped, spared=level if through else course.spared)
             self._courses[number] = course
         return course.stopped
 
@@ -88,9 +89,9 @@ class EarlyStopping:
         """Whether a trial belongs to the share that is never stopped."""
         return derive_seed(self._space.search.seed, number, SPARING) / 2**31 < self._space.early_stopping.run_through
 
-    def _climb(self, number: int, history: Sequence[Mapping[str, Any]]) -> int | None:
-        """Record every rung that is new; the highest of these."""
-        highest = None
+    def _climb(self, number: int, history: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Record every rung that is new, and return these."""
+        climbed = []
         last = int(history[-1]["epoch"]) if history else 0
         for level in self.levels:
             if level > last or self.ladder.recorded(number, level):
@@ -100,8 +101,8 @@ class EarlyStopping:
             if chosen is None or chosen.clean_accuracy is None or chosen.robust_accuracy is None:
                 continue
             self.ladder.record(number, level, (chosen.clean_accuracy, chosen.robust_accuracy))
-            highest = level
-        return highest
+            climbed.append(level)
+        return climbed
 
 
 def most_epochs(space: Space) -> int:

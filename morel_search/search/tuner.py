@@ -53,15 +53,19 @@ def search(
 
     Returns:
         Whether the search has come to its end.
+
+    Raises:
+        RunFolderError: The study or the run folder cannot be written; what was recorded before stays.
     """
     from ray import tune
 
     resources = conductor.space.resources
+    errors: list[Exception] = []
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(conductor, job, on_finished),
-            scheduler=StudyScheduler(conductor, on_epoch),
+            search_alg=StudySearcher(conductor, job, on_finished, errors),
+            scheduler=StudyScheduler(conductor, on_epoch, errors),
             num_samples=UNLIMITED,
             max_concurrent_trials=concurrency(resources),
             reuse_actors=True,
@@ -76,7 +80,11 @@ def search(
         if not conductor.done:
             tuner.fit()
     finally:
+        if not errors:
+            conductor.note_time()
         record.park()
+    if errors:
+        raise errors[0]
     return conductor.complete
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,10 @@ def save_atomically(path: Path, content: dict[str, Any]) -> None:
     """``torch.save`` that leaves the old file or the new one, never half of one."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     try:
-        torch.save(content, temporary)
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())  # the study, which says that this file is there, is written so too
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
