@@ -1,0 +1,96 @@
+"""What Ray is told, and what it is not: its searcher and scheduler, driven by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from morel_search.config import load_space
+from morel_search.errors import RunFolderError
+from morel_search.search.conductor import Conductor
+from morel_search.search.record import StudyRecord
+from morel_search.search.scheduler import StudyScheduler
+from morel_search.search.searcher import StudySearcher
+
+ROOT = Path(__file__).parents[1]
+
+
+def epoch(number: int) -> dict[str, Any]:
+    losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
+    return {"epoch": number, **losses, "lr": 0.1, "train_accuracy": 0.5, "clean_accuracy": 0.5, "robust_accuracy": 0.5, "seconds": 1.0}
+
+
+class Driver:
+    def __init__(self, folder: Path, on_finished: Any = lambda _: None, on_epoch: Any = lambda number, result: None) -> None:
+        space = load_space(ROOT / "search_spaces" / "digits.yaml", ["controls=[]", "train.epochs=2"])
+        self.record = StudyRecord.of_file(folder / "study.db", "run")
+        self.conductor = Conductor(space, self.record)
+        self.errors: list[Exception] = []
+        self.searcher = StudySearcher(
+            self.conductor, lambda assignment: SimpleNamespace(number=assignment.number), on_finished, self.errors
+        )  # type: ignore[arg-type, return-value]
+        self.scheduler = StudyScheduler(self.conductor, on_epoch, self.errors)
+
+    def epoch(self, config: Any, number: int) -> str:
+        trial = SimpleNamespace(config=config)
+        return self.scheduler.on_trial_result(None, trial, {"number": 0, "final": False, "history": [epoch(number)]})
+
+
+def final(number: int) -> dict[str, Any]:
+    return {"number": number, "final": True, "failure": "", "history": [epoch(1), epoch(2)]}
+
+
+def test_a_trial_from_its_proposal_to_its_end(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    config = driver.searcher.suggest("a")
+    assert driver.epoch(config, 1) == TrialScheduler.CONTINUE
+    assert driver.epoch(config, 2) == TrialScheduler.CONTINUE
+    assert driver.scheduler.on_trial_result(None, None, final(0)) == TrialScheduler.CONTINUE
+    driver.searcher.on_trial_complete("a", final(0))
+    assert [trial.state.name for trial in driver.record.trials()] == ["COMPLETE"]
+    driver.searcher.on_trial_complete("a", final(0))  # Ray may say so twice
+    assert not driver.errors
+
+
+def test_a_folder_that_cannot_be_written_ends_the_search_and_is_nobodys_fault(tmp_path: Path) -> None:
+    """Ray would swallow it, take the trial for failed, and run it again from the beginning."""
+
+    def full(_: Any) -> None:
+        raise RunFolderError("the disk is full")
+
+    driver = Driver(tmp_path, on_finished=full)
+    config = driver.searcher.suggest("a")
+    driver.searcher.suggest("b")
+    driver.searcher.on_trial_complete("a", final(0))
+    assert [str(error) for error in driver.errors] == ["the disk is full"]
+    assert driver.record.trials()[0].state.name == "COMPLETE"
+    assert driver.searcher.suggest("c") == Searcher.FINISHED
+    assert driver.epoch(config, 1) == TrialScheduler.STOP
+
+
+def test_what_goes_wrong_in_the_driver_between_epochs(tmp_path: Path) -> None:
+    def broken(number: int, result: Any) -> None:
+        raise OSError("nobody reads this pipe")
+
+    driver = Driver(tmp_path, on_epoch=broken)
+    assert driver.epoch(driver.searcher.suggest("a"), 1) == TrialScheduler.STOP
+    assert isinstance(driver.errors[0], OSError)
+    driver.searcher.on_trial_complete("a", {"final": False})
+    assert [trial.state.name for trial in driver.record.trials()] == ["RUNNING"]
+    driver.record.park()
+    assert [trial.state.name for trial in driver.record.trials()] == ["WAITING"]
+
+
+def test_a_process_that_died_for_good(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    config = driver.searcher.suggest("a")
+    driver.epoch(config, 1)
+    driver.searcher.on_trial_complete("a", None, error=True)
+    trial = driver.record.trials()[0]
+    assert trial.state.name == "FAIL"
+    assert "process died" in trial.user_attrs["outcome"]["failure"]
+    assert len(trial.user_attrs["outcome"]["history"]) == 1
