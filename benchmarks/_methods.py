@@ -1,0 +1,218 @@
+"""The searches that are compared: this project's, and its rivals as they are, driven by the simulation instead of a cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+from _simulation import Method, Point, Problem
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+
+from morel_search.config import EarlyStoppingSettings, SearchSettings
+from morel_search.search.cluster import quiet_ray
+from morel_search.search.proposer import Proposer, Told, derive_seed
+from morel_search.search.rungs import Ladder, rung_levels
+from morel_search.search.stopping import SPARING
+
+__all__ = ["METHODS", "VARIANTS", "Make", "available", "silence"]
+
+METRICS = ("clean", "robust")
+
+
+class Morel:
+    """The proposer of this project, with its early stopping or without."""
+
+    def __init__(self, problem: Problem, search: SearchSettings, stopping: EarlyStoppingSettings) -> None:
+        self._search, self._stopping = search, stopping
+        self._proposer = Proposer(search, problem.space, problem.signature)
+        self._ladder = Ladder(stopping, rung_levels(stopping, problem.epochs))
+
+    def ask(self, number: int) -> dict[str, Any]:
+        return self._proposer.propose(number).params
+
+    def report(self, number: int, epoch: int, point: Point) -> bool:
+        if epoch not in self._ladder.levels:
+            return True
+        self._ladder.record(number, epoch, point)
+        if self._ladder.standing(number, epoch).goes_on or self._runs_through(number):
+            return True
+        self._proposer.finish(number, Told(points=(point,), rung=epoch))
+        return False
+
+    def done(self, number: int, point: Point | None) -> None:
+        self._proposer.finish(number, Told(points=(point,)) if point is not None else Told(hopeless=True))
+
+    def _runs_through(self, number: int) -> bool:
+        """Whether a training is one of the share that is never stopped."""
+        return derive_seed(self._search.seed, number, SPARING) / 2**31 < self._stopping.run_through
+
+
+class RayOptuna:
+    """Ray Tune's OptunaSearch, with one of Ray's schedulers or without; a training that it stops is told with its last values."""
+
+    def __init__(self, problem: Problem, sampler: BaseSampler, scheduler: Any = None) -> None:
+        from ray.tune.search.optuna import OptunaSearch
+
+        self._searcher = OptunaSearch(dict(problem.space), metric=list(METRICS), mode=["max", "max"], sampler=sampler)
+        self._scheduler = scheduler
+        self._trials: dict[int, Any] = {}
+
+    def ask(self, number: int) -> dict[str, Any]:
+        params: dict[str, Any] = self._searcher.suggest(str(number))
+        if self._scheduler is not None:
+            self._trials[number] = SimpleNamespace(trial_id=str(number))
+            self._scheduler.on_trial_add(None, self._trials[number])
+        return params
+
+    def report(self, number: int, epoch: int, point: Point) -> bool:
+        if self._scheduler is None:
+            return True
+        result = {"epoch": epoch, **dict(zip(METRICS, point, strict=True))}
+        if self._scheduler.on_trial_result(None, self._trials[number], result) != "STOP":
+            return True
+        self._searcher.on_trial_complete(str(number), result)
+        return False
+
+    def done(self, number: int, point: Point | None) -> None:
+        result = None if point is None else dict(zip(METRICS, point, strict=True))
+        self._searcher.on_trial_complete(str(number), result, error=point is None)
+
+
+class Moasha:
+    """Syne Tune's MOASHA, which proposes at random and stops by non-dominated sorting."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        from syne_tune.config_space import choice
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+
+        space = {name: choice(_values(distribution)) for name, distribution in problem.space.items()}
+        np.random.seed(seed)  # the state that it draws from
+        settings = {"max_t": problem.epochs, "grace_period": 3, "reduction_factor": 3, "random_seed": seed}
+        self._scheduler = MOASHA(space, list(METRICS), do_minimize=False, time_attr="epoch", **settings)
+        self._trials: dict[int, Any] = {}
+
+    def ask(self, number: int) -> dict[str, Any]:
+        from syne_tune.backend.trial_status import Trial
+
+        params: dict[str, Any] = dict(self._scheduler.suggest().config)
+        self._trials[number] = Trial(number, params, datetime.min)
+        self._scheduler.on_trial_add(self._trials[number])
+        return params
+
+    def report(self, number: int, epoch: int, point: Point) -> bool:
+        result = {"epoch": epoch, **dict(zip(METRICS, point, strict=True))}
+        return bool(self._scheduler.on_trial_result(self._trials[number], result) == "CONTINUE")
+
+    def done(self, number: int, point: Point | None) -> None:  # noqa: ARG002
+        self._scheduler.on_trial_remove(self._trials.pop(number))
+
+
+def _values(distribution: Any) -> list[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    return list(range(distribution.low, distribution.high + 1, distribution.step))
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """How a method is made.
+
+    Attributes:
+        build: From a problem and a seed.
+        stops: Whether it stops trainings early, so that problems without epochs are not for it.
+        epochs_only: Whether it says nothing new on problems without epochs.
+        module: What has to be installed for it.
+    """
+
+    build: Callable[[Problem, int], Method]
+    stops: bool = False
+    epochs_only: bool = False
+    module: str = "optuna"
+
+
+def available(methods: Mapping[str, Make], problem: str) -> list[str]:
+    """The methods that are installed and have something to do there."""
+    return [
+        name
+        for name, make in methods.items()
+        if importlib.util.find_spec(make.module) and (problem == "curves" or not (make.stops or make.epochs_only))
+    ]
+
+
+def silence() -> None:
+    """No chatter from Ray and Optuna; before the first is imported."""
+    quiet_ray()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+
+
+def _morel(search: Mapping[str, Any] | None = None, **stopping: Any) -> Make:
+    def build(problem: Problem, seed: int) -> Method:
+        settings = SearchSettings(**{"seed": seed, **(search or {})})
+        return Morel(problem, settings, EarlyStoppingSettings(**stopping))
+
+    return Make(build, stops=stopping.get("enabled", True))
+
+
+def _nsga2(problem: Problem, seed: int) -> NSGAIISampler:
+    return NSGAIISampler(seed=seed, population_size=problem.population)
+
+
+def _nsga2_of_20(problem: Problem, seed: int) -> Method:
+    return RayOptuna(problem, NSGAIISampler(seed=seed, population_size=20))
+
+
+def _tpe(problem: Problem, seed: int) -> TPESampler:  # noqa: ARG001
+    return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+
+def _asha(problem: Problem, seed: int) -> Method:
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    rule = {"max_t": problem.epochs, "grace_period": 3, "reduction_factor": 3}
+    return RayOptuna(problem, _nsga2(problem, seed), AsyncHyperBandScheduler("epoch", "robust", "max", **rule))
+
+
+METHODS: dict[str, Make] = {
+    "morel_search": _morel(),
+    "morel_search, no stopping": _morel(enabled=False),
+    "ray+nsga2": Make(lambda problem, seed: RayOptuna(problem, _nsga2(problem, seed))),
+    "ray+nsga2, population 20": Make(_nsga2_of_20, epochs_only=True),
+    "ray+nsga2+asha": Make(_asha, stops=True),
+    "tpe": Make(lambda problem, seed: RayOptuna(problem, _tpe(problem, seed))),
+    "moasha": Make(Moasha, stops=True, module="syne_tune"),
+    "random": Make(lambda problem, seed: RayOptuna(problem, RandomSampler(seed=seed))),
+}
+
+VARIANTS: dict[str, Make] = {
+    "morel_search": METHODS["morel_search"],
+    "ranking epsilon_net": _morel(ranking="epsilon_net"),
+    "eta 2, grace 3": _morel(eta=2, grace=3),
+    "eta 4, grace 3": _morel(eta=4, grace=3),
+    "min_peers 6": _morel(min_peers=6),
+    "min_peers 12": _morel(min_peers=12),
+    "grace 1": _morel(grace=1),
+    "grace 2": _morel(grace=2),
+    "grace 6": _morel(grace=6),
+    "eta 4, grace 1": _morel(eta=4, grace=1),
+    "run_through 0": _morel(run_through=0.0),
+    "population 8": _morel({"population": 8}),
+    "population 12": _morel({"population": 12}),
+    "warmup random": _morel({"warmup": "random"}),
+    "warmup tpe": _morel({"warmup": "tpe"}),
+    "warmup random, population 12": _morel({"warmup": "random", "population": 12}),
+    "uniform crossover": _morel({"crossover": "uniform"}),
+    "uniform mutation": _morel({"mutation": "uniform"}),
+    "sampler tpe": _morel({"sampler": "tpe"}),
+    "sampler nsga3": _morel({"sampler": "nsga3"}),
+    "sampler random": _morel({"sampler": "random"}),
+}
+"""Other settings of this project. The first is the default: crowding, eta 3, grace 3, min_peers 3, population 20, run_through 0.05."""

@@ -1,0 +1,112 @@
+"""How much front a search finds for the epochs it spends: this project against its rivals, in simulated asynchronous execution.
+
+python benchmarks/search.py --processes 2                    # everything: table, benchmarks/search.csv, search.md and search.png
+python benchmarks/search.py --seeds 3 --problems curves --workers 8 --output /tmp/try
+python benchmarks/search.py --variants --workers 8           # other settings of this project, on the recorded trainings
+python benchmarks/search.py --draw                           # table and figure anew from the CSV
+
+Problems are ZDT1 to ZDT3 (200 trainings, no epochs) and 360 real trainings that benchmarks/record_curves.py recorded (1620 epochs, of
+which a whole training takes 27). Every method spends the same epochs; only trainings that came to their end count. Cells that are in the
+CSV are computed anew when they are asked for, and kept when not. Rivals: Ray Tune's OptunaSearch with Optuna's NSGA-II, TPE or chance;
+with Ray's ASHA on robust accuracy; and Syne Tune's MOASHA (pip install --no-deps syne-tune dill sortedcontainers).
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from _methods import METHODS, VARIANTS, available, silence
+from _report import OURS, RIVAL, draw, read, report, write
+from _simulation import CURVES, PROBLEMS, Problem, simulate
+
+HERE = Path(__file__).parent
+Cell = tuple[str, str, int, int]
+"""Problem, method, workers, seed."""
+
+
+@cache
+def problem_of(name: str, curves: Path) -> Problem:
+    return PROBLEMS[name](curves)
+
+
+def search(cell: Cell, curves: Path) -> dict[str, Any]:
+    """One search, as a line of the table and the seconds it took."""
+    silence()
+    name, method, workers, seed = cell
+    problem, make = problem_of(name, curves), {**VARIANTS, **METHODS}[method]
+    began = time.perf_counter()
+    run = simulate(problem, make.build(problem, seed), workers, seed)
+    counts = {"started": run.started, "finished": run.finished, "values": run.values}
+    return {"problem": name, "method": method, "workers": workers, "seed": seed, **counts, "seconds": time.perf_counter() - began}
+
+
+def compute(cells: list[Cell], curves: Path, processes: int, output: Path, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All cells; the table is written every so often, so that an interrupted run is not lost."""
+    rows = {tuple(row[key] for key in ("problem", "method", "workers", "seed")): row for row in kept}
+    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+    began = time.monotonic()
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        pending = {pool.submit(search, cell, curves): cell for cell in cells}
+        for count, future in enumerate(as_completed(pending), start=1):
+            cell, row = pending.pop(future), future.result()
+            rows[cell] = row
+            seconds[cell[0], cell[1]].append(row["seconds"])
+            if count % 50 == 0 or count == len(cells):
+                write(output, list(rows.values()))
+            print(f"\r{count} of {len(cells)} searches, {(time.monotonic() - began) / 60:.1f} min ", end="", flush=True)
+    print("\n\nSeconds a search:")
+    for (name, method), taken in sorted(seconds.items()):
+        print(f"  {name:7} {method:26} {sum(taken) / len(taken):6.2f}  (most {max(taken):.2f})")
+    print()
+    return list(rows.values())
+
+
+def main() -> None:
+    """Compute what is asked for, then print the table and draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--first-seed", type=int, default=300, help="the defaults of this project were chosen on seeds below 300")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
+    parser.add_argument("--methods", nargs="+", help="some of the methods only")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--variants", action="store_true", help="settings of this project, instead of rivals")
+    parser.add_argument("--draw", action="store_true", help="compute nothing")
+    parser.add_argument("--curves", type=Path, default=CURVES, help="recorded trainings")
+    parser.add_argument("--output", type=Path, help="where to, without ending; benchmarks/search, or benchmarks/search_variants")
+    arguments = parser.parse_args()
+
+    methods = VARIANTS if arguments.variants else METHODS
+    problems = ["curves"] if arguments.variants else arguments.problems
+    output: Path = arguments.output or HERE / ("search_variants" if arguments.variants else "search")
+    table = output.with_name(output.name + ".csv")
+    rows = read(table)
+    if not arguments.draw:
+        if "moasha" in methods and not available({"moasha": methods["moasha"]}, "curves"):
+            print("Syne Tune is not installed: moasha is left out (pip install --no-deps syne-tune dill sortedcontainers)")
+        cells = [
+            (problem, method, workers, seed)
+            for seed, workers, problem in itertools.product(
+                range(arguments.first_seed, arguments.first_seed + arguments.seeds), arguments.workers, problems
+            )
+            for method in available(methods, problem)
+            if arguments.methods is None or method in arguments.methods
+        ]
+        rows = compute(cells, arguments.curves, arguments.processes, table, rows)
+    text = report(rows, list(methods), OURS if arguments.variants else RIVAL)
+    output.with_name(output.name + ".md").write_text(text)
+    print(text)
+    if not arguments.variants:
+        draw(output.with_name(output.name + ".png"), rows, list(methods))
+
+
+if __name__ == "__main__":
+    main()
