@@ -25,9 +25,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("MOREL_SEARCH_KILLS", "5"))
-TRIALS, EPOCHS = 10 + 3 * KILLS, 6
+TRIALS, EPOCHS = 10 + 3 * KILLS, 9
 ARGUMENTS = (
-    *("--trials", str(TRIALS - 1), "--set", f"train.epochs={EPOCHS}", "--set", "data.limit=300", "--set", "search.population=4"),
+    *("--trials", str(TRIALS - 1), "--set", f"train.epochs={EPOCHS}", "--set", "data.limit=1200", "--set", "search.population=4"),
     *("--set", "evaluation.steps=3", "--set", "controls=[trades]", "--set", "network.options.width=4"),
     *("--set", "early_stopping.min_peers=3", "--set", "resources.concurrent=1"),
 )
@@ -122,7 +122,7 @@ def test_killed_at_random_instants_and_resumed(undisturbed: Path, tmp_path: Path
     for attempt in range(KILLS):
         target = list(hits)[attempt % len(hits)]
         process = begin(tmp_path)
-        began, until = time.monotonic(), random.uniform(3, 30)
+        began, until = time.monotonic(), random.uniform(3, 15)
         while time.monotonic() - began < until and process.poll() is None:
             time.sleep(0.05)
         if process.poll() is not None:
