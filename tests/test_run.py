@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 TINY = (
     *("--trials", "3", "--set", "train.epochs=2", "--set", "data.limit=300", "--set", "search.population=2"),
     *("--set", "evaluation.steps=3", "--set", "controls=[trades, none]", "--set", "network.options.width=4"),
+    *("--set", "early_stopping.enabled=false"),
 )
 
 
@@ -353,3 +354,34 @@ def test_training_and_analysis_load_neither_ray_nor_optuna_nor_each_other() -> N
         "import morel_search.analysis.report; assert not {'ray', 'torch', 'torchvision'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_early_stopping_as_its_users_see_it(tmp_path: Path) -> None:
+    """Stopped trials say so on their line and in the study, the others make the front, and the end says what was saved."""
+    arguments = [*TINY, "--trials", "8", "--set", "early_stopping.enabled=true", "--set", "train.epochs=4", "--set", "search.point=front"]
+    result = call("--results", str(tmp_path), "--name", "early", *arguments)
+    assert result.returncode == 0, result.stderr
+    run = RunFolder(tmp_path / "early")
+    trials = run.read_trials()
+    stopped = trials[trials["state"] == "PRUNED"]
+    assert len(stopped) == result.stdout.count("stopped at epoch 1") + result.stdout.count("stopped at epoch 3") > 0
+    assert f"early stopping ended {len(stopped)} of 10 trainings" in result.stdout
+    front = run.read_front()
+    assert not set(front["number"]) & set(stopped["number"])
+    for row in front.to_dict("records"):
+        _, facts = load_model(run.front_models / f"{row['number']}-{row['epoch']}" / "model.pt")
+        assert facts["epoch"] == row["epoch"]
+        assert row["test_clean_accuracy"] >= 0
+    assert sorted(set(states(run.path))) == ["COMPLETE", "PRUNED"]
+    assert not list(run.checkpoints.glob("*/state.pt*"))
+
+
+def test_a_search_that_is_over_by_the_clock_is_finished(tmp_path: Path) -> None:
+    arguments = ["--results", str(tmp_path), "--name", "hours", *TINY, "--trials", "5000", "--set", "search.max_hours=0.003"]
+    result = call(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert "ended: search.max_hours (0.003) is used up" in result.stdout
+    run = RunFolder(tmp_path / "hours")
+    assert run.read_settings()["status"] == "finished"
+    assert len(run.read_trials()) < 5000
+    assert "RUNNING" not in states(run.path)
