@@ -43,8 +43,8 @@ their end count. All methods but this project's and MOASHA share their first ran
 tests are not corrected for their number: of ten at 5 %, one in two columns is wrong by chance.
 
 The recorded trainings are an easy problem: the grid has 360 configurations, one of them alone has 99.5 % of the hypervolume, and 40 random
-ones average 96.7 %. They show what early stopping saves; ZDT1 to ZDT3 show how well the sampler searches. With 32 workers the first
-trainings end when half of the budget is spent, so nothing can be found before.
+ones average 96.7 %. They show what early stopping saves; ZDT1 to ZDT3 show how well the sampler searches. With 32 workers a first
+wave of whole trainings takes about half of the budget, so little can be found before.
 """
 
 Floats = NDArray[np.float64]
