@@ -170,7 +170,7 @@ def _nsga2_of_20(problem: Problem, seed: int) -> Method:
     return RayOptuna(problem, NSGAIISampler(seed=seed, population_size=20))
 
 
-def _tpe(problem: Problem, seed: int) -> TPESampler:  # noqa: ARG001
+def _tpe(seed: int) -> TPESampler:
     return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
@@ -187,7 +187,7 @@ METHODS: dict[str, Make] = {
     "ray+nsga2": Make(lambda problem, seed: RayOptuna(problem, _nsga2(problem, seed))),
     "ray+nsga2, population 20": Make(_nsga2_of_20, epochs_only=True),
     "ray+nsga2+asha": Make(_asha, stops=True),
-    "tpe": Make(lambda problem, seed: RayOptuna(problem, _tpe(problem, seed))),
+    "tpe": Make(lambda problem, seed: RayOptuna(problem, _tpe(seed))),
     "moasha": Make(Moasha, stops=True, module="syne_tune"),
     "random": Make(lambda problem, seed: RayOptuna(problem, RandomSampler(seed=seed))),
 }

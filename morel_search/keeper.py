@@ -61,6 +61,14 @@ class Keeper:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         self._run.write_json(self._run.settings, {**settings, "status": status, "finished": finished})
 
+    def lost(self) -> list[int]:
+        """Trials on the front whose network is nowhere: their checkpoints were removed after they had finished."""
+        return sorted({number for number, epoch in self._conductor.front if not (self._folder((number, epoch)) / "model.pt").exists()})
+
+    def _folder(self, member: Member) -> Path:
+        number, epoch = member
+        return self._run.front_models / (f"{number}-{epoch}" if self._space.search.point == "front" else str(number))
+
     def _write_tables(self) -> None:
         from morel_search.search.tables import epochs_table, front_table, trials_table
 
@@ -93,16 +101,15 @@ class Keeper:
 
     def _keep_models(self) -> None:
         """``front/`` holds the members' networks, and no others."""
-        several = self._space.search.point == "front"
-        names = {f"{number}-{epoch}" if several else str(number): (number, epoch) for number, epoch in self._conductor.front}
-        for name, member in names.items():
-            source, folder = self._model(member), self._run.front_models / name
+        folders = {self._folder(member): member for member in self._conductor.front}
+        for folder, member in folders.items():
+            source = self._model(member)
             if source.exists():
                 self._run.write_bytes(folder / "model.pt", source.read_bytes())
                 self._run.write_json(folder / "settings.json", self._member_settings(member))
         if self._run.front_models.is_dir():
             for folder in self._run.front_models.iterdir():
-                if folder.name not in names:
+                if folder not in folders:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _member_settings(self, member: Member) -> dict[str, Any]:

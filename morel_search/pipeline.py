@@ -160,6 +160,11 @@ def _search(request: Request, run: RunFolder, conductor: Conductor, record: Stud
     if request.verbosity and complete and not failed:
         say("scoring the front and the controls on the test split, drawing the report")
     keeper.finish("finished" if complete and not failed else "failed" if failed else "stopped", test=complete and not failed)
+    if lost := keeper.lost():
+        complain(
+            f"warning: the networks of trials {', '.join(map(str, lost))} are on the front and gone, because their checkpoints were "
+            "removed; they have no test accuracies"
+        )
     _conclude(request, run)
     record.close()
     if failed:
@@ -197,8 +202,7 @@ def _conclude(request: Request, run: RunFolder) -> None:
 
 def _settings(request: Request, facts: Facts) -> dict[str, Any]:
     from morel_search.provenance import commit, hardware, versions
-    from morel_search.search.rungs import rung_levels
-    from morel_search.search.stopping import most_epochs
+    from morel_search.search.rungs import rungs_of
     from morel_search.search.tuner import device_for
 
     return {
@@ -209,7 +213,7 @@ def _settings(request: Request, facts: Facts) -> dict[str, Any]:
         "status": "running",
         "seed": request.space.search.seed,
         "space": request.space.describe(),
-        "rungs": list(rung_levels(request.space.early_stopping, most_epochs(request.space))),
+        "rungs": list(rungs_of(request.space)),
         "images": {"train": facts.train, "validation": facts.validation, "shape": list(facts.image_shape), "classes": facts.classes},
         "overrides": list(request.space.overrides),
         "versions": {**versions(), "morel_search": __version__},

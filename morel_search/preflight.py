@@ -159,13 +159,12 @@ def _first(images: ImageSet, count: int) -> ImageSet:
 
 def plan_text(space: Space, facts: Facts, epoch_seconds: float, concurrent: int) -> str:
     """The plan in words and numbers: what is searched, how often, and what it will cost."""
-    from morel_search.search.rungs import rung_levels
-    from morel_search.search.stopping import most_epochs
+    from morel_search.search.rungs import rungs_of
 
     search, resources = space.search, space.resources
     trials = search.trials + len(space.controls)
     trial_seconds = epoch_seconds * space.train.epochs
-    levels = rung_levels(space.early_stopping, most_epochs(space))
+    levels = rungs_of(space)
     least = _least_share(space, levels)
     lines = [
         f"data         {space.data.name}: {facts.train} training and {facts.validation} validation images, "

@@ -95,7 +95,7 @@ def test_what_is_behind_is_stopped_and_kept_apart(tmp_path: Path) -> None:
         assert outcome.values is None
         assert outcome.rung == len(outcome.history)
         assert outcome.rung in (1, 3)
-        assert outcome.points == ((outcome.rung, *outcome.last_values),)  # type: ignore[misc]
+        assert outcome.points == ((outcome.rung, *outcome.last_values),)
     numbers = {trial.number for trial in whole}
     assert {number for number, _ in conductor.front} <= numbers
     table = trials_table(record, space)
@@ -119,7 +119,7 @@ def test_controls_are_never_stopped(tmp_path: Path) -> None:
     for assignment in [*waiting[3:], *waiting[:3]]:  # the controls come last to every rung
         assert assignment is not None
         worst = [epoch(number, 0.1, 0.0) for number in range(1, EPOCHS + 1)]
-        run_one(conductor, assignment, curve if assignment.plan.origin == "search" else lambda _, worst=worst: worst)  # type: ignore[misc]
+        run_one(conductor, assignment, curve if assignment.plan.origin == "search" else lambda _, worst=worst: worst)
     assert [trial.state for trial in record.trials()[:3]] == [TrialState.COMPLETE] * 3
     assert all(outcome_of(trial).spared is None for trial in record.trials()[:3])
 

@@ -127,6 +127,9 @@ def test_killed_at_random_instants_and_resumed(undisturbed: Path, tmp_path: Path
             time.sleep(0.05)
         if process.poll() is not None:
             break
+        if target in ("worker", "both"):  # an instant at which there is one
+            while process.poll() is None and not any("ray::ImplicitFunc" in line for _, line in tree(process.pid)):
+                time.sleep(0.05)
         if target == "both":
             hits[target] += kill(process, "worker")
             kill(process, "driver")
@@ -141,6 +144,7 @@ def test_killed_at_random_instants_and_resumed(undisturbed: Path, tmp_path: Path
     process = begin(tmp_path)
     assert process.wait(900) == 0, (tmp_path / "log").read_text()
     trials = trials_of(tmp_path)
+    assert sum(hits.values()) >= 2, "the search was over before anything could be killed"
     print(f"hits: {hits}; {len(before)} of {len(trials)} trials were over before the last start")
     assert {number: one for number, one in snapshot(tmp_path).items() if number in before} == before
     assert [trial.number for trial in trials] == list(range(TRIALS))
@@ -181,6 +185,10 @@ def test_a_deleted_ray_folder_and_a_torn_checkpoint_cost_epochs_and_nothing_else
             path.write_bytes(path.read_bytes()[:1000])
     process = begin(tmp_path)
     assert process.wait(900) == 0, (tmp_path / "log").read_text()
+    front = set(pd.read_csv(tmp_path / "run" / "front.csv")["number"])
+    lost = sorted(number for number in front if not (tmp_path / "run" / "front" / str(number) / "model.pt").exists())
+    said = f"the networks of trials {', '.join(map(str, lost))} are on the front and gone"
+    assert (said in (tmp_path / "log").read_text()) == bool(lost)
     columns = [column for column in comparable(undisturbed).columns if not column.startswith("test_")]
     pd.testing.assert_frame_equal(comparable(tmp_path)[columns], comparable(undisturbed)[columns], check_exact=True)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.study._multi_objective import _fast_non_domination_rank
 
 from morel_search.config import EarlyStoppingSettings
-from morel_search.search.ranking import non_domination_ranks, positions
+from morel_search.search.ranking import RANKINGS
 from morel_search.search.rungs import Ladder, rung_levels
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30)
@@ -46,23 +48,34 @@ def test_the_rule(reached: list[tuple[int, int]], eta: int) -> None:
     assert standing.goes_on == (len(reached) < 5 or standing.position < standing.places)
 
 
+def positions(reached: list[tuple[int, int]], ranking: str) -> list[int]:
+    """Counted one by one, with Optuna's ranks: who has a lower one, or an earlier place in the same front."""
+    values = np.array(reached, dtype=float)
+    ranks = _fast_non_domination_rank(-values)
+    scaled = (values - values.min(axis=0)) / np.where(np.ptp(values, axis=0) > 0, np.ptp(values, axis=0), 1.0)
+    keys = []
+    for point, rank in zip(scaled, ranks, strict=True):
+        front = np.unique(scaled[ranks == rank], axis=0)
+        place = RANKINGS[ranking](front)[(front == point).all(axis=1)][0]
+        keys.append((rank, place))
+    return [sum(other < key for other in keys) for key in keys]
+
+
 @settings(max_examples=400, deadline=None)
 @given(points, st.sampled_from(["crowding", "epsilon_net"]))
 def test_ranks_kept_up_to_date_are_those_of_sorting_anew(reached: list[tuple[int, int]], ranking: str) -> None:
-    ladder = Ladder(EarlyStoppingSettings(ranking=ranking), (1,))  # type: ignore[arg-type]
+    ladder = Ladder(EarlyStoppingSettings(ranking=ranking), (1,))
     for number, point in enumerate(reached):
         ladder.record(number, 1, point)
-        assert [ladder.standing(one, 1).position for one in range(number + 1)] == positions(reached[: number + 1], ranking).tolist()
+        assert [ladder.standing(one, 1).position for one in range(number + 1)] == positions(reached[: number + 1], ranking)
 
 
 @given(points)
 def test_the_rungs_front_survives_unless_there_are_more_of_it_than_places(reached: list[tuple[int, int]]) -> None:
-    import numpy as np
-
     ladder = Ladder(EarlyStoppingSettings(min_peers=1), (1,))
     for number, point in enumerate(reached):
         ladder.record(number, 1, point)
-    front = [number for number, rank in enumerate(non_domination_ranks(np.array(reached, dtype=float))) if rank == 0]
+    front = [number for number, rank in enumerate(_fast_non_domination_rank(-np.array(reached, dtype=float))) if rank == 0]
     going = [number for number in range(len(reached)) if ladder.standing(number, 1).position < ladder.standing(number, 1).places]
     if len(front) <= math.ceil(len(reached) / 3):
         assert set(front) <= set(going)
@@ -73,7 +86,7 @@ def test_the_rungs_front_survives_unless_there_are_more_of_it_than_places(reache
 @given(points, st.randoms(use_true_random=False))
 def test_a_standing_does_not_depend_on_the_order_of_arrival(reached: list[tuple[int, int]], random: object) -> None:
     order = list(range(len(reached)))
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)
     one, other = (Ladder(EarlyStoppingSettings(), (1,)) for _ in range(2))
     for number in range(len(reached)):
         one.record(number, 1, reached[number])

@@ -122,7 +122,7 @@ def test_every_finished_trial_can_become_a_parent(workers: int) -> None:
         seen.add(number)
         add(number, *arguments, **named)
 
-    found._pool.add = spy  # type: ignore[method-assign]
+    found._pool.add = spy
     running: deque[tuple[int, dict[str, float]]] = deque()
     for number in range(120):
         running.append((number, found.propose(number).params))

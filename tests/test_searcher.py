@@ -32,7 +32,7 @@ class Driver:
         self.errors: list[Exception] = []
         self.searcher = StudySearcher(
             self.conductor, lambda assignment: SimpleNamespace(number=assignment.number), on_finished, self.errors
-        )  # type: ignore[arg-type, return-value]
+        )
         self.scheduler = StudyScheduler(self.conductor, on_epoch, self.errors)
 
     def epoch(self, config: Any, number: int) -> str:

@@ -7,6 +7,7 @@ from morel_search.config.describe import changes
 from morel_search.config.loading import load_space
 from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_rational, format_value, parse_rational
+from morel_search.config.reach import highest
 from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings
 from morel_search.config.space import Control, Space
 
@@ -21,6 +22,7 @@ __all__ = [
     "changes",
     "format_rational",
     "format_value",
+    "highest",
     "load_space",
     "parse_rational",
 ]

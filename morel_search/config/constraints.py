@@ -123,10 +123,10 @@ def _narrow(parameter: Parameter, constraints: Sequence[Constraint]) -> Paramete
         return dataclasses.replace(parameter, choices=choices) if len(choices) > 1 else None
     assert parameter.low is not None
     assert parameter.high is not None
-    first, last = Fraction(str(parameter.low)), Fraction(str(parameter.high))
+    first, last = parse_rational(parameter.low), parse_rational(parameter.high)
     low = max([first, *(one.bound for one in constraints if one.sign == ">=")])
     high = min([last, *(one.bound for one in constraints if one.sign == "<=")])
-    step = Fraction(str(parameter.step)) if parameter.step is not None else Fraction(1) if parameter.kind == "int" else None
+    step = parse_rational(parameter.step) if parameter.step is not None else Fraction(1) if parameter.kind == "int" else None
     if step is not None:
         low, high = first + math.ceil((low - first) / step) * step, first + math.floor((high - first) / step) * step
     if low >= high:

@@ -110,11 +110,12 @@ class Conductor:
             self._recall(trial)
         self.planned = len(trials)
         self.finished = self.planned - len(self._waiting)
-        outcomes = sorted((outcome_of(trial) for trial in trials if trial.state.is_finished()), key=lambda outcome: outcome.elapsed)
-        self._recall_course(outcomes)
+        over = {trial.number: outcome_of(trial) for trial in trials if trial.state.is_finished()}
+        for number, outcome in sorted(over.items(), key=lambda one: one[1].elapsed):
+            self._settle(number, outcome)
         self._stale = self._limits.stale()
         spent, self._left = record.spent()
-        self._began = self._noted = self._clock() - max([spent, *(outcome.elapsed for outcome in outcomes)])
+        self._began = self._noted = self._clock() - max([spent, *(outcome.elapsed for outcome in over.values())])
         self._plan_starts(starts)
         if not self.complete:
             self._check_time()
@@ -188,7 +189,7 @@ class Conductor:
 
     def stopped_early(self, number: int) -> bool:
         """Whether the last report of a running trial was answered with STOP."""
-        return self.stopping.stopped_at(number) is not None
+        return self.stopping.stopped(number)
 
     def finish(self, number: int, history: Sequence[Mapping[str, Any]], failure: str) -> FinishedTrial:
         """Write down how a trial ended.
@@ -212,9 +213,7 @@ class Conductor:
         self._record.finish(number, outcome)
         self._proposer.finish(number, told_of(outcome))
         self.finished += 1
-        self._trained += outcome.seconds
-        beaten = self._place(number, outcome)
-        self._limits.finished(self.front.hypervolume)
+        beaten = self._settle(number, outcome)
         self._stale = self._stale or self._limits.stale()
         self._count_failure(outcome)
         on_front = any((number, epoch) in self.front for epoch, _, _ in outcome.points)
@@ -247,6 +246,13 @@ class Conductor:
         values = {constraint.name: getattr(settings, constraint.name) for constraint in self.space.constraints if not constraint.measured}
         values |= {name: None for name in values if name in searched and name not in active}
         return violations_of(self.space.constraints, {**values, **measured})
+
+    def _settle(self, number: int, outcome: Outcome) -> list[Member]:
+        """Count what a trial took and put its points on the front; which other trials' points had to leave it."""
+        beaten = self._place(number, outcome)
+        self._trained += outcome.seconds
+        self._limits.finished(self.front.hypervolume)
+        return beaten
 
     def _place(self, number: int, outcome: Outcome) -> list[Member]:
         """Put a trial's points on the front, where they belong there and keep to the constraints."""
@@ -291,24 +297,13 @@ class Conductor:
         return signature(self.space, decode(self.space, params))
 
     def _recall(self, trial: FrozenTrial) -> None:
-        """Make an earlier trial known to the sampler, the rungs and the front."""
+        """Make an earlier trial known to the sampler and the rungs."""
         outcome = outcome_of(trial)
         finished = trial.state.is_finished()
         if finished:
             self.stopping.recall(trial.number, outcome.history)
-            self._place(trial.number, outcome)
         if plan_of(trial).in_space:
             self._proposer.add(trial.number, trial.params, told_of(outcome) if finished else None)
-
-    def _recall_course(self, outcomes: Sequence[Outcome]) -> None:
-        """How the front rose, for the limits."""
-        front = Front()
-        for index, outcome in enumerate(outcomes):
-            if outcome.state == TrialState.COMPLETE and outcome.violation <= 0:
-                for epoch, clean, robust in outcome.points:
-                    front.add((index, epoch), (clean, robust))
-            self._limits.finished(front.hypervolume)
-            self._trained += outcome.seconds
 
     def _propose(self) -> Assignment:
         number = self.planned

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+import numpy as np
+from optuna._transform import _SearchSpaceTransform
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 __all__ = ["design_point"]
 
@@ -29,22 +30,8 @@ def design_point(space: Mapping[str, BaseDistribution], seed: int, index: int) -
         warnings.simplefilter("ignore", UserWarning)  # about numbers of points that are no power of 2
         sequence = qmc.Sobol(len(space), scramble=True, seed=seed)
         point = sequence.fast_forward(index).random(1)[0] if index else sequence.random(1)[0]
-    return {name: _value(distribution, float(share)) for (name, distribution), share in zip(space.items(), point, strict=True)}
-
-
-def _value(distribution: BaseDistribution, share: float) -> Any:
-    """The value below which that share of the range lies."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[min(int(share * len(distribution.choices)), len(distribution.choices) - 1)]
-    assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    low, high = distribution.low, distribution.high
-    if isinstance(distribution, IntDistribution) and distribution.log:
-        value = math.exp(math.log(low - 0.5) + share * (math.log(high + 0.5) - math.log(low - 0.5)))
-        return min(max(round(value), int(low)), int(high))
-    if distribution.step is not None:
-        steps = round((high - low) / distribution.step) + 1
-        value = low + min(int(share * steps), steps - 1) * distribution.step
-        return int(value) if isinstance(distribution, IntDistribution) else min(float(value), float(high))
-    if distribution.log:
-        return min(max(math.exp(math.log(low) + share * (math.log(high) - math.log(low))), low), high)
-    return low + share * (high - low)
+    shares = dict(zip(space, point, strict=True))
+    numbers = {name: one for name, one in space.items() if not isinstance(one, CategoricalDistribution)}
+    values = _SearchSpaceTransform(numbers, transform_0_1=True).untransform(np.array([shares[name] for name in numbers])) if numbers else {}
+    choices = {name: one.choices for name, one in space.items() if isinstance(one, CategoricalDistribution)}
+    return {**values, **{name: every[int(shares[name] * len(every))] for name, every in choices.items()}}

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from numpy.typing import NDArray
+from optuna._transform import _SearchSpaceTransform
+from optuna.distributions import BaseDistribution
 
 __all__ = ["FailedRegions"]
 
@@ -20,40 +22,24 @@ class FailedRegions:
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
-        self._space = space
-        self._known: list[list[float]] = []
+        self._scale = _SearchSpaceTransform(dict(space), transform_0_1=True)
+        self._known: list[NDArray[np.float64]] = []
         self._failed: list[bool] = []
 
     def add(self, params: Mapping[str, Any], *, failed: bool) -> None:
         """A configuration is known to fail or to work."""
-        self._known.append(self._place(params))
+        self._known.append(self._scale.transform(dict(params)))
         self._failed.append(failed)
 
     def near(self, params: Mapping[str, Any]) -> bool:
         """Whether a configuration is closer to one that failed than to any that works.
 
         Distances are Euclidean over parameters scaled to [0, 1] (on a log scale where they are searched on one); two different
-        categories are 1 apart.
+        categories are the square root of 2 apart.
         """
         failed = np.array(self._failed, dtype=bool)
         if not failed.any():
             return False
-        apart = np.abs(np.array(self._known) - np.array(self._place(params)))
-        categorical = [isinstance(distribution, CategoricalDistribution) for distribution in self._space.values()]
-        apart[:, categorical] = apart[:, categorical] > 0
-        distances = np.square(apart).sum(axis=1)
+        distances = np.square(np.array(self._known) - self._scale.transform(dict(params))).sum(axis=1)
         working = distances[~failed].min() if (~failed).any() else math.inf
         return bool(distances[failed].min() < working)
-
-    def _place(self, params: Mapping[str, Any]) -> list[float]:
-        return [_scaled(distribution, params[name]) for name, distribution in self._space.items()]
-
-
-def _scaled(distribution: BaseDistribution, value: Any) -> float:
-    internal = distribution.to_internal_repr(value)
-    if isinstance(distribution, CategoricalDistribution):
-        return internal
-    low, high = float(distribution.low), float(distribution.high)  # type: ignore[attr-defined]
-    if distribution.log:  # type: ignore[attr-defined]
-        low, high, internal = math.log(low), math.log(high), math.log(internal)
-    return (internal - low) / (high - low) if high > low else 0.0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-__all__ = ["Front", "Member", "Point", "area", "dominates"]
+import moocore
+import numpy as np
+
+__all__ = ["Front", "Member", "Point", "dominates"]
 
 Point = tuple[float, float]
 Member = tuple[int, int]
@@ -44,14 +47,6 @@ class Front:
     @property
     def hypervolume(self) -> float:
         """The area that the front dominates, from (0, 0)."""
-        return area(self._points.values())
-
-
-def area(points: Iterable[Point]) -> float:
-    """The area that points dominate, seen from (0, 0)."""
-    total, height = 0.0, 0.0
-    for clean, robust in sorted(points, reverse=True):
-        if robust > height:
-            total += clean * (robust - height)
-            height = robust
-    return total
+        if not self._points:
+            return 0.0
+        return float(moocore.hypervolume(np.array(list(self._points.values())), ref=(0.0, 0.0), maximise=True))

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import moocore
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
-
-from morel_search.search.ranking import non_domination_ranks
 
 __all__ = ["TO_THE_END", "Pool", "Select", "violation_attributes"]
 
@@ -153,7 +152,7 @@ def _elite(values: NDArray[np.float64], violations: NDArray[np.float64], count: 
     """
     feasible = violations <= 0
     ranks = np.zeros(len(values), dtype=np.int64)
-    ranks[feasible] = non_domination_ranks(values[feasible]) if feasible.any() else 0
+    ranks[feasible] = moocore.pareto_rank(values[feasible], maximise=True) if feasible.any() else 0
     first = int(ranks[feasible].max()) + 1 if feasible.any() else 0
     ranks[~feasible] = first + np.unique(violations[~feasible], return_inverse=True)[1].reshape(-1)
     chosen: list[int] = []

@@ -81,9 +81,8 @@ class Proposer:
         settings: SearchSettings,
         space: dict[str, BaseDistribution],
         signature: Callable[[Mapping[str, Any]], Hashable],
-        allowed: Callable[[Mapping[str, Any]], bool] = lambda params: True,
     ) -> None:
-        self._settings, self._space, self._signature, self._allowed = settings, space, signature, allowed
+        self._settings, self._space, self._signature = settings, space, signature
         self._study = optuna.create_study(directions=["maximize", "maximize"])
         self._pool = Pool(settings.population)
         self._failures = FailedRegions(space)

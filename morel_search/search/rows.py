@@ -1,7 +1,7 @@
 """Trials as rows of Optuna's tables: one transaction a write, whose time does not grow with the study.
 
-Optuna's own ways look at earlier trials and at each parameter in turn: some 20 ms a trial with nine parameters, growing with the number
-of trials. What is written here is what they write, which a test compares; it is meant for a study that has one writer.
+Optuna's own ways look at earlier trials and at each parameter in turn, which takes longer the more trials there are.
+What is written here is what they write, which a test compares; it is meant for a study that has one writer.
 """
 
 from __future__ import annotations

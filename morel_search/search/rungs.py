@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from morel_search.config import EarlyStoppingSettings
+from morel_search.config import EarlyStoppingSettings, Space, highest
 from morel_search.search.points import Point
 from morel_search.search.ranking import RANKINGS
 
-__all__ = ["Ladder", "Standing", "rung_levels"]
+__all__ = ["Ladder", "Standing", "rung_levels", "rungs_of"]
+
+
+def rungs_of(space: Space) -> tuple[int, ...]:
+    """The rungs of a space, whose longest training decides."""
+    return rung_levels(space.early_stopping, highest(space, "epochs"))
 
 
 def rung_levels(settings: EarlyStoppingSettings, epochs: int) -> tuple[int, ...]:
@@ -69,9 +74,8 @@ class Ladder:
         return max(self._settings.eta, self._settings.min_peers or 0)
 
     def record(self, number: int, level: int, point: Point) -> None:
-        """A training has come to a rung with the best it has had so far; what it had the first time it came counts."""
-        if not self.recorded(number, level):
-            self._rungs[level].add(number, point)
+        """A training has come to a rung, for the first time, with the best it has had so far."""
+        self._rungs[level].add(number, point)
 
     def recorded(self, number: int, level: int) -> bool:
         """Whether a training has come to that rung."""
@@ -122,7 +126,10 @@ class _Rung:
         self.index[number] = count
 
     def position(self, number: int, ranking: str) -> int:
-        """How many are ahead, as :func:`~morel_search.search.ranking.positions` counts them."""
+        """How many are ahead: those of a lower rank, and those of the same front that its spread needs more.
+
+        Equal points, and points that are needed equally, share a position, so the order of arrival changes nothing.
+        """
         count, index = len(self.index), self.index[number]
         points, ranks = self._points[:count], self._ranks[:count]
         ahead = int((ranks < ranks[index]).sum())

@@ -8,11 +8,12 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler, nsgaii
+from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import SearchSettings
-from morel_search.search.pool import Pool, Select
+from morel_search.search.pool import Pool
 
 __all__ = ["SAMPLERS", "SteadyNSGAIIISampler", "SteadyNSGAIISampler", "begins_with_design", "make_sampler", "warmup_trials"]
 
@@ -29,7 +30,11 @@ class _Steady:
         **options: As for the sampler.
     """
 
+    pool_sorts = False
+    """Whether the pool's own selection, which is that of NSGA-II, is this sampler's."""
+
     population_size: int | None
+    _search_space: IntersectionSearchSpace
     _elite_population_selection_strategy: Callable[[Study, list[FrozenTrial]], list[FrozenTrial]]
     _child_generation_strategy: Callable[[Study, dict[str, BaseDistribution], list[FrozenTrial]], dict[str, Any]]
     sample_independent: Callable[[Study, FrozenTrial, str, BaseDistribution], Any]
@@ -38,12 +43,10 @@ class _Steady:
         super().__init__(**options)
         self._space, self._pool = space, pool
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002  # Optuna's signature
         """The whole space but for parameters with a single value."""
-        if self._space is None:
-            inferred: dict[str, BaseDistribution] = super().infer_relative_search_space(study, trial)  # type: ignore[misc]
-            return inferred
-        return {name: distribution for name, distribution in self._space.items() if not distribution.single()}
+        space = self._search_space.calculate(study) if self._space is None else self._space
+        return {name: distribution for name, distribution in space.items() if not distribution.single()}
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         """A child of parents from the elite; random values until a first population has finished, and where a mutation draws anew."""
@@ -63,21 +66,16 @@ class _Steady:
             return chosen[:count]
 
         if self._pool is not None:
-            return self._pool.parents(self._pool_selection(select)) if len(self._pool) >= size else []
+            return self._pool.parents(None if self.pool_sorts else select) if len(self._pool) >= size else []
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         candidates = [one for one in finished if search_space.keys() <= one.params.keys()]
         return select(candidates, size) if len(candidates) >= size else []
-
-    def _pool_selection(self, select: Select) -> Select | None:
-        return select
 
 
 class SteadyNSGAIISampler(_Steady, NSGAIISampler):
     """NSGA-II (Deb et al. 2002): the elite by non-dominated rank and crowding distance among everything finished."""
 
-    def _pool_selection(self, select: Select) -> Select | None:  # noqa: ARG002
-        """The pool's own selection, which is that of NSGA-II."""
-        return None
+    pool_sorts = True
 
 
 class SteadyNSGAIIISampler(_Steady, NSGAIIISampler):

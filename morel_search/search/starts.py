@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import RandomSampler
 
-from morel_search.config import Parameter, Space
+from morel_search.config import Parameter, Space, parse_rational
 from morel_search.errors import RunFolderError, SpaceError
 from morel_search.results import open_run_folder
+from morel_search.search.design import design_point
 from morel_search.search.distributions import encode_value
 
 __all__ = ["start_params", "starts_of"]
@@ -49,20 +49,13 @@ def starts_of(space: Space) -> tuple[Mapping[str, Any], ...]:
 
 def start_params(space: Space, distributions: Mapping[str, BaseDistribution], start: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Optuna's values for a configuration; what it leaves open is as in ``train`` where the space contains that, else drawn."""
-    import optuna
-
-    sampler = RandomSampler(seed=seed)
-    study = optuna.create_study(directions=["maximize", "maximize"])
-    params = {}
+    params = design_point(distributions, seed, 0)
     for parameter in space.parameters:
         value = start.get(parameter.name, ...)
         if value is ...:
             value = getattr(space.train, parameter.name)
             value = value if parameter.contains(value) else ...
-        if value is ...:
-            frozen = study.get_trials(deepcopy=False)[0] if study.get_trials(deepcopy=False) else study.ask()
-            params[parameter.name] = sampler.sample_independent(study, frozen, parameter.name, distributions[parameter.name])  # type: ignore[arg-type]
-        else:
+        if value is not ...:
             params[parameter.name] = encode_value(parameter, value)
     return params
 
@@ -88,7 +81,7 @@ def _read(parameter: Parameter, cell: Any) -> Any:
     if parameter.kind == "int":
         value = int(value) if value.is_integer() else None
     if parameter.kind == "float" and parameter.step is not None and parameter.low is not None:
-        low, step = Fraction(str(parameter.low)), Fraction(str(parameter.step))
+        low, step = parse_rational(parameter.low), parse_rational(parameter.step)
         value = low + round((Fraction(value) - low) / step) * step
         if abs(float(value) - float(cell)) > NEAR:
             return None

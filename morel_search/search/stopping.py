@@ -8,10 +8,10 @@ from typing import Any
 
 from morel_search.config import Space
 from morel_search.search.proposer import derive_seed
-from morel_search.search.rungs import Ladder, rung_levels
+from morel_search.search.rungs import Ladder, rungs_of
 from morel_search.training.selection import EpochResult, chosen_epoch
 
-__all__ = ["Course", "EarlyStopping", "most_epochs"]
+__all__ = ["Course", "EarlyStopping"]
 
 SPARING = 0x5EED
 """Sets the draw of who runs through apart from the other draws of a trial."""
@@ -44,7 +44,7 @@ class EarlyStopping:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self.ladder = Ladder(space.early_stopping, rung_levels(space.early_stopping, most_epochs(space)))
+        self.ladder = Ladder(space.early_stopping, rungs_of(space))
         self._courses: dict[int, Course] = {}
 
     @property
@@ -76,10 +76,9 @@ class EarlyStopping:
         """Record the rungs of a trial of an earlier start."""
         self._climb(number, history)
 
-    def stopped_at(self, number: int) -> int | None:
-        """The rung at which a running trial was stopped; None if it was not."""
-        course = self._courses.get(number, Course())
-        return course.rung if course.stopped else None
+    def stopped(self, number: int) -> bool:
+        """Whether a running trial was stopped at the rung that it came to last."""
+        return self._courses.get(number, Course()).stopped
 
     def leave(self, number: int) -> Course:
         """Let go of a trial that is over; what it had reached stays."""
@@ -103,11 +102,3 @@ class EarlyStopping:
             self.ladder.record(number, level, (chosen.clean_accuracy, chosen.robust_accuracy))
             climbed.append(level)
         return climbed
-
-
-def most_epochs(space: Space) -> int:
-    """The epochs of the longest training of a space."""
-    parameter = next((one for one in space.parameters if one.name == "epochs"), None)
-    if parameter is None:
-        return space.train.epochs
-    return max(int(value) for value in (*(parameter.choices or (parameter.high,)), space.train.epochs))

@@ -12,10 +12,9 @@ from morel_search.search.cluster import concurrency
 from morel_search.search.conductor import Assignment, Conductor, FinishedTrial
 from morel_search.search.job import Job, run_job
 from morel_search.search.record import StudyRecord
-from morel_search.search.rungs import rung_levels
+from morel_search.search.rungs import rungs_of
 from morel_search.search.scheduler import StudyScheduler
 from morel_search.search.searcher import StudySearcher
-from morel_search.search.stopping import most_epochs
 from morel_search.training.settings import DataSettings
 
 __all__ = ["anchored", "device_for", "job_maker", "search"]
@@ -103,7 +102,7 @@ def job_maker(space: Space, folder: Path) -> Callable[[Assignment], Job]:
             device=device_for(space.resources),
             threads=max(1, int(space.resources.cpu)),
             folder=str((folder / str(assignment.number)).absolute()),
-            rungs=rung_levels(space.early_stopping, most_epochs(space)),
+            rungs=rungs_of(space),
         )
 
     return make
