@@ -7,7 +7,8 @@
     ├── ResourceError           processors, GPUs, disk space or a cluster that are not there
     ├── RunFolderError          a run folder that exists, is missing, is locked, or belongs to another search
     └── TrainingError           a training that cannot give a result; inside a trial it is recorded as FAIL
-        └── DivergedError       the loss or the weights are no longer finite
+        ├── DivergedError       the loss or the weights are no longer finite
+        └── OutOfMemoryError    a training step does not fit into the device's memory
 
 Anything else that is raised is a bug and keeps its traceback.
 """
@@ -21,6 +22,7 @@ __all__ = [
     "DivergedError",
     "MorelSearchError",
     "NetworkError",
+    "OutOfMemoryError",
     "ResourceError",
     "RunFolderError",
     "SpaceError",
@@ -74,3 +76,7 @@ class TrainingError(MorelSearchError):
 
 class DivergedError(TrainingError):
     """The loss or the weights are no longer finite."""
+
+
+class OutOfMemoryError(TrainingError):
+    """A training step does not fit into the device's memory."""

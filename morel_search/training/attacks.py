@@ -15,7 +15,18 @@ from torch import Tensor, nn
 
 from morel_search.training.settings import AttackSettings
 
-__all__ = ["attack_mode", "cross_entropy_objective", "kl_objective", "margin_objective", "pgd", "starting_points"]
+__all__ = [
+    "ascend",
+    "attack_mode",
+    "cross_entropy_objective",
+    "first_points",
+    "input_gradient",
+    "kl_objective",
+    "margin_objective",
+    "pgd",
+    "project",
+    "starting_points",
+]
 
 Objective = Callable[[Tensor], Tensor]
 """Logits of shape (N, C) to the scalar that the attack increases."""
@@ -88,16 +99,38 @@ def pgd(
     epsilon = float(attack.epsilon)
     if epsilon == 0.0:
         return images.clone()
-    step, project = (_linf_step, _project_linf) if attack.norm == "linf" else (_l2_step, _project_l2)
-    adversarial = starting_points(images, attack, generator) if start is None else start
-    if attack.random_start == "uniform" or attack.steps == 0:  # the gaussian start is left as it is, as in TRADES' code
-        adversarial = project(adversarial, images, epsilon)
+    adversarial = first_points(images, attack, starting_points(images, attack, generator) if start is None else start)
     for _ in range(attack.steps):
-        adversarial = adversarial.detach().requires_grad_()
-        with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(objective(model(adversarial)), adversarial)
-        adversarial = project(adversarial.detach() + attack.step_size * step(gradient), images, epsilon)
-    return adversarial.detach()
+        gradient, _ = input_gradient(model, adversarial, objective)
+        adversarial = ascend(adversarial, gradient, images, attack)
+    return adversarial
+
+
+def first_points(images: Tensor, attack: AttackSettings, start: Tensor) -> Tensor:
+    """The start as the first step finds it, shape of the images: a gaussian start is left where it is, as in TRADES' code."""
+    if attack.random_start == "uniform" or attack.steps == 0:
+        return project(start, images, attack)
+    return start
+
+
+def input_gradient(model: Callable[[Tensor], Tensor], points: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    """The objective's gradient with respect to the images, of their shape, and the logits there, without a graph."""
+    points = points.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(points)
+        (gradient,) = torch.autograd.grad(objective(logits), points)
+    return gradient, logits.detach()
+
+
+def ascend(points: Tensor, gradient: Tensor, images: Tensor, attack: AttackSettings) -> Tensor:
+    """One step of length ``attack.step_size`` along the gradient, and back into the ball and into [0, 1]; all shapes are the images'."""
+    direction = _linf_step(gradient) if attack.norm == "linf" else _l2_step(gradient)
+    return project(points.detach() + attack.step_size * direction, images, attack)
+
+
+def project(points: Tensor, images: Tensor, attack: AttackSettings) -> Tensor:
+    """The points, of the images' shape, moved into the ball around the images and into [0, 1]."""
+    return (_project_linf if attack.norm == "linf" else _project_l2)(points, images, float(attack.epsilon))
 
 
 def _noise_like(images: Tensor, generator: torch.Generator | None) -> Tensor:

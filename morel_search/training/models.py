@@ -53,7 +53,7 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         channels, height, width = content["image_shape"]
         model = build_network(settings, (channels, height, width), len(content["classes"]))
         model.load_state_dict(content["weights"])
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise NetworkError(f"{path} is not a network of this project: {str(error).splitlines()[0] if str(error) else error!r}") from error
     return model.eval(), {"classes": content["classes"], "image_shape": content["image_shape"], **content["facts"]}
 

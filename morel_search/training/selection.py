@@ -10,7 +10,11 @@ __all__ = ["POINT_RULES", "EpochResult", "chosen_epoch", "chosen_epochs"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """What one epoch gave. Losses are means over the images; accuracies are fractions on the validation split, None if not measured."""
+    """What one epoch gave.
+
+    Losses are means over the images; accuracies are fractions on the validation split, None if not measured. Gradients are norms of the
+    loss's weighted terms with respect to the features of the epoch's first batch, None in what older versions wrote.
+    """
 
     epoch: int
     loss: float
@@ -23,6 +27,9 @@ class EpochResult:
     clean_accuracy: float | None
     robust_accuracy: float | None
     seconds: float
+    accuracy_gradient: float | None = None
+    cosine_gradient: float | None = None
+    contrastive_gradient: float | None = None
 
 
 def _last(result: EpochResult) -> tuple[float, ...]:

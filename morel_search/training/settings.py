@@ -15,11 +15,22 @@ from typing import Any, Literal
 
 from morel_search.training.names import ACCURACY_LOSSES, NETWORK_NAMES
 
-__all__ = ["AttackSettings", "DataSettings", "EvaluationSettings", "NetworkSettings", "TrainSettings"]
+__all__ = [
+    "EXACT",
+    "AttackSettings",
+    "Compute",
+    "ComputeSettings",
+    "DataSettings",
+    "EvaluationSettings",
+    "NetworkSettings",
+    "TrainSettings",
+]
 
 Norm = Literal["linf", "l2"]
 RandomStart = Literal["gaussian", "uniform", "none"]
 Augmentation = Literal["auto", "none", "crop", "crop_flip"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16"]
+Switch = Literal["auto", "on", "off"]
 
 
 def setting(default: Any = dataclasses.MISSING, *, doc: str, **limits: Any) -> Any:
@@ -195,6 +206,47 @@ class NetworkSettings:
     options: Mapping[str, Any] = dataclasses.field(
         default_factory=dict, metadata={"doc": "keyword arguments of the network (width, depth, dropout, ...)"}
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeSettings:
+    """In which arithmetic trainings and attacks compute; losses, and the passes that decide an accuracy, are float32 in any case."""
+
+    precision: Precision = setting(
+        "auto",
+        doc="convolutions and linear layers of training and attacks: float32, tf32 (CUDA), bfloat16, "
+        "or auto (bfloat16 where the device computes it natively and the network is not tiny, else float32)",
+    )
+    channels_last: Switch = setting(
+        "auto", doc="memory layout of images and convolutions: on, off, or auto (on unless the network is tiny)"
+    )
+    compile: Switch = setting("auto", doc="torch.compile, which needs a C++ compiler: on, off, or auto (off: it gained nothing on a CPU)")
+    deterministic: bool = setting(False, doc="bit-equal repeats on one CUDA device too, at the cost of cuDNN's choice of algorithms")
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """The arithmetic of a training, decided; see :func:`morel_search.training.compute.resolve_compute`.
+
+    Attributes:
+        precision: ``float32``, ``tf32`` or ``bfloat16``, of convolutions and linear layers.
+        channels_last: Whether images and convolutions lie in memory channel by channel within a pixel.
+        compile: Whether torch.compile is used.
+        deterministic: Whether repeats on one CUDA device are equal to the bit.
+    """
+
+    precision: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False
+
+    def __str__(self) -> str:
+        also = (self.channels_last, "channels last"), (self.compile, "compiled"), (self.deterministic, "deterministic")
+        return ", ".join([self.precision, *(name for holds, name in also if holds)])
+
+
+EXACT = Compute()
+"""Float32 in torch's own layout: what everything else is compared with."""
 
 
 def attack_settings(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from morel_search.training import losses
-from morel_search.training.attacks import Objective, attack_mode, cross_entropy_objective, kl_objective, pgd
+from morel_search.training.attacks import Objective, cross_entropy_objective, kl_objective, pgd
+from morel_search.training.compute import autocast, lay_out
 from morel_search.training.embedding import EmbeddingSpace, stack
+from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.networks import Classifier
 from morel_search.training.objectives import accuracy_objective
-from morel_search.training.settings import TrainSettings
+from morel_search.training.settings import EXACT, Compute, TrainSettings
 
-__all__ = ["MorelStep", "StepLosses"]
+__all__ = ["MorelStep", "StepLosses", "TermGradients"]
 
 Number = TypeVar("Number")
 
@@ -29,6 +32,14 @@ class StepLosses(NamedTuple, Generic[Number]):
     contrastive: Number
 
 
+class TermGradients(NamedTuple):
+    """Norms of the gradients of the loss's weighted terms with respect to the features of a batch, clean and adversarial together."""
+
+    accuracy: float
+    cosine: float
+    contrastive: float
+
+
 class MorelStep(nn.Module):
     """The loss of MOREL on a batch, with the embedding space that only training needs.
 
@@ -38,20 +49,26 @@ class MorelStep(nn.Module):
     Args:
         classifier: The network; shared, not copied.
         settings: The training's settings.
+        compute: The arithmetic of the network's layers; the head, the embedding space and every loss are float32.
 
     Raises:
         TrainingError: The accuracy objective's import path leads nowhere.
     """
 
-    def __init__(self, classifier: Classifier, settings: TrainSettings) -> None:
+    def __init__(self, classifier: Classifier, settings: TrainSettings, compute: Compute = EXACT) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.compute = settings, compute
         self.classifier = classifier
         self.objective = accuracy_objective(settings)
         self.robust_weight = settings.k_robust + settings.gamma
         self.embedding = (
             EmbeddingSpace(classifier.feature_dim, settings.embedding_dim, settings.attention_heads) if self.robust_weight > 0 else None
         )
+        self._adversary: FrozenNetwork | None = None
+        self.watch = False
+        """Whether a forward pass is kept for :meth:`term_gradients`."""
+        self._watched: tuple[tuple[Tensor, Tensor], StepLosses[Tensor]] | None = None
+        self._encode: Callable[[Tensor], Tensor] = torch.compile(classifier.features) if compute.compile else classifier.features
 
     def forward(
         self, images: Tensor, labels: Tensor, epoch: int = 0, generator: torch.Generator | None = None
@@ -67,13 +84,14 @@ class MorelStep(nn.Module):
         Returns:
             The losses, and the clean logits of shape (N, classes).
         """
+        images = lay_out(self.compute, images)
         adversarial = self.attack(images, labels, generator) if self.objective.needs_attack or self.embedding is not None else None
-        features = self.classifier.features(images)
+        features = self._features(images)
         logits: Tensor = self.classifier.head(features)
         if adversarial is None:
             features_adv, logits_adv = features, logits
         else:
-            features_adv = self.classifier.features(adversarial)
+            features_adv = self._features(adversarial)
             logits_adv = self.classifier.head(features_adv)
         accuracy = self.objective.loss(logits, logits_adv, labels, epoch)
         robust, cosine, contrastive = self._robust(features, features_adv, labels)
@@ -86,16 +104,41 @@ class MorelStep(nn.Module):
             reference_robust=self.settings.reference_robust,
             reference_accuracy=self.settings.reference_accuracy,
         )
-        return StepLosses(total, accuracy, robust, cosine, contrastive), logits.detach()
+        found = StepLosses(total, accuracy, robust, cosine, contrastive)
+        if self.watch:
+            self._watched = (features, features_adv), found
+        return found, logits.detach()
+
+    def term_gradients(self) -> TermGradients:
+        """How strongly each term pulls at the features of the watched batch; before its ``backward()``, at the cost of the head alone."""
+        assert self._watched is not None, "there was a watched forward pass"
+        features, found = self._watched
+        self._watched = None
+        weights = self.settings.accuracy_weight + self.settings.gamma, self.robust_weight, self.robust_weight * self.settings.alpha
+        norms = []
+        for term, weight in zip((found.accuracy, found.cosine, found.contrastive), weights, strict=True):
+            known = weight > 0 and term.requires_grad
+            parts = torch.autograd.grad(weight * term, features, retain_graph=True, allow_unused=True) if known else ()
+            norms.append(sum(float(part.square().sum()) for part in parts if part is not None) ** 0.5)
+        return TermGradients(*norms)
 
     def attack(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The adversarial batch, made in eval mode; arguments as in :meth:`forward`."""
-        with attack_mode(self.classifier):
-            return pgd(self.classifier, images, self._attack_objective(images, labels), self.settings.attack, generator)
+        """The adversarial batch, made on a frozen copy of the network in eval mode; arguments as in :meth:`forward`."""
+        if self._adversary is None:
+            self._adversary = FrozenNetwork(self.classifier, images, self.compute)
+        else:
+            self._adversary.refresh()
+        return pgd(self._adversary, images, self._attack_objective(images, labels), self.settings.attack, generator)
 
     @torch.no_grad()
     def _attack_objective(self, images: Tensor, labels: Tensor) -> Objective:
-        return kl_objective(self.classifier(images)) if self.objective.attack_target == "kl" else cross_entropy_objective(labels)
+        assert self._adversary is not None, "made by attack()"
+        return kl_objective(self._adversary(images)) if self.objective.attack_target == "kl" else cross_entropy_objective(labels)
+
+    def _features(self, images: Tensor) -> Tensor:
+        with autocast(self.compute, images.device):
+            features = self._encode(images)
+        return features.float()
 
     def _robust(self, features: Tensor, features_adv: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """f = L_cos + alpha L_con, L_cos and L_con; zeros where the scalarisation gives them no weight."""

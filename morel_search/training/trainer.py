@@ -12,25 +12,25 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from morel_search.errors import DivergedError
+from morel_search.errors import DivergedError, OutOfMemoryError
 from morel_search.training.augment import augment, resolve_augmentation, to_float
+from morel_search.training.compute import configure
 from morel_search.training.data import Development
 from morel_search.training.evaluation import Evaluation, evaluate
+from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.networks import Classifier, build_network
 from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
-from morel_search.training.settings import Augmentation, EvaluationSettings, NetworkSettings, TrainSettings
-from morel_search.training.step import MorelStep, StepLosses
+from morel_search.training.settings import EXACT, Augmentation, Compute, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.step import MorelStep, StepLosses, TermGradients
 
 __all__ = ["Training", "seed_everything", "train"]
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's and torch's global random states on every device, and ask cuDNN for repeatable kernels."""
+    """Seed Python's and torch's global random states on every device."""
     random.seed(seed)
     torch.manual_seed(seed)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
 
 
 class Training:
@@ -45,10 +45,12 @@ class Training:
         device: Where to train.
         augmentation: As in :class:`DataSettings`.
         also_evaluate: Epochs that are evaluated whatever ``evaluation.every`` says; this changes nothing else.
+        compute: The arithmetic, see :func:`morel_search.training.compute.resolve_compute`.
 
     Raises:
         NetworkError: The network does not fit the images.
         DivergedError: While iterating, when the loss is no longer finite.
+        OutOfMemoryError: While iterating, when the device's memory does not hold a batch.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Training:
         device: torch.device | str = "cpu",
         augmentation: Augmentation = "auto",
         also_evaluate: Collection[int] = (),
+        compute: Compute = EXACT,
     ) -> None:
         self.settings, self.evaluation = settings, evaluation
         self.also_evaluate = frozenset(also_evaluate)
@@ -69,14 +72,20 @@ class Training:
         self.data, self.validation = development.train.to(self.device), development.validation.to(self.device)
         shape = (int(self.data.images.shape[1]), int(self.data.images.shape[2]), int(self.data.images.shape[3]))
         self.augmentation = resolve_augmentation(augmentation, shape)
+        self.compute = compute
+        configure(compute, self.device)
         seed_everything(seed)
         self.classifier: Classifier = build_network(network, shape, len(development.classes)).to(self.device)
-        self.step = MorelStep(self.classifier, settings).to(self.device)
+        if compute.channels_last:
+            self.classifier.to(memory_format=torch.channels_last)
+        self.step = MorelStep(self.classifier, settings, compute).to(self.device)
         self.average = _weight_average(self.classifier, settings.ema) if settings.ema else None
         self.optimizer = _optimizer(self.step, settings)
         self.order = torch.Generator().manual_seed(seed)
         self.noise = torch.Generator(self.device).manual_seed(seed)
         self.epoch = 0
+        self._adversary: FrozenNetwork | None = None
+        self._pulls = TermGradients(0.0, 0.0, 0.0)
 
     @property
     def model(self) -> nn.Module:
@@ -99,6 +108,7 @@ class Training:
         """Train for one epoch and, where it is due, evaluate on the validation split."""
         began = time.perf_counter()
         losses, right, rate = self.train_epoch()
+        pulls = self._pulls
         due = self.epoch % self.evaluation.every == 0 or self.epoch == self.settings.epochs or self.epoch in self.also_evaluate
         scores = self.evaluate() if due else None
         return EpochResult(
@@ -112,12 +122,19 @@ class Training:
             train_accuracy=right,
             clean_accuracy=scores.clean_accuracy if scores else None,
             robust_accuracy=scores.robust_accuracy if scores else None,
+            accuracy_gradient=pulls.accuracy,
+            cosine_gradient=pulls.cosine,
+            contrastive_gradient=pulls.contrastive,
             seconds=time.perf_counter() - began,
         )
 
     def evaluate(self) -> Evaluation:
         """Clean and robust accuracy on the validation split."""
-        return evaluate(self.model, self.validation, self.evaluation)
+        if self._adversary is None:
+            self._adversary = FrozenNetwork(self.model, to_float(self.validation.images[:2]), self.compute)
+        else:
+            self._adversary.refresh()
+        return evaluate(self.model, self.validation, self.evaluation, compute=self.compute, adversary=self._adversary)
 
     def train_epoch(self) -> tuple[StepLosses[float], float, float]:
         """Pass over the training images once.
@@ -127,7 +144,18 @@ class Training:
 
         Raises:
             DivergedError: A loss or a weight is no longer finite.
+            OutOfMemoryError: The device's memory does not hold a batch.
         """
+        try:
+            return self._train_epoch()
+        except torch.OutOfMemoryError as error:
+            size, shape = self.settings.batch_size, "x".join(map(str, self.data.images.shape[1:]))
+            raise OutOfMemoryError(
+                f"out of memory: {self.device} does not hold a training step of {size} images of {shape}; "
+                "lower train.batch_size, or give each training more of a GPU (resources.gpu)"
+            ) from error
+
+    def _train_epoch(self) -> tuple[StepLosses[float], float, float]:
         sums = torch.zeros(5, device=self.device)
         right = torch.zeros((), device=self.device)
         order = torch.randperm(len(self.data), generator=self.order).to(self.device)
@@ -136,8 +164,11 @@ class Training:
         for number, chosen in enumerate(_batches(order, self.settings.batch_size)):
             rate = self._set_learning_rate((self.epoch + number / self.steps_per_epoch) / self.settings.epochs)
             labels = self.data.labels[chosen]
-            images = augment(to_float(self.data.images[chosen]), self.augmentation, self.noise)
+            images = to_float(augment(self.data.images[chosen], self.augmentation, self.noise))
+            self.step.watch = number == 0
             losses, logits = self.step(images, labels, self.epoch, self.noise)
+            if self.step.watch:
+                self._pulls = self.step.term_gradients()
             self.optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
             self.optimizer.step()
@@ -197,9 +228,10 @@ def train(
     seed: int,
     device: torch.device | str = "cpu",
     augmentation: Augmentation = "auto",
+    compute: Compute = EXACT,
 ) -> Iterator[EpochResult]:
     """Train one network and yield each epoch's result; see :class:`Training`, which also saves and continues."""
-    yield from Training(settings, network, development, evaluation, seed=seed, device=device, augmentation=augmentation)
+    yield from Training(settings, network, development, evaluation, seed=seed, device=device, augmentation=augmentation, compute=compute)
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:

@@ -1,0 +1,163 @@
+"""A copy of a network that attacks ask for gradients: frozen, folded, and in the attack's arithmetic."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from morel_search.training.compute import autocast
+from morel_search.training.networks import Classifier
+from morel_search.training.settings import EXACT, Compute
+
+__all__ = ["FrozenNetwork"]
+
+Pair = tuple[str, str]
+"""The names of a convolution and of the batch norm that alone reads it."""
+
+
+class FrozenNetwork:
+    """A network as attacks see it: in eval mode, without gradients for its weights, each batch norm folded into the convolution before it.
+
+    It is a copy: :meth:`refresh` brings it up to date with the network's parameters and buffers, in place, so that a compiled graph
+    stays valid. Folding changes no number beyond rounding; it is done where a trial run shows that it does not. Convolutions and linear
+    layers hold their weights in the attack's precision; normalisation, the head and the logits are float32.
+
+    Args:
+        network: The network; it is not changed.
+        images: A few images in [0, 1], shape (N, C, H, W), on the network's device, for the trial run.
+        compute: The arithmetic.
+    """
+
+    def __init__(self, network: nn.Module, images: Tensor, compute: Compute = EXACT) -> None:
+        self._compute = compute
+        self._module = module = copy.deepcopy(network).eval().requires_grad_(False)
+        pairs = _foldable(network, images[:2].detach())
+        _make_room(module, pairs)
+        if compute.channels_last:
+            module.to(memory_format=torch.channels_last)
+        if compute.precision == "bfloat16":
+            _narrow(module)
+        self._head = module.head if isinstance(module, Classifier) else nn.Identity()
+        self._encode: Any = module.features if isinstance(module, Classifier) else module
+        if compute.compile:
+            self._encode = torch.compile(self._encode)
+        parts = dict(network.named_modules())
+        copies = dict(module.named_modules())
+        self._folded = [(parts[conv], parts[norm], copies[conv]) for conv, norm in pairs]
+        made = {f"{conv}.{name}" for conv, _ in pairs for name in ("weight", "bias")}
+        source, target = _state(network), _state(module)
+        names = [name for name in target if name not in made]
+        self._sources, self._targets = [source[name] for name in names], [target[name] for name in names]
+        self.refresh()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits in float32, shape (N, classes), of float32 images, shape (N, C, H, W)."""
+        with autocast(self._compute, images.device):
+            out: Tensor = self._encode(images)
+        logits: Tensor = self._head(out.float())
+        return logits
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The copy's parts."""
+        return self._module.modules()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take over the network's parameters and buffers as they are now."""
+        for conv, norm, target in self._folded:
+            _write_fused(conv, norm, target)
+        if self._targets:
+            torch._foreach_copy_(self._targets, self._sources)
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _make_room(module: nn.Module, pairs: list[Pair]) -> None:
+    """Give each convolution of a pair a bias, and let the batch norm behind it pass everything on."""
+    for conv, norm in pairs:
+        part: Any = module.get_submodule(conv)
+        part.bias = nn.Parameter(part.weight.new_zeros(len(part.weight)), requires_grad=False)
+        module.set_submodule(norm, nn.Identity())
+
+
+def _write_fused(conv: Any, norm: Any, target: Any) -> None:
+    weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+    target.weight.copy_(weight)
+    target.bias.copy_(bias)
+
+
+def _narrow(module: nn.Module) -> None:
+    """Convolutions and linear layers in bfloat16, as autocast would cast them in each pass; a classifier's head stays in float32."""
+    head = module.head if isinstance(module, Classifier) else None
+    for part in module.modules():
+        if type(part) in (nn.Conv2d, nn.Linear) and part is not head:
+            part.to(torch.bfloat16)
+
+
+@torch.no_grad()
+def _foldable(network: nn.Module, images: Tensor) -> list[Pair]:
+    """Pairs whose folding leaves the logits as they are, seen in trial runs; a convolution that something else reads too is none."""
+    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+        trial = copy.deepcopy(network).eval()
+        pairs = _followed(trial, images)
+        _disturb([trial.get_submodule(norm) for _, norm in pairs])
+        return _kept(trial, pairs, images, trial(images)) if pairs else []
+
+
+def _kept(network: nn.Module, pairs: list[Pair], images: Tensor, expected: Tensor) -> list[Pair]:
+    """The pairs that can be folded: all of them, or those of each half."""
+    folded = copy.deepcopy(network)
+    _make_room(folded, pairs)
+    for conv, norm in pairs:
+        _write_fused(network.get_submodule(conv), network.get_submodule(norm), folded.get_submodule(conv))
+    if torch.allclose(folded(images), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+        return pairs
+    middle = len(pairs) // 2
+    return [pair for half in (pairs[:middle], pairs[middle:]) if middle for pair in _kept(network, half, images, expected)]
+
+
+def _followed(network: nn.Module, images: Tensor) -> list[Pair]:
+    """Each convolution that ran once, and the batch norm that ran once on its output."""
+    calls: Counter[str] = Counter()
+    outputs: list[tuple[Tensor, str]] = []
+    pairs: list[Pair] = []
+
+    def after(name: str, part: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        calls[name] += 1
+        if type(part) is nn.Conv2d:
+            outputs.append((output, name))
+        else:
+            pairs.extend((conv, name) for tensor, conv in outputs if tensor is inputs[0])
+
+    hooks = [
+        part.register_forward_hook(lambda part, inputs, output, name=name: after(name, part, inputs, output))
+        for name, part in network.named_modules()
+        if type(part) is nn.Conv2d or (isinstance(part, nn.BatchNorm2d) and part.running_mean is not None)
+    ]
+    try:
+        network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [(conv, norm) for conv, norm in pairs if calls[conv] == calls[norm] == 1]
+
+
+def _disturb(norms: list[Any]) -> None:
+    """Statistics far from 0 and 1, so that a wrong folding shows; a fresh batch norm hardly does anything."""
+    for norm in norms:
+        for tensor, low, high in (
+            (norm.running_mean, -0.5, 0.5),
+            (norm.running_var, 0.5, 2.0),
+            (norm.weight, 0.5, 2.0),
+            (norm.bias, -0.5, 0.5),
+        ):
+            if tensor is not None:
+                tensor.uniform_(low, high)
