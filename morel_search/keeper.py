@@ -14,6 +14,7 @@ from morel_search.config import Space
 from morel_search.results import FORMAT, RunFolder
 from morel_search.search.job import STATE_FILE, model_file
 from morel_search.search.points import Member
+from morel_search.training.settings import EXACT, Compute
 
 if TYPE_CHECKING:
     from morel_search.search.conductor import Conductor, FinishedTrial
@@ -29,8 +30,8 @@ SHARE_FOR_TABLES = 0.02
 class Keeper:
     """Keeps the run folder up to date while trials finish, and completes it at the end."""
 
-    def __init__(self, space: Space, run: RunFolder, record: StudyRecord, conductor: Conductor) -> None:
-        self._space, self._run, self._record, self._conductor = space, run, record, conductor
+    def __init__(self, space: Space, run: RunFolder, record: StudyRecord, conductor: Conductor, compute: Compute = EXACT) -> None:
+        self._space, self._run, self._record, self._conductor, self._compute = space, run, record, conductor, compute
         self._next_tables = 0.0
 
     def finished(self, trial: FinishedTrial) -> None:
@@ -85,7 +86,7 @@ class Keeper:
         models = {member: self._model(member) for member in sorted(self._wanted()) if member not in tested}
         models = {member: path for member, path in models.items() if path.exists()}
         if models:
-            self._record.set_tested({**tested, **score_on_test(self._space, models)})
+            self._record.set_tested({**tested, **score_on_test(self._space, models, self._compute)})
 
     def _wanted(self) -> set[Member]:
         """The members of the front, and the epochs that the controls stand for."""
@@ -100,15 +101,20 @@ class Keeper:
         return self._run.checkpoints / str(number) / model_file(epoch, self._space.search.point)
 
     def _keep_models(self) -> None:
-        """``front/`` holds the members' networks, and no others."""
-        folders = {self._folder(member): member for member in self._conductor.front}
+        """``front/`` and ``controls/`` hold the networks of the front and of the controls, and no others."""
+        front = set(self._conductor.front)
+        self._keep(self._run.front_models, front)
+        self._keep(self._run.control_models, self._wanted() - front)
+
+    def _keep(self, place: Path, members: set[Member]) -> None:
+        folders = {place / self._folder(member).name: member for member in members}
         for folder, member in folders.items():
             source = self._model(member)
             if source.exists():
                 self._run.write_bytes(folder / "model.pt", source.read_bytes())
                 self._run.write_json(folder / "settings.json", self._member_settings(member))
-        if self._run.front_models.is_dir():
-            for folder in self._run.front_models.iterdir():
+        if place.is_dir():
+            for folder in place.iterdir():
                 if folder not in folders:
                     shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from morel_search.preflight import Facts
     from morel_search.search.conductor import Conductor
     from morel_search.search.record import StudyRecord
+    from morel_search.training.settings import Compute
 
 __all__ = ["Request", "dry_run", "execute"]
+
+SHARE_FOR_VERIFYING, LEAST_VERIFYING = 0.25, 120.0
+"""How long the verification after a search may take: a share of the search's time, but at least so many seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +60,7 @@ def dry_run(request: Request) -> int:
         check_device(request.space)
     facts = inspect(request.space)
     concurrent = request.space.resources.concurrent or max(1, int((os.cpu_count() or 1) // request.space.resources.cpu))
-    say(plan_text(request.space, facts, time_epoch(request.space), concurrent))
+    say(plan_text(request.space, facts, time_epoch(request.space, facts.compute), concurrent))
     return 0
 
 
@@ -89,7 +94,7 @@ def execute(request: Request) -> int:
         run = _open(request, facts)
         with run.lock():
             conductor, record = _begin(request, run)
-            return _search(request, run, conductor, record)
+            return _search(request, run, conductor, record, facts.compute)
 
 
 def _refuse_early(request: Request) -> None:
@@ -134,13 +139,20 @@ def _begin(request: Request, run: RunFolder) -> tuple[Conductor, StudyRecord]:
         raise
 
 
-def _search(request: Request, run: RunFolder, conductor: Conductor, record: StudyRecord) -> int:
+def _search(request: Request, run: RunFolder, conductor: Conductor, record: StudyRecord, compute: Compute) -> int:
     from morel_search.keeper import Keeper
     from morel_search.search.progress import Progress
     from morel_search.search.tuner import job_maker, search
+    from morel_search.training.settings import Compute
 
-    run.write_json(run.settings, {**run.read_settings(), **_changing_settings(request)})
-    keeper = Keeper(request.space, run, record, conductor)
+    before = run.read_settings()
+    if before.get("compute", asdict(compute)) != asdict(compute):
+        complain(
+            f"warning: the trainings so far were computed in {Compute(**before['compute'])}; on this machine it is {compute} from now on"
+        )
+    run.write_json(run.settings, {**before, **_changing_settings(request, compute)})
+    keeper = Keeper(request.space, run, record, conductor, compute)
+    began = time.monotonic()
     with Progress(conductor.budget, conductor.finished, request.verbosity) as progress:
 
         def finished(trial: Any) -> None:
@@ -152,7 +164,7 @@ def _search(request: Request, run: RunFolder, conductor: Conductor, record: Stud
             conductor,
             record,
             ray_folder=run.ray,
-            job=job_maker(request.space, run.checkpoints),
+            job=job_maker(request.space, run.checkpoints, compute),
             on_finished=finished,
             on_epoch=progress.epoch,
         )
@@ -165,7 +177,10 @@ def _search(request: Request, run: RunFolder, conductor: Conductor, record: Stud
             f"warning: the networks of trials {', '.join(map(str, lost))} are on the front and gone, because their checkpoints were "
             "removed; they have no test accuracies"
         )
+    verified = _verify(request, run, compute, time.monotonic() - began) if complete and not failed else ""
     _conclude(request, run)
+    if verified and request.verbosity:
+        say(verified)
     record.close()
     if failed:
         complain(f"morel_search: stopped: {conductor.stopped_because}")
@@ -176,6 +191,30 @@ def _search(request: Request, run: RunFolder, conductor: Conductor, record: Stud
         say(f"interrupted after {conductor.finished} of {conductor.budget} trials; the same command with --resume continues")
         return INTERRUPTED
     return 0
+
+
+def _verify(request: Request, run: RunFolder, compute: Compute, seconds: float) -> str:
+    """Attack the front with what the search's time allows, and train it again where that was asked for; what it says goes below."""
+    from morel_search.analysis.replication_page import replication_text
+    from morel_search.verification.runner import Plan
+    from morel_search.verifier import replicate_run, verification_text, verify_run
+
+    settings = request.space.verify
+    if not settings.enabled or not run.front_models.is_dir():
+        return ""
+    limit = 60 * settings.minutes if settings.minutes else max(LEAST_VERIFYING, SHARE_FOR_VERIFYING * seconds)
+    quiet = not request.verbosity
+    try:
+        found = verify_run(request.space, run, compute, Plan(settings.images, limit, settings.seed), quiet=quiet)
+        again = replicate_run(request.space, run, compute, settings.replicates, quiet=quiet) if settings.replicates else ()
+    except KeyboardInterrupt:
+        complain(f"the verification was interrupted; python -m morel_search.verify {run.path} continues it")
+        return ""
+    more = f"python -m morel_search.verify {run.path} continues where the time was over"
+    said = f"the time was too short to verify the front: {more}" if found is None else verification_text(found)
+    if found is not None and found.late_images < min(settings.images or found.all_images, found.all_images):
+        said += more
+    return f"{said}\n{replication_text(again)}" if again else said
 
 
 def _check_identity(space: Space, record: StudyRecord, run: RunFolder) -> None:
@@ -220,11 +259,18 @@ def _settings(request: Request, facts: Facts) -> dict[str, Any]:
         "hardware": hardware(),
         "commit": commit(),
         "device": device_for(request.space.resources),
+        "compute": asdict(facts.compute),
         "command": ["python", "-m", "morel_search.run", *sys.argv[1:]],
         "warnings": list(request.space.warnings),
     }
 
 
-def _changing_settings(request: Request) -> dict[str, Any]:
-    """What a resumed run may change: the budget, the resources, the state."""
-    return {"status": "running", "finished": None, "space": request.space.describe(), "overrides": list(request.space.overrides)}
+def _changing_settings(request: Request, compute: Compute) -> dict[str, Any]:
+    """What a resumed run may change: the budget, the resources, the arithmetic of another machine, the state."""
+    return {
+        "status": "running",
+        "finished": None,
+        "compute": asdict(compute),
+        "space": request.space.describe(),
+        "overrides": list(request.space.overrides),
+    }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from morel_search.config import SearchSettings, Space, format_value
 from morel_search.errors import DataError, ResourceError, TrainingError
+from morel_search.training.settings import Compute
 
 if TYPE_CHECKING:
     from morel_search.training.data import ImageSet
@@ -32,6 +33,7 @@ class Facts:
         image_shape: Channels, height, width.
         classes: Number of classes.
         weights: Trainable weights of the network.
+        compute: The arithmetic that trainings will have on this machine.
     """
 
     train: int
@@ -39,6 +41,7 @@ class Facts:
     image_shape: tuple[int, int, int]
     classes: int
     weights: int
+    compute: Compute
 
 
 def inspect(space: Space) -> Facts:
@@ -47,8 +50,10 @@ def inspect(space: Space) -> Facts:
     Raises:
         DataError: The images cannot be read, or are too few for the split.
         NetworkError: The network does not fit the images.
-        TrainingError: The accuracy objective's import path leads nowhere.
+        TrainingError: The accuracy objective's import path leads nowhere, or the device does not have the arithmetic that was asked for.
     """
+    from morel_search.search.tuner import device_for
+    from morel_search.training.compute import operations, resolve_compute
     from morel_search.training.data import check_test, load_development
     from morel_search.training.networks import build_network
 
@@ -56,6 +61,7 @@ def inspect(space: Space) -> Facts:
     development = load_development(space.data)
     channels, height, width = (int(size) for size in development.train.images.shape[1:])
     network = build_network(space.network, (channels, height, width), len(development.classes))
+    compute = resolve_compute(space.compute, device_for(space.resources), operations(network, (channels, height, width)))
     _try_objectives(space, network, development.train)
     if not len(development.validation):
         raise DataError("the validation split is empty: raise data.validation")
@@ -65,6 +71,7 @@ def inspect(space: Space) -> Facts:
         image_shape=(channels, height, width),
         classes=len(development.classes),
         weights=sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
+        compute=compute,
     )
 
 
@@ -121,7 +128,7 @@ def check_device(space: Space) -> None:
         raise ResourceError(f"resources.cpu is {resources.cpu:g}, but this machine has {cores} cores")
 
 
-def time_epoch(space: Space, batches: int = 3) -> float:
+def time_epoch(space: Space, compute: Compute, batches: int = 3) -> float:
     """Seconds of one epoch of the space's own ``train`` settings, extrapolated from a few batches after a warm-up."""
     import torch
 
@@ -142,6 +149,7 @@ def time_epoch(space: Space, batches: int = 3) -> float:
         seed=0,
         device=device,
         augmentation=space.data.augmentation,
+        compute=compute,
     )
     training.train_epoch()
     began = time.perf_counter()
@@ -170,6 +178,7 @@ def plan_text(space: Space, facts: Facts, epoch_seconds: float, concurrent: int)
         f"data         {space.data.name}: {facts.train} training and {facts.validation} validation images, "
         f"{'x'.join(map(str, facts.image_shape))}, {facts.classes} classes",
         f"network      {space.network.name}: {facts.weights:,} weights",
+        f"compute      {facts.compute}",
         f"evaluation   PGD-{space.evaluation.steps}, {space.evaluation.norm}, epsilon {format_value(space.evaluation.epsilon)}",
         "parameters",
         *(f"  {parameter.name:<22} {_range(parameter)}" for parameter in space.parameters),

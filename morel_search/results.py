@@ -5,6 +5,9 @@
         study.db             the Optuna study              trials.csv       one row a finished trial
         epochs.csv           one row an epoch of a trial   front.csv        one row a member of the front
         front/NUMBER/        the members' weights          report.html, figures/
+        controls/NUMBER/     the controls' weights         verified.csv     one row a verified network
+        replicates.csv       one row a training of a member or a control with another seed
+        verification/        what each attack did to each image of the test split, two files a network
         ray/                 Ray Tune's own folder, with checkpoints/
 
 Accuracies are fractions in [0, 1]; empty cells mean "not known" or "does not apply".
@@ -42,6 +45,7 @@ __all__ = [
     "FORMAT",
     "FRONT_COLUMNS",
     "ORIGINS",
+    "REPLICATE_COLUMNS",
     "STATES",
     "TRIAL_COLUMNS",
     "RunFolder",
@@ -67,9 +71,12 @@ _LATER = {"rung": "", "spared": "", "violation": "0"}
 TRIAL_COLUMNS = (*_TRIAL_HEAD, *_TRIAL_TAIL)
 """Columns of ``trials.csv``; the parameters (``param_NAME``) stand before ``rung``, see :func:`trial_columns`."""
 
+REPLICATE_COLUMNS = (*("network", "seed", "epoch"), *_POINT, *_TEST, "seconds", "failure")
+"""Columns of ``replicates.csv``."""
+
 EPOCH_COLUMNS = (
     *("number", "epoch", "loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss", "lr", "train_accuracy"),
-    *(*_POINT, "seconds"),
+    *(*_POINT, "seconds", "accuracy_gradient", "cosine_gradient", "contrastive_gradient"),
 )
 """Columns of ``epochs.csv``."""
 
@@ -144,6 +151,26 @@ class RunFolder:
     def front_models(self) -> Path:
         """Folder of the members' weights, one folder a member: ``NUMBER``, or ``NUMBER-EPOCH`` with ``search.point: front``."""
         return self.path / "front"
+
+    @property
+    def control_models(self) -> Path:
+        """Folder of the controls' weights, one folder a control, named as those of the front are."""
+        return self.path / "controls"
+
+    @property
+    def verification(self) -> Path:
+        """Folder of what the attacks did, image by image: ``NETWORK.csv`` and ``NETWORK.json``."""
+        return self.path / "verification"
+
+    @property
+    def verified(self) -> Path:
+        """One row a verified network: accuracies on the test split with their intervals, flags, whether it is still on the front."""
+        return self.path / "verified.csv"
+
+    @property
+    def replicates(self) -> Path:
+        """One row a training of the front's networks and of the controls with another seed."""
+        return self.path / "replicates.csv"
 
     @property
     def report(self) -> Path:
@@ -233,11 +260,15 @@ class RunFolder:
 
     def read_epochs(self) -> pd.DataFrame:
         """Read ``epochs.csv``; no row where it is not there yet."""
-        return read_table(self.epochs, EPOCH_COLUMNS, _TEXT, _COUNTS)
+        return read_table(self.epochs, EPOCH_COLUMNS, _TEXT, _COUNTS, dict.fromkeys(EPOCH_COLUMNS[-3:], ""))
 
     def read_front(self) -> pd.DataFrame:
         """Read ``front.csv``; no row where it is not there yet."""
         return read_table(self.front, FRONT_COLUMNS, _TEXT, _COUNTS)
+
+    def read_replicates(self) -> pd.DataFrame:
+        """Read ``replicates.csv``; no row where it is not there."""
+        return read_table(self.replicates, REPLICATE_COLUMNS, ("network", "failure"), ("seed", "epoch"))
 
 
 def check_new_run(results: Path, name: str) -> None:

@@ -29,7 +29,18 @@ pytestmark = [
 ROOT = Path(__file__).parents[1]
 RAY = str(Path(sys.executable).with_name("ray"))
 MARK = "MOREL_SEARCH_TEST_CLUSTER"
-SEARCH = ["--set", "search.population=2", "--set", "train.epochs=1", "--set", "data.limit=300", "--set", "controls=[trades]"]
+SEARCH = [
+    "--set",
+    "search.population=2",
+    "--set",
+    "train.epochs=1",
+    "--set",
+    "data.limit=300",
+    "--set",
+    "controls=[trades]",
+    "--set",
+    "verify.images=10",
+]
 TRIALS = 3
 
 # The nodes are machines that have the dependencies and not the package: it may only come to them through Ray.

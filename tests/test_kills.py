@@ -30,6 +30,7 @@ ARGUMENTS = (
     *("--trials", str(TRIALS - 1), "--set", f"train.epochs={EPOCHS}", "--set", "data.limit=1200", "--set", "search.population=4"),
     *("--set", "evaluation.steps=3", "--set", "controls=[trades]", "--set", "network.options.width=4"),
     *("--set", "early_stopping.min_peers=3", "--set", "resources.concurrent=1"),
+    *("--set", "verify.enabled=false"),
 )
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

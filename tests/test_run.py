@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 TINY = (
     *("--trials", "3", "--set", "train.epochs=2", "--set", "data.limit=300", "--set", "search.population=2"),
     *("--set", "evaluation.steps=3", "--set", "controls=[trades, none]", "--set", "network.options.width=4"),
-    *("--set", "early_stopping.enabled=false"),
+    *("--set", "early_stopping.enabled=false", "--set", "verify.enabled=false"),
 )
 
 
@@ -128,8 +128,12 @@ def test_a_finished_search_is_not_overwritten_and_can_be_given_more_trials(
     refused(call("--results", str(tmp_path), "--name", "tiny", "--resume", *changed), "train.epochs", "2", "3")
     before = pd.read_csv(tmp_path / "tiny" / "trials.csv")
     more = ["4" if argument == "3" else argument for argument in TINY]
+    settings = tmp_path / "tiny" / "settings.json"
+    assert json.loads(settings.read_text())["compute"]["precision"] == "float32", "the digits' network is tiny"
+    settings.write_text(settings.read_text().replace('"precision": "float32"', '"precision": "bfloat16"'))  # begun on another machine
     result = call("--results", str(tmp_path), "--name", "tiny", "--resume", *more)
     assert result.returncode == 0, result.stderr
+    assert "so far were computed in bfloat16; on this machine it is float32" in result.stderr
     after = pd.read_csv(tmp_path / "tiny" / "trials.csv")
     columns = [column for column in before.columns if not column.startswith("test_")]
     pd.testing.assert_frame_equal(after.loc[: len(before) - 1, columns], before[columns], check_exact=True)

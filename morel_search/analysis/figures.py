@@ -17,10 +17,11 @@ from morel_search.analysis.wording import percent
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["history_figure", "importance_figure", "learning_figures", "slice_figure"]
+__all__ = ["gradient_figures", "history_figure", "importance_figure", "learning_figures", "slice_figure"]
 
 SLICE_POINTS = 300
 CURVES, STOPPED_CURVES = 24, 60
+TERMS = {"accuracy_gradient": "accuracy objective", "cosine_gradient": "cosine term", "contrastive_gradient": "contrastive term"}
 SLICES = (("clean_accuracy", "clean", "@second", "circle-open"), ("robust_accuracy", "robust", "@front", "circle"))
 
 
@@ -131,6 +132,25 @@ def learning_figures(summary: RunSummary) -> list[tuple[str, Figure]]:
                 for rung in summary.rungs
             ]
             figures.append((title, {"data": data, "layout": layout}))
+    return figures
+
+
+def gradient_figures(summary: RunSummary) -> list[tuple[str, Figure]]:
+    """Draw over the epochs which share of the gradient each robust term has, for the front's trials; empty where it is not known."""
+    numbers = _some(list(dict.fromkeys(summary.front["number"].astype(int))), CURVES)
+    rows = summary.epochs[summary.epochs["number"].isin(numbers)].dropna(subset=list(TERMS))
+    whole = rows[list(TERMS)].sum(axis=1)
+    shares = rows[list(TERMS)].div(whole.where(whole > 0), axis=0).assign(number=rows["number"], epoch=rows["epoch"])
+    figures = []
+    for column, title in list(TERMS.items())[1:]:
+        known = shares[shares[column].notna()].sort_values("epoch")
+        data: list[Figure] = []
+        for index, number in enumerate(numbers):
+            if (own := known[known["number"] == number]).empty:
+                continue
+            data += _member_curve(number, _curve(own, column), (), index / max(1, len(numbers) - 1))
+        if data:
+            figures.append((title, {"data": data, "layout": layout_of("epoch", f"{title} (% of the gradient)", legend=False)}))
     return figures
 
 

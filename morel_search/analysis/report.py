@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from morel_search.analysis.figures import history_figure, importance_figure, learning_figures, slice_figure
+from morel_search.analysis.figures import gradient_figures, history_figure, importance_figure, learning_figures, slice_figure
 from morel_search.analysis.front_figure import front_figure
 from morel_search.analysis.importance import FEWEST_TRIALS, importance
+from morel_search.analysis.last_epoch import last_epoch_words
 from morel_search.analysis.page import (
     control_list,
     failure_table,
@@ -23,6 +24,8 @@ from morel_search.analysis.page import (
 )
 from morel_search.analysis.paper import paper_figure
 from morel_search.analysis.parallel import parallel_data
+from morel_search.analysis.replication import read_replication
+from morel_search.analysis.replication_page import replication_section
 from morel_search.analysis.stopping import (
     regret,
     regret_sentence,
@@ -32,8 +35,11 @@ from morel_search.analysis.stopping import (
     stopping_warnings,
 )
 from morel_search.analysis.summary import RunSummary, read_summary
-from morel_search.analysis.wording import chance_words, constraint_words
+from morel_search.analysis.verified import read_verification
+from morel_search.analysis.verified_page import verified_sections
+from morel_search.analysis.wording import attack_words, chance_words, constraint_words
 from morel_search.results import RunFolder
+from morel_search.verification.names import MULTIPLES
 
 __all__ = ["write_report"]
 
@@ -59,7 +65,7 @@ def write_report(run: RunFolder) -> Path:
         for kind, data in paper_figure(summary).items():
             run.write_bytes(run.figures / f"front.{kind}", data)
     figures: dict[str, Any] = {}
-    body = _front(summary, figures) + _parameters(summary, figures) + _course(summary, figures)
+    body = _front(summary, figures) + _verified(summary, figures) + _parameters(summary, figures) + _course(summary, figures)
     body += [settings_section(summary), reproduce_section(summary)]
     run.write_text(run.report, fill_page(summary, body, figures, get_plotlyjs()))
     return run.report
@@ -86,6 +92,16 @@ def _front(summary: RunSummary, figures: dict[str, Any]) -> list[str]:
     caption += " Test: measured once, afterwards." if summary.tested else ""
     caption += " 12-7 is trial 12 after epoch 7." if summary.point == "front" else ""
     parts.append(section("The networks on the front", front_table(summary), caption, "networks"))
+    return parts
+
+
+def _verified(summary: RunSummary, figures: dict[str, Any]) -> list[str]:
+    """The front under strong attacks, and with other seeds; as far as it was looked at."""
+    found, again, parts = read_verification(summary), read_replication(summary), []
+    if found is not None:
+        parts += verified_sections(found, str(summary.section("evaluation").get("epsilon", "?")), MULTIPLES, figures)
+    if again:
+        parts.append(replication_section(again, attack_words(summary.section("evaluation")), figures))
     return parts
 
 
@@ -154,7 +170,19 @@ def _course(summary: RunSummary, figures: dict[str, Any]) -> list[str]:
         stopped += " Dotted lines: where trainings are compared." if summary.rungs else ""
         places = "".join(f"<div>{figure_place(f'curve-{index}', 'half')}</div>" for index in range(len(curves)))
         caption = f"The front on the validation split, from its most accurate network to its most robust. {counted}{stopped}"
-        parts.append(section("Learning curves", f'<div class="pair">{places}</div>', caption, "curves"))
+        said = last_epoch_words(summary)
+        words = f'<div class="words"><p>{text(said)}</p></div>' if said else ""
+        parts.append(section("Learning curves", f'{words}<div class="pair">{places}</div>', caption, "curves"))
+    terms = gradient_figures(summary)
+    for index, (_, figure) in enumerate(terms):
+        figures[f"term-{index}"] = figure
+    if terms:
+        places = "".join(f"<div>{figure_place(f'term-{index}', 'half')}</div>" for index in range(len(terms)))
+        caption = (
+            "How much of the gradient that reaches the features each term of the robust objective has, at the first batch of an epoch; "
+        )
+        caption += "the rest is the accuracy objective's. A term near zero does nothing, whatever its weight."
+        parts.append(section("What the trainings listened to", f'<div class="pair">{places}</div>', caption, "terms"))
     parts += _stopping(summary)
     if len(summary.failed):
         parts.append(section("What failed", failure_table(summary), ident="failures"))

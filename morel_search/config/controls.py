@@ -28,7 +28,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "morel": _MOREL_BOTH,
     "morel_alpha0": {**_MOREL_BOTH, "alpha": 0.0},
 }
-DEFAULT_CONTROLS = ("trades", "mart", "none", "morel", "morel_alpha0")
+DEFAULT_CONTROLS = ("trades", "mart", "pgd", "none", "morel", "morel_alpha0")
 
 
 def read_controls(given: Any, fixed: Any, evaluation: EvaluationSettings | None, faults: Faults) -> tuple[Control, ...]:

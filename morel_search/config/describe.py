@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["changes", "describe_space", "identity_of"]
 
-_SECTIONS = ("data", "network", "train", "evaluation", "search", "early_stopping", "resources")
+_SECTIONS = ("data", "network", "train", "evaluation", "search", "early_stopping", "verify", "compute", "resources")
 _FREE = {"search": ("trials", "start_from", "max_hours", "max_gpu_hours", "patience", "min_improvement", "max_failures")}
 
 
@@ -30,8 +30,8 @@ def describe_space(space: Space) -> dict[str, Any]:
 
 
 def identity_of(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A description without what may change on resume: resources, when to end, what to begin with."""
-    kept = {name: value for name, value in description.items() if name != "resources"}
+    """A description without what may change on resume: resources, verification, when to end, what to begin with."""
+    kept = {name: value for name, value in description.items() if name not in ("resources", "verify")}
     for section, names in _FREE.items():
         kept[section] = {name: value for name, value in kept[section].items() if name not in names}
     return kept

@@ -17,12 +17,12 @@ from morel_search.config.parameter import Parameter
 from morel_search.config.parameters import read_parameters
 from morel_search.config.reader import read_text, read_tree
 from morel_search.config.schema import build, read_given, read_section
-from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings
+from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings, VerifySettings
 from morel_search.config.sections import REQUIRED, SECTIONS
 from morel_search.config.space import Space
 from morel_search.config.starts import read_starts
 from morel_search.errors import SpaceError
-from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import ComputeSettings, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 __all__ = ["load_space"]
 
@@ -69,6 +69,8 @@ def _read(path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any
     evaluation = read_section(EvaluationSettings, given["evaluation"], ("evaluation",), faults)
     search = read_section(SearchSettings, given["search"], ("search",), faults)
     stopping = read_section(EarlyStoppingSettings, given["early_stopping"], ("early_stopping",), faults)
+    verify = read_section(VerifySettings, given["verify"], ("verify",), faults)
+    compute = read_section(ComputeSettings, given["compute"], ("compute",), faults)
     resources = read_section(ResourceSettings, given["resources"], ("resources",), faults)
     parameters = read_parameters(given["parameters"], given["train"], faults) if "parameters" in tree else ()
     constraints = read_constraints(given["constraints"], faults)
@@ -83,6 +85,8 @@ def _read(path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any
     if faults or data is None or network is None or train is None or evaluation is None or search is None or resources is None:
         return None
     assert stopping is not None, "no fault was noted"
+    assert verify is not None, "no fault was noted"
+    assert compute is not None, "no fault was noted"
     space = Space(
         path=path,
         text=text,
@@ -95,6 +99,8 @@ def _read(path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any
         search=search,
         early_stopping=stopping,
         constraints=constraints,
+        verify=verify,
+        compute=compute,
         resources=resources,
         controls=controls,
         starts=starts,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from morel_search.training.settings import check_limits, setting
 
-__all__ = ["EarlyStoppingSettings", "ResourceSettings", "SearchSettings"]
+__all__ = ["EarlyStoppingSettings", "ResourceSettings", "SearchSettings", "VerifySettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +96,21 @@ class ResourceSettings:
         for name, value in (("cpu", self.cpu), ("gpu", self.gpu)):
             if value > 1 and value != int(value):
                 raise ValueError(f"{name} must be a whole number, or a fraction below 1, got {value:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifySettings:
+    """How the front and the controls are attacked on the test split once the search is over."""
+
+    enabled: bool = setting(True, doc="whether a search ends with its verification; python -m morel_search.verify does it at any time")
+    minutes: float | None = setting(
+        None,
+        doc="when the verification at the end of a search stops; null means after a quarter of the search's time, at least two minutes",
+        gt=0,
+    )
+    images: int | None = setting(None, doc="images of the test split; null means all", ge=1)
+    seed: int = setting(0, doc="seed of the attacks and of the order of the images", ge=0, le=2**32 - 1)
+    replicates: int = setting(0, doc="how often each network of the front and each control is trained again with another seed", ge=0)
+
+    def __post_init__(self) -> None:
+        check_limits(self)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings
-from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings, VerifySettings
+from morel_search.training.settings import ComputeSettings, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 __all__ = ["REQUIRED", "SECTIONS"]
 
@@ -16,6 +16,8 @@ SECTIONS: dict[str, type[object] | None] = {
     "search": SearchSettings,
     "early_stopping": EarlyStoppingSettings,
     "constraints": None,
+    "verify": VerifySettings,
+    "compute": ComputeSettings,
     "resources": ResourceSettings,
     "controls": None,
 }

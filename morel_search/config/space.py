@@ -11,9 +11,9 @@ from typing import Any
 from morel_search.config.constraints import Constraint
 from morel_search.config.describe import describe_space, identity_of
 from morel_search.config.parameter import Parameter
-from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings
+from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings, VerifySettings
 from morel_search.errors import SpaceError
-from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import ComputeSettings, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 __all__ = ["Control", "Space", "Start"]
 
@@ -50,6 +50,8 @@ class Space:
         search: How the next trainings are chosen.
         early_stopping: Which trainings are not trained to their end.
         constraints: What a network of the front must keep to.
+        verify: How the front is verified afterwards.
+        compute: In which arithmetic trainings compute.
         resources: What one training occupies.
         controls: Trainings beside the search.
         starts: Configurations to begin with, of ``search.start_from``.
@@ -67,6 +69,8 @@ class Space:
     search: SearchSettings
     early_stopping: EarlyStoppingSettings
     constraints: tuple[Constraint, ...]
+    verify: VerifySettings
+    compute: ComputeSettings
     resources: ResourceSettings
     controls: tuple[Control, ...]
     starts: tuple[Start, ...] = ()

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morel_search.errors import MorelSearchError
-from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import EXACT, Compute, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
     from morel_search.training.data import Development
     from morel_search.training.selection import EpochResult
     from morel_search.training.trainer import Training
 
-__all__ = ["Job", "model_file", "run_job"]
+__all__ = ["Job", "describe_failure", "development_for", "model_file", "run_job"]
 
 STATE_FILE = "state.pt"
 
@@ -36,6 +36,7 @@ class Job:
         device: ``cpu``, ``cuda`` or ``mps``.
         threads: Processor threads the trial may use.
         folder: The trial's own folder; it must be the same folder on every machine.
+        compute: The arithmetic.
         rungs: Epochs after which early stopping looks at the trial, so it is evaluated there.
     """
 
@@ -49,6 +50,7 @@ class Job:
     device: str
     threads: int
     folder: str
+    compute: Compute = EXACT
     rungs: tuple[int, ...] = ()
 
 
@@ -76,7 +78,7 @@ def describe_failure(error: Exception) -> str:
     text = " ".join(str(error).split())[:500]
     if isinstance(error, MorelSearchError):
         return text
-    if "out of memory" in text.lower():
+    if "out of memory" in text.lower() or "can't allocate memory" in text:
         return f"out of memory: {text}"
     frames = traceback.extract_tb(error.__traceback__)
     place = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
@@ -85,7 +87,7 @@ def describe_failure(error: Exception) -> str:
 
 def _what(job: Job) -> str:
     """What a checkpoint must have been made with to be continued: everything that decides a training."""
-    return repr((job.train, job.network, job.data, job.evaluation, job.seed))
+    return repr((job.train, job.network, job.data, job.evaluation, job.seed, job.compute))
 
 
 def _train(job: Job, report: Any) -> list[EpochResult]:
@@ -95,7 +97,7 @@ def _train(job: Job, report: Any) -> list[EpochResult]:
     from morel_search.training.selection import chosen_epochs
 
     torch.set_num_threads(job.threads)
-    development = _development(job.data, job.device)
+    development = development_for(job.data, job.device)
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
     training, history = _begin(job, development, folder / STATE_FILE)
@@ -120,7 +122,7 @@ def _train(job: Job, report: Any) -> list[EpochResult]:
 
 
 @lru_cache(maxsize=1)
-def _development(settings: DataSettings, device: str) -> Development:
+def development_for(settings: DataSettings, device: str) -> Development:
     """The images, kept on the device for the next trial of this process."""
     from morel_search.training.data import Development, load_development
 
@@ -147,6 +149,7 @@ def _begin(job: Job, development: Development, checkpoint: Path) -> tuple[Traini
             device=job.device,
             augmentation=job.data.augmentation,
             also_evaluate=job.rungs,
+            compute=job.compute,
         )
 
     training = fresh()

@@ -11,15 +11,15 @@ from morel_search.config import Space
 from morel_search.errors import MorelSearchError, ResourceError
 from morel_search.search.points import Member
 from morel_search.search.tuner import anchored, device_for
-from morel_search.training.settings import DataSettings, EvaluationSettings
+from morel_search.training.settings import EXACT, Compute, DataSettings, EvaluationSettings
 
 if TYPE_CHECKING:
     from morel_search.training.data import ImageSet
 
-__all__ = ["score_on_test"]
+__all__ = ["score_on_test", "test_images"]
 
 
-def score_on_test(space: Space, models: Mapping[Member, Path]) -> dict[Member, tuple[float, float]]:
+def score_on_test(space: Space, models: Mapping[Member, Path], compute: Compute = EXACT) -> dict[Member, tuple[float, float]]:
     """Clean and robust accuracy of saved networks on the test split, under the search's evaluation attack.
 
     Each network is scored where a trial would run, as many at a time as fit.
@@ -27,6 +27,7 @@ def score_on_test(space: Space, models: Mapping[Member, Path]) -> dict[Member, t
     Args:
         space: Data, attack and resources are read.
         models: Trial and epoch to the file with its weights.
+        compute: The arithmetic of the attack's gradients.
 
     Returns:
         Trial and epoch to (clean accuracy, robust accuracy).
@@ -39,7 +40,7 @@ def score_on_test(space: Space, models: Mapping[Member, Path]) -> dict[Member, t
     resources = space.resources
     task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_score)
     device, threads = device_for(resources), max(1, int(resources.cpu))
-    what = (anchored(space.data), space.evaluation, device, threads)
+    what = (anchored(space.data), space.evaluation, compute, device, threads)
     pending = [task.remote(member, str(path.absolute()), *what) for member, path in models.items()]
     try:
         scores: Sequence[tuple[Member, float, float]] = ray.get(pending)
@@ -52,21 +53,22 @@ def score_on_test(space: Space, models: Mapping[Member, Path]) -> dict[Member, t
 
 
 def _score(
-    member: Member, path: str, data: DataSettings, evaluation: EvaluationSettings, device: str, threads: int
+    member: Member, path: str, data: DataSettings, evaluation: EvaluationSettings, compute: Compute, device: str, threads: int
 ) -> tuple[Member, float, float]:
     import torch
 
-    from morel_search.training.evaluation import evaluate
+    from morel_search.training.evaluation import TEST_SEED, evaluate
     from morel_search.training.models import load_model
 
     torch.set_num_threads(threads)
     model, _ = load_model(Path(path))
-    result = evaluate(model.to(device), _test(data).to(device), evaluation, seed=1)
+    result = evaluate(model.to(device), test_images(data).to(device), evaluation, seed=TEST_SEED, compute=compute)
     return member, result.clean_accuracy, result.robust_accuracy
 
 
 @lru_cache(maxsize=1)
-def _test(data: DataSettings) -> ImageSet:
+def test_images(data: DataSettings) -> ImageSet:
+    """The test split, kept for the next network of this process."""
     from morel_search.training.data import load_test
 
     return load_test(data)

@@ -15,7 +15,7 @@ from morel_search.search.record import StudyRecord
 from morel_search.search.rungs import rungs_of
 from morel_search.search.scheduler import StudyScheduler
 from morel_search.search.searcher import StudySearcher
-from morel_search.training.settings import DataSettings
+from morel_search.training.settings import EXACT, Compute, DataSettings
 
 __all__ = ["anchored", "device_for", "job_maker", "search"]
 
@@ -87,7 +87,7 @@ def search(
     return conductor.complete
 
 
-def job_maker(space: Space, folder: Path) -> Callable[[Assignment], Job]:
+def job_maker(space: Space, folder: Path, compute: Compute = EXACT) -> Callable[[Assignment], Job]:
     """Jobs whose checkpoints lie in ``folder/NUMBER``."""
 
     def make(assignment: Assignment) -> Job:
@@ -102,6 +102,7 @@ def job_maker(space: Space, folder: Path) -> Callable[[Assignment], Job]:
             device=device_for(space.resources),
             threads=max(1, int(space.resources.cpu)),
             folder=str((folder / str(assignment.number)).absolute()),
+            compute=compute,
             rungs=rungs_of(space),
         )
 

@@ -1,0 +1,113 @@
+"""The front's networks and the controls, trained again with other seeds: how much of an accuracy was luck."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from morel_search.config import Space
+from morel_search.errors import MorelSearchError, ResourceError, TrainingError
+from morel_search.results import REPLICATE_COLUMNS, RunFolder
+from morel_search.search.cluster import concurrency
+from morel_search.search.job import describe_failure, development_for
+from morel_search.search.proposer import derive_seed
+from morel_search.search.scoring import test_images
+from morel_search.search.tuner import anchored, device_for
+from morel_search.training.evaluation import TEST_SEED, evaluate
+from morel_search.training.recipes import Recipe, train_recipe
+from morel_search.training.settings import Compute
+
+__all__ = ["Replicate", "missing_replicates", "train_replicates"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replicate:
+    """One training: the network it repeats, as its folder is named, and the recipe with the seed of its own."""
+
+    network: str
+    recipe: Recipe
+
+
+def missing_replicates(run: RunFolder, recipes: Mapping[str, Recipe], count: int) -> list[Replicate]:
+    """The trainings that ``replicates.csv`` does not have yet, one of each network first.
+
+    Args:
+        run: The run's folder.
+        recipes: What trains each network, with the network's own seed.
+        count: Trainings of each network.
+    """
+    rows = run.read_replicates()
+    known = set(zip(rows["network"], rows["seed"].astype(int), strict=True))
+    wanted = (
+        Replicate(network, replace(recipe, seed=derive_seed(recipe.seed, again)))
+        for again in range(1, count + 1)
+        for network, recipe in recipes.items()
+    )
+    return [one for one in wanted if (one.network, one.recipe.seed) not in known]
+
+
+def train_replicates(space: Space, run: RunFolder, wanted: list[Replicate], compute: Compute, on_done: Callable[[], None]) -> None:
+    """Train, score on the test split under the search's own attack, and add a row to ``replicates.csv`` after each.
+
+    A training that is cut off begins anew; one that diverges or runs out of memory is a row with its reason.
+
+    Args:
+        space: Data and resources are read.
+        run: The run's folder.
+        wanted: The trainings, see :func:`missing_replicates`.
+        compute: The arithmetic.
+        on_done: Called after each training.
+
+    Raises:
+        MorelSearchError: The images cannot be read, a machine was lost, or the run folder cannot be written.
+    """
+    import pandas as pd
+    import ray
+
+    resources, device = space.resources, device_for(space.resources)
+    threads, at_a_time = max(1, int(resources.cpu)), concurrency(space.resources)
+    task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_train)
+    waiting, pending = wanted[::-1], dict[Any, Replicate]()
+    rows = run.read_replicates()
+    try:
+        while waiting or pending:
+            while waiting and len(pending) < at_a_time:
+                one = waiting.pop()
+                recipe = replace(one.recipe, data=anchored(one.recipe.data), threads=threads)
+                pending[task.remote(recipe, compute, device)] = one
+            ready, _ = ray.wait(list(pending))
+            one = pending.pop(ready[0])
+            found = {"network": one.network, "seed": one.recipe.seed, **ray.get(ready[0])}
+            added = pd.DataFrame([found], columns=list(REPLICATE_COLUMNS)).astype(rows.dtypes.to_dict())
+            rows = pd.concat([rows, added], ignore_index=True) if len(rows) else added
+            run.write_table(run.replicates, rows)
+            on_done()
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ResourceError(f"training again was cut off ({reason}); python -m morel_search.verify continues it") from error
+    finally:
+        for reference in pending:
+            ray.cancel(reference)
+
+
+def _train(recipe: Recipe, compute: Compute, device: str) -> dict[str, Any]:
+    """Run on a worker: the cells of the training's row."""
+    began = time.perf_counter()
+    try:
+        kept, model = train_recipe(recipe, development_for(recipe.data, device), compute=compute, device=device)
+        test = evaluate(model.to(device), test_images(recipe.data).to(device), recipe.evaluation, seed=TEST_SEED, compute=compute)
+    except TrainingError as error:
+        return {"seconds": time.perf_counter() - began, "failure": describe_failure(error)}
+    return {
+        "epoch": kept.epoch,
+        "clean_accuracy": kept.clean_accuracy,
+        "robust_accuracy": kept.robust_accuracy,
+        "test_clean_accuracy": test.clean_accuracy,
+        "test_robust_accuracy": test.robust_accuracy,
+        "seconds": time.perf_counter() - began,
+        "failure": "",
+    }

@@ -1,0 +1,310 @@
+"""One verification of a run: which network is attacked when, by Ray's workers, and what is written after each piece."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morel_search.config import ResourceSettings, Space
+from morel_search.errors import MorelSearchError, ResourceError
+from morel_search.results import RunFolder
+from morel_search.search.cluster import concurrency
+from morel_search.search.scoring import test_images
+from morel_search.search.tuner import anchored, device_for
+from morel_search.training.settings import Compute, DataSettings, EvaluationSettings
+from morel_search.verification.names import LATE, STAGES, WHITE_BOX
+from morel_search.verification.records import COLUMNS, STANDING, UNKNOWN, Record, fingerprint, open_record
+
+if TYPE_CHECKING:
+    from morel_search.verification.battery import Battery
+
+__all__ = ["Piece", "Plan", "verify_networks"]
+
+RATE = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
+"""Floating point operations a second that a device is roughly good for."""
+
+SECONDS, PASSES, FEWEST, MOST = 30, 3600, 5, 500
+"""What a piece should take, what it costs in forward passes of an image, and how many images it may have: between two pieces a
+verification can stop."""
+
+LOOKED_AT = 200
+"""Images on which the signs are read."""
+
+FOR_WHITE_BOX = 0.6
+"""Share of the time, where it is limited, after which the attacks by gradient make room for FAB-T and Square."""
+
+SECONDS_BETWEEN_WRITES = 10.0
+
+Table = NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is verified.
+
+    Attributes:
+        images: Images of the test split, None for all.
+        seconds: When to stop; None for never.
+        seed: Decides the order of the images and every attack.
+    """
+
+    images: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a worker does at a time.
+
+    Attributes:
+        network: The network's name.
+        stages: Attacks; none for reading the signs.
+        rows: Images, as indices into the test split.
+        first: Whether they are the first images of all.
+    """
+
+    network: str
+    stages: tuple[str, ...]
+    rows: NDArray[np.int64]
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _What:
+    """What every piece of a verification has in common."""
+
+    data: DataSettings
+    evaluation: EvaluationSettings
+    compute: Compute
+    device: str
+    threads: int
+    seed: int
+    sources: tuple[tuple[str, str], ...]
+
+
+def verify_networks(
+    space: Space,
+    run: RunFolder,
+    models: Mapping[str, Path],
+    sources: Mapping[str, Path],
+    compute: Compute,
+    plan: Plan,
+    on_piece: Callable[[int, int], None],
+) -> bool:
+    """Attack networks on the test split until every image has seen every attack, or the time is over.
+
+    All networks see the same images in the same order, so that they can be compared at any time. What was found earlier, by the same
+    attacks on the same weights, is not done again.
+
+    Args:
+        space: Data, attack and resources are read.
+        run: Where the records are kept.
+        models: Files with weights, by the network's name.
+        sources: Files with the weights of networks on which examples for all others are made (transfer), by what they are called.
+        compute: The arithmetic of the attacks' gradients.
+        plan: How much.
+        on_piece: Called after each piece with the pieces done and all.
+
+    Returns:
+        Whether everything was done.
+
+    Raises:
+        MorelSearchError: The test split or a network cannot be read, a machine was lost, or the run folder cannot be written.
+    """
+    data = anchored(space.data)
+    made_on = tuple((label, str(path.absolute())) for label, path in sources.items())
+    what = _What(data, space.evaluation, compute, device_for(space.resources), max(1, int(space.resources.cpu)), plan.seed, made_on)
+    size, block = _measure(what, next(iter(models.values())))
+    facts = {"evaluation": space.describe()["evaluation"], "compute": asdict(compute), "seed": plan.seed}
+    records = {name: open_record(run, name, {"weights": fingerprint(path), **facts}, size) for name, path in models.items()}
+    rows = np.random.default_rng(plan.seed).permutation(size)[: plan.images]
+    pieces = _pieces(records, rows, block)
+    return _Work(run, records, models, what, plan).run(pieces, space.resources, on_piece)
+
+
+def _measure(what: _What, model: Path) -> tuple[int, int]:
+    """Images of the test split, and images of a piece; read where a worker reads them."""
+    import ray
+
+    try:
+        size, work = ray.get(ray.remote(_look).remote(what.data, str(model.absolute())))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
+    return int(size), int(min(MOST, max(FEWEST, RATE[what.device] * SECONDS / (PASSES * max(1, work)))))
+
+
+def _look(data: DataSettings, path: str) -> tuple[int, int]:
+    from morel_search.training.compute import operations
+
+    test = test_images(data)
+    channels, height, width = (int(size) for size in test.images.shape[1:])
+    return len(test), operations(_model(path, "cpu"), (channels, height, width))
+
+
+class _Work:
+    """Pieces under way, and what comes of them."""
+
+    def __init__(self, run: RunFolder, records: Mapping[str, Record], models: Mapping[str, Path], what: _What, plan: Plan) -> None:
+        self._run, self._records, self._models, self._what = run, records, models, what
+        self._began = time.monotonic()
+        self._seconds = plan.seconds
+        self._unwritten: set[str] = set()
+        self._written = self._began
+
+    def run(self, pieces: list[Piece], resources: ResourceSettings, on_piece: Callable[[int, int], None]) -> bool:
+        import ray
+
+        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_attack)
+        at_a_time = concurrency(resources)
+        waiting = list(pieces)
+        pending: dict[Any, Piece] = {}
+        done = 0
+        try:
+            while waiting or pending:
+                while len(pending) < at_a_time and (index := self._next(waiting, [*pending.values()])) is not None:
+                    piece = waiting.pop(index)
+                    record = self._records[piece.network]
+                    what = str(self._models[piece.network].absolute()), piece.stages, piece.rows
+                    pending[task.remote(*what, record.table[piece.rows], float(record.facts.get("scale", 1.0)), self._what)] = piece
+                if not pending:
+                    break
+                ready, _ = ray.wait(list(pending))
+                self._take(pending.pop(ready[0]), ray.get(ready[0]))
+                done += 1
+                on_piece(done, len(pieces))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ResourceError(f"the verification was cut off ({reason}); the same command continues it") from error
+        finally:
+            for reference in pending:
+                ray.cancel(reference)
+            self._write()
+        return not waiting
+
+    def _next(self, waiting: list[Piece], pending: Collection[Piece]) -> int | None:
+        """The piece to begin now; None where nothing can begin yet, or the time is over."""
+        passed = time.monotonic() - self._began
+        if self._seconds is not None and passed > self._seconds:
+            return None
+        looked_at = {piece.network for piece in pending if not piece.stages}
+        able = (index for index, piece in enumerate(waiting) if self._able(piece, looked_at))
+        begun = not any(piece.first and piece.stages != LATE for piece in (*waiting, *pending))  # something can be compared already
+        if begun and self._seconds is not None and passed > FOR_WHITE_BOX * self._seconds:
+            return min(able, key=lambda index: waiting[index].stages == WHITE_BOX, default=None)
+        return next(able, None)
+
+    def _able(self, piece: Piece, looked_at: set[str]) -> bool:
+        """Attacks wait for the signs of their network; FAB-T and Square see only what the attacks by gradient have left."""
+        if piece.stages and piece.network in looked_at:
+            return False
+        if piece.stages != LATE:
+            return True
+        record = self._records[piece.network]
+        return not _open(record.table[piece.rows], tuple(stage for stage in WHITE_BOX if stage in record.facts.get("attacks", STAGES)))
+
+    def _take(self, piece: Piece, found: tuple[Table, dict[str, Any]]) -> None:
+        record = self._records[piece.network]
+        table, facts = found
+        if piece.stages:
+            record.table[piece.rows] = table
+        record.facts.update(facts)
+        self._unwritten.add(piece.network)
+        if time.monotonic() > self._written + SECONDS_BETWEEN_WRITES:
+            self._write()
+
+    def _write(self) -> None:
+        for name in sorted(self._unwritten):
+            self._records[name].write(self._run)
+        self._unwritten.clear()
+        self._written = time.monotonic()
+
+
+def _pieces(records: Mapping[str, Record], rows: NDArray[np.int64], block: int) -> list[Piece]:
+    """Signs of every network, then block by block the attacks by gradient, then block by block the rest; nothing that is known."""
+    blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
+    pieces = [Piece(name, (), rows[:LOOKED_AT], True) for name, record in records.items() if "scale" not in record.facts]
+    for stages in (WHITE_BOX, LATE):
+        pieces += [
+            Piece(name, stages, part, part is blocks[0])
+            for part in blocks
+            for name, record in records.items()
+            if _open(record.table[part], stages)
+        ]
+    return pieces
+
+
+def _open(table: Table, stages: tuple[str, ...]) -> bool:
+    """Whether one of these attacks has something to do on some image; one that has never run there is UNKNOWN on a standing image."""
+    for_stages = [COLUMNS.index(stage) for stage in stages]
+    standing = (table == STANDING).any(axis=1) & ~(table == 0).any(axis=1)
+    return bool((table[:, 0] == UNKNOWN).any() or (standing & (table[:, for_stages] == UNKNOWN).any(axis=1)).any())
+
+
+def _attack(
+    path: str,
+    stages: tuple[str, ...],
+    rows: NDArray[np.int64],
+    known: Table,
+    scale: float,
+    what: _What,
+) -> tuple[Table, dict[str, Any]]:
+    """Run on a worker: the table of these rows, and the signs where they were asked for."""
+    import torch
+
+    from morel_search.training.augment import to_float
+    from morel_search.verification.signs import read_signs
+    from morel_search.verification.transfer import transferred
+
+    torch.set_num_threads(what.threads)
+    test = test_images(what.data)
+    chosen = torch.from_numpy(rows)
+    images, labels = to_float(test.images[chosen].to(what.device)), test.labels[chosen].to(what.device)
+    table = known.copy()
+    if not stages:
+        model = _model(path, what.device)
+        signs = read_signs(model, images, labels, what.evaluation, seed=what.seed, compute=what.compute)
+        transfer = {
+            label: transferred(model, _model(source, what.device), images, labels, what.evaluation, seed=what.seed, compute=what.compute)
+            for label, source in what.sources
+            if source != path
+        }
+        return table, {**asdict(signs), "transfer": transfer}
+    battery = _battery(path, scale, what)
+    for stage in ("clean", *stages):
+        if stage != "clean" and stage not in battery.names:
+            continue
+        column = COLUMNS.index(stage)
+        alive = np.flatnonzero(~(table == 0).any(axis=1) & (table[:, column] == UNKNOWN))
+        if len(alive):
+            part = torch.from_numpy(alive).to(what.device)
+            standing = (
+                battery.right(images[part], labels[part]) if stage == "clean" else battery.survivors(stage, images[part], labels[part])
+            )
+            table[alive, column] = standing.cpu().numpy()
+    return table, {"attacks": list(battery.names)}
+
+
+@lru_cache(maxsize=16)
+def _model(path: str, device: str) -> Any:
+    from morel_search.training.models import load_model
+
+    return load_model(Path(path))[0].to(device)
+
+
+@lru_cache(maxsize=4)
+def _battery(path: str, scale: float, what: _What) -> Battery:
+    from morel_search.training.augment import to_float
+    from morel_search.verification.battery import Battery
+
+    images = to_float(test_images(what.data).images[:2].to(what.device))
+    return Battery(_model(path, what.device), images, what.evaluation, seed=what.seed, compute=what.compute, scale=scale)

@@ -1,0 +1,138 @@
+"""AutoAttack's composition: against closed forms on linear networks, and against AutoAttack itself."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from morel_search.training.augment import to_float
+from morel_search.training.data import Development, ImageSet, load_development
+from morel_search.training.settings import (
+    EXACT,
+    Compute,
+    DataSettings,
+    EvaluationSettings,
+    NetworkSettings,
+    TrainSettings,
+)
+from morel_search.training.trainer import Training
+from morel_search.verification.battery import Battery, Verdict, autoattack
+from morel_search.verification.names import STAGES
+
+ATTACKS = ["pgd", "apgd-ce", "apgd-t", "fab-t", "square"]
+
+
+def linear(classes: int, seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+    network[1].weight.data *= 3
+    return network
+
+
+def reach(network: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+    """The smallest radius at which a linear network is wrong: min over other classes of margin / dual norm of the weights' difference."""
+    weight = network[1].weight.detach()
+    logits = network(images).detach()
+    own = labels.unsqueeze(1)
+    margins = logits.gather(1, own) - logits
+    lengths = (weight[labels].unsqueeze(1) - weight.unsqueeze(0)).norm(p=1 if norm == "linf" else 2, dim=2)
+    return (margins / lengths).scatter(1, own, float("inf")).amin(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("norm", "classes", "epsilon", "compute"),
+    [("linf", 5, "1/80", EXACT), ("l2", 5, "1/12", EXACT), ("linf", 3, "1/50", EXACT), ("linf", 5, "1/80", Compute(precision="bfloat16"))],
+)
+def test_a_linear_network_is_broken_exactly_where_it_can_be(norm: str, classes: int, epsilon: str, compute: Compute) -> None:
+    """Pixels stay clear of 0 and 1, where the box would decide."""
+    network = linear(classes)
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(90, 165, (40, 1, 8, 8), generator=generator).to(torch.uint8)
+    images = to_float(pixels)
+    labels = network(images).argmax(dim=1)
+    labels[:5] = (labels[:5] + 1) % classes  # wrong from the beginning
+    radius = reach(network, images, labels, norm)
+    settings = EvaluationSettings(norm=norm, epsilon=Fraction(epsilon), steps=3, batch_size=16)  # type: ignore[arg-type]
+    verdict = autoattack(network, ImageSet(pixels, labels), settings, compute=compute)
+    clear = (radius - float(settings.epsilon)).abs() > 1e-4
+    assert verdict.clean.tolist() == [False] * 5 + [True] * 35
+    assert torch.equal(verdict.robust[clear], (radius > float(settings.epsilon))[clear])
+    assert 5 < int(verdict.robust.sum()) < 30
+    assert list(verdict.broken) == [name for name in ATTACKS if classes > 3 or name != "apgd-t"]
+    assert sum(verdict.broken.values()) == int(verdict.clean.sum() - verdict.robust.sum())
+
+
+def test_the_network_and_the_random_state_are_left_alone() -> None:
+    network = linear(4).train()
+    pixels = torch.randint(0, 256, (4, 1, 8, 8)).to(torch.uint8)
+    labels = network(to_float(pixels)).argmax(dim=1)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    autoattack(network, ImageSet(pixels, labels), EvaluationSettings(epsilon=Fraction(1, 2), steps=2))
+    assert torch.equal(torch.rand(1), expected)
+    assert network.training
+    assert all(weight.requires_grad and weight.grad is None for weight in network.parameters())
+
+
+@pytest.fixture(scope="module")
+def robust() -> tuple[nn.Module, ImageSet]:
+    """A network trained for robustness on digits of twice the size, and 60 images it has not seen."""
+
+    def grown(images: ImageSet) -> ImageSet:
+        return ImageSet(images.images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3), images.labels)
+
+    digits = load_development(DataSettings(name="digits", validation=0.3))
+    settings = TrainSettings(
+        epochs=8, optimizer="adamw", lr=0.01, accuracy_loss="pgd", k_robust=0.0, gamma=0.0, epsilon=Fraction(1, 8), attack_steps=4
+    )
+    large = Development(grown(digits.train), grown(digits.validation), digits.classes)
+    network = NetworkSettings(name="small_cnn", options={"width": 8})
+    training = Training(settings, network, large, EvaluationSettings(every=100), seed=0)
+    for _ in range(8):
+        training.train_epoch()
+    return training.model.eval(), ImageSet(large.validation.images[:200], large.validation.labels[:200])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compute", [EXACT, Compute(channels_last=True), Compute(precision="bfloat16", channels_last=True)])
+def test_the_same_images_survive_as_with_autoattack(robust: tuple[nn.Module, ImageSet], compute: Compute) -> None:
+    from pyautoattack import AutoAttack
+
+    model, images = robust
+    x, y = to_float(images.images), images.labels
+    verdict: Verdict = autoattack(model, images, EvaluationSettings(epsilon=Fraction(1, 8)), compute=compute)
+    adversarial, _ = AutoAttack(model, norm="Linf", eps=0.125, seed=0).run_standard_evaluation(x, y, batch_size=250)
+    with torch.no_grad():
+        theirs = (model(x).argmax(dim=1) == y) & (model(adversarial).argmax(dim=1) == y)
+    assert 40 < int(theirs.sum()) < 190
+    assert abs(int(verdict.robust.sum()) - int(theirs.sum())) <= 1
+    assert int((verdict.robust & ~theirs).sum()) <= 1
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name not in ("fab-t", "square")])
+def test_logits_scaled_up_hide_nothing_once_they_are_divided(robust: tuple[nn.Module, ImageSet], name: str) -> None:
+    """A network whose logits are multiplied by 10,000 is the same network; PGD on its cross entropy alone would stand still."""
+    model, images = robust
+    x, y = to_float(images.images), images.labels
+    settings = EvaluationSettings(epsilon=Fraction(1, 8), steps=5)
+    masked = Scaled(model, 1e4)
+    plain = Battery(model, x, settings).survivors(name, x, y)
+    found = Battery(masked, x, settings, scale=1e4).survivors(name, x, y)
+    assert torch.equal(masked(x).argmax(dim=1), model(x).argmax(dim=1))
+    assert int((plain != found).sum()) <= 1
+
+
+class Scaled(nn.Module):
+    """A network with its logits multiplied."""
+
+    def __init__(self, network: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images) * self.factor
+        return logits

@@ -1,0 +1,109 @@
+"""Networks trained again: the probability of being on the front against brute force, and what is read, said and drawn."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from run_folders import make_run
+
+from morel_search.analysis.front import front_mask
+from morel_search.analysis.replication import front_chances, read_replication
+from morel_search.analysis.replication_page import replication_text, replication_words
+from morel_search.analysis.report import write_report
+from morel_search.analysis.summary import read_summary
+from morel_search.results import REPLICATE_COLUMNS, RunFolder
+
+ACCURACY = st.integers(0, 4).map(lambda value: value / 4)
+REPLICATES = st.lists(st.one_of(st.none(), st.tuples(ACCURACY, ACCURACY)), min_size=1, max_size=3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(REPLICATES, min_size=1, max_size=5))
+def test_chances_are_those_of_every_combination(drawn: list[list[tuple[float, float] | None]]) -> None:
+    """Each way to take one training of each configuration, its front by the project's own definition; None is a failed one."""
+    hits = np.zeros(len(drawn))
+    combinations = list(product(*drawn))
+    for taken in combinations:
+        there = [index for index, point in enumerate(taken) if point is not None]
+        values = np.array([taken[index] for index in there], dtype=float).reshape(-1, 2)
+        hits[[index for index, kept in zip(there, front_mask(values), strict=True) if kept]] += 1
+    points = [np.array([point for point in one if point is not None], dtype=float).reshape(-1, 2) for one in drawn]
+    assert front_chances(points, [len(one) for one in drawn]) == pytest.approx(list(hits / len(combinations)))
+
+
+def replicated_run(folder: Path) -> RunFolder:
+    """Three replicates of each network: the middle one where the network is, less two points; the first control fails once."""
+    run = make_run(folder)
+    summary = read_summary(run)
+    rows = []
+    for table in (summary.front, summary.controls):
+        for row in table.to_dict("records"):
+            for again, shift in enumerate((-0.02, 0.0, 0.02)):
+                tested = "" if pd.isna(row["test_clean_accuracy"]) else "test_"
+                clean, robust = (row[f"{tested}{name}"] - 0.02 + shift for name in ("clean_accuracy", "robust_accuracy"))
+                failed = row["number"] == summary.controls["number"].iloc[0] and again == 2
+                figures = {} if failed else {"epoch": 12, "test_clean_accuracy": clean, "test_robust_accuracy": robust}
+                failure = "diverged: the loss is nan" if failed else ""
+                rows.append({"network": str(row["number"]), "seed": again, "seconds": 1.0, "failure": failure, **figures})
+    run.write_table(run.replicates, pd.DataFrame(rows, columns=list(REPLICATE_COLUMNS)))
+    return run
+
+
+def test_means_and_spreads_are_those_of_the_table(tmp_path: Path) -> None:
+    run = replicated_run(tmp_path)
+    summary = read_summary(run)
+    found = read_replication(summary)
+    table = pd.read_csv(run.replicates, dtype={"network": str})
+    controls = {str(number) for number in summary.controls["number"]}
+    assert [one.name for one in found if one.member] == [str(number) for number in summary.front["number"]]
+    assert {one.name for one in found} == set(table["network"])
+    for one in found:
+        own = table[table["network"] == one.name]
+        for axis, column in enumerate(("test_clean_accuracy", "test_robust_accuracy")):
+            assert one.mean[axis] == pytest.approx(own[column].mean())
+            assert one.spread[axis] == pytest.approx(own[column].std())
+        assert one.failed == own["failure"].notna().sum()
+        assert bool(one.label) == (one.name in controls)
+        assert 0 <= one.chance <= 1
+    assert sum(one.failed for one in found) == 1
+    words = " ".join(replication_words(found))
+    assert "moves clean accuracy by 2.0 points and robust accuracy by 2.0 points" in words
+    assert "2.0 points more clean and 2.0 points more robust accuracy than their replicates" in words
+    assert "1 of the trainings failed" in words
+
+
+def test_networks_that_left_the_front_do_not_count(tmp_path: Path) -> None:
+    run = replicated_run(tmp_path)
+    table = run.read_replicates()
+    table.loc[0, "network"] = "999"
+    run.write_table(run.replicates, table)
+    assert "999" not in {one.name for one in read_replication(read_summary(run))}
+
+
+def test_they_are_in_the_report_and_in_the_terminal(tmp_path: Path) -> None:
+    run = replicated_run(tmp_path)
+    page = write_report(run).read_text(encoding="utf-8")
+    assert 'id="replicates"' in page
+    assert "With other seeds" in page
+    found = read_replication(read_summary(run))
+    said = replication_text(found)
+    assert all(f"{100 * one.mean[1]:.1f} ± {100 * one.spread[1]:.1f} %" in said for one in found)
+    run.replicates.unlink()
+    assert "With other seeds" not in write_report(run).read_text(encoding="utf-8")
+    assert read_replication(read_summary(run)) == ()
+
+
+def test_one_replicate_has_no_spread(tmp_path: Path) -> None:
+    run = replicated_run(tmp_path)
+    table = run.read_replicates()
+    run.write_table(run.replicates, table[table["seed"] == 0])
+    found = read_replication(read_summary(run))
+    assert np.isnan([one.spread for one in found]).all()
+    assert "moves" not in " ".join(replication_words(found))
+    write_report(run)

@@ -1,0 +1,168 @@
+"""Verification as its users call it: a real small search that ends with it, the command on its own, and one that is fooled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from run_folders import make_run
+
+from morel_search.results import RunFolder
+from morel_search.verification.records import BROKEN, STANDING, UNKNOWN, read_records
+from morel_search.verify import main
+
+ROOT = Path(__file__).parents[1]
+SPACE = ("--space", "search_spaces/digits.yaml", "--trials", "2", "--set", "train.epochs=4", "--set", "search.population=2")
+SMALL = ("--set", "data.limit=600", "--set", "controls=[pgd, none]", "--set", "network.options.width=8", "--set", "verify.images=60")
+
+
+def call(*words: str, timeout: int = 400) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, subprocess.CompletedProcess[str]]:
+    results = tmp_path_factory.mktemp("results")
+    result = call("morel_search.run", *SPACE, *SMALL, "--results", str(results), "--name", "small", "--set", "verify.minutes=5")
+    assert result.returncode == 0, result.stderr
+    return RunFolder(results / "small"), result
+
+
+@pytest.mark.slow
+def test_a_search_ends_with_its_verification(searched: tuple[RunFolder, subprocess.CompletedProcess[str]]) -> None:
+    run, result = searched
+    assert "verified on 60 of 360 images" in result.stdout
+    table = pd.read_csv(run.verified)
+    front = run.read_front()
+    assert set(front["number"]) <= set(table["number"])
+    assert {"pgd", "none"} <= set(table["name"].dropna()) | set(front["name"].dropna())
+    assert (table["images"] == 60).all()
+    assert (table["late_images"] == 60).all()
+    assert (table["robust_accuracy"] <= table["after_pgd"] + 1e-12).all()
+    undefended = table[table["name"] == "none"]
+    assert float(undefended["robust_accuracy"].iloc[0]) < 0.3
+    for record in read_records(run).values():
+        seen = record.table[:, 0] != UNKNOWN
+        assert int(seen.sum()) == 60
+        broken = (record.table == BROKEN).sum(axis=1)
+        assert broken.max() <= 1, "a broken image is not attacked again"
+        standing = seen & (broken == 0)
+        assert (record.table[standing][:, 1:] == STANDING).all(), "an image that stands has met every attack"
+    assert "The front, verified" in run.report.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_killed_or_short_of_time_it_continues_to_the_same_end(
+    searched: tuple[RunFolder, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    import shutil
+
+    whole = {name: record.table for name, record in read_records(searched[0]).items()}
+    shutil.copytree(searched[0].path, tmp_path / "small")
+    run = RunFolder(tmp_path / "small")
+    shutil.rmtree(run.verification)
+    run.verified.unlink()
+    short = call("morel_search.verify", str(run.path), "--images", "60", "--minutes", "0.02")
+    assert short.returncode == 0, short.stderr
+    process = subprocess.Popen(
+        [sys.executable, "-m", "morel_search.verify", str(run.path), "--images", "60"], cwd=ROOT, start_new_session=True
+    )
+    time.sleep(15)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    last = call("morel_search.verify", str(run.path), "--images", "60")
+    assert last.returncode == 0, last.stderr
+    again = {name: record.table for name, record in read_records(run).items()}
+    assert again.keys() == whole.keys()
+    assert all(np.array_equal(again[name], whole[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_a_masked_copy_is_flagged_and_gets_no_better_figure(
+    searched: tuple[RunFolder, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """The most robust network with its last layer multiplied by 10,000: its softmax has no gradient, its decisions are the same."""
+    import shutil
+
+    shutil.copytree(searched[0].path, tmp_path / "small")
+    run = RunFolder(tmp_path / "small")
+    before = pd.read_csv(run.verified).set_index("number")
+    number = int(before["robust_accuracy"].idxmax())
+    path = next(folder / str(number) / "model.pt" for folder in (run.front_models, run.control_models) if (folder / str(number)).exists())
+    content = torch.load(path, weights_only=True)
+    for name in ("head.weight", "head.bias"):
+        content["weights"][name] *= 1e4
+    torch.save(content, path)
+    result = call("morel_search.verify", str(run.path), "--images", "60")
+    assert result.returncode == 0, result.stderr
+    after = pd.read_csv(run.verified).set_index("number")
+    assert "logits are scaled up" in after.loc[number, "flags"]
+    assert not after.loc[number, "on_front"]
+    assert after.loc[number, "clean_accuracy"] == before.loc[number, "clean_accuracy"]
+    assert 60 * abs(after.loc[number, "robust_accuracy"] - before.loc[number, "robust_accuracy"]) <= 1
+    others = after.index != number
+    pd.testing.assert_series_equal(after.loc[others, "robust_accuracy"], before.loc[others, "robust_accuracy"], check_exact=True)
+
+
+@pytest.mark.slow
+def test_replicates_are_what_the_train_command_makes_and_are_made_once(
+    searched: tuple[RunFolder, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(searched[0].path, tmp_path / "small")
+    run = RunFolder(tmp_path / "small")
+    names = {path.parent.name for path in (*run.front_models.glob("*/model.pt"), *run.control_models.glob("*/model.pt"))}
+    first = call("morel_search.verify", str(run.path), "--images", "60", "--replicates", "1")
+    assert first.returncode == 0, first.stderr
+    before = pd.read_csv(run.replicates, dtype={"network": str})
+    assert sorted(before["network"]) == sorted(names)
+    second = call("morel_search.verify", str(run.path), "--images", "60", "--replicates", "2")
+    assert second.returncode == 0, second.stderr
+    assert f"{len(names)} trainings to do" in second.stdout
+    assert "trained again with other seeds" in second.stdout
+    table = pd.read_csv(run.replicates, dtype={"network": str})
+    pd.testing.assert_frame_equal(table.iloc[: len(before)], before)
+    assert (table.groupby("network")["seed"].nunique() == 2).all()
+    assert "With other seeds" in run.report.read_text(encoding="utf-8")
+    row = table.iloc[-1]
+    place = next(folder / row["network"] for folder in (run.front_models, run.control_models) if (folder / row["network"]).exists())
+    again = call("morel_search.train", str(place), "--seed", str(row["seed"]), "--out", str(tmp_path / "again"))
+    assert again.returncode == 0, again.stderr
+    figures = json.loads((tmp_path / "again" / "settings.json").read_text())["figures"]
+    for kind, prefix in (("test", "test_"), ("validation", "")):
+        for accuracy in ("clean_accuracy", "robust_accuracy"):
+            assert figures[kind][accuracy] == row[f"{prefix}{accuracy}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing"], ["nothing", "does not exist"]),
+        (["made"], ["there is nothing to verify", "front/ holds no weights"]),
+        (["empty"], ["there is nothing to verify", "no trial has finished yet"]),
+        (["newer"], ["written by a newer morel_search"]),
+        (["made", "--minutes", "0"], ["--minutes must be above 0"]),
+        (["made", "--images", "-3"], ["--images must be above 0"]),
+        (["made", "--replicates", "0"], ["--replicates must be above 0"]),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments: list[str], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path, "made")
+    make_run(tmp_path, "empty", trials=0, controls=False, failures=0)
+    newer = make_run(tmp_path, "newer")
+    newer.write_json(newer.settings, {**newer.read_settings(), "format": 99})
+    assert main([str(tmp_path / arguments[0]), *arguments[1:]]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert all(word in error for word in words), error
+    assert json.loads((tmp_path / "made" / "settings.json").read_text())["format"] == 1
