@@ -24,7 +24,10 @@ from morel_search.training.data import ImageSet
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import EXACT, Compute, EvaluationSettings
 
-__all__ = ["Evaluation", "evaluate", "right", "survivors"]
+__all__ = ["TEST_SEED", "Evaluation", "evaluate", "right", "survivors"]
+
+TEST_SEED = 1
+"""Seed of the attack on the test split; the epochs are compared with another one."""
 
 OBJECTIVES = {"cross_entropy": cross_entropy_objective, "margin": margin_objective}
 
