@@ -54,14 +54,14 @@ def test_controls_first_then_the_budget_and_nothing_is_left_running(tmp_path: Pa
     space = digits("search.trials=15", "search.population=5")
     record = StudyRecord.of_file(tmp_path / "study.db", "run")
     conductor = Conductor(space, record)
-    assert run_all(conductor) == list(range(20))
+    assert run_all(conductor) == list(range(21))
     assert conductor.complete
-    assert [plan_of(trial).name for trial in record.trials()[:5]] == ["trades", "mart", "none", "morel", "morel_alpha0"]
+    assert [plan_of(trial).name for trial in record.trials()[:6]] == ["trades", "mart", "pgd", "none", "morel", "morel_alpha0"]
     assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
     table = trials_table(record, space)
-    assert list(table["number"]) == list(range(20))
-    assert list(table["epoch"]) == [2] * 20
-    assert len(epochs_table(record.trials())) == 40
+    assert list(table["number"]) == list(range(21))
+    assert list(table["epoch"]) == [2] * 21
+    assert len(epochs_table(record.trials())) == 42
 
 
 def test_a_search_killed_twice_and_continued_equals_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_more_trials_can_be_given_to_a_finished_search(tmp_path: Path) -> None:
     record = StudyRecord.of_file(tmp_path / "study.db", "run")
     run_all(Conductor(digits("search.trials=2", "search.population=2"), record))
     conductor = Conductor(digits("search.trials=4", "search.population=2"), record)
-    assert run_all(conductor) == [7, 8]
+    assert run_all(conductor) == [8, 9]
     assert conductor.complete
 
 
@@ -152,7 +152,7 @@ def test_a_start_that_was_stopped_while_the_controls_were_planned(tmp_path: Path
         Conductor(space, record)
     monkeypatch.undo()
     run_all(Conductor(space, record))
-    assert [plan_of(trial).name for trial in record.trials()] == ["trades", "mart", "none", "morel", "morel_alpha0", "", ""]
+    assert [plan_of(trial).name for trial in record.trials()] == ["trades", "mart", "pgd", "none", "morel", "morel_alpha0", "", ""]
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:

@@ -174,5 +174,5 @@ def test_a_section_without_content_is_its_default(tmp_path: Path) -> None:
     assert load(tmp_path, LEAST + "train:\nsearch: null\ncontrols:\n").describe() == load(tmp_path, LEAST).describe()
     assert (
         load(tmp_path, least()).describe()
-        == load(tmp_path, changed(controls=["trades", "mart", "none", "morel", "morel_alpha0"])).describe()
+        == load(tmp_path, changed(controls=["trades", "mart", "pgd", "none", "morel", "morel_alpha0"])).describe()
     )
