@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from morel_search import __version__
 from morel_search._command import INTERRUPTED, complain, say, terminate_as_interrupt
 from morel_search.config import Space, changes
-from morel_search.errors import RunFolderError
+from morel_search.errors import MorelSearchError, RunFolderError
 from morel_search.results import FORMAT, RunFolder, check_new_run, create_run_folder, open_run_folder
 
 if TYPE_CHECKING:
@@ -177,8 +177,12 @@ def _search(request: Request, run: RunFolder, conductor: Conductor, record: Stud
             f"warning: the networks of trials {', '.join(map(str, lost))} are on the front and gone, because their checkpoints were "
             "removed; they have no test accuracies"
         )
-    verified = _verify(request, run, compute, time.monotonic() - began) if complete and not failed else ""
-    _conclude(request, run)
+    verified: str | None = ""
+    try:
+        if complete and not failed:
+            verified = _verify(request, run, compute, time.monotonic() - began)
+    finally:
+        _conclude(request, run)  # whatever became of the verification
     if verified and request.verbosity:
         say(verified)
     record.close()
@@ -190,11 +194,15 @@ def _search(request: Request, run: RunFolder, conductor: Conductor, record: Stud
     if not complete:
         say(f"interrupted after {conductor.finished} of {conductor.budget} trials; the same command with --resume continues")
         return INTERRUPTED
-    return 0
+    return INTERRUPTED if verified is None else 0
 
 
-def _verify(request: Request, run: RunFolder, compute: Compute, seconds: float) -> str:
-    """Attack the front with what the search's time allows, and train it again where that was asked for; what it says goes below."""
+def _verify(request: Request, run: RunFolder, compute: Compute, seconds: float) -> str | None:
+    """Attack the front with what the search's time allows, and train it again where that was asked for.
+
+    Returns:
+        What to say of it below the front; None where it was interrupted.
+    """
     from morel_search.analysis.replication_page import replication_text
     from morel_search.verification.runner import Plan
     from morel_search.verifier import replicate_run, verification_text, verify_run
@@ -209,6 +217,9 @@ def _verify(request: Request, run: RunFolder, compute: Compute, seconds: float) 
         again = replicate_run(request.space, run, compute, settings.replicates, quiet=quiet) if settings.replicates else ()
     except KeyboardInterrupt:
         complain(f"the verification was interrupted; python -m morel_search.verify {run.path} continues it")
+        return None
+    except MorelSearchError as error:
+        complain(f"warning: the verification failed: {error}; python -m morel_search.verify {run.path} tries again")
         return ""
     more = f"python -m morel_search.verify {run.path} continues where the time was over"
     said = f"the time was too short to verify the front: {more}" if found is None else verification_text(found)

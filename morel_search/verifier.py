@@ -75,6 +75,8 @@ def verify_run(space: Space, run: RunFolder, compute: Compute, plan: Plan, *, qu
             found = read_verification(read_summary(run))
             if found is not None:
                 run.write_table(run.verified, found.table())
+            else:
+                run.verified.unlink(missing_ok=True)  # what it says is of networks or attacks that are no more
     return found
 
 
@@ -98,6 +100,7 @@ def replicate_run(space: Space, run: RunFolder, compute: Compute, count: int, *,
 
     from morel_search.analysis.replication import read_replication
     from morel_search.analysis.summary import read_summary
+    from morel_search.analysis.verified import read_verification
     from morel_search.analysis.wording import seconds_words
     from morel_search.export import settings_of
     from morel_search.search.cluster import concurrency
@@ -112,7 +115,9 @@ def replicate_run(space: Space, run: RunFolder, compute: Compute, count: int, *,
         say(f"training {len(settings)} networks again, {count} times each: {len(wanted)} trainings to do, about {seconds_words(cost)}")
     with tqdm(total=len(wanted), unit="training", desc="training again", file=sys.stderr, disable=quiet, dynamic_ncols=True) as bar:
         train_replicates(space, run, wanted, compute, bar.update)
-    return read_replication(read_summary(run))
+    summary = read_summary(run)
+    found = read_verification(summary)
+    return read_replication(summary, found.flagged if found else ())
 
 
 def verification_text(found: Verification) -> str:
@@ -128,7 +133,15 @@ def verification_text(found: Verification) -> str:
     for network, row in zip(found.networks, table.to_dict("records"), strict=True):
         interval = f"{100 * row['robust_low']:.1f} to {100 * row['robust_high']:.1f} %"
         clean, robust = (f"{100 * value:.1f} %" for value in network.accuracy)
-        verdict = "flagged" if network.flags else "front" if row["on_front"] else f"beaten by {row['beaten_by']}"
+        verdict = (
+            "flagged"
+            if network.flags
+            else f"beaten by {row['beaten_by']}"
+            if row["beaten_by"]
+            else "front"
+            if row["on_front"]
+            else "control"
+        )
         said = f"{100 * network.validation[1]:.1f} %"
         rows.append(f"{network.name:>{width}}  {network.label:<13.13} {clean:>7} {robust:>7}  {interval:<16} {said:>11}  {verdict}")
     rows += [f"{network.name}: {flag}" for network in found.networks for flag in network.flags]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from scipy.stats import spearmanr
 
 from morel_search.analysis.report import write_report
 from morel_search.analysis.summary import read_summary
-from morel_search.analysis.verified import Verification, read_verification
+from morel_search.analysis.verified import Verification, beats, read_verification
 from morel_search.analysis.verified_page import gain_sentences, verified_words, weakness
 from morel_search.results import RunFolder
 from morel_search.verification.names import STAGES, WHITE_BOX
@@ -149,3 +151,61 @@ def test_a_record_is_continued_only_where_its_facts_are_the_same(tmp_path: Path)
         fresh = open_record(run, "3", facts, images)
         assert (fresh.table == UNKNOWN).all()
         assert fresh.table.shape == (images, len(COLUMNS))
+
+
+def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> None:
+    run, found = verified_run(tmp_path)
+    name = found.networks[1].name
+    record = read_records(run)[name]
+    record.facts["seed"] = 7
+    record.write(run)
+    again = read_verification(read_summary(run))
+    assert again is not None
+    assert again.missing == (name,)
+    assert name not in {network.name for network in again.networks}
+    assert again.images == found.images
+    assert f"Not verified yet: {name}." in verified_words(again)
+
+
+def test_a_member_without_images_does_not_hide_the_others(tmp_path: Path) -> None:
+    run, found = verified_run(tmp_path)
+    name = found.networks[0].name
+    Record(name, {"attacks": list(STAGES), "scale": 1.0}, np.full((IMAGES, len(COLUMNS)), UNKNOWN, dtype=np.int8)).write(run)
+    again = read_verification(read_summary(run))
+    assert again is not None
+    assert (again.images, again.missing) == (IMAGES, (name,))
+
+
+def test_an_attack_counts_only_where_every_network_met_it(tmp_path: Path) -> None:
+    run, found = verified_run(tmp_path, seen=300, late=120)
+    network = found.members[-1]
+    record = read_records(run)[network.name]
+    column = COLUMNS.index("fab-t")
+    alone = next(row for row in range(120, 300) if record.table[row, column] == UNKNOWN and BROKEN not in record.table[row])
+    record.table[alone, column] = BROKEN
+    record.write(run)
+    again = read_verification(read_summary(run))
+    assert again is not None
+    assert next(one for one in again.networks if one.name == network.name).accuracy == network.accuracy
+
+
+def test_controls_are_not_what_the_search_gained(tmp_path: Path) -> None:
+    _, found = verified_run(tmp_path)
+    rows = found.table().set_index("number")
+    never = [network for network in found.networks if not network.member]
+    assert never
+    assert not rows.loc[[network.number for network in never], "on_front"].any()
+    controls = {network.name for network in found.networks if network.label}
+    credited = {word for _, said in gain_sentences(found) for word in re.findall(r"network (\d+),", said)}
+    assert credited
+    assert not credited & controls
+
+
+def test_with_many_rivals_one_is_ahead_by_chance(tmp_path: Path) -> None:
+    """McNemar's test at 5 % would call one of 40 equal networks better than another one."""
+    _, found = verified_run(tmp_path)
+    first, second = found.members[0], found.members[1]
+    ahead = replace(first, clean=np.arange(IMAGES) < 300, robust=np.arange(IMAGES) < 206)
+    behind = replace(second, clean=np.arange(IMAGES) < 300, robust=np.arange(IMAGES) < 200)  # p = 0.03
+    assert beats(ahead, behind, tests=1)
+    assert not beats(ahead, behind, tests=2)

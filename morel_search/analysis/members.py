@@ -24,6 +24,9 @@ __all__ = ["KINDS", "Figures", "Member", "find_member", "read_members"]
 KINDS = ("verified", "test", "validation")
 """What a network may have been measured with, the best first."""
 
+FEWEST_VERIFIED = 50
+"""On fewer images an accuracy is uncertain by more than 14 points (95 %): a verification that has only begun decides nothing."""
+
 _COUNTS = ("number", "epoch", "images")
 _NUMBERS = (*_COUNTS, *POINT, "clean_low", "clean_high", "robust_low", "robust_high")
 
@@ -124,7 +127,7 @@ def _verified(run: RunFolder) -> dict[tuple[int, int | None], Figures]:
     found: dict[tuple[int, int | None], Figures] = {}
     table = read_table(run.verified, (*_NUMBERS, "flags"), _texts(run.verified), _COUNTS)
     for row in table.to_dict("records"):
-        if any(_unknown(row[column]) for column in ("number", *POINT)):
+        if any(_unknown(row[column]) for column in ("number", *POINT)) or (not _unknown(row["images"]) and row["images"] < FEWEST_VERIFIED):
             continue
         found[int(row["number"]), None if _unknown(row["epoch"]) else int(row["epoch"])] = Figures(
             float(row[POINT[0]]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,11 +79,16 @@ def front_chances(points: Sequence[Points], trainings: Sequence[int]) -> list[fl
     return chances
 
 
-def read_replication(summary: RunSummary) -> tuple[Replicated, ...]:
-    """The networks of the front, from the most accurate to the most robust, then the controls, as far as they were trained again."""
+def read_replication(summary: RunSummary, flagged: Collection[str] = ()) -> tuple[Replicated, ...]:
+    """The networks of the front, from the most accurate to the most robust, then the controls, as far as they were trained again.
+
+    Args:
+        summary: The run.
+        flagged: Names of networks that fool the search's attack: they are left out.
+    """
     rows = summary.run.read_replicates()
     wanted = _wanted(summary)
-    found = {name: rows[rows["network"] == name] for name in wanted if (rows["network"] == name).any()}
+    found = {name: rows[rows["network"] == name] for name in wanted if name not in flagged and (rows["network"] == name).any()}
     points = [own.dropna(subset=TEST)[TEST].to_numpy(dtype=float) for own in found.values()]
     chances = front_chances(points, [len(own) for own in found.values()])
     return tuple(

@@ -97,7 +97,8 @@ def _front(summary: RunSummary, figures: dict[str, Any]) -> list[str]:
 
 def _verified(summary: RunSummary, figures: dict[str, Any]) -> list[str]:
     """The front under strong attacks, and with other seeds; as far as it was looked at."""
-    found, again, parts = read_verification(summary), read_replication(summary), []
+    found, parts = read_verification(summary), list[str]()
+    again = read_replication(summary, found.flagged if found else ())
     if found is not None:
         parts += verified_sections(found, str(summary.section("evaluation").get("epsilon", "?")), MULTIPLES, figures)
     if again:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,12 +89,14 @@ class Verification:
         images: Images that every network met with every attack by gradient.
         late_images: Those of them that every network met with FAB-T and Square too.
         all_images: Images of the test split.
+        missing: Names of the networks that no image was attacked on yet, or not in the same way.
     """
 
     networks: tuple[Network, ...]
     images: int
     late_images: int
     all_images: int
+    missing: tuple[str, ...] = ()
 
     @property
     def members(self) -> list[Network]:
@@ -104,9 +108,18 @@ class Verification:
         """Those of the front that nothing is said against."""
         return [network for network in self.members if not network.flags]
 
+    @property
+    def flagged(self) -> list[str]:
+        """Names of the networks that something is said against."""
+        return [network.name for network in self.networks if network.flags]
+
     def beaten_by(self, network: Network) -> Network | None:
-        """A network without flags that is better in one accuracy beyond chance and not worse in the other; None where there is none."""
-        return next((other for other in self.networks if not other.flags and other is not network and beats(other, network)), None)
+        """A network without flags that is better in one accuracy beyond chance and not worse in the other; None where there is none.
+
+        Beyond chance counts that every rival could have been it, in either accuracy (Bonferroni).
+        """
+        rivals = [other for other in self.networks if not other.flags and other is not network]
+        return next((other for other in rivals if beats(other, network, 2 * len(rivals))), None)
 
     @property
     def front(self) -> list[Network]:
@@ -153,16 +166,22 @@ class Verification:
             "robust_low": high[0],
             "robust_high": high[1],
             **{f"after_{stage.replace('-', '_')}": network.after.get(stage, 0) / count for stage in WHITE_BOX},
-            "on_front": not network.flags and beaten is None,
+            "on_front": network.member and not network.flags and beaten is None,
             "beaten_by": "" if beaten is None else beaten.name,
             "flags": " | ".join(network.flags),
         }
 
 
-def beats(first: Network, second: Network) -> bool:
-    """Whether the first is at least as good in both accuracies, and better in one beyond chance (McNemar's test on the same images)."""
+def beats(first: Network, second: Network, tests: int = 2) -> bool:
+    """Whether the first is at least as good in both accuracies, and better in one beyond chance (McNemar's test on the same images).
+
+    Args:
+        first: A network.
+        second: Another one.
+        tests: How many such tests are made, each of which could go wrong by chance.
+    """
     differences = compare(first, second)
-    return all(one.value >= 0 for one in differences) and any(one.p < 1 - LEVEL for one in differences)
+    return all(one.value >= 0 for one in differences) and any(one.p < (1 - LEVEL) / tests for one in differences)
 
 
 def compare(first: Network, second: Network) -> tuple[Difference, Difference]:
@@ -176,16 +195,26 @@ def read_verification(summary: RunSummary) -> Verification | None:
     if not records:
         return None
     wanted = _wanted(summary)
-    known = {name: records[name] for name in (one.name for one in wanted) if name in records}
-    sizes = {len(record.table) for record in known.values()}
-    if not known or len(sizes) != 1:
+    known = _alike({one.name: records[one.name] for one in wanted if one.name in records and _seen(records[one.name], WHITE_BOX).any()})
+    if not known:
         return None
     seen = np.logical_and.reduce([_seen(record, WHITE_BOX) for record in known.values()])
     late = np.logical_and.reduce([_seen(record, STAGES) for record in known.values()])
     if not seen.any():
         return None
     networks = tuple(_network(known[one.name], one, seen, late) for one in wanted if one.name in known)
-    return Verification(networks, int(seen.sum()), int(late.sum()), sizes.pop())
+    missing = tuple(one.name for one in wanted if one.name not in known)
+    return Verification(networks, int(seen.sum()), int(late.sum()), len(seen), missing)
+
+
+def _alike(records: Mapping[str, Record]) -> dict[str, Record]:
+    """Those of the records that were made in the way in which most were: others cannot be compared with them."""
+
+    def way(record: Record) -> str:
+        return json.dumps([len(record.table), *(record.facts.get(name) for name in ("evaluation", "seed", "data"))], sort_keys=True)
+
+    ways = Counter(way(record) for record in records.values())
+    return {name: record for name, record in records.items() if way(record) == ways.most_common(1)[0][0]}
 
 
 def _wanted(summary: RunSummary) -> list[_Wanted]:
@@ -216,7 +245,7 @@ def _network(record: Record, wanted: _Wanted, seen: Flags, late: Flags) -> Netwo
     last = record.table[late]
     then = {name: int(_standing(last, name).sum()) for name in ("clean", *STAGES)}
     said = flags(record.facts, after, int(seen.sum()), int(late.sum()), then)
-    robust = (table[:, 0] == STANDING) & ~(table == BROKEN).any(axis=1)
+    robust = np.where(late[seen], _standing(table, STAGES[-1]), _standing(table, WHITE_BOX[-1]))  # every network met the same attacks
     return Network(*wanted, table[:, 0] == STANDING, robust, after, then, record.facts, tuple(said))
 
 

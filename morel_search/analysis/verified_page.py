@@ -10,6 +10,7 @@ from morel_search.analysis.page import figure_place, section, table, text
 from morel_search.analysis.pieces import Figure, layout_of, line, rounded
 from morel_search.analysis.verified import Network, Verification, compare
 from morel_search.analysis.wording import percent, points
+from morel_search.verification.names import STAGES, WHITE_BOX
 
 __all__ = ["gain_sentences", "verified_sections", "verified_words", "weakness"]
 
@@ -30,14 +31,12 @@ def verified_sections(found: Verification, epsilon: str, multiples: Sequence[flo
     """
     figures["verified"] = _front_figure(found)
     words = "".join(f"<p>{text(sentence)}</p>" for sentence in verified_words(found))
-    notes = "".join(
-        f'<p class="note">{text(f"{_who(network)} is flagged and has left the front. {_upper(flag)}.")}</p>'
-        for network in found.networks
-        for flag in network.flags
-    )
+    notes = "".join(f'<p class="note">{text(_flagged(network, flag))}</p>' for network in found.networks for flag in network.flags)
     notes = "".join(f'<p class="note">{text(sentence)}</p>' for sentence in weakness(found)) + notes
     caption = "Test split, which no choice has seen. Bars: 95 % intervals. Faint lines lead from what the search saw. Hollow: a tie with a "
-    caption += "network that is better in both accuracies, but not beyond chance (McNemar's test on the same images)."
+    caption += (
+        "network that is better in both accuracies, but not beyond chance (McNemar's test on the same images, corrected for their number)."
+    )
     parts = [
         section("The front, verified", f'<div class="words">{words}</div>{notes}{figure_place("verified", "wide")}', caption, "verified")
     ]
@@ -67,7 +66,12 @@ def verified_words(found: Verification) -> list[str]:
         if found.late_images == found.images
         else f" FAB-T and Square on {found.late_images} of them; python -m morel_search.verify goes on."
     )
-    said = [f"Each network met FGSM, the search's PGD, PGD-50, APGD-CE, APGD-T, FAB-T and Square on {count} test images.{late}"]
+    names = {"fgsm": "FGSM", "pgd": "the search's PGD"}
+    able = [stage for stage in STAGES if any(stage in network.facts.get("attacks", STAGES) for network in found.networks)]
+    *first, last = (names.get(stage, stage.upper()) for stage in able)
+    said = [f"Each network met {', '.join(first)} and {last} on {count} test images.{late}"]
+    if found.missing:
+        said.append(f"Not verified yet: {', '.join(found.missing)}.")
     before, after = found.hypervolumes
     said.append(f"The front's hypervolume was {before:.3f} as the search saw it, and is {after:.3f} verified.")
     ranks = found.rank_correlation
@@ -88,15 +92,19 @@ def weakness(found: Verification) -> list[str]:
 
 
 def gain_sentences(found: Verification) -> list[tuple[str, str]]:
-    """For each control: how much more the front has, at equal clean accuracy and at equal robustness."""
+    """For each control: how much more the search's networks have, at equal clean accuracy and at equal robustness.
+
+    The network beside it is chosen by what the search saw, and the difference is that on the test split: to choose by the same images
+    would flatter the search.
+    """
     said = []
     for control in found.networks:
-        if control.member or control.flags:
+        if not control.label or control.flags:
             continue
         clean, robust = control.accuracy
         sentences = [f"{percent(clean)} clean, {percent(robust)} robust."]
-        as_clean = [network for network in found.sound if network.accuracy[0] >= clean]
-        as_robust = [network for network in found.sound if network.accuracy[1] >= robust]
+        able = [network for network in found.sound if not network.label]
+        as_clean, as_robust = ([network for network in able if network.validation[axis] >= control.validation[axis]] for axis in range(2))
         sentences.append(_gain("as accurate", "robust", as_clean, control, 1))
         sentences.append(_gain("as robust", "clean", as_robust, control, 0))
         said.append((control.label or control.name, " ".join(sentences)))
@@ -105,9 +113,9 @@ def gain_sentences(found: Verification) -> list[tuple[str, str]]:
 
 def _gain(equal: str, what: str, able: Sequence[Network], control: Network, axis: int) -> str:
     if not able:
-        return f"No network of the front is {equal}."
-    best = max(able, key=lambda network: network.accuracy[axis])
-    return f"At least {equal}: network {best.name}, {_difference(compare(best, control)[axis])} {what} accuracy."
+        return f"The search has no network on the front that is {equal}."
+    best = max(able, key=lambda network: network.validation[axis])
+    return f"At least {equal}, as the search saw it: network {best.name}, {_difference(compare(best, control)[axis])} {what} accuracy."
 
 
 def _difference(one: Difference) -> str:
@@ -119,16 +127,16 @@ def _who(network: Network) -> str:
     return f"Control {network.label}" if network.label else f"Network {network.name}"
 
 
+def _flagged(network: Network, flag: str) -> str:
+    return f"{_who(network)} is flagged{' and has left the front' if network.member else ''}. {_upper(flag)}."
+
+
 def _upper(sentence: str) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
 def _table(found: Verification) -> str:
-    stages = [
-        stage
-        for stage in ("fgsm", "pgd", "pgd-50", "apgd-ce", "apgd-t")
-        if any(stage in network.facts.get("attacks", (stage,)) for network in found.networks)
-    ]
+    stages = [stage for stage in WHITE_BOX if any(stage in network.facts.get("attacks", (stage,)) for network in found.networks)]
     heads = ["network", "clean", "± ", *(stage.upper() for stage in stages), "all", "interval", "verdict"]
     rows = []
     for network, row in zip(found.networks, found.table().to_dict("records"), strict=True):
@@ -157,7 +165,9 @@ def _transfer_table(found: Verification) -> str:
 def _verdict(network: Network, row: Mapping[Any, Any]) -> str:
     if network.flags:
         return "flagged"
-    return "holds" if row["on_front"] else f"beaten by {row['beaten_by']}"
+    if row["beaten_by"]:
+        return f"beaten by {row['beaten_by']}"
+    return "holds" if row["on_front"] else "control"
 
 
 def _front_figure(found: Verification) -> Figure:

@@ -33,6 +33,8 @@ class Replicate:
 def missing_replicates(run: RunFolder, recipes: Mapping[str, Recipe], count: int) -> list[Replicate]:
     """The trainings that ``replicates.csv`` does not have yet, one of each network first.
 
+    Two epochs of one training that are networks of their own have seeds of their own: the trainings are independent.
+
     Args:
         run: The run's folder.
         recipes: What trains each network, with the network's own seed.
@@ -41,7 +43,7 @@ def missing_replicates(run: RunFolder, recipes: Mapping[str, Recipe], count: int
     rows = run.read_replicates()
     known = set(zip(rows["network"], rows["seed"].astype(int), strict=True))
     wanted = (
-        Replicate(network, replace(recipe, seed=derive_seed(recipe.seed, again)))
+        Replicate(network, replace(recipe, seed=derive_seed(recipe.seed, recipe.epoch, again)))
         for again in range(1, count + 1)
         for network, recipe in recipes.items()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.config import ResourceSettings, Space
-from morel_search.errors import MorelSearchError, ResourceError
+from morel_search.errors import MorelSearchError, OutOfMemoryError, ResourceError
 from morel_search.results import RunFolder
 from morel_search.search.cluster import concurrency
 from morel_search.search.scoring import test_images
@@ -23,6 +24,8 @@ from morel_search.verification.names import LATE, STAGES, WHITE_BOX
 from morel_search.verification.records import COLUMNS, STANDING, UNKNOWN, Record, fingerprint, open_record
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from morel_search.verification.battery import Battery
 
 __all__ = ["Piece", "Plan", "verify_networks"]
@@ -122,31 +125,34 @@ def verify_networks(
     data = anchored(space.data)
     made_on = tuple((label, str(path.absolute())) for label, path in sources.items())
     what = _What(data, space.evaluation, compute, device_for(space.resources), max(1, int(space.resources.cpu)), plan.seed, made_on)
-    size, block = _measure(what, next(iter(models.values())))
-    facts = {"evaluation": space.describe()["evaluation"], "compute": asdict(compute), "seed": plan.seed}
+    size, block, images = _measure(what, next(iter(models.values())))
+    facts = {"evaluation": space.describe()["evaluation"], "seed": plan.seed, "data": images}
     records = {name: open_record(run, name, {"weights": fingerprint(path), **facts}, size) for name, path in models.items()}
+    for record in records.values():
+        record.facts["compute"] = asdict(compute)  # of the attacks' gradients alone: what was found before with another one holds
     rows = np.random.default_rng(plan.seed).permutation(size)[: plan.images]
-    pieces = _pieces(records, rows, block)
+    pieces = _pieces(records, rows, min(block, space.evaluation.batch_size), space.evaluation.batch_size)
     return _Work(run, records, models, what, plan).run(pieces, space.resources, on_piece)
 
 
-def _measure(what: _What, model: Path) -> tuple[int, int]:
-    """Images of the test split, and images of a piece; read where a worker reads them."""
+def _measure(what: _What, model: Path) -> tuple[int, int, str]:
+    """Images of the test split, images of a piece, and the split's fingerprint; read where a worker reads them."""
     import ray
 
     try:
-        size, work = ray.get(ray.remote(_look).remote(what.data, str(model.absolute())))
+        size, work, images = ray.get(ray.remote(_look).remote(what.data, str(model.absolute())))
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
-    return int(size), int(min(MOST, max(FEWEST, RATE[what.device] * SECONDS / (PASSES * max(1, work)))))
+    return int(size), int(min(MOST, max(FEWEST, RATE[what.device] * SECONDS / (PASSES * max(1, work))))), str(images)
 
 
-def _look(data: DataSettings, path: str) -> tuple[int, int]:
+def _look(data: DataSettings, path: str) -> tuple[int, int, str]:
     from morel_search.training.compute import operations
 
     test = test_images(data)
     channels, height, width = (int(size) for size in test.images.shape[1:])
-    return len(test), operations(_model(path, "cpu"), (channels, height, width))
+    digest = hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
+    return len(test), operations(_model(path, "cpu"), (channels, height, width)), digest
 
 
 class _Work:
@@ -210,7 +216,7 @@ class _Work:
         if piece.stages != LATE:
             return True
         record = self._records[piece.network]
-        return not _open(record.table[piece.rows], tuple(stage for stage in WHITE_BOX if stage in record.facts.get("attacks", STAGES)))
+        return not _open(record, piece.rows, WHITE_BOX)
 
     def _take(self, piece: Piece, found: tuple[Table, dict[str, Any]]) -> None:
         record = self._records[piece.network]
@@ -229,23 +235,24 @@ class _Work:
         self._written = time.monotonic()
 
 
-def _pieces(records: Mapping[str, Record], rows: NDArray[np.int64], block: int) -> list[Piece]:
+def _pieces(records: Mapping[str, Record], rows: NDArray[np.int64], block: int, batch_size: int) -> list[Piece]:
     """Signs of every network, then block by block the attacks by gradient, then block by block the rest; nothing that is known."""
     blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
-    pieces = [Piece(name, (), rows[:LOOKED_AT], True) for name, record in records.items() if "scale" not in record.facts]
+    pieces = [Piece(name, (), rows[: min(LOOKED_AT, batch_size)], True) for name, record in records.items() if "scale" not in record.facts]
     for stages in (WHITE_BOX, LATE):
         pieces += [
             Piece(name, stages, part, part is blocks[0])
             for part in blocks
             for name, record in records.items()
-            if _open(record.table[part], stages)
+            if _open(record, part, stages)
         ]
     return pieces
 
 
-def _open(table: Table, stages: tuple[str, ...]) -> bool:
+def _open(record: Record, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
     """Whether one of these attacks has something to do on some image; one that has never run there is UNKNOWN on a standing image."""
-    for_stages = [COLUMNS.index(stage) for stage in stages]
+    table = record.table[rows]
+    for_stages = [COLUMNS.index(stage) for stage in stages if stage in record.facts.get("attacks", STAGES)]
     standing = (table == STANDING).any(axis=1) & ~(table == 0).any(axis=1)
     return bool((table[:, 0] == UNKNOWN).any() or (standing & (table[:, for_stages] == UNKNOWN).any(axis=1)).any())
 
@@ -276,7 +283,7 @@ def _attack(
         transfer = {
             label: transferred(model, _model(source, what.device), images, labels, what.evaluation, seed=what.seed, compute=what.compute)
             for label, source in what.sources
-            if source != path
+            if _trial(source) != _trial(path)
         }
         return table, {**asdict(signs), "transfer": transfer}
     battery = _battery(path, scale, what)
@@ -287,11 +294,27 @@ def _attack(
         alive = np.flatnonzero(~(table == 0).any(axis=1) & (table[:, column] == UNKNOWN))
         if len(alive):
             part = torch.from_numpy(alive).to(what.device)
-            standing = (
-                battery.right(images[part], labels[part]) if stage == "clean" else battery.survivors(stage, images[part], labels[part])
-            )
-            table[alive, column] = standing.cpu().numpy()
+            table[alive, column] = _standing(battery, stage, images[part], labels[part]).cpu().numpy()
     return table, {"attacks": list(battery.names)}
+
+
+def _standing(battery: Battery, stage: str, images: Tensor, labels: Tensor) -> Tensor:
+    """Which images are right as they are, or withstand an attack; those that the device's memory does not hold at once, by halves."""
+    import torch
+
+    try:
+        return battery.right(images, labels) if stage == "clean" else battery.survivors(stage, images, labels)
+    except torch.OutOfMemoryError as error:
+        if len(images) == 1:
+            raise OutOfMemoryError(f"out of memory: {images.device} does not hold the attack {stage} on one image") from error
+    torch.cuda.empty_cache()
+    middle = len(images) // 2
+    return torch.cat([_standing(battery, stage, images[part], labels[part]) for part in (slice(middle), slice(middle, None))])
+
+
+def _trial(path: str) -> str:
+    """The trial whose network a file is: another epoch of the same training is not independent of it."""
+    return Path(path).parent.name.partition("-")[0]
 
 
 @lru_cache(maxsize=16)

@@ -33,8 +33,9 @@ class Signs:
         images: How many.
         zero_gradients: Share of the rightly classified whose cross entropy has no gradient at all.
         unfit: Share with a logit or a gradient that is not finite.
-        gap: Median distance of the two largest logits.
-        chance: Largest difference of the logits of two passes, in units of their standard deviation.
+        gap: Median distance of the two largest logits, where they are finite.
+        same_class: Largest share of the images that are given one and the same class.
+        chance: Largest difference of the logits of two passes, in units of their standard deviation, where they are finite.
         scale: What the attacks divide the logits by: 1, unless the gap is very wide.
         curve: Robust accuracy of the images at each of :data:`MULTIPLES` of the radius.
         everywhere: Robust accuracy where the ball holds every image there is.
@@ -44,6 +45,7 @@ class Signs:
     zero_gradients: float
     unfit: float
     gap: float
+    same_class: float
     chance: float
     scale: float
     curve: tuple[float, ...]
@@ -69,10 +71,11 @@ def read_signs(model: nn.Module, images: Tensor, labels: Tensor, evaluation: Eva
         flat = gradient.flatten(1)
         zero = (flat == 0).all(dim=1) & is_right
         unfit = ~(torch.isfinite(logits).all(dim=1) & torch.isfinite(flat).all(dim=1))
-        best = logits.topk(2, dim=1).values
-        gap = float((best[:, 0] - best[:, 1]).median())
-        spread = float(logits.std()) or 1.0
-        scale = gap / USUAL_GAP if math.isfinite(gap) and gap > WIDE_GAP else 1.0
+        fit = torch.isfinite(logits).all(dim=1) & torch.isfinite(again).all(dim=1)
+        best = logits[fit].topk(2, dim=1).values
+        gap = float((best[:, 0] - best[:, 1]).median()) if len(best) else 0.0
+        spread = (float(logits[fit].std()) if len(best) else 0.0) or 1.0
+        scale = gap / USUAL_GAP if gap > WIDE_GAP else 1.0
         copy = FrozenNetwork(model, images[:2], compute)
 
         def divided(points: Tensor) -> Tensor:
@@ -85,7 +88,8 @@ def read_signs(model: nn.Module, images: Tensor, labels: Tensor, evaluation: Eva
         zero_gradients=float(zero.sum()) / max(1, int(is_right.sum())),
         unfit=float(unfit.float().mean()),
         gap=gap,
-        chance=float((again - logits).abs().max()) / spread,
+        same_class=float(logits.argmax(dim=1).bincount().max()) / len(images),
+        chance=float((again - logits)[fit].abs().max()) / spread if len(best) else 0.0,
         scale=scale,
         curve=curve,
         everywhere=everywhere,
