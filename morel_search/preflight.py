@@ -53,7 +53,8 @@ def inspect(space: Space) -> Facts:
         TrainingError: The accuracy objective's import path leads nowhere, or the device does not have the arithmetic that was asked for.
     """
     from morel_search.search.tuner import device_for
-    from morel_search.training.compute import operations, resolve_compute
+    from morel_search.training.augment import to_float
+    from morel_search.training.compute import operations, resolve_compute, takes_channels_last
     from morel_search.training.data import check_test, load_development
     from morel_search.training.networks import build_network
 
@@ -62,6 +63,12 @@ def inspect(space: Space) -> Facts:
     channels, height, width = (int(size) for size in development.train.images.shape[1:])
     network = build_network(space.network, (channels, height, width), len(development.classes))
     compute = resolve_compute(space.compute, device_for(space.resources), operations(network, (channels, height, width)))
+    if compute.channels_last and not takes_channels_last(network, to_float(development.train.images[:2])):
+        if space.compute.channels_last == "on":
+            raise TrainingError(
+                f"compute.channels_last is on, but {space.network.name} does not work on maps in that layout; off or auto do"
+            )
+        compute = replace(compute, channels_last=False)
     _try_objectives(space, network, development.train)
     if not len(development.validation):
         raise DataError("the validation split is empty: raise data.validation")
@@ -152,6 +159,7 @@ def time_epoch(space: Space, compute: Compute, batches: int = 3) -> float:
         compute=compute,
     )
     training.train_epoch()
+    training.evaluate()
     began = time.perf_counter()
     training.train_epoch()
     train_seconds = (time.perf_counter() - began) * len(development.train) / len(few)

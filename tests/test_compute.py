@@ -14,7 +14,7 @@ from morel_search.errors import OutOfMemoryError, TrainingError
 from morel_search.training import evaluation
 from morel_search.training.attacks import attack_mode, cross_entropy_objective, pgd
 from morel_search.training.augment import to_float
-from morel_search.training.compute import TINY, operations, resolve_compute
+from morel_search.training.compute import TINY, _float32_switches, exact_arithmetic, operations, resolve_compute, takes_channels_last
 from morel_search.training.data import Development, ImageSet, load_development
 from morel_search.training.evaluation import evaluate
 from morel_search.training.networks import build_network
@@ -94,6 +94,34 @@ def test_compile_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) 
         resolve_compute(ComputeSettings(compile="on"), "cpu", 10**9)
 
 
+class Viewing(nn.Module):
+    """``view`` after a convolution, which wants the usual layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.conv(x)
+        return maps.view(len(x), -1)
+
+
+def test_a_network_that_cannot_have_the_layout_is_found() -> None:
+    images = torch.rand(2, 3, 8, 8)
+    assert takes_channels_last(build_network(NetworkSettings(name="small_cnn"), (3, 8, 8), 10), images)
+    assert not takes_channels_last(Viewing(), images)
+
+
+def test_exact_arithmetic_leaves_the_switches_as_they_were() -> None:
+    """The switches are the process's, and are there without a GPU."""
+    before = [switch.fp32_precision for switch in _float32_switches()]
+    with exact_arithmetic(torch.device("cuda")):
+        assert [switch.fp32_precision for switch in _float32_switches()] == ["ieee"] * 3
+    assert [switch.fp32_precision for switch in _float32_switches()] == before
+    torch.get_float32_matmul_precision()
+    assert isinstance(torch.backends.cudnn.allow_tf32, bool)
+
+
 def test_operations_are_counted() -> None:
     network = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 8 * 8, 10)).train()
     assert operations(network, (3, 8, 8)) == 2 * (8 * 8 * 3 * 9 * 5 + 5 * 8 * 8 * 10)
@@ -153,7 +181,8 @@ def test_the_attack_is_as_strong_in_bfloat16(digits: Development, trained: Train
     """The network itself decides in float32; the aim is half a point."""
     counts = [evaluate(trained.model, digits.validation, EVALUATION, compute=compute).robust_accuracy for compute in (EXACT, FAST)]
     assert 0.1 < counts[0] < 0.9
-    assert abs(counts[1] - counts[0]) <= 0.005
+    assert counts[1] - counts[0] <= 0.005  # not weaker; a rounding may also help it on a few of 539 images
+    assert counts[0] - counts[1] <= 0.015
 
 
 def slowly(model: nn.Module, images: ImageSet, settings: EvaluationSettings) -> tuple[int, int]:

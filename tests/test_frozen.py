@@ -160,6 +160,94 @@ class NoStatistics(nn.Module):
         return maps.mean(dim=(2, 3))
 
 
+class Rezero(nn.Module):
+    """A branch that does nothing at first, whose convolution something else reads too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        stem = self.stem(x)
+        maps = self.conv(stem)
+        out: Tensor = (stem + self.gain * (self.norm(maps) + maps)).mean(dim=(2, 3))
+        return out
+
+
+class Acting(nn.BatchNorm2d):
+    """A batch norm that does more than its class says."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+class Active(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), Acting(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.norm(self.conv(x))
+        return maps.mean(dim=(2, 3))
+
+
+class Reading(nn.Module):
+    """A forward pass that reads a batch norm's parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.norm(self.conv(x)) * self.norm.weight.mean()
+        return maps.mean(dim=(2, 3))
+
+
+class Aliased(nn.Module):
+    """A convolution whose weight has a second name that comes first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        conv = nn.Conv2d(3, 4, 3)
+        self.kernel = conv.weight
+        self.conv, self.norm = conv, nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.norm(self.conv(x))
+        return maps.mean(dim=(2, 3))
+
+
+class Counting(nn.Module):
+    """A buffer that each training pass replaces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.register_buffer("level", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.level = 0.5 * self.level
+        maps: Tensor = self.norm(self.conv(x)) * self.level
+        return maps.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("kind", [Rezero, Active, Reading, Aliased, Counting])
+def test_what_changes_later_is_followed(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    network, images = kind().train(), images_for("small_cnn")
+    frozen = FrozenNetwork(network, images)
+    for _ in range(3):
+        network(images)  # running statistics and buffers move
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(1.0 if weight.dim() == 0 else 0.3)
+    frozen.refresh()
+    with attack_mode(network):
+        torch.testing.assert_close(frozen(images), network(images), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", [UsedTwice, CalledTwice, Noisy, Normed, NoStatistics])
 def test_what_cannot_be_folded_is_left_as_it_is(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)

@@ -57,10 +57,12 @@ def _score(
 ) -> tuple[Member, float, float]:
     import torch
 
+    from morel_search.training.compute import configure
     from morel_search.training.evaluation import TEST_SEED, evaluate
     from morel_search.training.models import load_model
 
     torch.set_num_threads(threads)
+    configure(compute, device)
     model, _ = load_model(Path(path))
     result = evaluate(model.to(device), test_images(data).to(device), evaluation, seed=TEST_SEED, compute=compute)
     return member, result.clean_accuracy, result.robust_accuracy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from morel_search.errors import TrainingError
 from morel_search.training.settings import Compute, ComputeSettings
 
-__all__ = ["autocast", "configure", "exact_arithmetic", "lay_out", "operations", "resolve_compute"]
+__all__ = ["autocast", "configure", "exact_arithmetic", "lay_out", "operations", "resolve_compute", "takes_channels_last"]
 
 TINY = 1_000_000
 """Below so many floating point operations an image, conversions cost what bfloat16 gains (measured, benchmarks/RESULTS.md)."""
@@ -74,6 +75,22 @@ def operations(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
     return int(counter.get_total_flops())
 
 
+def takes_channels_last(network: nn.Module, images: Tensor) -> bool:
+    """Whether a network works on maps in that layout: ``view`` after a convolution, for one, does not.
+
+    Args:
+        network: It is not changed.
+        images: A few, float in [0, 1], shape (N, C, H, W).
+    """
+    laid_out = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            laid_out.eval()(images.contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        return False
+    return True
+
+
 def configure(compute: Compute, device: torch.device | str) -> None:
     """Set torch's switches of this process for a training; on a CPU there is nothing to set."""
     if torch.device(device).type != "cuda":
@@ -85,7 +102,8 @@ def configure(compute: Compute, device: torch.device | str) -> None:
     torch.use_deterministic_algorithms(compute.deterministic)
     switches: Any = torch.utils.deterministic
     switches.fill_uninitialized_memory = False  # costs a pass over every new tensor, and nothing here reads what it has not written
-    _set_float32("tf32" if compute.precision == "tf32" else "ieee")
+    convolutions = "tf32" if compute.precision == "tf32" else "ieee"
+    _set_float32(convolutions, convolutions, "ieee")  # the head, the embedding space and the losses are matrix products
 
 
 @contextmanager
@@ -94,17 +112,22 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    before = _BACKENDS.cudnn.conv.fp32_precision
-    _set_float32("ieee")
+    before = [switch.fp32_precision for switch in _float32_switches()]
+    _set_float32("ieee", "ieee", "ieee")
     try:
         yield
     finally:
-        _set_float32(before)
+        _set_float32(*before)
 
 
-def _set_float32(precision: str) -> None:
-    _BACKENDS.cudnn.conv.fp32_precision = precision
-    _BACKENDS.cuda.matmul.fp32_precision = precision
+def _float32_switches() -> tuple[Any, Any, Any]:
+    """torch's own defaults differ among them, and its older switches want the first two alike."""
+    return _BACKENDS.cudnn.conv, _BACKENDS.cudnn.rnn, _BACKENDS.cuda.matmul
+
+
+def _set_float32(*precisions: str) -> None:
+    for switch, precision in zip(_float32_switches(), precisions, strict=True):
+        switch.fp32_precision = precision
 
 
 def _precision(asked: str, device: torch.device, tiny: bool) -> str:

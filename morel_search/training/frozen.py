@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from morel_search.training.compute import autocast
 from morel_search.training.networks import Classifier
+from morel_search.training.networks.classifier import BatchNorm
 from morel_search.training.settings import EXACT, Compute
 
 __all__ = ["FrozenNetwork"]
@@ -49,11 +50,10 @@ class FrozenNetwork:
             self._encode = torch.compile(self._encode)
         parts = dict(network.named_modules())
         copies = dict(module.named_modules())
+        self._network = network
         self._folded = [(parts[conv], parts[norm], copies[conv]) for conv, norm in pairs]
-        made = {f"{conv}.{name}" for conv, _ in pairs for name in ("weight", "bias")}
-        source, target = _state(network), _state(module)
-        names = [name for name in target if name not in made]
-        self._sources, self._targets = [source[name] for name in names], [target[name] for name in names]
+        made = {id(tensor) for _, _, conv in self._folded for tensor in (conv.weight, conv.bias)}  # whatever other name it has
+        self._targets = {name: tensor for name, tensor in _state(module).items() if id(tensor) not in made}
         self.refresh()
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -73,7 +73,8 @@ class FrozenNetwork:
         for conv, norm, target in self._folded:
             _write_fused(conv, norm, target)
         if self._targets:
-            torch._foreach_copy_(self._targets, self._sources)
+            source = _state(self._network)  # anew: a forward pass may put another tensor in a buffer's place
+            torch._foreach_copy_([*self._targets.values()], [source[name] for name in self._targets])
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
@@ -107,9 +108,12 @@ def _foldable(network: nn.Module, images: Tensor) -> list[Pair]:
     """Pairs whose folding leaves the logits as they are, seen in trial runs; a convolution that something else reads too is none."""
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         trial = copy.deepcopy(network).eval()
-        pairs = _followed(trial, images)
-        _disturb([trial.get_submodule(norm) for _, norm in pairs])
-        return _kept(trial, pairs, images, trial(images)) if pairs else []
+        try:
+            pairs = _followed(trial, images)
+            _disturb(trial, [trial.get_submodule(norm) for _, norm in pairs])
+            return _kept(trial, pairs, images, trial(images)) if pairs else []
+        except (AttributeError, IndexError, RuntimeError, TypeError):  # a network that reads its own parts in ways of its own
+            return []
 
 
 def _kept(network: nn.Module, pairs: list[Pair], images: Tensor, expected: Tensor) -> list[Pair]:
@@ -140,7 +144,7 @@ def _followed(network: nn.Module, images: Tensor) -> list[Pair]:
     hooks = [
         part.register_forward_hook(lambda part, inputs, output, name=name: after(name, part, inputs, output))
         for name, part in network.named_modules()
-        if type(part) is nn.Conv2d or (isinstance(part, nn.BatchNorm2d) and part.running_mean is not None)
+        if type(part) is nn.Conv2d or (type(part) in (nn.BatchNorm2d, BatchNorm) and part.running_mean is not None)
     ]
     try:
         network(images)
@@ -150,8 +154,13 @@ def _followed(network: nn.Module, images: Tensor) -> list[Pair]:
     return [(conv, norm) for conv, norm in pairs if calls[conv] == calls[norm] == 1]
 
 
-def _disturb(norms: list[Any]) -> None:
-    """Statistics far from 0 and 1, so that a wrong folding shows; a fresh batch norm hardly does anything."""
+def _disturb(network: nn.Module, norms: list[Any]) -> None:
+    """Statistics and gains far from 0 and 1, so that a wrong folding shows: fresh batch norms do little, a branch with gain 0 nothing."""
+    for part in network.modules():
+        if not isinstance(part, (nn.Conv2d, nn.Linear)):
+            for gain in part.parameters(recurse=False):
+                if gain.numel() == max(gain.shape, default=1):  # one number, or one a channel
+                    gain.uniform_(0.5, 1.5)
     for norm in norms:
         for tensor, low, high in (
             (norm.running_mean, -0.5, 0.5),

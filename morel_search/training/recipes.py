@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from morel_search.errors import NetworkError
 from morel_search.training.selection import POINT_RULES, EpochResult, chosen_epoch
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from morel_search.training.data import Development
 
 __all__ = ["Recipe", "read_recipe", "read_section", "train_recipe"]
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 Settings = TypeVar("Settings", TrainSettings, DataSettings, NetworkSettings, EvaluationSettings)
 
@@ -79,7 +82,7 @@ def read_recipe(settings: Mapping[str, Any], source: Path) -> Recipe:
             data=read_section(DataSettings, settings["data"]),
             network=read_section(NetworkSettings, settings["network"]),
             evaluation=read_section(EvaluationSettings, settings["evaluation"]),
-            compute=Compute(**settings["compute"]) if settings.get("compute") else None,
+            compute=_compute(settings.get("compute")),
             rungs=tuple(int(rung) for rung in settings.get("rungs") or ()),
             threads=settings.get("threads"),
             device=settings.get("device"),
@@ -157,16 +160,48 @@ def read_section(kind: type[Settings], given: Any) -> Settings:
     """
     if not isinstance(given, Mapping):
         raise TypeError(f"{kind.__name__} must be a mapping, got {given!r}")
-    types = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    types, choices = get_type_hints(kind), {field.name: field.metadata.get("choices") for field in dataclasses.fields(kind)}
     unknown = [name for name in given if name not in types]
     if unknown:
         raise ValueError(f"this version of morel_search knows no setting {unknown[0]}")
-    return kind(**{name: _value(types[name], value) for name, value in given.items()})
+    return kind(**{name: _value(name, types[name], choices[name], value) for name, value in given.items()})
 
 
-def _value(kind: str, value: Any) -> Any:
-    if value is None:
+_JSON: dict[Any, tuple[type, ...]] = {float: (int, float), int: (int,), bool: (bool,), str: (str,), Mapping: (dict,)}
+"""A setting's type to that of its JSON values."""
+
+
+def _value(name: str, kind: Any, choices: Collection[str] | None, value: Any) -> Any:
+    """A setting's value from its JSON form.
+
+    Raises:
+        TypeError: It is of another type than the setting.
+        ValueError: It is none of the setting's names.
+    """
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if value is None and NoneType in kinds:
         return None
-    if "Fraction" in kind:
+    (one,) = (member for member in kinds if member is not NoneType)
+    if get_origin(one) is Literal:
+        choices = get_args(one)
+    if choices is not None and not (value in choices or (get_origin(one) is not Literal and isinstance(value, str) and ":" in value)):
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    if one is Fraction:
         return Fraction(str(value))
-    return tuple(value) if kind.startswith("tuple") else value
+    origin = get_origin(one) or one
+    if origin is tuple:
+        return tuple(value)
+    wanted = _JSON.get(origin)
+    if wanted is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and origin is not bool)):
+        raise TypeError(f"{name} must be of the type {origin.__name__}, got {value!r}")
+    return value
+
+
+def _compute(given: Any) -> Compute | None:
+    """The arithmetic as the run's settings have it, None where it is not known."""
+    if not given:
+        return None
+    compute = Compute(**given)
+    if compute.precision not in PRECISIONS:
+        raise ValueError(f"compute.precision must be one of {', '.join(PRECISIONS)}, got {compute.precision!r}")
+    return compute

@@ -214,7 +214,7 @@ class ComputeSettings:
 
     precision: Precision = setting(
         "auto",
-        doc="convolutions and linear layers of training and attacks: float32, tf32 (CUDA), bfloat16, "
+        doc="convolutions and linear layers of training and attacks: float32, tf32 (CUDA, convolutions alone), bfloat16, "
         "or auto (bfloat16 where the device computes it natively and the network is not tiny, else float32)",
     )
     channels_last: Switch = setting(

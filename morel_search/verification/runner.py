@@ -269,10 +269,12 @@ def _attack(
     import torch
 
     from morel_search.training.augment import to_float
+    from morel_search.training.compute import configure
     from morel_search.verification.signs import read_signs
     from morel_search.verification.transfer import transferred
 
     torch.set_num_threads(what.threads)
+    configure(what.compute, what.device)
     test = test_images(what.data)
     chosen = torch.from_numpy(rows)
     images, labels = to_float(test.images[chosen].to(what.device)), test.labels[chosen].to(what.device)
