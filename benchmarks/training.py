@@ -1,14 +1,14 @@
 """What a training, an attack and a verification cost, each beside its rival in one run.
 
 python benchmarks/training.py                     # every part, on a GPU where there is one; on two cores about an hour
-python benchmarks/training.py --only steps pgd    # some parts: floor, steps, epoch, pgd, verify, start, sharing
+python benchmarks/training.py --only steps pgd    # some parts: steps, memory, attention, epoch, pgd, verify, start, sharing
 python benchmarks/training.py --batch 32 --repeats 1 --only steps
 
 *steps*: one training step, loss, gradient and update, against the losses of MOREL's reference code (``advermorel``) around the same
-network with the same weights, images and noise. *attention*: its embedding space alone. *epoch*: a whole epoch against the sum of its
-steps. *pgd*: PGD-20 on a test set against torchattacks and ART. *verify*: AutoAttack's standard version against ``pyautoattack`` as it
-is. *start*: from a trial's start to its first step. *sharing*: four trainings on one GPU against one after the other. A ratio above 1
-means that this project is faster.
+network with the same weights, images and noise. *memory*: what such a step takes. *attention*: its embedding space alone. *epoch*: a
+whole epoch against the sum of its steps. *pgd*: PGD-20 on a test set against torchattacks and ART. *verify*: AutoAttack's standard
+version against ``pyautoattack`` as it is. *start*: from a trial's start to its first step. *sharing*: four trainings on one GPU against
+one after the other. A ratio above 1 means that this project is faster.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from _floor import arithmetic_rate, copy_rate, side_by_side
+from _floor import arithmetic_rate, copy_rate, side_by_side, synchronise
 from torch import Tensor, nn
 
 from morel_search.provenance import hardware
 from morel_search.training.attacks import attack_mode
 from morel_search.training.augment import to_float
+from morel_search.training.compute import configure, resolve_compute
 from morel_search.training.compute import operations as operations_of
-from morel_search.training.compute import resolve_compute
 from morel_search.training.data import Development, ImageSet, load_development, load_test
 from morel_search.training.evaluation import evaluate
 from morel_search.training.networks import build_network
@@ -107,6 +107,7 @@ class Beginnings:
 
 
 def stepper(loss: str, classes: int, device: torch.device, compute: Compute) -> tuple[MorelStep, torch.optim.Optimizer]:
+    configure(compute, device)
     torch.manual_seed(0)
     network = build_network(RESNET, SHAPE, classes).to(device)
     if compute.channels_last:
@@ -184,7 +185,6 @@ def steps(arguments: argparse.Namespace, device: torch.device, rates: Rates) -> 
         times = side_by_side(works, device, arguments.repeats)
         medians = [statistics.median(one) for one in times]
         shares = [counted / rates[name] / median for name, median in zip(found_by, medians[1:], strict=True)]
-        memory = [peak_memory(work, device) for work in works]
         rows.append(
             [
                 f"{loss}, {classes} classes",
@@ -192,12 +192,11 @@ def steps(arguments: argparse.Namespace, device: torch.device, rates: Rates) -> 
                 " / ".join(f"{abs(value - expected) / abs(expected):.0e}" for value in (given, found)),
                 *(ratio(times[0], one) for one in times[1:]),
                 " / ".join(f"{share:.2f}" for share in shares),
-                " / ".join(memory),
             ]
         )
     found_by = arithmetics(device)
     head = ["step", "reference", *found_by, "float32 loss differs by, given the adversarial images / all in"]
-    head += [*(f"{name}: times faster" for name in found_by), "share of the floor", "peak memory, GiB"]
+    head += [*(f"{name}: times faster" for name in found_by), "share of the floor"]
     table(head, rows)
 
 
@@ -232,19 +231,35 @@ def attention(arguments: argparse.Namespace, device: torch.device, _: Rates) -> 
     table(["classes", "reference", "own", "times faster", "sums differ by"], rows)
 
 
-def peak_memory(work: Callable[[], object], device: torch.device) -> str:
-    """Of the device; on a CPU the growth of the process while it works, which the kernel counts."""
+def memory(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None:
+    print(
+        f"### Peak memory of a TRADES step, ResNet-18, batch {arguments.batch}: GiB beyond what the process had before, each in its own\n"
+    )
+    names = ["reference", *arithmetics(device)]
+    rows = [[name, child_says("memory", name, "--batch", str(arguments.batch), "--device", device.type)] for name in names]
+    table(["", "GiB"], rows)
+
+
+def memory_of(name: str, batch: int, device: torch.device) -> str:
+    """Of one step in this process: on a GPU what tensors held, on a CPU what the process grew by, as the kernel counts it."""
+    import resource
+
+    images, labels = torch.rand(batch, *SHAPE).to(device), torch.arange(batch).to(device) % 10
+    what = ("trades", 10, images, labels, torch.randn_like(images))
+    work = theirs(*what, []) if name == "reference" else ours(*what, arithmetics(device)[name])
     if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         work()
-        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f}"
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        work()
-        high = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-        return f"{int(high.split()[1]) / 2**20:.1f}"
-    except (OSError, StopIteration):
-        return "?"
+        return f"{(torch.cuda.max_memory_allocated(device) - before) / 2**30:.2f}"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    work()
+    return f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20:.2f}"
+
+
+def child_says(*words: str) -> str:
+    done = subprocess.run([sys.executable, __file__, "--child", *words], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
 
 
 def digits32() -> tuple[Development, ImageSet]:
@@ -419,6 +434,7 @@ def start(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
                 training, _ = _begin(job, development_for(data, device.type), Path(folder) / "state.pt")
                 ready = time.perf_counter() - began
                 training.step(to_float(training.data.images[:8]), training.data.labels[:8], 0, training.noise)[0].total.backward()
+                synchronise(device)
                 rows.append([network.name, name, f"{ready:.2f}", f"{time.perf_counter() - began:.2f}"])
     table(["network", "trial", "ready, s", "first step (batch 8) done, s"], rows)
 
@@ -435,13 +451,15 @@ def sharing(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> N
     print("### Trainings of ResNet-18 at batch 128 on one GPU: steps a second in all\n")
     rows = []
     for together in (1, 2, 4):
-        children = [subprocess.Popen([sys.executable, __file__, "--child"], stdout=subprocess.PIPE, text=True) for _ in range(together)]
+        children = [
+            subprocess.Popen([sys.executable, __file__, "--child", "rate"], stdout=subprocess.PIPE, text=True) for _ in range(together)
+        ]
         rate = sum(float(child.communicate()[0]) for child in children)
         rows.append([str(together), f"{rate:.2f}", f"{rate / (float(rows[0][1]) if rows else rate):.2f}"])
     table(["at a time", "steps a second", "times one"], rows)
 
 
-def child() -> None:
+def child() -> float:
     """Steps a second of one training over 60 seconds, the first 20 of them not counted."""
     device = torch.device("cuda")
     images, labels = torch.rand(128, *SHAPE).to(device), torch.arange(128).to(device) % 10
@@ -451,10 +469,19 @@ def child() -> None:
         work()
         now = time.perf_counter() - begin
         count += now > 20
-    print(count / 40)
+    return count / 40
 
 
-PARTS = {"steps": steps, "attention": attention, "epoch": epoch, "pgd": pgd, "verify": verify, "start": start, "sharing": sharing}
+PARTS = {
+    "steps": steps,
+    "memory": memory,
+    "attention": attention,
+    "epoch": epoch,
+    "pgd": pgd,
+    "verify": verify,
+    "start": start,
+    "sharing": sharing,
+}
 
 
 def main() -> None:
@@ -465,12 +492,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200, help="test images of pgd and verify")
     parser.add_argument("--width", type=int, default=64, help="of the network of pgd")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
-        child()
-        return
     device = torch.device(arguments.device)
+    if arguments.child:
+        print(child() if arguments.child[0] == "rate" else memory_of(arguments.child[1], arguments.batch, device))
+        return
     machine = hardware()
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{machine['cpu']}, {torch.get_num_threads()} threads"
     rates = {name: arithmetic_rate(getattr(torch, name), device) for name in arithmetics(device)}

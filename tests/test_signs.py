@@ -131,6 +131,8 @@ LEFT = {"clean": 190, "fgsm": 150, "pgd": 120, "pgd-50": 115, "apgd-ce": 112, "a
         ({}, {"pgd": 140, "pgd-50": 125}, "more steps change much: PGD-50 with restarts breaks 15 of 200"),
         ({}, {"pgd": 140}, None),  # the search's own attack was weak, and the strong ones agree
         ({"everywhere": 0.2, "same_class": 0.18}, {}, None),
+        ({"zero_gradients": 1.0, "same_class": 0.3}, {}, "gradients vanish"),
+        ({"zero_gradients": 1.0, "same_class": 1.0}, {}, None),
         ({"curve": [0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.6, 0.59], "images": 5}, {}, None),
         ({}, {"pgd-50": 111}, None),
         ({}, {"square": 90}, "Square, which sees logits alone, breaks 20 of the 110"),

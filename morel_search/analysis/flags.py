@@ -11,6 +11,7 @@ __all__ = ["flags"]
 ZERO_GRADIENTS = 0.05
 UNFIT = 0.0
 CHANCE = 1e-3
+COLLAPSED = 0.99
 EVERYWHERE = 0.05
 WORKING, NOT_FALLING, ENOUGH = 0.8, 0.95, 50
 STEPS_POINTS, BLACK_BOX_SHARE, TRANSFER_POINTS, FEWEST = 0.05, 0.02, 0.03, 3
@@ -63,7 +64,8 @@ def _of_gradients(facts: Mapping[str, Any]) -> list[str]:
             f"logits are scaled up: the two largest are {float(facts['gap']):,.0f} apart (median), where softmax has no gradient; "
             f"the attacks saw them divided by {scale:,.0f}"
         )
-    if (zero := float(facts.get("zero_gradients", 0.0))) > ZERO_GRADIENTS:
+    collapsed = float(facts.get("same_class", 0.0)) > COLLAPSED  # a network that says the same of every image has nothing to hide
+    if (zero := float(facts.get("zero_gradients", 0.0))) > ZERO_GRADIENTS and not collapsed:
         found.append(f"gradients vanish: cross entropy has none at all on {zero:.0%} of the images, so attacks that follow it stand still")
     if (unfit := float(facts.get("unfit", 0.0))) > UNFIT:
         found.append(f"logits or gradients are not finite on {unfit:.0%} of the images")

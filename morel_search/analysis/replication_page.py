@@ -56,8 +56,8 @@ def replication_words(found: Sequence[Replicated]) -> list[str]:
     if len(lucky):
         clean, robust = lucky.mean(axis=0)
         said.append(
-            f"The front's networks have {_more(clean)} clean and {_more(robust)} robust accuracy than their replicates, on average: "
-            "that much of them was luck."
+            f"The front's networks have {_more(clean)} clean and {_more(robust)} robust accuracy than their replicates, on average"
+            + (": that much of them was luck." if max(clean, robust) > 0 else ".")
         )
     members = [one for one in found if one.member]
     if members:

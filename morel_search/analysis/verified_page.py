@@ -17,7 +17,8 @@ __all__ = ["gain_sentences", "verified_sections", "verified_words", "weakness"]
 WEAK_POINTS, WEAK_RANKS = 0.03, 0.8
 """From where on the search's own attack is called too kind: accuracy it leaves on average, and the rank correlation."""
 
-MOST_CURVES = 12
+MOST_CURVES, LABEL_GAP = 12, 6.5
+"""Curves that are drawn, and the least distance of their labels in percentage points."""
 
 
 def verified_sections(found: Verification, epsilon: str, multiples: Sequence[float], figures: dict[str, Any]) -> list[str]:
@@ -66,7 +67,7 @@ def verified_words(found: Verification) -> list[str]:
         if found.late_images == found.images
         else f" FAB-T and Square on {found.late_images} of them; python -m morel_search.verify goes on."
     )
-    names = {"fgsm": "FGSM", "pgd": "the search's PGD"}
+    names = {"pgd": "the search's PGD", "square": "Square"}
     able = [stage for stage in STAGES if any(stage in network.facts.get("attacks", STAGES) for network in found.networks)]
     *first, last = (names.get(stage, stage.upper()) for stage in able)
     said = [f"Each network met {', '.join(first)} and {last} on {count} test images.{late}"]
@@ -86,8 +87,8 @@ def weakness(found: Verification) -> list[str]:
     if points <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
         return []
     return [
-        "The attack of this search was too weak to choose by. Stronger ones: evaluation.steps: 20 or more, evaluation.loss: margin, "
-        "evaluation.restarts: 2."
+        "The attack of this search was too weak to choose by. Stronger ones: evaluation.loss: margin, evaluation.restarts: 2, "
+        "or more evaluation.steps."
     ]
 
 
@@ -224,7 +225,7 @@ def _points_of(name: str, networks: Sequence[Network], marker: Figure, count: in
             {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": colour, "thickness": 0.8, "width": 0}
         )
     return {
-        "type": "scatter", "mode": "markers+text" if name in ("controls", "flagged") else "markers", "name": name,
+        "type": "scatter", "mode": "markers+text", "name": name,
         "x": rounded([100 * network.accuracy[0] for network in networks], 3),
         "y": rounded([100 * network.accuracy[1] for network in networks], 3),
         "error_x": bars[0], "error_y": bars[1], "marker": marker,
@@ -246,9 +247,19 @@ def _curves(found: Verification, multiples: Sequence[float]) -> Figure:
         hover = f"<b>{text(_who(network))}</b><br>%{{x}} epsilon: %{{y:.1f}} %<extra></extra>"
         data.append({**pen, "hoverinfo": "all", "hovertemplate": hover, "showlegend": False, "opacity": 0.85})
     layout = layout_of("radius, in units of epsilon", "robust accuracy (%)", legend=False)
+    begins = [100 * float(network.facts["curve"][0]) for network in shown]
     layout["annotations"] = [
-        {"x": multiples[0], "y": 100 * network.facts["curve"][0], "text": text(network.label or network.name), "showarrow": False,
+        {"x": multiples[0], "y": place, "text": text(network.label or network.name), "showarrow": False,
          "xanchor": "right", "xshift": -6, "font": {"size": 10, "color": _colour(network)}}
-        for network in shown
+        for network, place in zip(shown, _apart(begins, LABEL_GAP), strict=True)
     ]  # fmt: skip
+    layout["xaxis"]["range"] = [0, multiples[-1] * 1.01]
     return {"data": data, "layout": layout}
+
+
+def _apart(values: Sequence[float], gap: float) -> list[float]:
+    """Places for labels, from the highest value down, each at its value or as far below the one above it as it must be."""
+    places, above = dict[int, float](), float("inf")
+    for index in sorted(range(len(values)), key=lambda one: -values[one]):
+        above = places[index] = min(values[index], above - gap)
+    return [places[index] for index in range(len(values))]
