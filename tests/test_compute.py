@@ -178,11 +178,13 @@ def test_a_seed_repeats_to_the_last_bit_and_continues_so(digits: Development, co
 
 
 def test_the_attack_is_as_strong_in_bfloat16(digits: Development, trained: Training) -> None:
-    """The network itself decides in float32; the aim is half a point."""
-    counts = [evaluate(trained.model, digits.validation, EVALUATION, compute=compute).robust_accuracy for compute in (EXACT, FAST)]
-    assert 0.1 < counts[0] < 0.9
-    assert counts[1] - counts[0] <= 0.005  # not weaker; a rounding may also help it on a few of 539 images
-    assert counts[0] - counts[1] <= 0.015
+    """The network itself decides in float32. One start is noisy, five of 539 images here or there; over ten the aim is half a point."""
+    means = []
+    for compute in (EXACT, FAST):
+        found = [evaluate(trained.model, digits.validation, EVALUATION, seed=seed, compute=compute) for seed in range(10)]
+        means.append(sum(one.robust_accuracy for one in found) / len(found))
+    assert 0.1 < means[0] < 0.9
+    assert abs(means[1] - means[0]) <= 0.005, means
 
 
 def slowly(model: nn.Module, images: ImageSet, settings: EvaluationSettings) -> tuple[int, int]:

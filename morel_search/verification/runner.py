@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.config import ResourceSettings, Space
-from morel_search.errors import MorelSearchError, OutOfMemoryError, ResourceError
+from morel_search.errors import MorelSearchError, ResourceError
 from morel_search.results import RunFolder
 from morel_search.search.cluster import concurrency
-from morel_search.search.scoring import test_images
 from morel_search.search.tuner import anchored, device_for
-from morel_search.training.settings import Compute, DataSettings, EvaluationSettings
+from morel_search.training.settings import Compute
 from morel_search.verification.names import LATE, STAGES, WHITE_BOX
 from morel_search.verification.records import COLUMNS, STANDING, UNKNOWN, Record, fingerprint, open_record
+from morel_search.verification.worker import Task, attack, look
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from morel_search.verification.battery import Battery
+    pass
 
 __all__ = ["Piece", "Plan", "verify_networks"]
 
@@ -80,19 +76,6 @@ class Piece:
     first: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _What:
-    """What every piece of a verification has in common."""
-
-    data: DataSettings
-    evaluation: EvaluationSettings
-    compute: Compute
-    device: str
-    threads: int
-    seed: int
-    sources: tuple[tuple[str, str], ...]
-
-
 def verify_networks(
     space: Space,
     run: RunFolder,
@@ -124,7 +107,7 @@ def verify_networks(
     """
     data = anchored(space.data)
     made_on = tuple((label, str(path.absolute())) for label, path in sources.items())
-    what = _What(data, space.evaluation, compute, device_for(space.resources), max(1, int(space.resources.cpu)), plan.seed, made_on)
+    what = Task(data, space.evaluation, compute, device_for(space.resources), max(1, int(space.resources.cpu)), plan.seed, made_on)
     size, block, images = _measure(what, next(iter(models.values())))
     facts = {"evaluation": space.describe()["evaluation"], "seed": plan.seed, "data": images}
     records = {name: open_record(run, name, {"weights": fingerprint(path), **facts}, size) for name, path in models.items()}
@@ -135,30 +118,21 @@ def verify_networks(
     return _Work(run, records, models, what, plan).run(pieces, space.resources, on_piece)
 
 
-def _measure(what: _What, model: Path) -> tuple[int, int, str]:
+def _measure(what: Task, model: Path) -> tuple[int, int, str]:
     """Images of the test split, images of a piece, and the split's fingerprint; read where a worker reads them."""
     import ray
 
     try:
-        size, work, images = ray.get(ray.remote(_look).remote(what.data, str(model.absolute())))
+        size, work, images = ray.get(ray.remote(look).remote(what.data, str(model.absolute())))
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
     return int(size), int(min(MOST, max(FEWEST, RATE[what.device] * SECONDS / (PASSES * max(1, work))))), str(images)
 
 
-def _look(data: DataSettings, path: str) -> tuple[int, int, str]:
-    from morel_search.training.compute import operations
-
-    test = test_images(data)
-    channels, height, width = (int(size) for size in test.images.shape[1:])
-    digest = hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
-    return len(test), operations(_model(path, "cpu"), (channels, height, width)), digest
-
-
 class _Work:
     """Pieces under way, and what comes of them."""
 
-    def __init__(self, run: RunFolder, records: Mapping[str, Record], models: Mapping[str, Path], what: _What, plan: Plan) -> None:
+    def __init__(self, run: RunFolder, records: Mapping[str, Record], models: Mapping[str, Path], what: Task, plan: Plan) -> None:
         self._run, self._records, self._models, self._what = run, records, models, what
         self._began = time.monotonic()
         self._seconds = plan.seconds
@@ -168,7 +142,7 @@ class _Work:
     def run(self, pieces: list[Piece], resources: ResourceSettings, on_piece: Callable[[int, int], None]) -> bool:
         import ray
 
-        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_attack)
+        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(attack)
         at_a_time = concurrency(resources)
         waiting = list(pieces)
         pending: dict[Any, Piece] = {}
@@ -255,81 +229,3 @@ def _open(record: Record, rows: NDArray[np.int64], stages: tuple[str, ...]) -> b
     for_stages = [COLUMNS.index(stage) for stage in stages if stage in record.facts.get("attacks", STAGES)]
     standing = (table == STANDING).any(axis=1) & ~(table == 0).any(axis=1)
     return bool((table[:, 0] == UNKNOWN).any() or (standing & (table[:, for_stages] == UNKNOWN).any(axis=1)).any())
-
-
-def _attack(
-    path: str,
-    stages: tuple[str, ...],
-    rows: NDArray[np.int64],
-    known: Table,
-    scale: float,
-    what: _What,
-) -> tuple[Table, dict[str, Any]]:
-    """Run on a worker: the table of these rows, and the signs where they were asked for."""
-    import torch
-
-    from morel_search.training.augment import to_float
-    from morel_search.training.compute import configure
-    from morel_search.verification.signs import read_signs
-    from morel_search.verification.transfer import transferred
-
-    torch.set_num_threads(what.threads)
-    configure(what.compute, what.device)
-    test = test_images(what.data)
-    chosen = torch.from_numpy(rows)
-    images, labels = to_float(test.images[chosen].to(what.device)), test.labels[chosen].to(what.device)
-    table = known.copy()
-    if not stages:
-        model = _model(path, what.device)
-        signs = read_signs(model, images, labels, what.evaluation, seed=what.seed, compute=what.compute)
-        transfer = {
-            label: transferred(model, _model(source, what.device), images, labels, what.evaluation, seed=what.seed, compute=what.compute)
-            for label, source in what.sources
-            if _trial(source) != _trial(path)
-        }
-        return table, {**asdict(signs), "transfer": transfer}
-    battery = _battery(path, scale, what)
-    for stage in ("clean", *stages):
-        if stage != "clean" and stage not in battery.names:
-            continue
-        column = COLUMNS.index(stage)
-        alive = np.flatnonzero(~(table == 0).any(axis=1) & (table[:, column] == UNKNOWN))
-        if len(alive):
-            part = torch.from_numpy(alive).to(what.device)
-            table[alive, column] = _standing(battery, stage, images[part], labels[part]).cpu().numpy()
-    return table, {"attacks": list(battery.names)}
-
-
-def _standing(battery: Battery, stage: str, images: Tensor, labels: Tensor) -> Tensor:
-    """Which images are right as they are, or withstand an attack; those that the device's memory does not hold at once, by halves."""
-    import torch
-
-    try:
-        return battery.right(images, labels) if stage == "clean" else battery.survivors(stage, images, labels)
-    except torch.OutOfMemoryError as error:
-        if len(images) == 1:
-            raise OutOfMemoryError(f"out of memory: {images.device} does not hold the attack {stage} on one image") from error
-    torch.cuda.empty_cache()
-    middle = len(images) // 2
-    return torch.cat([_standing(battery, stage, images[part], labels[part]) for part in (slice(middle), slice(middle, None))])
-
-
-def _trial(path: str) -> str:
-    """The trial whose network a file is: another epoch of the same training is not independent of it."""
-    return Path(path).parent.name.partition("-")[0]
-
-
-@lru_cache(maxsize=16)
-def _model(path: str, device: str) -> Any:
-    from morel_search.training.models import load_model
-
-    return load_model(Path(path))[0].to(device)
-
-
-@lru_cache(maxsize=4)
-def _battery(path: str, scale: float, what: _What) -> Battery:
-    from morel_search.training.augment import to_float
-    from morel_search.verification.battery import Battery
-
-    images = to_float(test_images(what.data).images[:2].to(what.device))
-    return Battery(_model(path, what.device), images, what.evaluation, seed=what.seed, compute=what.compute, scale=scale)

@@ -1,0 +1,137 @@
+"""What a worker does for a verification: one piece of one network at a time; images and networks stay loaded for the next."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morel_search.errors import OutOfMemoryError
+from morel_search.search.scoring import test_images
+from morel_search.training.settings import Compute, DataSettings, EvaluationSettings
+from morel_search.verification.records import COLUMNS, UNKNOWN
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from morel_search.verification.battery import Battery
+
+__all__ = ["Task", "attack", "look"]
+
+Table = NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What every piece of a verification has in common.
+
+    Attributes:
+        data: Where the test split is.
+        evaluation: Norm, radius and the search's own attack.
+        compute: The arithmetic of the attacks' gradients.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        threads: Processor threads.
+        seed: Of every attack.
+        sources: Networks on which examples for all others are made: what they are called, and the files with their weights.
+    """
+
+    data: DataSettings
+    evaluation: EvaluationSettings
+    compute: Compute
+    device: str
+    threads: int
+    seed: int
+    sources: tuple[tuple[str, str], ...]
+
+
+def look(data: DataSettings, path: str) -> tuple[int, int, str]:
+    """Images of the test split, operations of one of a network's forward passes, and the split's fingerprint."""
+    from morel_search.training.compute import operations
+
+    test = test_images(data)
+    channels, height, width = (int(size) for size in test.images.shape[1:])
+    digest = hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
+    return len(test), operations(_model(path, "cpu"), (channels, height, width)), digest
+
+
+def attack(
+    path: str,
+    stages: tuple[str, ...],
+    rows: NDArray[np.int64],
+    known: Table,
+    scale: float,
+    what: Task,
+) -> tuple[Table, dict[str, Any]]:
+    """Run on a worker: the table of these rows, and the signs where they were asked for."""
+    import torch
+
+    from morel_search.training.augment import to_float
+    from morel_search.training.compute import configure
+    from morel_search.verification.signs import read_signs
+    from morel_search.verification.transfer import transferred
+
+    torch.set_num_threads(what.threads)
+    configure(what.compute, what.device)
+    test = test_images(what.data)
+    chosen = torch.from_numpy(rows)
+    images, labels = to_float(test.images[chosen].to(what.device)), test.labels[chosen].to(what.device)
+    table = known.copy()
+    if not stages:
+        model = _model(path, what.device)
+        signs = read_signs(model, images, labels, what.evaluation, seed=what.seed, compute=what.compute)
+        transfer = {
+            label: transferred(model, _model(source, what.device), images, labels, what.evaluation, seed=what.seed, compute=what.compute)
+            for label, source in what.sources
+            if _trial(source) != _trial(path)
+        }
+        return table, {**asdict(signs), "transfer": transfer}
+    battery = _battery(path, scale, what)
+    for stage in ("clean", *stages):
+        if stage != "clean" and stage not in battery.names:
+            continue
+        column = COLUMNS.index(stage)
+        alive = np.flatnonzero(~(table == 0).any(axis=1) & (table[:, column] == UNKNOWN))
+        if len(alive):
+            part = torch.from_numpy(alive).to(what.device)
+            table[alive, column] = _standing(battery, stage, images[part], labels[part]).cpu().numpy()
+    return table, {"attacks": list(battery.names)}
+
+
+def _standing(battery: Battery, stage: str, images: Tensor, labels: Tensor) -> Tensor:
+    """Which images are right as they are, or withstand an attack; those that the device's memory does not hold at once, by halves."""
+    import torch
+
+    try:
+        return battery.right(images, labels) if stage == "clean" else battery.survivors(stage, images, labels)
+    except torch.OutOfMemoryError as error:
+        if len(images) == 1:
+            raise OutOfMemoryError(f"out of memory: {images.device} does not hold the attack {stage} on one image") from error
+    torch.cuda.empty_cache()
+    middle = len(images) // 2
+    return torch.cat([_standing(battery, stage, images[part], labels[part]) for part in (slice(middle), slice(middle, None))])
+
+
+def _trial(path: str) -> str:
+    """The trial whose network a file is: another epoch of the same training is not independent of it."""
+    return Path(path).parent.name.partition("-")[0]
+
+
+@lru_cache(maxsize=16)
+def _model(path: str, device: str) -> Any:
+    from morel_search.training.models import load_model
+
+    return load_model(Path(path))[0].to(device)
+
+
+@lru_cache(maxsize=4)
+def _battery(path: str, scale: float, what: Task) -> Battery:
+    from morel_search.training.augment import to_float
+    from morel_search.verification.battery import Battery
+
+    images = to_float(test_images(what.data).images[:2].to(what.device))
+    return Battery(_model(path, what.device), images, what.evaluation, seed=what.seed, compute=what.compute, scale=scale)
