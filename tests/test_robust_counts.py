@@ -47,7 +47,8 @@ def by_torchattacks(name: str, **options: object) -> Attack:
     def attack(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         import torchattacks
 
-        found: Tensor = getattr(torchattacks, name)(model, eps=EPSILON, **options)(x, y)
+        seeds = {} if name in ("FGSM", "PGD") else {"seed": int(torch.initial_seed())}  # the others set their own, 0 unless told
+        found: Tensor = getattr(torchattacks, name)(model, eps=EPSILON, **options, **seeds)(x, y)
         return found
 
     return attack
@@ -93,6 +94,7 @@ RIVALS: dict[str, list[Attack]] = {
 
 
 def standing(model: nn.Module, points: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    points = points.detach()
     assert float((points - x).abs().max()) <= EPSILON + 1e-5
     assert 0 <= float(points.min()) <= float(points.max()) <= 1
     with torch.no_grad():
