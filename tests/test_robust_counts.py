@@ -154,8 +154,11 @@ def test_a_masked_copy_has_the_same_count_and_a_flag(model: nn.Module, digits: I
     assert any("logits are scaled up" in sentence for sentence in flags(asdict(signs), {}, 200, 0, {}))
     plain, hidden = (Battery(network, x, SETTINGS, scale=scale) for network, scale in ((model, 1.0), (masked, signs.scale)))
     naive = Battery(masked, x, SETTINGS)
+    worst = [torch.ones(len(y), dtype=torch.bool) for _ in range(2)]
     for name in ("fgsm", "pgd", "pgd-50", "apgd-ce", "apgd-t", "square"):
-        expected = int(plain.survivors(name, x, y).sum())
-        assert abs(int(hidden.survivors(name, x, y).sum()) - expected) <= TOLERANCE
+        found = [battery.survivors(name, x, y) for battery in (plain, hidden)]
+        assert int(found[1].sum()) <= int(found[0].sum()) + TOLERANCE  # fewer, even: a smaller gap gives cross entropy more to go by
+        worst = [before & now for before, now in zip(worst, found, strict=True)]
         if name == "pgd":
-            assert int(naive.survivors(name, x, y).sum()) > expected + 50, "undivided, the mask works"
+            assert int(naive.survivors(name, x, y).sum()) > int(found[0].sum()) + 50, "undivided, the mask works"
+    assert abs(int(worst[0].sum()) - int(worst[1].sum())) <= TOLERANCE
