@@ -17,10 +17,10 @@ from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from morel_search.config import EarlyStoppingSettings, SearchSettings
-from morel_search.search.cluster import quiet_ray
+from morel_search.cluster.session import quiet_ray
 from morel_search.search.proposer import Proposer, Told, derive_seed
-from morel_search.search.rungs import Ladder, rung_levels
-from morel_search.search.stopping import SPARING
+from morel_search.search.successive_halving import Ladder, rung_levels
+from morel_search.search.early_stopping import SPARING
 
 __all__ = ["METHODS", "VARIANTS", "Make", "available", "silence"]
 

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from morel_search.config import Space, load_space
-from morel_search.results import create_run_folder
-from morel_search.search.cluster import quiet_ray
+from morel_search.results.folder import create_run_folder
+from morel_search.cluster.session import quiet_ray
 
 HERE = Path(__file__).parent
 SPACE = HERE.parent / "search_spaces" / "digits.yaml"
@@ -69,10 +69,10 @@ def for_ray(config: dict[str, Any]) -> None:
 
 def with_this(trials: int, folder: Path) -> None:
     """Search with this project."""
-    from morel_search.keeper import Keeper
-    from morel_search.search.conductor import Conductor
-    from morel_search.search.record import StudyRecord
-    from morel_search.search.tuner import job_maker, search
+    from morel_search.workflows.artifacts import Keeper
+    from morel_search.search.controller import Conductor
+    from morel_search.search.study import StudyRecord
+    from morel_search.cluster.tuner import job_maker, search
 
     space, run = space_of(trials), create_run_folder(folder, "run")
     record = StudyRecord.of_file(run.study, run.name)
@@ -129,9 +129,9 @@ def measure(name: str, trials: int) -> dict[str, float]:
 
 def without_ray(trials: int) -> list[tuple[int, float, float]]:
     """Milliseconds that this project adds to a trial, and those of the tables, at so many trials before it."""
-    from morel_search.keeper import Keeper
-    from morel_search.search.conductor import Conductor, Verdict
-    from morel_search.search.record import StudyRecord
+    from morel_search.workflows.artifacts import Keeper
+    from morel_search.search.controller import Conductor, Verdict
+    from morel_search.search.study import StudyRecord
 
     rows = []
     with tempfile.TemporaryDirectory(prefix="overhead-", dir="/tmp") as folder:

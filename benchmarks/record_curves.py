@@ -40,7 +40,7 @@ def train_one(number: int, params: dict[str, Any]) -> dict[str, Any]:
 
     from morel_search.config import load_space
     from morel_search.search.distributions import decode
-    from morel_search.training.data import load_development
+    from morel_search.training.datasets.loading import load_development
     from morel_search.training.trainer import Training
 
     torch.set_num_threads(1)

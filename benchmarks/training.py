@@ -30,12 +30,12 @@ import torch
 from _floor import arithmetic_rate, copy_rate, side_by_side, synchronise
 from torch import Tensor, nn
 
-from morel_search.provenance import hardware
+from morel_search.results.provenance import hardware
 from morel_search.training.attacks import attack_mode
 from morel_search.training.augment import to_float
 from morel_search.training.compute import configure, resolve_compute
 from morel_search.training.compute import operations as operations_of
-from morel_search.training.data import Development, ImageSet, load_development, load_test
+from morel_search.training.datasets.loading import Development, ImageSet, load_development, load_test
 from morel_search.training.evaluation import evaluate
 from morel_search.training.networks import build_network
 from morel_search.training.settings import (
@@ -49,7 +49,7 @@ from morel_search.training.settings import (
 )
 from morel_search.training.step import MorelStep
 from morel_search.training.trainer import Training
-from morel_search.verification.battery import autoattack
+from morel_search.verification.attack_suite import autoattack
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -400,7 +400,7 @@ def start(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
     import pandas as pd
     from PIL import Image
 
-    from morel_search.search.job import Job, _begin, development_for
+    from morel_search.cluster.trainable import Job, _begin, development_for
 
     def png(pixels: Tensor) -> bytes:
         file = io.BytesIO()

@@ -1,6 +1,6 @@
 """Find the trade-off between clean and robust accuracy of MOREL trainings.
 
-``morel_search.load_model(folder)`` loads a finished network; see :func:`morel_search.training.export.load_model`.
+``morel_search.load_model(folder)`` loads a finished network; see :func:`morel_search.models.load.load_model`.
 """
 
 from __future__ import annotations
@@ -17,4 +17,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return import_module("morel_search.training.export").load_model
+    return import_module("morel_search.models.load").load_model

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morel_search import __version__
-from morel_search._command import complain, guarded, say
+from morel_search._cli import complain, guarded, say
 from morel_search.errors import MorelSearchError
 
 if TYPE_CHECKING:
     from morel_search.analysis.members import Member
     from morel_search.analysis.picking import Rule
-    from morel_search.results import RunFolder
+    from morel_search.results.folder import RunFolder
 
 __all__ = ["main"]
 
@@ -96,9 +96,9 @@ def _weights(text: str) -> tuple[float, float]:
 def _pick(options: argparse.Namespace) -> int:
     from morel_search.analysis.members import read_members
     from morel_search.analysis.picking import candidate, candidates, cost_sentences
-    from morel_search.analysis.summary import read_summary
-    from morel_search.results import open_run_folder
-    from morel_search.training.formats import check_format
+    from morel_search.analysis.run_data import read_summary
+    from morel_search.results.folder import open_run_folder
+    from morel_search.models.formats import check_format
 
     formats = [name for name in ("onnx", "torch_export") if getattr(options, name)]
     for name in formats:
@@ -148,9 +148,9 @@ def _rule(options: argparse.Namespace) -> Rule:
 def _export(run: RunFolder, member: Member, picked: dict[str, str], target: Path, formats: Sequence[str]) -> dict[str, Any]:
     """Write the network's folder and return its settings."""
     from morel_search.errors import RunFolderError
-    from morel_search.export import check_target, figures_json, settings_of, write_export
-    from morel_search.training.export import CHECKPOINT
-    from morel_search.training.models import load_model
+    from morel_search.models.export import check_target, figures_json, settings_of, write_export
+    from morel_search.models.load import CHECKPOINT
+    from morel_search.models.checkpoint import load_model
 
     folder = run.front_models / member.name
     if not (folder / CHECKPOINT).is_file():
@@ -173,8 +173,8 @@ def _export(run: RunFolder, member: Member, picked: dict[str, str], target: Path
 
 def _account(member: Member, kind: str, why: str, settings: dict[str, Any], run: Path) -> list[str]:
     """Which network it is, why, and what its figures are."""
-    from morel_search.analysis.wording import percent
-    from morel_search.model_card import kind_words
+    from morel_search.analysis.report.text import percent
+    from morel_search.models.model_card import kind_words
 
     figures = member.figures[kind]
     between = [

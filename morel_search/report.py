@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from morel_search import __version__
-from morel_search._command import guarded, say
+from morel_search._cli import guarded, say
 
 __all__ = ["main"]
 
@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _draw(path: Path) -> int:
-    from morel_search.analysis.report import write_report
-    from morel_search.results import open_run_folder
+    from morel_search.analysis.report.page import write_report
+    from morel_search.results.folder import open_run_folder
 
     say(str(write_report(open_run_folder(path))))
     return 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from morel_search import __version__
-from morel_search._command import guarded
+from morel_search._cli import guarded
 
 __all__ = ["main"]
 
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from morel_search.config import load_space
-    from morel_search.pipeline import Request, dry_run, execute
-    from morel_search.remote import is_client_address, run_on_cluster
+    from morel_search.workflows.search import Request, dry_run, execute
+    from morel_search.workflows.ray_client import is_client_address, run_on_cluster
 
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # objectives and networks by import path, also for the console script

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from morel_search import __version__
-from morel_search._command import guarded, terminate_as_interrupt
+from morel_search._cli import guarded, terminate_as_interrupt
 from morel_search.errors import MorelSearchError
 
 __all__ = ["main"]
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> int:
         options = parser().parse_args(arguments)
-        from morel_search.retraining import retrain
+        from morel_search.workflows.retrain import retrain
 
         with terminate_as_interrupt():
             retrain(options.folder, seed=options.seed, target=options.out, device=options.device)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from morel_search import __version__
-from morel_search._command import guarded, say, terminate_as_interrupt
+from morel_search._cli import guarded, say, terminate_as_interrupt
 
 __all__ = ["main"]
 
@@ -48,16 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from morel_search import preflight
-    from morel_search.analysis.replication_page import replication_text
-    from morel_search.analysis.report import write_report
+    from morel_search.workflows import preflight
+    from morel_search.analysis.report.replication import replication_text
+    from morel_search.analysis.report.page import write_report
     from morel_search.config import load_space
     from morel_search.errors import ResourceError
-    from morel_search.remote import on_cluster
-    from morel_search.results import open_run_folder
-    from morel_search.search.cluster import MACHINE_SECONDS, check_resources, ray_session
+    from morel_search.workflows.ray_client import on_cluster
+    from morel_search.results.folder import open_run_folder
+    from morel_search.cluster.session import MACHINE_SECONDS, check_resources, ray_session
     from morel_search.verification.runner import Plan
-    from morel_search.verifier import networks_of, replicate_run, verification_text, verify_run
+    from morel_search.workflows.verify import networks_of, replicate_run, verification_text, verify_run
 
     for name, value in (("--minutes", options.minutes), ("--images", options.images), ("--replicates", options.replicates)):
         if value is not None and not value > 0:

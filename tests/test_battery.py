@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from morel_search.training.augment import to_float
-from morel_search.training.data import Development, ImageSet, load_development
+from morel_search.training.datasets.loading import Development, ImageSet, load_development
 from morel_search.training.settings import (
     EXACT,
     Compute,
@@ -19,8 +19,8 @@ from morel_search.training.settings import (
     TrainSettings,
 )
 from morel_search.training.trainer import Training
-from morel_search.verification.battery import Battery, Verdict, autoattack
-from morel_search.verification.names import STAGES
+from morel_search.verification.attack_suite import Battery, Verdict, autoattack
+from morel_search.results.attack_names import STAGES
 
 ATTACKS = ["pgd", "apgd-ce", "apgd-t", "fab-t", "square"]
 

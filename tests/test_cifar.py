@@ -19,7 +19,7 @@ import torchvision
 from image_files import every_row, pictures
 
 from morel_search.errors import DataError
-from morel_search.training.data import load_development, load_test
+from morel_search.training.datasets.loading import load_development, load_test
 from morel_search.training.settings import DataSettings
 
 

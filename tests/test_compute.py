@@ -15,7 +15,7 @@ from morel_search.training import evaluation
 from morel_search.training.attacks import attack_mode, cross_entropy_objective, pgd
 from morel_search.training.augment import to_float
 from morel_search.training.compute import TINY, _float32_switches, exact_arithmetic, operations, resolve_compute, takes_channels_last
-from morel_search.training.data import Development, ImageSet, load_development
+from morel_search.training.datasets.loading import Development, ImageSet, load_development
 from morel_search.training.evaluation import evaluate
 from morel_search.training.networks import build_network
 from morel_search.training.settings import (

@@ -12,11 +12,11 @@ from optuna.trial import TrialState
 
 from morel_search.config import Space, load_space
 from morel_search.errors import RunFolderError
-from morel_search.search.conductor import Assignment, Conductor
+from morel_search.search.controller import Assignment, Conductor
 from morel_search.search.distributions import decode, distributions, encode, signature
-from morel_search.search.judge import judge
-from morel_search.search.record import StudyRecord, outcome_of, plan_of
-from morel_search.search.tables import epochs_table, trials_table
+from morel_search.search.outcome import judge
+from morel_search.search.study import StudyRecord, outcome_of, plan_of
+from morel_search.workflows.tables import epochs_table, trials_table
 
 ROOT = Path(__file__).parents[1]
 

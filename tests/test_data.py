@@ -15,9 +15,9 @@ from image_files import every_row
 from sklearn.datasets import load_digits
 
 from morel_search.errors import DataError
-from morel_search.training.data import READERS, load_development, load_test
+from morel_search.training.datasets.loading import READERS, load_development, load_test
 from morel_search.training.settings import DataSettings
-from morel_search.training.split import split_indices, stratified_order, validation_count
+from morel_search.training.datasets.splits import split_indices, stratified_order, validation_count
 
 label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=120).map(torch.tensor)
 
@@ -131,5 +131,5 @@ def test_paths_that_cannot_be(name: Any, text: str, tmp_path: Path, monkeypatch:
 
 def test_importing_the_data_module_loads_no_reader() -> None:
     """A machine without scikit-learn can read parquet files."""
-    code = "import sys, morel_search.training.data; print({'sklearn', 'pandas', 'pyarrow', 'PIL', 'torchvision', 'ray'} & set(sys.modules))"
+    code = "import sys, morel_search.training.datasets.loading; print({'sklearn', 'pandas', 'pyarrow', 'PIL', 'torchvision', 'ray'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

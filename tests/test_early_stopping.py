@@ -13,14 +13,14 @@ from optuna.trial import TrialState
 
 from morel_search.config import Space, load_space
 from morel_search.errors import RunFolderError, SpaceError
-from morel_search.results import create_run_folder, front_columns
-from morel_search.search.conductor import Assignment, Conductor, FinishedTrial, Verdict
+from morel_search.results.folder import create_run_folder, front_columns
+from morel_search.search.controller import Assignment, Conductor, FinishedTrial, Verdict
 from morel_search.search.distributions import decode
-from morel_search.search.judge import judge
-from morel_search.search.record import StudyRecord, outcome_of, plan_of
-from morel_search.search.starts import starts_of
-from morel_search.search.stopping import Course
-from morel_search.search.tables import front_table, trials_table
+from morel_search.search.outcome import judge
+from morel_search.search.study import StudyRecord, outcome_of, plan_of
+from morel_search.search.warm_start import starts_of
+from morel_search.search.early_stopping import Course
+from morel_search.workflows.tables import front_table, trials_table
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 9

@@ -17,13 +17,14 @@ from torch import nn
 from trained_runs import DATA, EVALUATION, NETWORK, make_trained_run, train_trial
 
 import morel_search
-from morel_search import results
+from morel_search.results import folder as results
 from morel_search.errors import NetworkError, ResourceError, RunFolderError
-from morel_search.export import settings_of, write_export
+from morel_search.models.export import settings_of, write_export
 from morel_search.pick import main
-from morel_search.training import export, formats
+from morel_search.models import load as export
+from morel_search.models import formats
 from morel_search.training.augment import to_float
-from morel_search.training.data import load_test
+from morel_search.training.datasets.loading import load_test
 from morel_search.training.evaluation import evaluate
 from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings

@@ -12,7 +12,7 @@ from image_files import pictures
 from PIL import Image
 
 from morel_search.errors import DataError
-from morel_search.training.data import check_test, load_development, load_test
+from morel_search.training.datasets.loading import check_test, load_development, load_test
 from morel_search.training.settings import DataSettings
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from run_folders import make_run
 
-from morel_search.analysis.last_epoch import last_epoch_words
-from morel_search.analysis.report import write_report
-from morel_search.analysis.summary import read_summary
+from morel_search.analysis.report.last_epoch import last_epoch_words
+from morel_search.analysis.report.page import write_report
+from morel_search.analysis.run_data import read_summary
 
 
 @pytest.mark.parametrize(

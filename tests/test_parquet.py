@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from image_files import encoded, pictures
 
 from morel_search.errors import DataError
-from morel_search.training.data import check_test, load_development, load_test
+from morel_search.training.datasets.loading import check_test, load_development, load_test
 from morel_search.training.settings import DataSettings
 
 

@@ -15,8 +15,8 @@ from trained_runs import make_trained_run, train_trial, write_verified
 
 import morel_search
 from morel_search.pick import main
-from morel_search.results import RunFolder
-from morel_search.training.models import load_model as load_checkpoint
+from morel_search.results.folder import RunFolder
+from morel_search.models.checkpoint import load_model as load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 

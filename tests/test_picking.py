@@ -26,9 +26,9 @@ from morel_search.analysis.picking import (
     most_accurate,
     most_robust,
 )
-from morel_search.analysis.summary import read_summary
+from morel_search.analysis.run_data import read_summary
 from morel_search.errors import RunFolderError
-from morel_search.results import RunFolder
+from morel_search.results.folder import RunFolder
 
 STEPS = 30
 accuracies = st.integers(0, STEPS)

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from image_files import encoded
 
-from morel_search.results import RunFolder
-from morel_search.training.data import load_development, load_test
+from morel_search.results.folder import RunFolder
+from morel_search.training.datasets.loading import load_development, load_test
 from morel_search.training.settings import DataSettings
 
 ROOT = Path(__file__).parents[1]

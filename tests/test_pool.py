@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers.nsgaii._elite_population_selection_strategy import NSGAIIElitePopulationSelectionStrategy
 from optuna.trial import FrozenTrial, TrialState
 
-from morel_search.search.pool import TO_THE_END, Pool, violation_attributes
+from morel_search.search.population import TO_THE_END, Pool, violation_attributes
 
 SPACE = {"x": FloatDistribution(0, 1)}
 results = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0])), min_size=1, max_size=60)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from optuna.study._multi_objective import _fast_non_domination_rank
 
 from morel_search.config import EarlyStoppingSettings
-from morel_search.search.points import Front, dominates
-from morel_search.search.ranking import RANKINGS
-from morel_search.search.rungs import Ladder
+from morel_search.search.pareto import Front, dominates
+from morel_search.search.diversity import RANKINGS
+from morel_search.search.successive_halving import Ladder
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

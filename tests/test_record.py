@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from morel_search.errors import RunFolderError
-from morel_search.search.record import Outcome, StudyRecord, TrialPlan, outcome_of, plan_of
+from morel_search.search.study import Outcome, StudyRecord, TrialPlan, outcome_of, plan_of
 
 SPACE = {"x": FloatDistribution(1e-3, 10, log=True), "n": IntDistribution(1, 9), "c": CategoricalDistribution(["a", None, 3])}
 PLAN = TrialPlan("search", "", 17, True)
@@ -90,7 +90,7 @@ def test_a_study_that_somebody_else_writes_to_is_left_alone(tmp_path: Path) -> N
 
 def test_nothing_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that breaks off in its middle leaves the trial as it was."""
-    import morel_search.search.rows as rows
+    import morel_search.search.optuna_rows as rows
 
     record = StudyRecord.of_file(tmp_path / "study.db", "run")
     record.plan(PLAN, {"x": 0.5, "n": 3, "c": None}, SPACE, running=True)

@@ -19,18 +19,18 @@ import pytest
 from PIL import Image
 from run_folders import CONTROLS, make_run, settings_of
 
-from morel_search.analysis.figures import history_figure, importance_figure, learning_figures, slice_figure
-from morel_search.analysis.front_figure import front_figure, step_line
+from morel_search.analysis.report.figures import history_figure, importance_figure, learning_figures, slice_figure
+from morel_search.analysis.report.front_figure import front_figure, step_line
 from morel_search.analysis.importance import importance
-from morel_search.analysis.labels import HEIGHT, WIDTH, place_labels
-from morel_search.analysis.parallel import parallel_data
+from morel_search.analysis.report.labels import HEIGHT, WIDTH, place_labels
+from morel_search.analysis.report.parallel_coordinates import parallel_data
 from morel_search.analysis.parameters import format_number, nice_values, read_parameters
-from morel_search.analysis.report import write_report
-from morel_search.analysis.summary import POINT, RunSummary, read_summary
-from morel_search.analysis.wording import compare_controls, exchange_rate, headline, key_facts, seconds_words, sentences
+from morel_search.analysis.report.page import write_report
+from morel_search.analysis.run_data import POINT, RunSummary, read_summary
+from morel_search.analysis.report.text import compare_controls, exchange_rate, headline, key_facts, seconds_words, sentences
 from morel_search.errors import RunFolderError
 from morel_search.report import main
-from morel_search.results import FRONT_COLUMNS, TRIAL_COLUMNS, RunFolder, create_run_folder
+from morel_search.results.folder import FRONT_COLUMNS, TRIAL_COLUMNS, RunFolder, create_run_folder
 
 
 class Reader(HTMLParser):

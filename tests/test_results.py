@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morel_search.errors import RunFolderError
-from morel_search.results import (
+from morel_search.results.folder import (
     EPOCH_COLUMNS,
     FORMAT,
     FRONT_COLUMNS,
@@ -221,7 +221,7 @@ def test_a_reader_never_sees_half_a_file(run: RunFolder) -> None:
     code = """
 import sys, time
 from pathlib import Path
-from morel_search.results import RunFolder
+from morel_search.results.folder import RunFolder
 run, count = RunFolder(Path(sys.argv[1])), 0
 end = time.monotonic() + 2.0
 while time.monotonic() < end:
@@ -247,7 +247,7 @@ def test_a_killed_writer_leaves_the_old_or_the_new_file(run: RunFolder) -> None:
     code = """
 import sys
 from pathlib import Path
-from morel_search.results import RunFolder
+from morel_search.results.folder import RunFolder
 run = RunFolder(Path(sys.argv[1]))
 print("go", flush=True)
 while True:
@@ -271,7 +271,7 @@ def test_a_file_size_limit_is_explained_and_the_old_file_stays(run: RunFolder) -
 import resource, sys
 from pathlib import Path
 from morel_search.errors import RunFolderError
-from morel_search.results import RunFolder
+from morel_search.results.folder import RunFolder
 run = RunFolder(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -347,7 +347,7 @@ def test_a_folder_that_is_gone_is_explained(run: RunFolder) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from morel_search.results import RunFolder
+from morel_search.results.folder import RunFolder
 with RunFolder(Path(sys.argv[1])).lock():
     print("held", flush=True)
     sys.stdin.read()
@@ -378,5 +378,5 @@ def test_the_lock_is_let_go_after_an_error_too(run: RunFolder) -> None:
 
 
 def test_nothing_heavy_is_loaded() -> None:
-    code = "import sys; import morel_search.results; print(sorted({'pandas', 'torch', 'ray', 'optuna', 'numpy'} & set(sys.modules)))"
+    code = "import sys; import morel_search.results.folder; print(sorted({'pandas', 'torch', 'ray', 'optuna', 'numpy'} & set(sys.modules)))"
     assert python(code).communicate()[0] == "[]\n"

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from morel_search import load_model
-from morel_search.analysis.flags import flags
+from morel_search.analysis.masking import flags
 from morel_search.training.augment import to_float
-from morel_search.training.data import ImageSet, load_development
+from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.settings import EXACT, DataSettings, EvaluationSettings
-from morel_search.verification.battery import Battery, autoattack
+from morel_search.verification.attack_suite import Battery, autoattack
 
 IMAGES, EPSILON, TOLERANCE, SEEDS = 500, 0.2, 3, 5
 SETTINGS = EvaluationSettings(epsilon=Fraction(1, 5), steps=20)
@@ -146,7 +146,7 @@ class Masked(nn.Module):
 def test_a_masked_copy_has_the_same_count_and_a_flag(model: nn.Module, digits: ImageSet) -> None:
     from dataclasses import asdict
 
-    from morel_search.verification.signs import read_signs
+    from morel_search.verification.masking import read_signs
 
     x, y = to_float(digits.images), digits.labels
     masked = Masked(model).eval()

@@ -15,8 +15,8 @@ import optuna
 import pandas as pd
 import pytest
 
-from morel_search.results import TRIAL_COLUMNS, RunFolder
-from morel_search.training.models import load_model
+from morel_search.results.folder import TRIAL_COLUMNS, RunFolder
+from morel_search.models.checkpoint import load_model
 
 ROOT = Path(__file__).parents[1]
 TINY = (
@@ -352,10 +352,10 @@ def test_help_and_version() -> None:
 
 def test_training_and_analysis_load_neither_ray_nor_optuna_nor_each_other() -> None:
     program = (
-        "import sys; import morel_search.training.trainer, morel_search.training.models; "
+        "import sys; import morel_search.training.trainer, morel_search.models.checkpoint; "
         "assert not {'ray', 'optuna', 'pydantic', 'ruamel'} & set(sys.modules); "
         "[sys.modules.pop(name) for name in list(sys.modules) if name.split('.')[0] in ('torch', 'torchvision')]; "
-        "import morel_search.analysis.report; assert not {'ray', 'torch', 'torchvision'} & set(sys.modules)"
+        "import morel_search.analysis.report.page; assert not {'ray', 'torch', 'torchvision'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from optuna.study._multi_objective import _fast_non_domination_rank
 
 from morel_search.config import EarlyStoppingSettings
-from morel_search.search.ranking import RANKINGS
-from morel_search.search.rungs import Ladder, rung_levels
+from morel_search.search.diversity import RANKINGS
+from morel_search.search.successive_halving import Ladder, rung_levels
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30)
 

@@ -15,8 +15,8 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveS
 from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
-from morel_search.search.design import design_point
-from morel_search.search.pool import Pool
+from morel_search.search.sobol import design_point
+from morel_search.search.population import Pool
 from morel_search.search.proposer import Proposer, Told, derive_seed
 from morel_search.search.sampler import SAMPLERS, SteadyNSGAIIISampler, SteadyNSGAIISampler, make_sampler, warmup_trials
 

@@ -11,10 +11,10 @@ from ray.tune.search import Searcher
 
 from morel_search.config import load_space
 from morel_search.errors import RunFolderError
-from morel_search.search.conductor import Conductor
-from morel_search.search.record import StudyRecord
-from morel_search.search.scheduler import StudyScheduler
-from morel_search.search.searcher import StudySearcher
+from morel_search.search.controller import Conductor
+from morel_search.search.study import StudyRecord
+from morel_search.cluster.scheduler import StudyScheduler
+from morel_search.cluster.searcher import StudySearcher
 
 ROOT = Path(__file__).parents[1]
 

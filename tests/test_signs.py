@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from morel_search.analysis.flags import flags
+from morel_search.analysis.masking import flags
 from morel_search.training.augment import to_float
-from morel_search.training.data import ImageSet, load_development
+from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.evaluation import evaluate
 from morel_search.training.settings import EXACT, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 from morel_search.training.trainer import Training
-from morel_search.verification.signs import Signs, read_signs
+from morel_search.verification.masking import Signs, read_signs
 from morel_search.verification.transfer import transferred
 
 SETTINGS = EvaluationSettings(epsilon=Fraction(1, 8), steps=10)

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from run_folders import POINT, make_run
 from scipy.stats import rankdata
 
-from morel_search.analysis.figures import history_figure, learning_figures
-from morel_search.analysis.front_figure import BREAKS, front_figure
-from morel_search.analysis.report import write_report
+from morel_search.analysis.report.figures import history_figure, learning_figures
+from morel_search.analysis.report.front_figure import BREAKS, front_figure
+from morel_search.analysis.report.page import write_report
 from morel_search.analysis.stopping import (
     FEWEST_TRIALS,
     Regret,
@@ -33,10 +33,10 @@ from morel_search.analysis.stopping import (
     stopping_warnings,
     values_at,
 )
-from morel_search.analysis.summary import read_summary
-from morel_search.analysis.wording import bound_words, constraint_words, headline, key_facts, sentences
-from morel_search.results import EPOCH_COLUMNS, RunFolder, open_run_folder
-from morel_search.summary import front_text, stopping_text
+from morel_search.analysis.run_data import read_summary
+from morel_search.analysis.report.text import bound_words, constraint_words, headline, key_facts, sentences
+from morel_search.results.folder import EPOCH_COLUMNS, RunFolder, open_run_folder
+from morel_search.workflows.terminal import front_text, stopping_text
 from morel_search.training.selection import EpochResult, chosen_epoch
 
 EXAMPLE = Path(__file__).parents[1] / "results" / "example"

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from morel_search.errors import DivergedError
-from morel_search.training.data import Development, ImageSet, load_development
+from morel_search.training.datasets.loading import Development, ImageSet, load_development
 from morel_search.training.evaluation import evaluate
-from morel_search.training.models import load_model, save_model
+from morel_search.models.checkpoint import load_model, save_model
 from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from run_folders import make_run
 from scipy.stats import spearmanr
 
-from morel_search.analysis.report import write_report
-from morel_search.analysis.summary import read_summary
-from morel_search.analysis.verified import Verification, beats, read_verification
-from morel_search.analysis.verified_page import gain_sentences, verified_words, weakness
-from morel_search.results import RunFolder
-from morel_search.verification.names import STAGES, WHITE_BOX
-from morel_search.verification.records import BROKEN, COLUMNS, STANDING, UNKNOWN, Record, open_record, read_records
+from morel_search.analysis.report.page import write_report
+from morel_search.analysis.run_data import read_summary
+from morel_search.analysis.verification import Verification, beats, read_verification
+from morel_search.analysis.report.verification import gain_sentences, verified_words, weakness
+from morel_search.results.folder import RunFolder
+from morel_search.results.attack_names import STAGES, WHITE_BOX
+from morel_search.results.attack_records import BROKEN, COLUMNS, STANDING, UNKNOWN, Record, open_record, read_records
 
 IMAGES = 400
 

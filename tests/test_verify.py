@@ -16,8 +16,8 @@ import pytest
 import torch
 from run_folders import make_run
 
-from morel_search.results import RunFolder
-from morel_search.verification.records import BROKEN, STANDING, UNKNOWN, read_records
+from morel_search.results.folder import RunFolder
+from morel_search.results.attack_records import BROKEN, STANDING, UNKNOWN, read_records
 from morel_search.verify import main
 
 ROOT = Path(__file__).parents[1]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from morel_search.results import FRONT_COLUMNS, TRIAL_COLUMNS, RunFolder, create_run_folder
-from morel_search.search.job import Job, _train
-from morel_search.search.tuner import anchored
-from morel_search.training.models import load_model, save_model
+from morel_search.results.folder import FRONT_COLUMNS, TRIAL_COLUMNS, RunFolder, create_run_folder
+from morel_search.cluster.trainable import Job, _train
+from morel_search.cluster.tuner import anchored
+from morel_search.models.checkpoint import load_model, save_model
 from morel_search.training.selection import EpochResult
 from morel_search.training.settings import EXACT, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from morel_search._files import read_table
+from morel_search.results.files import read_table
 from morel_search.analysis.parameters import number_of
-from morel_search.analysis.summary import POINT, TEST, RunSummary
-from morel_search.analysis.wording import headline
+from morel_search.analysis.run_data import POINT, TEST, RunSummary
+from morel_search.analysis.report.text import headline
 from morel_search.errors import RunFolderError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from morel_search.results import RunFolder
+    from morel_search.results.folder import RunFolder
 
 __all__ = ["KINDS", "Figures", "Member", "find_member", "read_members"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from morel_search.analysis.front import front_mask
 from morel_search.analysis.members import KINDS, Member
-from morel_search.analysis.wording import percent, points
+from morel_search.analysis.report.text import percent, points
 from morel_search.errors import RunFolderError
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.analysis.summary import TEST, RunSummary
+from morel_search.analysis.run_data import TEST, RunSummary
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.analysis.parameters import number_of
-from morel_search.analysis.summary import POINT
+from morel_search.analysis.run_data import POINT
 
 if TYPE_CHECKING:
     import pandas as pd

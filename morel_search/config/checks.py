@@ -11,7 +11,7 @@ from typing import Any
 from morel_search.config.faults import Faults, Place
 from morel_search.config.fieldspec import specs
 from morel_search.config.rational import format_value, in_255ths, parse_rational
-from morel_search.config.reach import highest, parameter_of, reach
+from morel_search.config.possible_values import highest, parameter_of, reach
 from morel_search.config.space import Space
 from morel_search.errors import SpaceError
 from morel_search.training.settings import DataSettings, EvaluationSettings, TrainSettings

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from morel_search.config.advice import advice
+from morel_search.config.warnings import advice
 from morel_search.config.checks import check_rationals, check_sections, check_space
 from morel_search.config.constraints import check_fixed, narrowed, read_constraints
 from morel_search.config.controls import DEFAULT_CONTROLS, read_controls

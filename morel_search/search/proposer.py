@@ -15,10 +15,10 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
-from morel_search.search.design import design_point
-from morel_search.search.failures import FailedRegions
-from morel_search.search.points import Point
-from morel_search.search.pool import TO_THE_END, Pool, violation_attributes
+from morel_search.search.sobol import design_point
+from morel_search.search.known_failures import FailedRegions
+from morel_search.search.pareto import Point
+from morel_search.search.population import TO_THE_END, Pool, violation_attributes
 from morel_search.search.sampler import begins_with_design, make_sampler
 
 __all__ = ["Proposal", "Proposer", "Told", "derive_seed"]

@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import SearchSettings
-from morel_search.search.pool import Pool
+from morel_search.search.population import Pool
 
 __all__ = ["SAMPLERS", "SteadyNSGAIIISampler", "SteadyNSGAIISampler", "begins_with_design", "make_sampler", "warmup_trials"]
 

@@ -20,7 +20,7 @@ from morel_search.training.attacks import (
 )
 from morel_search.training.augment import to_float
 from morel_search.training.compute import exact_arithmetic, lay_out
-from morel_search.training.data import ImageSet
+from morel_search.training.datasets.loading import ImageSet
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import EXACT, Compute, EvaluationSettings
 

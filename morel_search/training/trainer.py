@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from morel_search.errors import DivergedError, OutOfMemoryError
 from morel_search.training.augment import augment, resolve_augmentation, to_float
 from morel_search.training.compute import configure
-from morel_search.training.data import Development
+from morel_search.training.datasets.loading import Development
 from morel_search.training.evaluation import Evaluation, evaluate
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.networks import Classifier, build_network

@@ -9,14 +9,14 @@ from typing import Any
 
 from morel_search.config import Space
 from morel_search.errors import MorelSearchError, ResourceError, TrainingError
-from morel_search.results import REPLICATE_COLUMNS, RunFolder
-from morel_search.search.cluster import concurrency
-from morel_search.search.job import describe_failure, development_for
+from morel_search.results.folder import REPLICATE_COLUMNS, RunFolder
+from morel_search.cluster.session import concurrency
+from morel_search.cluster.trainable import describe_failure, development_for
 from morel_search.search.proposer import derive_seed
-from morel_search.search.scoring import test_images
-from morel_search.search.tuner import anchored, device_for
+from morel_search.cluster.test_scores import test_images
+from morel_search.cluster.tuner import anchored, device_for
 from morel_search.training.evaluation import TEST_SEED, evaluate
-from morel_search.training.recipes import Recipe, train_recipe
+from morel_search.models.recipe import Recipe, train_recipe
 from morel_search.training.settings import Compute
 
 __all__ = ["Replicate", "missing_replicates", "train_replicates"]

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from morel_search.config import ResourceSettings, Space
 from morel_search.errors import MorelSearchError, ResourceError
-from morel_search.results import RunFolder
-from morel_search.search.cluster import concurrency
-from morel_search.search.tuner import anchored, device_for
+from morel_search.results.folder import RunFolder
+from morel_search.cluster.session import concurrency
+from morel_search.cluster.tuner import anchored, device_for
 from morel_search.training.settings import Compute
-from morel_search.verification.names import LATE, STAGES, WHITE_BOX
-from morel_search.verification.records import COLUMNS, STANDING, UNKNOWN, Record, fingerprint, open_record
+from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
+from morel_search.results.attack_records import COLUMNS, STANDING, UNKNOWN, Record, fingerprint, open_record
 from morel_search.verification.worker import Task, attack, look
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.errors import OutOfMemoryError
-from morel_search.search.scoring import test_images
+from morel_search.cluster.test_scores import test_images
 from morel_search.training.settings import Compute, DataSettings, EvaluationSettings
-from morel_search.verification.records import COLUMNS, UNKNOWN
+from morel_search.results.attack_records import COLUMNS, UNKNOWN
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from morel_search.verification.battery import Battery
+    from morel_search.verification.attack_suite import Battery
 
 __all__ = ["Task", "attack", "look"]
 
@@ -72,7 +72,7 @@ def attack(
 
     from morel_search.training.augment import to_float
     from morel_search.training.compute import configure
-    from morel_search.verification.signs import read_signs
+    from morel_search.verification.masking import read_signs
     from morel_search.verification.transfer import transferred
 
     torch.set_num_threads(what.threads)
@@ -123,7 +123,7 @@ def _trial(path: str) -> str:
 
 @lru_cache(maxsize=16)
 def _model(path: str, device: str) -> Any:
-    from morel_search.training.models import load_model
+    from morel_search.models.checkpoint import load_model
 
     return load_model(Path(path))[0].to(device)
 
@@ -131,7 +131,7 @@ def _model(path: str, device: str) -> Any:
 @lru_cache(maxsize=4)
 def _battery(path: str, scale: float, what: Task) -> Battery:
     from morel_search.training.augment import to_float
-    from morel_search.verification.battery import Battery
+    from morel_search.verification.attack_suite import Battery
 
     images = to_float(test_images(what.data).images[:2].to(what.device))
     return Battery(_model(path, what.device), images, what.evaluation, seed=what.seed, compute=what.compute, scale=scale)

@@ -1,0 +1,1 @@
+"""The report: one self-contained page, its figures and its sentences."""

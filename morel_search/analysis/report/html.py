@@ -1,0 +1,198 @@
+"""The report as one page: words, tables and the places of its figures. Everything that a run could have written is escaped."""
+
+from __future__ import annotations
+
+import html
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from string import Template
+from typing import Any
+
+import pandas as pd
+
+from morel_search.analysis.stopping import RungCorrelation, StoppingCosts
+from morel_search.analysis.run_data import POINT, TEST, RunSummary
+from morel_search.analysis.report.text import compare_controls, headline, key_facts, percent, reason_words, sentences
+
+__all__ = ["figure_place", "fill_page", "section", "text"]
+
+MOST_REASONS = 40
+
+
+def text(value: Any) -> str:
+    """Escape a value for the page."""
+    return html.escape(str(value), quote=True)
+
+
+def fill_page(summary: RunSummary, body: Sequence[str], figures: Mapping[str, Any], script: str) -> str:
+    """Put the page together.
+
+    Args:
+        summary: The run.
+        body: Its sections, as HTML, in order.
+        figures: Figures by the id of their place, and ``parallel``; as plain values.
+        script: Plotly's own script.
+    """
+    room = resources.files("morel_search.analysis")
+    return Template((room / "page.html").read_text(encoding="utf-8")).substitute(
+        title=text(f"{summary.run.name}: clean against robust accuracy"),
+        name=text(summary.run.name),
+        style=(room / "page.css").read_text(encoding="utf-8"),
+        headline=text(headline(summary)),
+        status=_status(summary),
+        lead="".join(f"<p>{text(sentence)}</p>" for sentence in sentences(summary)),
+        facts="".join(f"<div><dt>{text(label)}</dt><dd>{text(fact)}</dd></div>" for label, fact in key_facts(summary)),
+        body="\n".join(body),
+        date=text(str(summary.settings.get("created", ""))[:16].replace("T", " ")),
+        version=text((summary.settings.get("versions") or {}).get("morel_search", "")),
+        figures=json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        plotly=script,
+        script=(room / "page.js").read_text(encoding="utf-8"),
+    )
+
+
+def section(title: str, content: str, caption: str = "", ident: str = "") -> str:
+    """Frame one section; the caption is escaped, the content is HTML."""
+    note = f'<p class="caption">{text(caption)}</p>' if caption else ""
+    return f'<section id="{text(ident)}"><h2>{text(title)}</h2>{note}{content}</section>'
+
+
+def figure_place(ident: str, kind: str = "", height: int | None = None) -> str:
+    """Leave a place for a figure."""
+    style = f' style="height:{height}px"' if height else ""
+    return f'<div class="figure {kind}" id="figure-{text(ident)}"{style}></div>'
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str | tuple[str, Any]]], kind: str = "") -> str:
+    """Draw a table of escaped texts; a cell may be a pair of its text and the value to sort by (a number, so right-aligned)."""
+    head = "".join(f'<th scope="col"><button type="button">{text(one)}</button></th>' for one in heads)
+    lines = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def front_table(summary: RunSummary) -> str:
+    """List the members of the front."""
+    heads = ["network", "clean", "robust", *(("test clean", "test robust") if summary.tested else ()), "epoch"]
+    rows = []
+    for row in summary.front.to_dict("records"):
+        who = summary.network(row["number"], row["epoch"]) + (f" ({row['name']})" if row["origin"] == "control" else "")
+        columns = [*POINT, *(TEST if summary.tested else ())]
+        cells: list[str | tuple[str, Any]] = [(who, _order(row)), *((percent(row[column]), row[column]) for column in columns)]
+        cells.append((str(row["epoch"]), row["epoch"]) if not pd.isna(row["epoch"]) else "")
+        for parameter in summary.parameters:
+            value, shown = parameter.value(row.get(parameter.column)), parameter.text(row.get(parameter.column))
+            cells.append((shown, value) if isinstance(value, float) else shown)
+        rows.append(cells)
+    return table([*heads, *(parameter.name for parameter in summary.parameters)], rows, "sortable")
+
+
+def stopping_table(summary: RunSummary, costs: StoppingCosts, correlations: Sequence[RungCorrelation]) -> str:
+    """List the rungs: how many trainings came there, how many were stopped there, and whether their order there lasts."""
+    rows: list[Sequence[str | tuple[str, Any]]] = []
+    for one in correlations:
+        reached, stopped = int((summary.trials["rung"].dropna() >= one.rung).sum()), costs.stopped.get(one.rung, 0)
+        cells: list[str | tuple[str, Any]] = [(str(count), count) for count in (one.rung, reached, stopped)]
+        rows.append([*cells, *("–" if value is None else (f"{value:.2f}", value) for value in (one.clean, one.robust))])
+    return table(["epoch", "reached it", "stopped there", "rank correlation, clean", "rank correlation, robust"], rows, "rungs")
+
+
+def control_list(summary: RunSummary) -> str:
+    """Say what each control got beside the front."""
+    lines = [
+        f'<div><dt>{text(name)}</dt><dd><span class="point">{text(point)}.</span> {text(sentence)}</dd></div>'
+        for name, point, sentence in compare_controls(summary)
+    ]
+    return f'<dl class="controls">{"".join(lines)}</dl>'
+
+
+def failure_table(summary: RunSummary) -> str:
+    """List the failures, equal reasons together."""
+    reasons: dict[str, list[str]] = {}
+    for row in summary.failed.to_dict("records"):
+        who = str(row["number"]) + (f" ({row['name']})" if row["name"] else "")
+        reasons.setdefault(reason_words(row["failure"]), []).append(who)
+    rows: list[Sequence[str | tuple[str, Any]]] = []
+    for reason, numbers in sorted(reasons.items(), key=lambda one: -len(one[1]))[:MOST_REASONS]:
+        rows.append([(str(len(numbers)), len(numbers)), reason, ", ".join(numbers[:12]) + (", …" if len(numbers) > 12 else "")])
+    more = f"<p>{len(reasons) - MOST_REASONS} more reasons stand in trials.csv.</p>" if len(reasons) > MOST_REASONS else ""
+    return table(["times", "reason", "trials"], rows, "reasons") + more
+
+
+def settings_section(summary: RunSummary) -> str:
+    """List the resolved settings, the versions, the machine and the space file, folded away."""
+    space = summary.settings.get("space") or {}
+    parts = [(name, _pairs(value)) for name, value in space.items() if isinstance(value, Mapping)]
+    parts += [(name, _items(space.get(name) or [])) for name in ("parameters", "controls")]
+    rest = {key: summary.settings.get(key) for key in ("created", "finished", "status", "seed", "device", "commit", "overrides", "format")}
+    parts += [("run", _pairs(rest))]
+    parts += [(name, _pairs(summary.settings.get(name) or {})) for name in ("versions", "hardware")]
+    blocks = "".join(f"<div><h3>{text(title)}</h3>{content}</div>" for title, content in parts if content)
+    try:
+        given = summary.run.space.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        given = ""
+    file = f"<h3>space.yaml</h3><pre>{text(given)}</pre>" if given else ""
+    title = "Settings, versions and the machine"
+    return f'<details class="settings"><summary>{title}</summary><div class="columns">{blocks}</div>{file}</details>'
+
+
+def reproduce_section(summary: RunSummary) -> str:
+    """Give the commands that run the search again and draw this page again."""
+    run, command = summary.run, summary.settings.get("command")
+    place = f"{run.path.parent.name}/{run.name}"
+    seed = summary.settings.get("seed")
+    given = shlex.join(str(word) for word in command) if isinstance(command, list) and command else ""
+    again = f"python -m morel_search.run --space {place}/space.yaml" + ("" if seed is None else f" --seed {seed}")
+    lines = [*([f"# as it was started\n{given}"] if given else []), f"# from the file kept with the run\n{again}"]
+    lines.append(f"# this page\npython -m morel_search.report {place}")
+    files = [
+        (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"), (run.figures / "front.pdf", "figure, PDF"),
+        (run.figures / "front.svg", "SVG"), (run.figures / "front.png", "PNG"),
+    ]  # fmt: skip
+    links = [f'<a href="{text(path.relative_to(run.path).as_posix())}">{text(label)}</a>' for path, label in files if path.is_file()]
+    shown = "\n\n".join(lines)
+    note = f'<p class="caption">Beside this page: {", ".join(links)}.</p>' if links else ""
+    return section("To do it again", f"<pre>{text(shown)}</pre>{note}", ident="again")
+
+
+def _status(summary: RunSummary) -> str:
+    status = summary.settings.get("status")
+    notes = {"running": "The search was still running when this page was drawn.", "stopped": "The search was stopped before its end."}
+    said = [notes[status]] if status in notes else []
+    said += [str(warning) for warning in summary.settings.get("warnings") or []]
+    return "".join(f'<p class="note">{text(one)}</p>' for one in said)
+
+
+def _order(row: Mapping[Any, Any]) -> float:
+    """By number, then by epoch."""
+    return float(row["number"]) + (0.0 if pd.isna(row["epoch"]) else float(row["epoch"]) / 1e6)
+
+
+def _cell(cell: str | tuple[str, Any]) -> str:
+    if isinstance(cell, tuple):
+        return f'<td class="number" data-value="{text(cell[1])}">{text(cell[0])}</td>'
+    return f"<td>{text(cell)}</td>"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    rows = "".join(f"<tr><th scope=row>{text(key)}</th><td>{text(_value(value))}</td></tr>" for key, value in values.items())
+    return f'<table class="pairs">{rows}</table>' if rows else ""
+
+
+def _items(items: Sequence[Mapping[str, Any]]) -> str:
+    kept = {
+        str(item.get("name")): {key: value for key, value in item.items() if key != "name" and value not in (None, {}, False)}
+        for item in items
+    }
+    kept = {name: {**item, **item.pop("overrides", {})} for name, item in kept.items()}
+    return _pairs({name: ", ".join(f"{key} {_value(value)}" for key, value in item.items()) for name, item in kept.items()})
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_value(one)}" for key, one in value.items()) or "–"
+    if isinstance(value, list):
+        return ", ".join(_value(one) for one in value) or "–"
+    return "–" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

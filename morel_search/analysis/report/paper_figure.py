@@ -1,0 +1,138 @@
+"""The front as a figure for a paper: PNG, SVG and PDF, drawn by matplotlib without its global state."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from morel_search.analysis.report.front_figure import (
+    BREAKS,
+    MANY_TRIALS,
+    axis_limits,
+    control_names,
+    keeping_controls,
+    obstacles,
+    other_trials,
+    step_line,
+)
+from morel_search.analysis.report.labels import WIDTH, place_labels
+from morel_search.analysis.run_data import POINT, TEST, RunSummary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["FORMATS", "paper_figure"]
+
+FORMATS = ("png", "svg", "pdf")
+
+SIZE = (4.6, 3.4)
+"""Inches: a column and a half."""
+
+FONT = 8.5
+"""Points, of the controls' names."""
+
+LABEL_SCALE = FONT / 11 * WIDTH / (0.86 * 72 * SIZE[0])
+"""Their size as against the page's, where they have 11 of so many pixels."""
+
+FRONT, CONTROL, TRIAL = "#0b5a8a", "#c4501b", "#a9a59c"
+"""A blue, a vermilion and a grey that stay apart for colour-blind readers and in print."""
+
+STYLE = {
+    "font.family": "STIXGeneral",  # ships with matplotlib, so that the figure looks alike everywhere
+    "mathtext.fontset": "stix",
+    "font.size": 10,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,  # TrueType inside the file; publishers reject Type 3
+    "svg.fonttype": "path",
+    "svg.hashsalt": "morel_search",
+}
+
+
+def paper_figure(summary: RunSummary) -> dict[str, bytes]:
+    """Draw every trial that ran to its end, the controls, the front, and its points on the test split.
+
+    Returns:
+        The files' contents by format; the same run gives the same bytes.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        FigureCanvasAgg(figure)
+        _draw(figure.add_subplot(), summary)
+        drawn = {}
+        for kind, empty in zip(FORMATS, ({"Software": None}, {"Date": None}, {"CreationDate": None}), strict=True):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=300, metadata=empty)
+            drawn[kind] = buffer.getvalue()
+    return drawn
+
+
+def _draw(axes: Axes, summary: RunSummary) -> None:
+    limits = axis_limits(summary)
+    others, broken = _xy(other_trials(summary)), _xy(summary.breaking)
+    axes.scatter(*others, s=11 if len(others[0]) <= MANY_TRIALS else 4, color=TRIAL, linewidths=0, alpha=0.8, label="trials", zorder=2)
+    if len(broken[0]):
+        axes.scatter(*broken, s=12, marker="x", color=TRIAL, linewidths=0.6, alpha=0.8, label=BREAKS, zorder=2)
+    if len(summary.front):
+        axes.plot(*step_line(summary.front, limits), color=FRONT, linewidth=1.0, zorder=3)
+    tested = summary.front[summary.front[TEST].notna().all(axis=1)]
+    if len(tested):
+        _draw_tested(axes, tested)
+    members = _xy(summary.front[summary.front["origin"] != "control"])
+    if len(members[0]):
+        axes.scatter(*members, s=26, color=FRONT, edgecolors="white", linewidths=0.6, label="front", zorder=5)
+    controls = _xy(keeping_controls(summary))
+    if len(controls[0]):
+        axes.scatter(*controls, s=30, marker="D", color=CONTROL, edgecolors="white", linewidths=0.6, label="controls", zorder=6)
+    if len(summary.controls):
+        _name_controls(axes, summary, limits)
+    axes.set(xlim=limits[0], ylim=limits[1], xlabel="clean accuracy (%)", ylabel="robust accuracy (%)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e4e1da", linewidth=0.5, zorder=0)
+    axes.set_axisbelow(True)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=3 if len(broken[0]) else 4,  # what the width has room for
+        frameon=False,
+        fontsize=9,
+        handletextpad=0.1,
+        columnspacing=1.0,
+        borderaxespad=0.2,
+    )
+
+
+def _draw_tested(axes: Axes, tested: Any) -> None:
+    for row in tested[[*POINT, *TEST]].to_numpy(dtype=float) * 100:
+        axes.plot(row[[0, 2]], row[[1, 3]], color=FRONT, linewidth=0.5, alpha=0.6, zorder=3)
+    x, y = (tested[column].to_numpy(dtype=float) * 100 for column in TEST)
+    axes.scatter(x, y, s=18, facecolors="white", edgecolors=FRONT, linewidths=0.8, label="front, test split", zorder=4)
+
+
+def _name_controls(axes: Axes, summary: RunSummary, limits: Any) -> None:
+    from matplotlib.patheffects import withStroke
+
+    named = [(x, y, _plain(name)) for x, y, name in control_names(summary)]
+    placed = place_labels(named, limits, obstacles(summary, limits), LABEL_SCALE)
+    for (x, y, text), place in zip(named, placed, strict=True):
+        up = "center" if place.yanchor == "middle" else place.yanchor
+        line = {"arrowstyle": "-", "color": CONTROL, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3.5} if place.leader else None
+        style: dict[str, Any] = {"ha": place.xanchor, "va": up, "color": CONTROL, "fontsize": FONT, "zorder": 7, "parse_math": False}
+        shift = (place.xshift * FONT / 11, place.yshift * FONT / 11)
+        label = axes.annotate(text, (x, y), xytext=shift, textcoords="offset points", arrowprops=line, **style)
+        label.set_path_effects([withStroke(linewidth=1.6, foreground="white")])
+
+
+def _xy(rows: Any) -> tuple[list[float], list[float]]:
+    x, y = ((rows[column].to_numpy(dtype=float) * 100).tolist() for column in POINT)
+    return x, y
+
+
+def _plain(name: str) -> str:
+    """Leave out what the font cannot draw."""
+    return "".join(letter for letter in name if letter == "…" or (letter.isprintable() and ord(letter) < 0x2000))

@@ -1,0 +1,252 @@
+"""What a run says, in plain sentences and short figures."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morel_search.analysis.parameters import format_number, number_of
+from morel_search.analysis.run_data import POINT, RunSummary
+
+__all__ = [
+    "attack_words",
+    "bound_words",
+    "chance_words",
+    "compare_controls",
+    "constraint_words",
+    "exchange_rate",
+    "headline",
+    "key_facts",
+    "percent",
+    "points",
+    "reason_words",
+    "seconds_words",
+    "sentences",
+]
+
+_DATA = {
+    "digits": "handwritten digits (8 × 8)",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "image_folder": "image folder",
+    "parquet": "parquet files",
+}
+
+
+def percent(value: Any) -> str:
+    """Write a fraction as ``92.8%``; a dash where it is not known."""
+    return "–" if value is None or not math.isfinite(float(value)) else f"{100 * float(value):.1f}%"
+
+
+def points(difference: float) -> str:
+    """Write a difference of fractions as ``3.1 points``."""
+    shown = f"{100 * abs(difference):.1f}"
+    return f"{shown} point" if shown == "1.0" else f"{shown} points"
+
+
+def seconds_words(seconds: float) -> str:
+    """Write a duration as ``42 s``, ``3 min 12 s`` or ``2 h 05 min``."""
+    total = max(0, round(seconds))
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"
+
+
+def attack_words(evaluation: Any) -> str:
+    """Write an attack as ``PGD-10, L∞, ε = 8/255``."""
+    norm = {"linf": "L∞", "l2": "L2"}.get(str(evaluation.get("norm")), str(evaluation.get("norm", "?")))
+    epsilon = number_of(evaluation.get("epsilon"))
+    starts = evaluation.get("restarts", 1)
+    again = f", {starts} starts" if isinstance(starts, int) and starts > 1 else ""
+    return f"PGD-{evaluation.get('steps', '?')}, {norm}, ε = {'?' if epsilon is None else format_number(epsilon)}{again}"
+
+
+def headline(summary: RunSummary) -> str:
+    """Say in one line what the search found."""
+    front = summary.front
+    if len(summary.complete) and summary.keeping.empty:
+        return "No network keeps to the constraints"
+    if summary.complete.empty or front.empty:
+        return "No trial has finished yet" if summary.settings.get("status") == "running" else "No trial finished with a result"
+    best, robust = front.iloc[0], front.iloc[-1]
+    if len(front) == 1:
+        return f"One network on the front: {percent(best[POINT[0]])} clean, {percent(best[POINT[1]])} robust"
+    return (
+        f"{len(front)} networks, from {percent(best[POINT[0]])} clean and {percent(best[POINT[1]])} robust "
+        f"to {percent(robust[POINT[0]])} clean and {percent(robust[POINT[1]])} robust"
+    )
+
+
+def sentences(summary: RunSummary) -> list[str]:
+    """Say below the headline what the front costs, how it was chosen and what was not used for it."""
+    if summary.complete.empty:
+        failed = len(summary.failed)
+        return [f"{failed} of {len(summary.trials)} trials failed; their reasons stand below."] if failed else []
+    if summary.keeping.empty:
+        return [f"{constraint_words(summary)} So there is no front, and no hypervolume."]
+    said = []
+    rate = exchange_rate(summary.front[POINT].to_numpy(dtype=float))
+    if rate is not None:
+        where = "In the middle of the front" if len(summary.front) > 2 else "Between its ends"
+        said.append(f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy.")
+    said.append("Every choice, that of the epoch included, was made on the validation split.")
+    if summary.tested:
+        said.append("The test split was used once, after the search, for the networks on the front; it chose nothing.")
+    else:
+        said.append("The test split has not been used.")
+    return said
+
+
+def constraint_words(summary: RunSummary) -> str:
+    """Say which constraints there are and how many of the finished networks break one; empty where there are neither."""
+    bounds, broken, finished = summary.constraints, len(summary.breaking), len(summary.complete)
+    if not bounds and not broken:
+        return ""
+    named = f"Constraints: {', '.join(bound_words(*one) for one in bounds.items())}. " if bounds else ""
+    who = f"All {finished}" if broken == finished > 1 else f"{broken or 'None'} of {finished}"
+    return f"{named}{who} finished network{'' if finished == 1 else 's'} {'break' if broken > 1 else 'breaks'} a constraint."
+
+
+def bound_words(name: str, bound: str) -> str:
+    """Write a constraint as ``clean_accuracy ≥ 0.8``."""
+    sign, value = bound[:2], number_of(bound[2:].strip())
+    known = {">=": "≥", "<=": "≤"}.get(sign)
+    if not known or value is None:
+        return f"{name} {bound}"
+    short = format_number(value)
+    exact = math.isclose(number_of(short) or 0.0, value, rel_tol=1e-7)
+    return f"{name} {known} {short if exact else f'{value:.8g}'}"
+
+
+def _rate(rate: float) -> str:
+    shown = f"{rate:.1f}" if rate >= 0.095 else f"{rate:.2f}"
+    return f"{shown} point" if shown == "1.0" else f"{shown} points"
+
+
+def exchange_rate(front: NDArray[np.float64]) -> float | None:
+    """Find how much clean accuracy one unit of robust accuracy costs in the middle half of the front's robust range.
+
+    Args:
+        front: Shape (n, 2): clean and robust accuracies of the members.
+
+    Returns:
+        The slope between the front, joined by straight lines, at 25 % and at 75 % of that range; None where all are equally robust.
+    """
+    order = np.argsort(front[:, 1], kind="stable")
+    clean, robust = front[order, 0], front[order, 1]
+    if len(front) < 2 or robust[-1] <= robust[0]:
+        return None
+    ends = robust[0] + (robust[-1] - robust[0]) * np.array([0.25, 0.75])
+    at = np.interp(ends, robust, clean)
+    return float((at[0] - at[1]) / (ends[1] - ends[0]))
+
+
+def compare_controls(summary: RunSummary) -> list[tuple[str, str, str]]:
+    """Say what each control got beside the front.
+
+    Returns:
+        Name, its two accuracies, and a sentence: by how much the most robust network of the front that is at least as accurate on clean
+        images beats it, or that none does.
+    """
+    members = summary.front[summary.front["origin"] != "control"]
+    broken, compared = set(summary.breaking["number"]), []
+    for _, control in summary.controls.iterrows():
+        clean, robust = float(control[POINT[0]]), float(control[POINT[1]])
+        rivals = members[(members[POINT[0]] >= clean) & (members[POINT[1]] >= robust)]
+        rivals = rivals[(rivals[POINT[0]] > clean) | (rivals[POINT[1]] > robust)]
+        if rivals.empty:
+            sentence = "No searched network dominates it" + (
+                "; it is on the front itself." if control["number"] in set(summary.front["number"]) else "."
+            )
+        else:
+            rival = rivals.sort_values([POINT[1], POINT[0]]).iloc[-1]
+            sentence = _beaten(
+                summary.network(rival["number"], rival["epoch"]), float(rival[POINT[0]]) - clean, float(rival[POINT[1]]) - robust
+            )
+        if control["number"] in broken:
+            sentence += " It breaks a constraint."
+        compared.append(
+            (str(control["name"]) or f"trial {control['number']}", f"{percent(clean)} clean, {percent(robust)} robust", sentence)
+        )
+    return compared
+
+
+def _beaten(network: str, clean: float, robust: float) -> str:
+    if robust <= 0:
+        return f"Network {network} is {points(clean)} more accurate on clean images and as robust."
+    if clean < 0.0005:
+        return f"Network {network} is {points(robust)} more robust and as accurate on clean images."
+    return f"Network {network} is {points(robust)} more robust and {points(clean)} more accurate on clean images."
+
+
+def key_facts(summary: RunSummary) -> list[tuple[str, str]]:
+    """Choose what one wants to know first, as pairs of a label and a short text."""
+    data, network = summary.section("data"), summary.section("network")
+    controls, any_keeps = summary.control_hypervolume, len(summary.keeping) > 0 or summary.complete.empty
+    return [
+        ("Images", _DATA.get(str(data.get("name")), str(data.get("name", "?")))),
+        ("Network", str(network.get("name", "?")).rpartition(":")[2]),
+        ("Judged by", attack_words(summary.section("evaluation"))),
+        ("Trials", _trial_words(summary)),
+        ("Hypervolume", f"{summary.hypervolume:.4f}" + (f" (controls alone {controls:.4f})" if controls else "") if any_keeps else "–"),
+        ("Time", _time_words(summary)),
+        ("Search", _search_words(summary)),
+        ("Device", _device_words(summary)),
+    ]
+
+
+def _trial_words(summary: RunSummary) -> str:
+    parts = [f"{len(summary.complete)} finished"]
+    if len(summary.breaking):
+        parts[0] += f" ({len(summary.breaking)} break{'s' if len(summary.breaking) == 1 else ''} a constraint)"
+    if len(summary.stopped):
+        parts.append(f"{len(summary.stopped)} stopped early")
+    parts.append(f"{len(summary.failed)} failed")
+    return ", ".join(parts)
+
+
+def _search_words(summary: RunSummary) -> str:
+    count, seed = len(summary.parameters), summary.settings.get("seed")
+    sampler = {"nsga2": "NSGA-II", "nsga3": "NSGA-III", "tpe": "TPE", "gp": "GP"}.get(str(summary.section("search").get("sampler")))
+    words = [f"{count} parameter{'' if count == 1 else 's'}", sampler or str(summary.section("search").get("sampler", "?"))]
+    return ", ".join([*words, *([] if seed is None else [f"seed {seed}"])])
+
+
+def _time_words(summary: RunSummary) -> str:
+    trained = float(summary.trials["seconds"].sum())
+    try:
+        begun, ended = (datetime.fromisoformat(str(summary.settings[key])) for key in ("created", "finished"))
+        return f"{seconds_words((ended - begun).total_seconds())}; {seconds_words(trained)} of training"
+    except (KeyError, ValueError, TypeError):
+        return f"{seconds_words(trained)} of training"
+
+
+def _device_words(summary: RunSummary) -> str:
+    hardware = summary.settings.get("hardware") or {}
+    gpus = hardware.get("gpus") or []
+    if str(summary.settings.get("device", "")).startswith("cuda") and gpus:
+        names = [str(gpu.get("name", gpu) if isinstance(gpu, dict) else gpu) for gpu in gpus]
+        return ", ".join(f"{names.count(name)} × {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names))
+    cores = hardware.get("cores")
+    return f"{summary.settings.get('device', '?')}" + (f", {cores} cores" if cores else "")
+
+
+def chance_words(summary: RunSummary) -> str:
+    """Say how far chance alone moves an accuracy, where the number of validation images is known; else nothing."""
+    images = summary.settings.get("images")
+    count = number_of(images.get("validation") if isinstance(images, dict) else summary.section("data").get("validation"))
+    if count is None or count < 2:
+        return ""
+    return f"With {count:.0f} validation images, one standard error is up to {points(0.5 / math.sqrt(count))}."
+
+
+def reason_words(text: Any) -> str:
+    """Write a failure's reason in at most 600 characters."""
+    reason = str(text).strip() or "no reason was recorded"
+    return reason if len(reason) <= 600 else f"{reason[:400]} … {reason[-180:]}"

@@ -1,0 +1,1 @@
+"""Everything that imports Ray: sessions, placement, tasks, Tune's searcher, scheduler and trainable."""

@@ -1,0 +1,129 @@
+"""One start of a search: Ray Tune runs the conductor's trials until the budget is spent or somebody stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from morel_search.config import ResourceSettings, Space
+from morel_search.cluster.session import concurrency
+from morel_search.search.controller import Assignment, Conductor, FinishedTrial
+from morel_search.cluster.trainable import Job, run_job
+from morel_search.search.study import StudyRecord
+from morel_search.search.successive_halving import rungs_of
+from morel_search.cluster.scheduler import StudyScheduler
+from morel_search.cluster.searcher import StudySearcher
+from morel_search.training.settings import EXACT, Compute, DataSettings
+
+__all__ = ["anchored", "device_for", "job_maker", "search"]
+
+UNLIMITED = 10**9
+"""Ray's number of samples; the searcher ends the search."""
+
+RETRIES = 2
+"""How often a trial whose process died goes on from its checkpoint before it counts as failed."""
+
+
+def search(
+    conductor: Conductor,
+    record: StudyRecord,
+    *,
+    ray_folder: Path,
+    job: Callable[[Assignment], Job],
+    on_finished: Callable[[FinishedTrial], None] = lambda _: None,
+    on_epoch: Callable[[int, dict[str, Any]], None] = lambda number, result: None,
+    trainable: Callable[[dict[str, Any]], None] = run_job,
+) -> bool:
+    """Run until the budget is spent, or until SIGINT.
+
+    A fresh Tuner at every start: all state is in the study and in the trials' own checkpoints. Afterwards no trial is RUNNING; what was
+    under way waits for ``--resume``.
+
+    Args:
+        conductor: The search.
+        record: Its study.
+        ray_folder: Absolute folder for Ray Tune's own files; each start begins it anew.
+        job: Makes the job of an assignment.
+        on_finished: Called after each trial.
+        on_epoch: Called after each epoch of each trial.
+        trainable: What Ray Tune runs; it reports as :func:`run_job` does.
+
+    Returns:
+        Whether the search has come to its end.
+
+    Raises:
+        RunFolderError: The study or the run folder cannot be written; what was recorded before stays.
+    """
+    from ray import tune
+
+    resources = conductor.space.resources
+    errors: list[Exception] = []
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(conductor, job, on_finished, errors),
+            scheduler=StudyScheduler(conductor, on_epoch, errors),
+            num_samples=UNLIMITED,
+            max_concurrent_trials=concurrency(resources),
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(ray_folder.absolute()), verbose=0, failure_config=tune.FailureConfig(max_failures=RETRIES)
+        ),
+    )
+    try:
+        if not conductor.done:
+            tuner.fit()
+    finally:
+        if not errors:
+            conductor.note_time()
+        record.park()
+    if errors:
+        raise errors[0]
+    return conductor.complete
+
+
+def job_maker(space: Space, folder: Path, compute: Compute = EXACT) -> Callable[[Assignment], Job]:
+    """Jobs whose checkpoints lie in ``folder/NUMBER``."""
+
+    def make(assignment: Assignment) -> Job:
+        return Job(
+            number=assignment.number,
+            seed=assignment.plan.seed,
+            train=assignment.train,
+            network=space.network,
+            data=anchored(space.data),
+            evaluation=space.evaluation,
+            point=space.search.point,
+            device=device_for(space.resources),
+            threads=max(1, int(space.resources.cpu)),
+            folder=str((folder / str(assignment.number)).absolute()),
+            compute=compute,
+            rungs=rungs_of(space),
+        )
+
+    return make
+
+
+def anchored(data: DataSettings) -> DataSettings:
+    """The same images by absolute paths: Ray Tune changes a trial's working directory."""
+
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).expanduser().absolute())
+
+    return replace(data, folder=str(absolute(data.folder)), train=absolute(data.train), test=absolute(data.test))
+
+
+def device_for(resources: ResourceSettings) -> str:
+    """Where a trial computes: what ``resources.device`` says; ``auto`` is CUDA where a GPU is asked for, else the CPU."""
+    if resources.device != "auto":
+        return resources.device
+    return "cuda" if resources.gpu else "cpu"
+
+
+def _name(trial: Any) -> str:
+    return f"trial_{trial.config['job'].number}_{trial.trial_id}"

@@ -1,0 +1,1 @@
+"""Networks as files: checkpoints, exported folders, other formats, the model card."""

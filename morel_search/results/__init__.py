@@ -1,0 +1,1 @@
+"""The run folder: its files, tables and records, atomic writes and locks."""

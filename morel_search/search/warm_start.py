@@ -1,0 +1,88 @@
+"""Configurations to begin with: as Optuna's values, and from the front of another run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+
+from morel_search.config import Parameter, Space, parse_rational
+from morel_search.errors import RunFolderError, SpaceError
+from morel_search.results.folder import open_run_folder
+from morel_search.search.sobol import design_point
+from morel_search.search.distributions import encode_value
+
+__all__ = ["start_params", "starts_of"]
+
+NEAR = 1e-9
+"""Tables hold 8/255 as a decimal; so near to a step of the grid it is that step."""
+
+
+def starts_of(space: Space) -> tuple[Mapping[str, Any], ...]:
+    """The configurations of ``search.start_from``: those of the space file, or the front of the run that it names.
+
+    Raises:
+        SpaceError: The run has no front, or shares no parameter with this space.
+        RunFolderError: There is no such run.
+    """
+    source = space.search.start_from
+    if not isinstance(source, str):
+        return space.starts
+    try:
+        front = open_run_folder(Path(source).expanduser().absolute()).read_front()
+    except RunFolderError as error:
+        raise RunFolderError(f"search.start_from: {error}") from None
+    found = []
+    for row in front.to_dict("records"):
+        values = {parameter.name: _read(parameter, row.get(f"param_{parameter.name}")) for parameter in space.parameters}
+        known = {name: value for name, value in values.items() if value is not None}
+        if known:
+            found.append(known)
+    if not found:
+        raise SpaceError([f"search.start_from: the front of {source} has no configuration that lies in this space"], str(space.path))
+    return tuple(found)
+
+
+def start_params(space: Space, distributions: Mapping[str, BaseDistribution], start: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Optuna's values for a configuration; what it leaves open is as in ``train`` where the space contains that, else drawn."""
+    params = design_point(distributions, seed, 0)
+    for parameter in space.parameters:
+        value = start.get(parameter.name, ...)
+        if value is ...:
+            value = getattr(space.train, parameter.name)
+            value = value if parameter.contains(value) else ...
+        if value is not ...:
+            params[parameter.name] = encode_value(parameter, value)
+    return params
+
+
+def _same(choice: Any, cell: Any) -> bool:
+    """Whether a cell of a table stands for a choice: numbers to rounding, anything else as it is written."""
+    numbers = (int, float, Fraction)
+    if isinstance(choice, numbers) and not isinstance(choice, bool) and isinstance(cell, numbers):
+        return abs(float(choice) - float(cell)) <= NEAR
+    return str(choice) == str(cell)
+
+
+def _read(parameter: Parameter, cell: Any) -> Any:
+    """A cell of a table as the parameter's value; None where it is empty or outside the range."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    if parameter.kind == "categorical":
+        return next((choice for choice in parameter.choices if _same(choice, cell)), None)
+    try:
+        value: Any = float(cell)
+    except (TypeError, ValueError):
+        return None
+    if parameter.kind == "int":
+        value = int(value) if value.is_integer() else None
+    if parameter.kind == "float" and parameter.step is not None and parameter.low is not None:
+        low, step = parse_rational(parameter.low), parse_rational(parameter.step)
+        value = low + round((Fraction(value) - low) / step) * step
+        if abs(float(value) - float(cell)) > NEAR:
+            return None
+    return value if parameter.contains(value) else None

@@ -1,0 +1,1 @@
+"""Images: CIFAR, digits, image folders and Parquet files, and their splits."""

@@ -1,0 +1,89 @@
+"""Image folders: one folder a class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from morel_search.errors import DataError
+from morel_search.training.datasets.images import common_shape, decode_all
+from morel_search.training.settings import DataSettings
+from morel_search.training.datasets.source import Source, Split, local_path
+
+__all__ = ["check_folder", "open_folder"]
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".pnm", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def open_folder(settings: DataSettings, split: Split) -> Source:
+    """Images of ``data.train`` or ``data.test``: ``FOLDER/CLASS/**/IMAGE``.
+
+    The classes are the names of the training folder's folders, sorted; test images are brought to the training images' shape.
+
+    Raises:
+        DataError: A folder is missing or empty, or an image cannot be read or is of another size.
+    """
+    train = check_folder(settings, "development")
+    classes = _classes(train)
+    if len(classes) < 2:
+        raise DataError(f"data.train {train} must have a folder for each of at least two classes, and has {len(classes)}")
+    files = _files(train, classes)
+    shape = common_shape(len(files), lambda number: _read(files[number]), settings.image_size)
+    if split == "test":
+        test = check_folder(settings, "test")
+        unknown = [name for name in _classes(test) if name not in classes]
+        if unknown:
+            raise DataError(f"data.test {test} has the class {unknown[0]}, which data.train {train} has not")
+        files = _files(test, _classes(test))
+    labels = torch.tensor([classes.index(name) for name, _ in files], dtype=torch.int64)
+    resized = settings.image_size is not None
+    return Source(labels, classes, lambda indices: decode_all(indices, lambda number: _read(files[number]), shape, resized=resized))
+
+
+def check_folder(settings: DataSettings, split: Split) -> Path:
+    """The split's folder.
+
+    Raises:
+        DataError: It is not given, not there, or the other split's.
+    """
+    field, text = ("test", settings.test) if split == "test" else ("train", settings.train)
+    if text is None:
+        raise DataError(f"data.{field} must name a folder with one folder a class")
+    folder = local_path(field, text)
+    if not folder.is_dir():
+        raise DataError(f"data.{field} {text} is not a folder")
+    if split == "test" and settings.train is not None and folder.resolve() == local_path("train", settings.train).resolve():
+        raise DataError(f"data.test {text} is the folder of the training images")
+    return folder
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(entry.name for entry in _entries(folder) if entry.is_dir()))
+
+
+def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, Path]]:
+    """Each image's class and path, in the order of both."""
+    files = []
+    for name in classes:
+        paths = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+        if not paths:
+            raise DataError(f"the folder {folder / name} holds no image ({', '.join(sorted(SUFFIXES))})")
+        files += [(name, path) for path in paths]
+    return files
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"the folder {folder} cannot be read: {error.strerror}") from error
+
+
+def _read(file: tuple[str, Path]) -> tuple[bytes, str]:
+    """An image's bytes and its place."""
+    path = file[1]
+    try:
+        return path.read_bytes(), str(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error

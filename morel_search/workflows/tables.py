@@ -1,0 +1,99 @@
+"""The study as the run folder's tables; made again from the study at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import pandas as pd
+from optuna.trial import FrozenTrial
+
+from morel_search.config import Space
+from morel_search.results.folder import EPOCH_COLUMNS, front_columns, trial_columns
+from morel_search.search.distributions import decode
+from morel_search.search.pareto import Member
+from morel_search.search.study import StudyRecord, outcome_of, plan_of
+
+__all__ = ["epochs_table", "front_table", "trials_table"]
+
+_ACCURACIES, _TEST = ("clean_accuracy", "robust_accuracy"), ("test_clean_accuracy", "test_robust_accuracy")
+Tested = Mapping[Member, tuple[float, float]]
+
+
+def trials_table(record: StudyRecord, space: Space, tested: Tested | None = None) -> pd.DataFrame:
+    """One row a finished trial, see the run folder's ``trials.csv``.
+
+    Args:
+        record: The study.
+        space: Its space.
+        tested: Trial and epoch to (clean, robust) accuracy on the test split, for what was tested.
+    """
+    rows = [_row(trial, space, tested or {}) for trial in record.trials() if trial.state.is_finished()]
+    return pd.DataFrame(rows, columns=trial_columns([parameter.name for parameter in space.parameters]))
+
+
+def epochs_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
+    """One row an epoch of a finished trial, see the run folder's ``epochs.csv``."""
+    rows = [{"number": trial.number, **epoch} for trial in trials for epoch in outcome_of(trial).history]
+    return pd.DataFrame(rows, columns=list(EPOCH_COLUMNS))
+
+
+def front_table(record: StudyRecord, space: Space, front: Iterable[Member], tested: Tested | None = None) -> pd.DataFrame:
+    """One row a member of the front, from the least to the most accurate, see the run folder's ``front.csv``.
+
+    Args:
+        record: The study.
+        space: Its space.
+        front: Trials and epochs.
+        tested: As for :func:`trials_table`.
+    """
+    trials, rows = record.trials(), []
+    for number, epoch in front:
+        clean, robust = next(tuple(rest) for one, *rest in outcome_of(trials[number]).points if one == epoch)
+        test = (tested or {}).get((number, epoch), (None, None))
+        row = {"epoch": epoch, **dict(zip(_ACCURACIES, (clean, robust), strict=True)), **dict(zip(_TEST, test, strict=True))}
+        rows.append({**_row(trials[number], space, {}), **row})
+    rows.sort(key=lambda row: (row["clean_accuracy"], row["number"], row["epoch"]))
+    return pd.DataFrame(rows, columns=front_columns([parameter.name for parameter in space.parameters]))
+
+
+def _row(trial: FrozenTrial, space: Space, tested: Tested) -> dict[str, Any]:
+    plan, outcome = plan_of(trial), outcome_of(trial)
+    values, last = outcome.values or (None, None), outcome.last_values or (None, None)
+    test = (None, None) if outcome.epoch is None else tested.get((trial.number, outcome.epoch), (None, None))
+    return {
+        "number": trial.number,
+        "state": trial.state.name,
+        "origin": plan.origin,
+        "name": plan.name,
+        "epochs": len(outcome.history),
+        "epoch": outcome.epoch,
+        "clean_accuracy": values[0],
+        "robust_accuracy": values[1],
+        "last_clean_accuracy": last[0],
+        "last_robust_accuracy": last[1],
+        "test_clean_accuracy": test[0],
+        "test_robust_accuracy": test[1],
+        **{f"param_{name}": _cell(value) for name, value in _parameters(trial, space).items()},
+        "rung": outcome.rung,
+        "spared": outcome.spared,
+        "violation": None if outcome.values is None else outcome.violation,
+        "seconds": outcome.seconds,
+        "seed": plan.seed,
+        "failure": outcome.failure,
+    }
+
+
+def _parameters(trial: FrozenTrial, space: Space) -> dict[str, Any]:
+    """What the trial was trained with, of the searched parameters; those whose condition does not hold are left out."""
+    plan = plan_of(trial)
+    if plan.origin != "control":
+        return decode(space, trial.params)
+    control = next(one for one in space.controls if one.name == plan.name)
+    settings = space.control_settings(control)
+    return space.active({parameter.name: getattr(settings, parameter.name) for parameter in space.parameters})
+
+
+def _cell(value: Any) -> Any:
+    return float(value) if isinstance(value, Fraction) else value
