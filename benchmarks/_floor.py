@@ -25,7 +25,9 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def side_by_side(works: Sequence[Callable[[], object]], device: torch.device, repeats: int) -> list[list[float]]:
+def side_by_side(
+    works: Sequence[Callable[[], object]], device: torch.device, repeats: int
+) -> list[list[float]]:
     """Seconds of each piece of work, one after the other in every round; a first round of all of them does not count."""
     times: list[list[float]] = [[] for _ in works]
     for round_ in range(repeats + 1):
@@ -43,7 +45,9 @@ def arithmetic_rate(dtype: torch.dtype, device: torch.device) -> float:
     kernel = torch.randn(256, 256, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
     product, convolution = side_by_side([lambda: a @ b, lambda: conv2d(maps, kernel, padding=1)], device, 7)
     counts = 2 * SIZE**3, 2 * maps.numel() * kernel[0].numel()
-    return max(count / statistics.median(times) for count, times in zip(counts, (product, convolution), strict=True))
+    return max(
+        count / statistics.median(times) for count, times in zip(counts, (product, convolution), strict=True)
+    )
 
 
 def copy_rate(device: torch.device) -> float:

@@ -16,11 +16,11 @@ from _simulation import Method, Point, Problem
 from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
-from morel_search.config import EarlyStoppingSettings, SearchSettings
 from morel_search.cluster.session import quiet_ray
-from morel_search.search.proposer import Proposer, Told, derive_seed
-from morel_search.search.successive_halving import Ladder, rung_levels
+from morel_search.config import EarlyStoppingSettings, SearchSettings
 from morel_search.search.early_stopping import SPARING
+from morel_search.search.proposer import Proposer, Told, derive_seed
+from morel_search.search.successive_halving import AsyncSuccessiveHalving, rung_levels
 
 __all__ = ["METHODS", "VARIANTS", "Make", "available", "silence"]
 
@@ -32,8 +32,8 @@ class Morel:
 
     def __init__(self, problem: Problem, search: SearchSettings, stopping: EarlyStoppingSettings) -> None:
         self._search, self._stopping = search, stopping
-        self._proposer = Proposer(search, problem.space, problem.signature)
-        self._ladder = Ladder(stopping, rung_levels(stopping, problem.epochs))
+        self._proposer = Proposer(search, problem.space, problem.configuration_key)
+        self._ladder = AsyncSuccessiveHalving(stopping, rung_levels(stopping, problem.epochs))
 
     def ask(self, number: int) -> dict[str, Any]:
         return self._proposer.propose(number).params
@@ -42,13 +42,15 @@ class Morel:
         if epoch not in self._ladder.levels:
             return True
         self._ladder.record(number, epoch, point)
-        if self._ladder.standing(number, epoch).goes_on or self._runs_through(number):
+        if self._ladder.standing(number, epoch).continues or self._runs_through(number):
             return True
         self._proposer.finish(number, Told(points=(point,), rung=epoch))
         return False
 
     def done(self, number: int, point: Point | None) -> None:
-        self._proposer.finish(number, Told(points=(point,)) if point is not None else Told(hopeless=True))
+        self._proposer.finish(
+            number, Told(points=(point,)) if point is not None else Told(deterministic_failure=True)
+        )
 
     def _runs_through(self, number: int) -> bool:
         """Whether a training is one of the share that is never stopped."""
@@ -61,7 +63,9 @@ class RayOptuna:
     def __init__(self, problem: Problem, sampler: BaseSampler, scheduler: Any = None) -> None:
         from ray.tune.search.optuna import OptunaSearch
 
-        self._searcher = OptunaSearch(dict(problem.space), metric=list(METRICS), mode=["max", "max"], sampler=sampler)
+        self._searcher = OptunaSearch(
+            dict(problem.space), metric=list(METRICS), mode=["max", "max"], sampler=sampler
+        )
         self._scheduler = scheduler
         self._trials: dict[int, Any] = {}
 
@@ -143,7 +147,8 @@ def available(methods: Mapping[str, Make], problem: str) -> list[str]:
     return [
         name
         for name, make in methods.items()
-        if importlib.util.find_spec(make.module) and (problem == "curves" or not (make.stops or make.epochs_only))
+        if importlib.util.find_spec(make.module)
+        and (problem == "curves" or not (make.stops or make.epochs_only))
     ]
 
 
@@ -178,7 +183,9 @@ def _asha(problem: Problem, seed: int) -> Method:
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
     rule = {"max_t": problem.epochs, "grace_period": 3, "reduction_factor": 3}
-    return RayOptuna(problem, _nsga2(problem, seed), AsyncHyperBandScheduler("epoch", "robust", "max", **rule))
+    return RayOptuna(
+        problem, _nsga2(problem, seed), AsyncHyperBandScheduler("epoch", "robust", "max", **rule)
+    )
 
 
 METHODS: dict[str, Make] = {

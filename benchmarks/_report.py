@@ -56,7 +56,9 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     for row in sorted(rows, key=lambda one: (one["problem"], one["method"], one["workers"], one["seed"])):
         values = " ".join(str(round(10_000 * value)) for value in row["values"])
         method = f'"{row["method"]}"' if "," in row["method"] else row["method"]
-        lines.append(f"{row['problem']},{method},{row['workers']},{row['seed']},{row['started']},{row['finished']},{values}")
+        lines.append(
+            f"{row['problem']},{method},{row['workers']},{row['seed']},{row['started']},{row['finished']},{values}"
+        )
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -99,7 +101,11 @@ class Results:
 
     def trainings(self, problem: str, workers: int, method: str) -> tuple[float, float]:
         """Mean number of trainings started and come to their end."""
-        frame = self._frame[(self._frame["problem"] == problem) & (self._frame["workers"] == workers) & (self._frame["method"] == method)]
+        frame = self._frame[
+            (self._frame["problem"] == problem)
+            & (self._frame["workers"] == workers)
+            & (self._frame["method"] == method)
+        ]
         return float(frame["started"].mean()), float(frame["finished"].mean())
 
 
@@ -133,7 +139,11 @@ def _means(results: Results, problem: str) -> list[str]:
     ]
     for workers in results.workers:
         of = results.of(problem, workers)
-        best = {share: max(_at(values, share).mean() for values in of.values()) for share in shares} if of else {}
+        best = (
+            {share: max(_at(values, share).mean() for values in of.values()) for share in shares}
+            if of
+            else {}
+        )
         for method, values in of.items():
             cells = []
             for share in shares:
@@ -141,7 +151,9 @@ def _means(results: Results, problem: str) -> list[str]:
                 cell = f"{column.mean():.4f} ± {_error(column):.4f}"
                 cells.append(f"**{cell}**" if column.mean() == best[share] > 0 else cell)
             started, finished = results.trainings(problem, workers, method)
-            head.append(f"| {workers} | {method} | {' | '.join(cells)} | {started:.0f} / {finished:.0f} | {len(values)} |")
+            head.append(
+                f"| {workers} | {method} | {' | '.join(cells)} | {started:.0f} / {finished:.0f} | {len(values)} |"
+            )
     return head
 
 
@@ -173,12 +185,22 @@ def _tests(results: Results, problem: str, method: str, reference: str) -> list[
         pair = results.paired(problem, workers, method, reference)
         if pair is None:
             continue
-        worse, better = ([share for share in SHARES if _chance(pair, share, side) < SIGNIFICANT] for side in ("less", "greater"))
+        worse, better = (
+            [share for share in SHARES if _chance(pair, share, side) < SIGNIFICANT]
+            for side in ("less", "greater")
+        )
         lines.append(f"| {workers} | {_shares(worse)} | {_shares(better)} |")
     if not lines:
         return []
     title = f"{method} against {reference}: Wilcoxon's signed-rank test over seeds, one-sided, p < {SIGNIFICANT}, at 10 %, 20 % ... 100 %."
-    return [title, "", "| workers | significantly worse at | significantly better at |", "|---|---|---|", *lines, ""]
+    return [
+        title,
+        "",
+        "| workers | significantly worse at | significantly better at |",
+        "|---|---|---|",
+        *lines,
+        "",
+    ]
 
 
 def _chance(pair: tuple[Floats, Floats], share: float, side: str) -> float:
@@ -212,7 +234,13 @@ def draw(path: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
 
     results = Results(rows, order)
     shape = (len(results.problems), len(results.workers))
-    figure, axes = plt.subplots(*shape, figsize=(1.2 + 4.1 * shape[1], 1.5 + 2.8 * shape[0]), squeeze=False, sharey="row", sharex="row")
+    figure, axes = plt.subplots(
+        *shape,
+        figsize=(1.2 + 4.1 * shape[1], 1.5 + 2.8 * shape[0]),
+        squeeze=False,
+        sharey="row",
+        sharex="row",
+    )
     lines: dict[str, Any] = {}
     for row, problem in zip(axes, results.problems, strict=True):
         budget, unit = BUDGETS[problem]
@@ -223,11 +251,19 @@ def draw(path: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
                 values = of[method]
                 spent = budget * np.arange(1, values.shape[1] + 1) / values.shape[1]
                 mean = values.mean(axis=0)
-                error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros_like(mean)
+                error = (
+                    values.std(axis=0, ddof=1) / np.sqrt(len(values))
+                    if len(values) > 1
+                    else np.zeros_like(mean)
+                )
                 colour = COLOURS.get(method)
                 style = {"dashes": DASHES[method]} if method in DASHES else {}
-                (line,) = panel.plot(spent, mean, color=colour, linewidth=2.2 if method.startswith(OURS) else 1.5, **style)
-                panel.fill_between(spent, mean - error, mean + error, color=line.get_color(), alpha=0.18, linewidth=0)
+                (line,) = panel.plot(
+                    spent, mean, color=colour, linewidth=2.2 if method.startswith(OURS) else 1.5, **style
+                )
+                panel.fill_between(
+                    spent, mean - error, mean + error, color=line.get_color(), alpha=0.18, linewidth=0
+                )
                 lines[method] = line
                 lowest.append(mean[max(0, round(0.1 * len(mean)) - 1)])
                 highest.append(mean[-1])
@@ -243,8 +279,12 @@ def draw(path: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
     shown = [method for method in results.methods if method in lines]
     width, height = figure.get_size_inches()
     columns = min(len(shown), max(2, int(width / 2.7)))
-    figure.suptitle("Hypervolume of trainings run to their end:\nmean and standard error over seeds", fontsize=13)
-    figure.legend([lines[name] for name in shown], shown, loc="lower center", ncols=columns, frameon=False, fontsize=10)
+    figure.suptitle(
+        "Hypervolume of trainings run to their end:\nmean and standard error over seeds", fontsize=13
+    )
+    figure.legend(
+        [lines[name] for name in shown], shown, loc="lower center", ncols=columns, frameon=False, fontsize=10
+    )
     figure.tight_layout(rect=(0, (0.2 + 0.22 * -(-len(shown) // columns)) / height, 1, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)

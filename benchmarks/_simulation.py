@@ -75,7 +75,7 @@ class Problem(Protocol):
     population: int
     steps: int
 
-    def signature(self, params: Mapping[str, Any]) -> Hashable:
+    def configuration_key(self, params: Mapping[str, Any]) -> Hashable:
         """Equal for equal configurations."""
 
     def training(self, params: Mapping[str, Any], seed: int, number: int) -> Training:
@@ -129,7 +129,10 @@ def simulate(problem: Problem, method: Method, workers: int, seed: int) -> Run:
                 quality = problem.quality(points)
         else:
             over = not method.report(number, epoch, training.points[epoch - 1])
-        while len(run.values) < problem.steps and spent * problem.steps >= (len(run.values) + 1) * problem.budget:
+        while (
+            len(run.values) < problem.steps
+            and spent * problem.steps >= (len(run.values) + 1) * problem.budget
+        ):
             run.values.append(quality)
         if not over:
             heapq.heappush(events, (now + training.epoch_time, number, epoch + 1))
@@ -154,11 +157,13 @@ class Zdt:
     steps: int = 20
 
     def __post_init__(self) -> None:
-        self.space: dict[str, BaseDistribution] = {f"x{index}": FloatDistribution(0.0, 1.0) for index in range(10)}
+        self.space: dict[str, BaseDistribution] = {
+            f"x{index}": FloatDistribution(0.0, 1.0) for index in range(10)
+        }
         ends = np.linspace(0.0, 1.0, 20001)
         self._best = self._volume([(-one, -self._second(one, 1.0)) for one in ends])
 
-    def signature(self, params: Mapping[str, Any]) -> Hashable:
+    def configuration_key(self, params: Mapping[str, Any]) -> Hashable:
         return tuple(round(1000 * params[name]) for name in self.space)
 
     def training(self, params: Mapping[str, Any], seed: int, number: int) -> Training:
@@ -172,7 +177,11 @@ class Zdt:
 
     def _second(self, first: float, g: float) -> float:
         ratio = first / g
-        falls = {"zdt1": np.sqrt(ratio), "zdt2": ratio**2, "zdt3": np.sqrt(ratio) + ratio * np.sin(10 * np.pi * first)}
+        falls = {
+            "zdt1": np.sqrt(ratio),
+            "zdt2": ratio**2,
+            "zdt3": np.sqrt(ratio) + ratio * np.sin(10 * np.pi * first),
+        }
         return float(g * (1.0 - falls[self.name]))
 
     @staticmethod
@@ -199,13 +208,18 @@ class Curves:
         self.space = distributions(load_space(HERE / "curves.yaml"))
         table = pd.read_csv(self.path, dtype=str, keep_default_na=False)
         times = np.random.default_rng(27).lognormal(0.0, 0.3, size=1 + table["number"].astype(int).max())
-        self._trainings = {self._key(row): self._recorded(row, float(times[int(row["number"])])) for row in table.to_dict("records")}
+        self._trainings = {
+            self._key(row): self._recorded(row, float(times[int(row["number"])]))
+            for row in table.to_dict("records")
+        }
         size = int(np.prod([_size(distribution) for distribution in self.space.values()]))
         if len(self._trainings) != size:
-            raise SystemExit(f"{self.path} holds {len(self._trainings)} of {size} configurations: run benchmarks/record_curves.py")
+            raise SystemExit(
+                f"{self.path} holds {len(self._trainings)} of {size} configurations: run benchmarks/record_curves.py"
+            )
         self._best = self._volume([one.points[-1] for one in self._trainings.values() if not one.failed])
 
-    def signature(self, params: Mapping[str, Any]) -> Hashable:
+    def configuration_key(self, params: Mapping[str, Any]) -> Hashable:
         return tuple(sorted(params.items()))
 
     def training(self, params: Mapping[str, Any], seed: int, number: int) -> Training:  # noqa: ARG002
@@ -226,7 +240,9 @@ class Curves:
             best = max(best, both, key=lambda one: (sum(one), one[1]))
             points.append((best[0] / images, best[1] / images))
         if not failed and len(points) != self.epochs:
-            raise SystemExit(f"{self.path}: training {row['number']} has {len(points)} of {self.epochs} epochs")
+            raise SystemExit(
+                f"{self.path}: training {row['number']} has {len(points)} of {self.epochs} epochs"
+            )
         return Training(points, time, failed)
 
     @staticmethod

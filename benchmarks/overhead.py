@@ -24,9 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from morel_search.cluster.session import quiet_ray
 from morel_search.config import Space, load_space
 from morel_search.results.folder import create_run_folder
-from morel_search.cluster.session import quiet_ray
 
 HERE = Path(__file__).parent
 SPACE = HERE.parent / "search_spaces" / "digits.yaml"
@@ -69,27 +69,41 @@ def for_ray(config: dict[str, Any]) -> None:
 
 def with_this(trials: int, folder: Path) -> None:
     """Search with this project."""
-    from morel_search.workflows.artifacts import Keeper
-    from morel_search.search.controller import Conductor
-    from morel_search.search.study import StudyRecord
     from morel_search.cluster.tuner import job_maker, search
+    from morel_search.search.controller import SearchController
+    from morel_search.search.study import TrialStore
+    from morel_search.workflows.artifacts import RunArtifacts
 
     space, run = space_of(trials), create_run_folder(folder, "run")
-    record = StudyRecord.of_file(run.study, run.name)
-    conductor = Conductor(space, record)
-    keeper = Keeper(space, run, record, conductor)
-    search(conductor, record, ray_folder=run.ray, job=job_maker(space, folder), on_finished=keeper.finished, trainable=nothing)
-    assert conductor.finished == trials
+    record = TrialStore.of_file(run.study, run.name)
+    controller = SearchController(space, record)
+    artifacts = RunArtifacts(space, run, record, controller)
+    search(
+        controller,
+        record,
+        ray_folder=run.ray,
+        job=job_maker(space, folder),
+        on_finished=artifacts.finished,
+        trainable=nothing,
+    )
+    assert controller.finished == trials
 
 
 def with_ray(trials: int, folder: Path, search_alg: Any = None) -> None:
     """Plain Ray Tune, by default with its own random search."""
     from ray import tune
 
-    config = {f"x{index}": tune.uniform(0, 1) for index in range(8)} | {"epsilon": tune.uniform(0, 1), "folder": str(folder)}
-    settings = tune.TuneConfig(num_samples=trials, max_concurrent_trials=1, reuse_actors=True, search_alg=search_alg)
+    config = {f"x{index}": tune.uniform(0, 1) for index in range(8)} | {
+        "epsilon": tune.uniform(0, 1),
+        "folder": str(folder),
+    }
+    settings = tune.TuneConfig(
+        num_samples=trials, max_concurrent_trials=1, reuse_actors=True, search_alg=search_alg
+    )
     where = tune.RunConfig(storage_path=str(folder), name="plain", verbose=0)
-    tune.Tuner(tune.with_resources(for_ray, {"cpu": 1}), param_space=config, tune_config=settings, run_config=where).fit()
+    tune.Tuner(
+        tune.with_resources(for_ray, {"cpu": 1}), param_space=config, tune_config=settings, run_config=where
+    ).fit()
 
 
 def with_optuna(trials: int, folder: Path) -> None:
@@ -116,12 +130,20 @@ def measure(name: str, trials: int) -> dict[str, float]:
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="overhead-", dir="/tmp") as folder:
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
         cpu, began = time.process_time(), time.monotonic()
         METHODS[name](trials, Path(folder))
         cpu, took = time.process_time() - cpu, time.monotonic() - began
         ray.shutdown()
-        times = sorted(tuple(map(float, line.split())) for line in (Path(folder) / "times").read_text().splitlines())
+        times = sorted(
+            tuple(map(float, line.split())) for line in (Path(folder) / "times").read_text().splitlines()
+        )
     gaps = [1000 * (later[0] - earlier[1]) for earlier, later in itertools.pairwise(times)]
     found = {"gap": statistics.median(gaps), "last": statistics.median(gaps[-100:])}
     return {**found, "driver": 1000 * cpu / trials, "wall": 1000 * took / trials}
@@ -129,28 +151,28 @@ def measure(name: str, trials: int) -> dict[str, float]:
 
 def without_ray(trials: int) -> list[tuple[int, float, float]]:
     """Milliseconds that this project adds to a trial, and those of the tables, at so many trials before it."""
-    from morel_search.workflows.artifacts import Keeper
-    from morel_search.search.controller import Conductor, Verdict
-    from morel_search.search.study import StudyRecord
+    from morel_search.search.controller import Decision, SearchController
+    from morel_search.search.study import TrialStore
+    from morel_search.workflows.artifacts import RunArtifacts
 
     rows = []
     with tempfile.TemporaryDirectory(prefix="overhead-", dir="/tmp") as folder:
         space, run = space_of(trials), create_run_folder(Path(folder), "run")
-        record = StudyRecord.of_file(run.study, run.name)
-        conductor = Conductor(space, record)
-        keeper = Keeper(space, run, record, conductor)
+        record = TrialStore.of_file(run.study, run.name)
+        controller = SearchController(space, record)
+        artifacts = RunArtifacts(space, run, record, controller)
         added, tables, count = 0.0, 0.0, 0
         for number in range(trials):
             began = time.perf_counter()
-            assignment = conductor.next()
+            assignment = controller.next()
             assert assignment is not None
             value = float(assignment.train.epsilon) / 0.3
             for one in range(1, space.train.epochs + 1):
-                if conductor.report(number, [epoch(one, value * one / space.train.epochs)]) is Verdict.STOP:
+                if controller.report(number, [epoch(one, value * one / space.train.epochs)]) is Decision.STOP:
                     break
-            finished = conductor.finish(number, (), "")
+            finished = controller.finish(number, (), "")
             between = time.perf_counter()
-            keeper.finished(finished)
+            artifacts.finished(finished)
             added, tables, count = added + between - began, tables + time.perf_counter() - between, count + 1
             if number + 1 in (100, 300, 1000, 3000, 10_000, trials):
                 rows.append((number + 1, 1000 * added / count, 1000 * tables / count))
@@ -160,7 +182,9 @@ def without_ray(trials: int) -> list[tuple[int, float, float]]:
 
 def main() -> None:
     """Measure and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, nargs="*", default=[100, 1000], help="searches with Ray")
     parser.add_argument("--alone", type=int, default=10_000, help="trials of the search without Ray; 0: none")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
@@ -170,17 +194,30 @@ def main() -> None:
         print("\n" + json.dumps(measure(arguments.one[0], int(arguments.one[1]))))
         return
     if arguments.alone:
-        print("| trials before | ms a trial, study and sampler and rungs | ms a trial, files |\n|---|---|---|")
+        print(
+            "| trials before | ms a trial, study and sampler and rungs | ms a trial, files |\n|---|---|---|"
+        )
         for number, added, tables in without_ray(arguments.alone):
             print(f"| {number:,} | {added:.1f} | {tables:.1f} |", flush=True)
     if arguments.trials:
-        heads = ("trials", "method", "gap, ms", "gap at the end, ms", "driver, ms", "wall, ms", "gap x plain", "wall x plain")
+        heads = (
+            "trials",
+            "method",
+            "gap, ms",
+            "gap at the end, ms",
+            "driver, ms",
+            "wall, ms",
+            "gap x plain",
+            "wall x plain",
+        )
         print("\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     for trials in arguments.trials:
         plain: dict[str, float] = {}
         for name in arguments.methods:
             command = [sys.executable, __file__, "--one", name, str(trials)]
-            row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+            row = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            )
             plain = plain or row
             cells = [f"{trials:,}", name, *(f"{row[key]:.1f}" for key in ("gap", "last", "driver", "wall"))]
             cells += [f"{row[key] / plain[key]:.2f}" for key in ("gap", "wall")]

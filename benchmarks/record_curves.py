@@ -65,7 +65,9 @@ def train_one(number: int, params: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Record what is not in the table yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     everything = configurations()

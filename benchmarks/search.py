@@ -45,10 +45,19 @@ def search(cell: Cell, curves: Path) -> dict[str, Any]:
     began = time.perf_counter()
     run = simulate(problem, make.build(problem, seed), workers, seed)
     counts = {"started": run.started, "finished": run.finished, "values": run.values}
-    return {"problem": name, "method": method, "workers": workers, "seed": seed, **counts, "seconds": time.perf_counter() - began}
+    return {
+        "problem": name,
+        "method": method,
+        "workers": workers,
+        "seed": seed,
+        **counts,
+        "seconds": time.perf_counter() - began,
+    }
 
 
-def compute(cells: list[Cell], curves: Path, processes: int, output: Path, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def compute(
+    cells: list[Cell], curves: Path, processes: int, output: Path, kept: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """All cells; the table is written every so often, so that an interrupted run is not lost."""
     rows = {tuple(row[key] for key in ("problem", "method", "workers", "seed")): row for row in kept}
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -61,7 +70,11 @@ def compute(cells: list[Cell], curves: Path, processes: int, output: Path, kept:
             seconds[cell[0], cell[1]].append(row["seconds"])
             if count % 50 == 0 or count == len(cells):
                 write(output, list(rows.values()))
-            print(f"\r{count} of {len(cells)} searches, {(time.monotonic() - began) / 60:.1f} min ", end="", flush=True)
+            print(
+                f"\r{count} of {len(cells)} searches, {(time.monotonic() - began) / 60:.1f} min ",
+                end="",
+                flush=True,
+            )
     print("\n\nSeconds a search:")
     for (name, method), taken in sorted(seconds.items()):
         print(f"  {name:7} {method:26} {sum(taken) / len(taken):6.2f}  (most {max(taken):.2f})")
@@ -71,9 +84,16 @@ def compute(cells: list[Cell], curves: Path, processes: int, output: Path, kept:
 
 def main() -> None:
     """Compute what is asked for, then print the table and draw the figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=40)
-    parser.add_argument("--first-seed", type=int, default=300, help="the defaults of this project were chosen on seeds below 300")
+    parser.add_argument(
+        "--first-seed",
+        type=int,
+        default=300,
+        help="the defaults of this project were chosen on seeds below 300",
+    )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
     parser.add_argument("--methods", nargs="+", help="some of the methods only")
@@ -81,7 +101,11 @@ def main() -> None:
     parser.add_argument("--variants", action="store_true", help="settings of this project, instead of rivals")
     parser.add_argument("--draw", action="store_true", help="compute nothing")
     parser.add_argument("--curves", type=Path, default=CURVES, help="recorded trainings")
-    parser.add_argument("--output", type=Path, help="where to, without ending; benchmarks/search, or benchmarks/search_variants")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="where to, without ending; benchmarks/search, or benchmarks/search_variants",
+    )
     arguments = parser.parse_args()
 
     methods = VARIANTS if arguments.variants else METHODS
@@ -91,11 +115,15 @@ def main() -> None:
     rows = read(table)
     if not arguments.draw:
         if "moasha" in methods and not available({"moasha": methods["moasha"]}, "curves"):
-            print("Syne Tune is not installed: moasha is left out (pip install --no-deps syne-tune dill sortedcontainers)")
+            print(
+                "Syne Tune is not installed: moasha is left out (pip install --no-deps syne-tune dill sortedcontainers)"
+            )
         cells = [
             (problem, method, workers, seed)
             for seed, workers, problem in itertools.product(
-                range(arguments.first_seed, arguments.first_seed + arguments.seeds), arguments.workers, problems
+                range(arguments.first_seed, arguments.first_seed + arguments.seeds),
+                arguments.workers,
+                problems,
             )
             for method in available(methods, problem)
             if arguments.methods is None or method in arguments.methods

@@ -39,7 +39,7 @@ from morel_search.training.datasets.loading import Development, ImageSet, load_d
 from morel_search.training.evaluation import evaluate
 from morel_search.training.networks import build_network
 from morel_search.training.settings import (
-    EXACT,
+    FLOAT32,
     Compute,
     ComputeSettings,
     DataSettings,
@@ -66,7 +66,14 @@ def arithmetics(device: torch.device) -> dict[str, Compute]:
     return {"float32": SAME, **({"bfloat16": FAST} if native else {})}
 
 
-STEP = TrainSettings(k_robust=0.1, alpha=0.1, epsilon=Fraction("0.031"), step_size=Fraction("0.007"), attack_steps=10, loat_variant="lore")
+STEP = TrainSettings(
+    k_robust=0.1,
+    alpha=0.1,
+    epsilon=Fraction("0.031"),
+    step_size=Fraction("0.007"),
+    attack_steps=10,
+    loat_variant="lore",
+)
 PHASE = 0
 Rates = Mapping[str, float]
 """Operations a second, by precision."""
@@ -106,7 +113,9 @@ class Beginnings:
             patch.__exit__(None, None, None)
 
 
-def stepper(loss: str, classes: int, device: torch.device, compute: Compute) -> tuple[MorelStep, torch.optim.Optimizer]:
+def stepper(
+    loss: str, classes: int, device: torch.device, compute: Compute
+) -> tuple[MorelStep, torch.optim.Optimizer]:
     configure(compute, device)
     torch.manual_seed(0)
     network = build_network(RESNET, SHAPE, classes).to(device)
@@ -117,7 +126,13 @@ def stepper(loss: str, classes: int, device: torch.device, compute: Compute) -> 
 
 
 def ours(
-    loss: str, classes: int, images: Tensor, labels: Tensor, noise: Tensor, compute: Compute, adversarial: Tensor | None = None
+    loss: str,
+    classes: int,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    compute: Compute,
+    adversarial: Tensor | None = None,
 ) -> Callable[[], float]:
     """A step, from the images or, for a comparison of the loss alone, from a ready adversarial batch."""
     step, optimizer = stepper(loss, classes, images.device, compute)
@@ -135,18 +150,35 @@ def ours(
     return work
 
 
-def theirs(loss: str, classes: int, images: Tensor, labels: Tensor, noise: Tensor, attacked: list[Tensor]) -> Callable[[], float]:
+def theirs(
+    loss: str, classes: int, images: Tensor, labels: Tensor, noise: Tensor, attacked: list[Tensor]
+) -> Callable[[], float]:
     """The reference's step; the adversarial batch is left in the list."""
     from reference import reference_model, reference_morel
 
-    step, optimizer = stepper(loss, classes, images.device, EXACT)
+    step, optimizer = stepper(loss, classes, images.device, FLOAT32)
     model = reference_model(step).to(images.device)
     settings = step.settings
-    extra = {"epoch": PHASE, "reg": True, "reg_type": "mse", "device": str(images.device), "theta": 1.0, "gamma_loat": 0.05, "lot": "LORE"}
-    weights = {"k": [settings.k_robust, settings.accuracy_weight], "a": [0.0, 0.0], "gamma": settings.gamma, "alpha": settings.alpha}
+    extra = {
+        "epoch": PHASE,
+        "reg": True,
+        "reg_type": "mse",
+        "device": str(images.device),
+        "theta": 1.0,
+        "gamma_loat": 0.05,
+        "lot": "LORE",
+    }
+    weights = {
+        "k": [settings.k_robust, settings.accuracy_weight],
+        "a": [0.0, 0.0],
+        "gamma": settings.gamma,
+        "alpha": settings.alpha,
+    }
     attack = {"step_size": 0.007, "epsilon": 0.031, "perturb_steps": 10, "beta": settings.beta}
     # In LOAT's spread the reference counts on 10 classes, whatever their number is.
-    inner = partial(getattr(reference_morel, f"{loss}_loss"), **({"classes": classes} if loss == "loat" else {}))
+    inner = partial(
+        getattr(reference_morel, f"{loss}_loss"), **({"classes": classes} if loss == "loat" else {})
+    )
 
     def kept(*args: object, **options: object) -> tuple[Tensor, Tensor]:
         value, adversarial = inner(*args, **options)
@@ -156,7 +188,15 @@ def theirs(loss: str, classes: int, images: Tensor, labels: Tensor, noise: Tenso
     def work() -> float:
         with Beginnings(noise), mock.patch.object(reference_morel, f"{loss}_loss", kept):
             value = reference_morel.morel_loss(
-                model, images, labels, optimizer, accu_obj=loss, feat_type="both", extra_configs=extra, **weights, **attack
+                model,
+                images,
+                labels,
+                optimizer,
+                accu_obj=loss,
+                feat_type="both",
+                extra_configs=extra,
+                **weights,
+                **attack,
             )
         optimizer.zero_grad()
         value.backward()
@@ -167,7 +207,9 @@ def theirs(loss: str, classes: int, images: Tensor, labels: Tensor, noise: Tenso
 
 
 def steps(arguments: argparse.Namespace, device: torch.device, rates: Rates) -> None:
-    print(f"### One training step: ResNet-18, batch {arguments.batch}, 10 attack steps; seconds, median of {arguments.repeats}\n")
+    print(
+        f"### One training step: ResNet-18, batch {arguments.batch}, 10 attack steps; seconds, median of {arguments.repeats}\n"
+    )
     rows = []
     for loss, classes in (("trades", 10), ("mart", 10), ("loat", 100), ("loat", 200)):
         generator = torch.Generator().manual_seed(1)
@@ -180,7 +222,9 @@ def steps(arguments: argparse.Namespace, device: torch.device, rates: Rates) -> 
         works = [theirs(*what, attacked), *(ours(*what, compute) for compute in found_by.values())]
         expected, found = works[0](), works[1]()
         given = ours(*what, SAME, attacked[0])()
-        passes = 2 * STEP.attack_steps + (loss == "trades") + 6  # forward and input gradient a step; two times forward and both gradients
+        passes = (
+            2 * STEP.attack_steps + (loss == "trades") + 6
+        )  # forward and input gradient a step; two times forward and both gradients
         counted = arguments.batch * passes * operations_of(build_network(RESNET, SHAPE, classes), SHAPE)
         times = side_by_side(works, device, arguments.repeats)
         medians = [statistics.median(one) for one in times]
@@ -201,12 +245,14 @@ def steps(arguments: argparse.Namespace, device: torch.device, rates: Rates) -> 
 
 
 def attention(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None:
-    print(f"### Embedding and class attention alone, forward and backward: {arguments.batch} rows of 512 features; milliseconds\n")
+    print(
+        f"### Embedding and class attention alone, forward and backward: {arguments.batch} rows of 512 features; milliseconds\n"
+    )
     from reference import reference_model
 
     rows = []
     for classes in (10, 100, 200):
-        step, _ = stepper("mart", classes, device, EXACT)
+        step, _ = stepper("mart", classes, device, FLOAT32)
         embedding, model = step.embedding, reference_model(step).to(device)
         assert embedding is not None
         generator = torch.Generator().manual_seed(1)
@@ -219,15 +265,35 @@ def attention(arguments: argparse.Namespace, device: torch.device, _: Rates) -> 
             total.backward()
             sums[name] = float(total.detach())
 
-        def by_class(model: nn.Module = model, features: Tensor = features, labels: Tensor = labels, done: Callable = done) -> None:
-            done("reference", nn.functional.normalize(torch.cat(model.get_emb_space_feats(features, labels)[2]), dim=1))
+        def by_class(
+            model: nn.Module = model,
+            features: Tensor = features,
+            labels: Tensor = labels,
+            done: Callable = done,
+        ) -> None:
+            done(
+                "reference",
+                nn.functional.normalize(torch.cat(model.get_emb_space_feats(features, labels)[2]), dim=1),
+            )
 
-        def at_once(embedding: nn.Module = embedding, features: Tensor = features, labels: Tensor = labels, done: Callable = done) -> None:
+        def at_once(
+            embedding: nn.Module = embedding,
+            features: Tensor = features,
+            labels: Tensor = labels,
+            done: Callable = done,
+        ) -> None:
             done("own", embedding(features, labels)[1])
 
         times = side_by_side([by_class, at_once], device, 10 * arguments.repeats)
         apart = abs(sums["own"] / sums["reference"] - 1)
-        rows.append([str(classes), *(spread([1000 * value for value in one]) for one in times), ratio(*times), f"{apart:.0e}"])
+        rows.append(
+            [
+                str(classes),
+                *(spread([1000 * value for value in one]) for one in times),
+                ratio(*times),
+                f"{apart:.0e}",
+            ]
+        )
     table(["classes", "reference", "own", "times faster", "sums differ by"], rows)
 
 
@@ -236,7 +302,10 @@ def memory(arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
         f"### Peak memory of a TRADES step, ResNet-18, batch {arguments.batch}: GiB beyond what the process had before, each in its own\n"
     )
     names = ["reference", *arithmetics(device)]
-    rows = [[name, child_says("memory", name, "--batch", str(arguments.batch), "--device", device.type)] for name in names]
+    rows = [
+        [name, child_says("memory", name, "--batch", str(arguments.batch), "--device", device.type)]
+        for name in names
+    ]
     table(["", "GiB"], rows)
 
 
@@ -258,7 +327,9 @@ def memory_of(name: str, batch: int, device: torch.device) -> str:
 
 
 def child_says(*words: str) -> str:
-    done = subprocess.run([sys.executable, __file__, "--child", *words], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", *words], stdout=subprocess.PIPE, text=True, check=True
+    )
     return done.stdout.strip().splitlines()[-1]
 
 
@@ -266,26 +337,44 @@ def digits32() -> tuple[Development, ImageSet]:
     """The digits that ship with the project's dependencies, in colour and of 32 x 32 pixels: CIFAR's shape without a download."""
 
     def grown(images: ImageSet) -> ImageSet:
-        large = nn.functional.interpolate(to_float(images.images), scale_factor=4, mode="bilinear").mul(255).round().to(torch.uint8)
+        large = (
+            nn.functional.interpolate(to_float(images.images), scale_factor=4, mode="bilinear")
+            .mul(255)
+            .round()
+            .to(torch.uint8)
+        )
         return ImageSet(large.repeat(1, 3, 1, 1), images.labels)
 
     settings = DataSettings(name="digits")
     development = load_development(settings)
-    return Development(grown(development.train), grown(development.validation), development.classes), grown(load_test(settings))
+    return Development(grown(development.train), grown(development.validation), development.classes), grown(
+        load_test(settings)
+    )
 
 
 def trained(device: torch.device, width: int, epochs: int) -> tuple[nn.Module, ImageSet]:
     """A robust ResNet-18 of some width on the large digits, and their test images."""
     development, test = digits32()
     settings = TrainSettings(
-        epochs=epochs, batch_size=32, lr=0.02, warmup=0.2, accuracy_loss="pgd", k_robust=0.0, epsilon=Fraction(1, 10), attack_steps=3
+        epochs=epochs,
+        batch_size=32,
+        lr=0.02,
+        warmup=0.2,
+        accuracy_loss="pgd",
+        k_robust=0.0,
+        epsilon=Fraction(1, 10),
+        attack_steps=3,
     )
     network = NetworkSettings(name="resnet18", options={"width": width})
     once = EvaluationSettings(epsilon=Fraction(1, 10), every=epochs)
     compute = [*arithmetics(device).values()][-1]
-    training = Training(settings, network, development, once, seed=0, device=device, augmentation="none", compute=compute)
+    training = Training(
+        settings, network, development, once, seed=0, device=device, augmentation="none", compute=compute
+    )
     last = list(training)[-1]
-    print(f"(ResNet-18 of width {width}, {epochs} epochs: validation {last.clean_accuracy:.3f} / {last.robust_accuracy:.3f})\n")
+    print(
+        f"(ResNet-18 of width {width}, {epochs} epochs: validation {last.clean_accuracy:.3f} / {last.robust_accuracy:.3f})\n"
+    )
     return training.classifier.eval(), test.to(device)
 
 
@@ -293,17 +382,28 @@ def epoch(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None
     print("### One epoch, all in, against the sum of its steps\n")
     count, size = 10 * arguments.batch // 2, arguments.batch // 2
     generator = torch.Generator().manual_seed(0)
-    data = ImageSet(torch.randint(0, 256, (count, *SHAPE), generator=generator).to(torch.uint8), torch.arange(count) % 10)
+    data = ImageSet(
+        torch.randint(0, 256, (count, *SHAPE), generator=generator).to(torch.uint8), torch.arange(count) % 10
+    )
     development = Development(data, ImageSet(data.images[:16], data.labels[:16]), tuple("0123456789"))
     settings = replace(STEP, batch_size=size, epochs=100, lr=1e-4)
     rows = []
     for name, compute in arithmetics(device).items():
         training = Training(
-            settings, RESNET, development, EvaluationSettings(every=100), seed=0, device=device, augmentation="crop_flip", compute=compute
+            settings,
+            RESNET,
+            development,
+            EvaluationSettings(every=100),
+            seed=0,
+            device=device,
+            augmentation="crop_flip",
+            compute=compute,
         )
         images, labels = to_float(training.data.images[:size]), training.data.labels[:size]
 
-        def only_steps(training: Training = training, images: Tensor = images, labels: Tensor = labels) -> None:
+        def only_steps(
+            training: Training = training, images: Tensor = images, labels: Tensor = labels
+        ) -> None:
             for _ in range(10):
                 losses, _ = training.step(images, labels, 0, training.noise)
                 training.optimizer.zero_grad(set_to_none=True)
@@ -329,18 +429,29 @@ def pgd(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None:
 
     def count(name: str, adversarial: Tensor) -> None:
         with torch.no_grad():
-            counts[name] = sum(int((model(x).argmax(1) == y).sum()) for x, y in zip(adversarial.split(128), labels.split(128), strict=True))
+            counts[name] = sum(
+                int((model(x).argmax(1) == y).sum())
+                for x, y in zip(adversarial.split(128), labels.split(128), strict=True)
+            )
 
     def with_torchattacks() -> None:
         attack = torchattacks.PGD(model, eps=eps, alpha=alpha, steps=20)
-        count("torchattacks", torch.cat([attack(x, y) for x, y in zip(images.split(128), labels.split(128), strict=True)]))
+        count(
+            "torchattacks",
+            torch.cat([attack(x, y) for x, y in zip(images.split(128), labels.split(128), strict=True)]),
+        )
 
     def with_art() -> None:
         from art.attacks.evasion import ProjectedGradientDescentPyTorch
         from art.estimators.classification import PyTorchClassifier
 
         wrapped = PyTorchClassifier(
-            model, nn.CrossEntropyLoss(), SHAPE, 10, clip_values=(0.0, 1.0), device_type=device.type.replace("cuda", "gpu")
+            model,
+            nn.CrossEntropyLoss(),
+            SHAPE,
+            10,
+            clip_values=(0.0, 1.0),
+            device_type=device.type.replace("cuda", "gpu"),
         )
         attack = ProjectedGradientDescentPyTorch(
             wrapped, eps=eps, eps_step=alpha, max_iter=20, num_random_init=1, batch_size=128, verbose=False
@@ -349,7 +460,9 @@ def pgd(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None:
 
     def own(compute: Compute) -> Callable[[], None]:
         def work() -> None:
-            counts[compute.precision] = round(evaluate(model, test, settings, compute=compute).robust_accuracy * len(test))
+            counts[compute.precision] = round(
+                evaluate(model, test, settings, compute=compute).robust_accuracy * len(test)
+            )
 
         return work
 
@@ -380,16 +493,29 @@ def verify(arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
     for name in ("pyautoattack", *arithmetics(device)):
         begin = time.perf_counter()
         if name == "pyautoattack":
-            adversarial, _ = reference.run_standard_evaluation(to_float(test.images), test.labels, batch_size=250)
+            adversarial, _ = reference.run_standard_evaluation(
+                to_float(test.images), test.labels, batch_size=250
+            )
             with attack_mode(model), torch.no_grad():
                 clean = model(to_float(test.images)).argmax(1) == test.labels
                 robust, broken = int((clean & (model(adversarial).argmax(1) == test.labels)).sum()), ""
         else:
             settings = EvaluationSettings(epsilon=Fraction(1, 10), batch_size=250)
             verdict = autoattack(model, test, settings, compute=SAME if name == "float32" else FAST)
-            robust, broken = int(verdict.robust.sum()), ", ".join(f"{key} {value}" for key, value in verdict.broken.items())
+            robust, broken = (
+                int(verdict.robust.sum()),
+                ", ".join(f"{key} {value}" for key, value in verdict.broken.items()),
+            )
         took = time.perf_counter() - begin
-        rows.append([name, f"{took:.1f}", f"{robust} of {len(test)}", broken, f"{float(rows[0][1]) / took:.2f}" if rows else ""])
+        rows.append(
+            [
+                name,
+                f"{took:.1f}",
+                f"{robust} of {len(test)}",
+                broken,
+                f"{float(rows[0][1]) / took:.2f}" if rows else "",
+            ]
+        )
     table(["", "seconds", "robust", "broken by", "times faster"], rows)
 
 
@@ -410,7 +536,9 @@ def start(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
     pixels = torch.randint(0, 256, (5000, *SHAPE)).to(torch.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.parquet"
-        pd.DataFrame({"image": [png(one) for one in pixels], "label": [number % 10 for number in range(5000)]}).to_parquet(path)
+        pd.DataFrame(
+            {"image": [png(one) for one in pixels], "label": [number % 10 for number in range(5000)]}
+        ).to_parquet(path)
         data = DataSettings(name="parquet", train=str(path))
         rows = []
         for network in (NetworkSettings(name="small_cnn"), RESNET):
@@ -425,7 +553,7 @@ def start(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
                     network=network,
                     data=data,
                     evaluation=EvaluationSettings(),
-                    point="last",
+                    select_epoch="last",
                     device=device.type,
                     threads=torch.get_num_threads(),
                     folder=folder,
@@ -433,7 +561,9 @@ def start(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
                 )
                 training, _ = _begin(job, development_for(data, device.type), Path(folder) / "state.pt")
                 ready = time.perf_counter() - began
-                training.step(to_float(training.data.images[:8]), training.data.labels[:8], 0, training.noise)[0].total.backward()
+                training.step(
+                    to_float(training.data.images[:8]), training.data.labels[:8], 0, training.noise
+                )[0].total.backward()
                 synchronise(device)
                 rows.append([network.name, name, f"{ready:.2f}", f"{time.perf_counter() - began:.2f}"])
     table(["network", "trial", "ready, s", "first step (batch 8) done, s"], rows)
@@ -452,7 +582,8 @@ def sharing(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> N
     rows = []
     for together in (1, 2, 4):
         children = [
-            subprocess.Popen([sys.executable, __file__, "--child", "rate"], stdout=subprocess.PIPE, text=True) for _ in range(together)
+            subprocess.Popen([sys.executable, __file__, "--child", "rate"], stdout=subprocess.PIPE, text=True)
+            for _ in range(together)
         ]
         rate = sum(float(child.communicate()[0]) for child in children)
         rows.append([str(together), f"{rate:.2f}", f"{rate / (float(rows[0][1]) if rows else rate):.2f}"])
@@ -485,7 +616,9 @@ PARTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
@@ -496,10 +629,18 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     if arguments.child:
-        print(child() if arguments.child[0] == "rate" else memory_of(arguments.child[1], arguments.batch, device))
+        print(
+            child()
+            if arguments.child[0] == "rate"
+            else memory_of(arguments.child[1], arguments.batch, device)
+        )
         return
     machine = hardware()
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{machine['cpu']}, {torch.get_num_threads()} threads"
+    where = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{machine['cpu']}, {torch.get_num_threads()} threads"
+    )
     rates = {name: arithmetic_rate(getattr(torch, name), device) for name in arithmetics(device)}
     print(f"{where}, torch {torch.__version__}. Arithmetic: ", end="")
     print(", ".join(f"{rate / 1e9:.0f} GFLOP/s in {name}" for name, rate in rates.items()), end="")

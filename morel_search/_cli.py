@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 from morel_search.errors import MorelSearchError
 
-__all__ = ["INTERRUPTED", "complain", "guarded", "say", "terminate_as_interrupt"]
+__all__ = ["INTERRUPTED", "exit_code_of", "print_err", "print_out", "terminate_as_interrupt"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
-def guarded(command: Callable[[], int]) -> int:
+def exit_code_of(command: Callable[[], int]) -> int:
     """Run a command and return its exit code.
 
     Any :class:`MorelSearchError` is printed on standard error and gives 2; everything else that is raised passes.
@@ -25,10 +25,10 @@ def guarded(command: Callable[[], int]) -> int:
     try:
         return command()
     except MorelSearchError as error:
-        complain(f"morel_search: {error}")
+        print_err(f"morel_search: {error}")
         return 2
     except KeyboardInterrupt:
-        complain("morel_search: interrupted")
+        print_err("morel_search: interrupted")
         return INTERRUPTED
 
 
@@ -45,11 +45,11 @@ def terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def say(text: str) -> None:
+def print_out(text: str) -> None:
     """Print on standard output, at once: it may be a pipe that somebody reads."""
     print(text, flush=True)  # noqa: T201
 
 
-def complain(text: str) -> None:
+def print_err(text: str) -> None:
     """Print on standard error."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from morel_search import __version__
-from morel_search._cli import guarded, say
+from morel_search._cli import exit_code_of, print_out
 
 __all__ = ["main"]
 
@@ -30,14 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as results/digits")
     parser.add_argument("--version", action="version", version=f"morel_search {__version__}")
     given = parser.parse_args(arguments)
-    return guarded(lambda: _draw(given.run))
+    return exit_code_of(lambda: _draw(given.run))
 
 
 def _draw(path: Path) -> int:
     from morel_search.analysis.report.page import write_report
     from morel_search.results.folder import open_run_folder
 
-    say(str(write_report(open_run_folder(path))))
+    print_out(str(write_report(open_run_folder(path))))
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from morel_search import __version__
-from morel_search._cli import guarded, terminate_as_interrupt
+from morel_search._cli import exit_code_of, terminate_as_interrupt
 from morel_search.errors import MorelSearchError
 
 __all__ = ["main"]
@@ -29,8 +29,12 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="a picked network, or a run's front/NUMBER")
-    command.add_argument("--seed", type=_seed, metavar="N", help="seed of the training (default: the network's own)")
+    command.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="a picked network, or a run's front/NUMBER"
+    )
+    command.add_argument(
+        "--seed", type=_seed, metavar="N", help="seed of the training (default: the network's own)"
+    )
     command.add_argument(
         "--out",
         type=Path,
@@ -65,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             retrain(options.folder, seed=options.seed, target=options.out, device=options.device)
         return 0
 
-    return guarded(run)
+    return exit_code_of(run)
 
 
 def _seed(text: str) -> int:

@@ -40,7 +40,9 @@ def write(folder: Path, content: Any, name: str = "space.yaml") -> Path:
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
-        path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1), encoding="utf-8")
+        path.write_text(
+            content if isinstance(content, str) else json.dumps(content, indent=1), encoding="utf-8"
+        )
     return path
 
 

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 
 from morel_search.training.step import MorelStep
 
-__all__ = ["on_cpu", "reference_loat", "reference_mart", "reference_model", "reference_morel", "reference_trades"]
+__all__ = [
+    "on_cpu",
+    "reference_loat",
+    "reference_mart",
+    "reference_model",
+    "reference_morel",
+    "reference_trades",
+]
 
 
 @contextmanager
@@ -50,7 +57,10 @@ def reference_model(step: MorelStep) -> nn.Module:
     embedding = step.embedding
     assert embedding is not None
     model = morelnet(
-        step.classifier.encoder, step.classifier.head, embed_dim=embedding.project.out_features, num_att_heads=embedding.attention.num_heads
+        step.classifier.encoder,
+        step.classifier.head,
+        embed_dim=embedding.project.out_features,
+        num_att_heads=embedding.attention.num_heads,
     )
     model.feat_layer = embedding.project
     model.pre_norm = embedding.norm

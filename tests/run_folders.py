@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 
 from morel_search.config import Space, load_space
-from morel_search.results.folder import EPOCH_COLUMNS, RunFolder, create_run_folder, front_columns, trial_columns
+from morel_search.results.folder import (
+    EPOCH_COLUMNS,
+    RunFolder,
+    create_run_folder,
+    front_columns,
+    trial_columns,
+)
 
 SPACE = """\
 # test data: no training ever ran from this
@@ -43,9 +49,32 @@ CONTROLS: dict[str, dict[str, Any]] = {
         "beta": 6.0,
         "attack_steps": 10,
     },
-    "mart": {"epsilon": 0.2, "accuracy_loss": "mart", "k_robust": 0.0, "alpha": 1e-5, "temperature": 0.1, "beta": 6.0, "attack_steps": 10},
-    "none": {"epsilon": 0.0, "accuracy_loss": "none", "k_robust": 0.0, "alpha": 1e-5, "temperature": 0.1, "attack_steps": 10},
-    "morel": {"epsilon": 0.2, "accuracy_loss": "mart", "k_robust": 0.1, "alpha": 1e-5, "temperature": 0.1, "beta": 6.0, "attack_steps": 10},
+    "mart": {
+        "epsilon": 0.2,
+        "accuracy_loss": "mart",
+        "k_robust": 0.0,
+        "alpha": 1e-5,
+        "temperature": 0.1,
+        "beta": 6.0,
+        "attack_steps": 10,
+    },
+    "none": {
+        "epsilon": 0.0,
+        "accuracy_loss": "none",
+        "k_robust": 0.0,
+        "alpha": 1e-5,
+        "temperature": 0.1,
+        "attack_steps": 10,
+    },
+    "morel": {
+        "epsilon": 0.2,
+        "accuracy_loss": "mart",
+        "k_robust": 0.1,
+        "alpha": 1e-5,
+        "temperature": 0.1,
+        "beta": 6.0,
+        "attack_steps": 10,
+    },
     "morel_alpha0": {
         "epsilon": 0.2,
         "accuracy_loss": "mart",
@@ -86,7 +115,7 @@ def make_run(
     seed: int = 0,
     rungs: tuple[int, ...] = (),
     constraints: dict[str, str] | None = None,
-    point: str = "best_sum",
+    select_epoch: str = "best_sum",
 ) -> RunFolder:
     """A run folder with so many searched trials (of which some fail or are stopped early) after the controls.
 
@@ -97,15 +126,29 @@ def make_run(
     rows, curves = [], []
     plans = [("control", control, params) for control, params in CONTROLS.items()] if controls else []
     plans += [("search", "", _propose(rng, index / max(1, trials))) for index in range(trials)]
-    unlucky = rng.choice(np.arange(len(plans) - trials, len(plans)), size=min(trials, failures + pruned), replace=False).tolist()
+    unlucky = rng.choice(
+        np.arange(len(plans) - trials, len(plans)), size=min(trials, failures + pruned), replace=False
+    ).tolist()
     for number, (origin, control, params) in enumerate(plans):
-        state = "COMPLETE" if number not in unlucky else "FAIL" if unlucky.index(number) < failures else "PRUNED"
+        state = (
+            "COMPLETE" if number not in unlucky else "FAIL" if unlucky.index(number) < failures else "PRUNED"
+        )
         row, curve = _train(rng, number, state, params, rungs)
-        if point == "front" and curve:
+        if select_epoch == "front" and curve:
             _overfit(row, curve)
         if state == "COMPLETE":
-            row["violation"] = sum(max(0.0, float(Fraction(bound[2:].strip())) - row[key]) for key, bound in (constraints or {}).items())
-        rows.append({"origin": origin, "name": control, **row, **{f"param_{key}": value for key, value in params.items()}})
+            row["violation"] = sum(
+                max(0.0, float(Fraction(bound[2:].strip())) - row[key])
+                for key, bound in (constraints or {}).items()
+            )
+        rows.append(
+            {
+                "origin": origin,
+                "name": control,
+                **row,
+                **{f"param_{key}": value for key, value in params.items()},
+            }
+        )
         curves += curve
     names = [parameter.name for parameter in space.parameters]
     table = pd.DataFrame(rows, columns=trial_columns(names))
@@ -121,31 +164,53 @@ def make_run(
         "ranking": "crowding",
         "run_through": 0.05,
     }
-    settings["space"] |= {"early_stopping": stopping, "constraints": constraints or {}} if rungs or constraints else {}
-    settings["space"]["search"] = {**settings["space"]["search"], "point": point}
+    settings["space"] |= (
+        {"early_stopping": stopping, "constraints": constraints or {}} if rungs or constraints else {}
+    )
+    settings["space"]["search"] = {**settings["space"]["search"], "select_epoch": select_epoch}
     run.write_json(run.settings, settings | ({"rungs": list(rungs)} if rungs else {}))
-    kept = [epoch for epoch in curves if all(epoch[key] >= Fraction(bound[2:].strip()) for key, bound in (constraints or {}).items())]
-    write_tables(run, table, names, tested=tested, rng=rng, curves=kept if point == "front" else ())
+    kept = [
+        epoch
+        for epoch in curves
+        if all(epoch[key] >= Fraction(bound[2:].strip()) for key, bound in (constraints or {}).items())
+    ]
+    write_tables(run, table, names, tested=tested, rng=rng, curves=kept if select_epoch == "front" else ())
     if epochs:
         run.write_table(run.epochs, pd.DataFrame(curves, columns=list(EPOCH_COLUMNS)))
     return run
 
 
 def write_tables(
-    run: RunFolder, table: pd.DataFrame, names: list[str], *, tested: bool, rng: np.random.Generator, curves: Sequence[Any] = ()
+    run: RunFolder,
+    table: pd.DataFrame,
+    names: list[str],
+    *,
+    tested: bool,
+    rng: np.random.Generator,
+    curves: Sequence[Any] = (),
 ) -> None:
     """``trials.csv`` and ``front.csv`` of a table of trials; of their epochs where there are curves."""
     able = (table["state"] == "COMPLETE") & ~(table["violation"].astype(float) > 0)
     if curves:
         run.write_table(run.trials, table)
-        epochs = pd.DataFrame(curves)[["number", "epoch", *POINT]].merge(table[able].drop(columns=["epoch", *POINT]), on="number")
+        epochs = pd.DataFrame(curves)[["number", "epoch", *POINT]].merge(
+            table[able].drop(columns=["epoch", *POINT]), on="number"
+        )
         table, able = epochs, pd.Series(True, index=epochs.index)
     points = table[POINT].to_numpy(dtype=float, copy=True)
     points[~able.to_numpy()] = np.nan
-    members = [i for i, p in enumerate(points) if not np.isnan(p).any() and not any((q >= p).all() and (q > p).any() for q in points)]
+    members = [
+        i
+        for i, p in enumerate(points)
+        if not np.isnan(p).any() and not any((q >= p).all() and (q > p).any() for q in points)
+    ]
     if tested:
-        table.loc[members, "test_clean_accuracy"] = np.clip(points[members, 0] - rng.normal(0.008, 0.006, len(members)), 0, 1)
-        table.loc[members, "test_robust_accuracy"] = np.clip(points[members, 1] - rng.normal(0.012, 0.015, len(members)), 0, 1)
+        table.loc[members, "test_clean_accuracy"] = np.clip(
+            points[members, 0] - rng.normal(0.008, 0.006, len(members)), 0, 1
+        )
+        table.loc[members, "test_robust_accuracy"] = np.clip(
+            points[members, 1] - rng.normal(0.012, 0.015, len(members)), 0, 1
+        )
     if not curves:
         run.write_table(run.trials, table)
     front = table.loc[members].sort_values("clean_accuracy", ascending=False)
@@ -186,8 +251,17 @@ def _propose(rng: np.random.Generator, progress: float) -> dict[str, Any]:
 def _overfit(row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
     """Let the robust accuracy fall again before the end, and the trial stand for the epoch with the highest sum."""
     for epoch in curve:
-        epoch["robust_accuracy"] = min(1.0, epoch["robust_accuracy"] * (1 + 0.2 * math.sin(math.pi * epoch["epoch"] / EPOCHS)))
-    best = max(curve, key=lambda epoch: (epoch["robust_accuracy"] + epoch["clean_accuracy"], epoch["robust_accuracy"], epoch["epoch"]))
+        epoch["robust_accuracy"] = min(
+            1.0, epoch["robust_accuracy"] * (1 + 0.2 * math.sin(math.pi * epoch["epoch"] / EPOCHS))
+        )
+    best = max(
+        curve,
+        key=lambda epoch: (
+            epoch["robust_accuracy"] + epoch["clean_accuracy"],
+            epoch["robust_accuracy"],
+            epoch["epoch"],
+        ),
+    )
     last = curve[-1]
     row |= {"last_clean_accuracy": last["clean_accuracy"], "last_robust_accuracy": last["robust_accuracy"]}
     if row["state"] == "COMPLETE":
@@ -198,8 +272,14 @@ def _train(
     rng: np.random.Generator, number: int, state: str, params: dict[str, Any], rungs: tuple[int, ...] = ()
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A trial's row and its epochs, from a formula: strength trades clean for robust accuracy."""
-    strength = min(1.0, params["epsilon"] / 0.3) * (1 - 0.5 / (1 + params["attack_steps"])) * (0.7 + 0.025 * params.get("beta", 6))
-    waste = 0.05 * abs(math.log10(max(params["k_robust"], 0.05) / 0.05)) + 0.01 * abs(math.log10(max(params["alpha"], 1e-3) / 0.3))
+    strength = (
+        min(1.0, params["epsilon"] / 0.3)
+        * (1 - 0.5 / (1 + params["attack_steps"]))
+        * (0.7 + 0.025 * params.get("beta", 6))
+    )
+    waste = 0.05 * abs(math.log10(max(params["k_robust"], 0.05) / 0.05)) + 0.01 * abs(
+        math.log10(max(params["alpha"], 1e-3) / 0.3)
+    )
     clean = 0.992 - 0.12 * strength**2.2 - waste * 0.5 - abs(rng.normal(0, 0.006))
     robust = 0.04 + 0.74 * (1 - math.exp(-2.6 * strength)) - waste - abs(rng.normal(0, 0.012))
     clean, robust = round(max(0.1, clean) * 360) / 360, round(max(0.0, robust) * 360) / 360

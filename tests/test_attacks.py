@@ -11,13 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from morel_search.training.attacks import attack_mode, cross_entropy_objective, kl_objective, margin_objective, pgd
+from morel_search.training.attacks import (
+    attack_mode,
+    cross_entropy_objective,
+    kl_objective,
+    margin_objective,
+    pgd,
+)
 from morel_search.training.settings import AttackSettings
 
 
 def small_network(seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 8 * 8, 5)).eval()
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 8 * 8, 5)
+    ).eval()
 
 
 def images_and_labels(n: int = 12, seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -31,7 +39,9 @@ def test_linear_model_reaches_the_known_worst_case(norm: str) -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(1, 20, generator=generator)
     model = lambda x: torch.cat((torch.zeros(len(x), 1), x.flatten(1) @ weight.T), dim=1)  # noqa: E731
-    images = 0.5 + 0.1 * torch.rand(4, 1, 4, 5, generator=generator)  # far from 0 and 1, so the box does not bind
+    images = 0.5 + 0.1 * torch.rand(
+        4, 1, 4, 5, generator=generator
+    )  # far from 0 and 1, so the box does not bind
     epsilon = Fraction(1, 20)
     attack = AttackSettings(norm=norm, epsilon=epsilon, steps=40, step_size=0.01, random_start="none")  # type: ignore[arg-type]
     adversarial = pgd(model, images, cross_entropy_objective(torch.zeros(4, dtype=torch.long)), attack)
@@ -45,7 +55,9 @@ def test_equals_torchattacks_pgd(steps: int, step_size: float) -> None:
     model, (images, labels) = small_network(), images_and_labels()
     attack = AttackSettings(epsilon=Fraction(8, 255), steps=steps, step_size=step_size, random_start="none")
     ours = pgd(model, images, cross_entropy_objective(labels), attack)
-    theirs = torchattacks.PGD(model, eps=8 / 255, alpha=step_size, steps=steps, random_start=False)(images, labels)
+    theirs = torchattacks.PGD(model, eps=8 / 255, alpha=step_size, steps=steps, random_start=False)(
+        images, labels
+    )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
@@ -69,12 +81,18 @@ def test_equals_torchattacks_pgd_l2() -> None:
     ratio=st.floats(0.1, 4.0),
     seed=st.integers(0, 1000),
 )
-def test_stays_in_the_ball_and_in_the_box(norm: str, start: str, numerator: int, steps: int, ratio: float, seed: int) -> None:
+def test_stays_in_the_ball_and_in_the_box(
+    norm: str, start: str, numerator: int, steps: int, ratio: float, seed: int
+) -> None:
     epsilon = Fraction(numerator, 255) * (10 if norm == "l2" else 1)
-    attack = AttackSettings(norm=norm, epsilon=epsilon, steps=steps, step_size=ratio * float(epsilon), random_start=start)  # type: ignore[arg-type]
+    attack = AttackSettings(
+        norm=norm, epsilon=epsilon, steps=steps, step_size=ratio * float(epsilon), random_start=start
+    )  # type: ignore[arg-type]
     images, labels = images_and_labels(5, seed)
     images = images.round(decimals=1)  # some pixels lie exactly on 0 and 1
-    adversarial = pgd(small_network(), images, cross_entropy_objective(labels), attack, torch.Generator().manual_seed(seed))
+    adversarial = pgd(
+        small_network(), images, cross_entropy_objective(labels), attack, torch.Generator().manual_seed(seed)
+    )
     assert float(adversarial.min()) >= 0.0
     assert float(adversarial.max()) <= 1.0
     delta = (adversarial - images).flatten(1)
@@ -90,8 +108,13 @@ def test_uniform_start_fills_the_ball() -> None:
     model = lambda x: x.flatten(1)  # noqa: E731
     labels = torch.zeros(4000, dtype=torch.long)
     for norm in ("l2", "linf"):
-        attack = AttackSettings(norm=norm, epsilon=Fraction(1, 4), steps=0, step_size=0.0, random_start="uniform")  # type: ignore[arg-type]
-        delta = pgd(model, images, cross_entropy_objective(labels), attack, torch.Generator().manual_seed(0)) - images
+        attack = AttackSettings(
+            norm=norm, epsilon=Fraction(1, 4), steps=0, step_size=0.0, random_start="uniform"
+        )  # type: ignore[arg-type]
+        delta = (
+            pgd(model, images, cross_entropy_objective(labels), attack, torch.Generator().manual_seed(0))
+            - images
+        )
         if norm == "l2":
             assert float(delta.flatten(1).norm(dim=1).mean()) == pytest.approx(0.25 * 3 / 4, rel=0.01)
         else:
@@ -118,7 +141,9 @@ def test_leaves_images_mode_and_parameters_alone(norm: str) -> None:
     assert model.training
     assert not model[1].training
     assert torch.equal(images, before)
-    assert [p.requires_grad for p in model.parameters()] == [False] + [True] * (len(list(model.parameters())) - 1)
+    assert [p.requires_grad for p in model.parameters()] == [False] + [True] * (
+        len(list(model.parameters())) - 1
+    )
     assert not frozen.requires_grad
     assert all(p.grad is None for p in model.parameters())
 
@@ -127,5 +152,7 @@ def test_zero_gradient_gives_no_nan() -> None:
     images, labels = images_and_labels()
     constant = lambda x: torch.zeros(len(x), 5) + 0.0 * x.sum()  # noqa: E731
     for norm in ("linf", "l2"):
-        adversarial = pgd(constant, images, cross_entropy_objective(labels), AttackSettings(norm=norm, steps=3), None)  # type: ignore[arg-type]
+        adversarial = pgd(
+            constant, images, cross_entropy_objective(labels), AttackSettings(norm=norm, steps=3), None
+        )  # type: ignore[arg-type]
         assert bool(torch.isfinite(adversarial).all())

@@ -15,7 +15,9 @@ from morel_search.training.augment import augment, resolve_augmentation, to_floa
 def one_by_one(images: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
     """Pad with four zeros, cut out at the offsets, mirror: with NumPy's slices, image after image."""
     out = []
-    for image, row, column, flip in zip(images.numpy(), rows.tolist(), columns.tolist(), flips.tolist(), strict=True):
+    for image, row, column, flip in zip(
+        images.numpy(), rows.tolist(), columns.tolist(), flips.tolist(), strict=True
+    ):
         _, height, width = image.shape
         cut = np.pad(image, ((0, 0), (4, 4), (4, 4)))[:, row : row + height, column : column + width]
         out.append(cut[:, :, ::-1] if flip else cut)
@@ -29,7 +31,11 @@ def test_augment_equals_its_slow_twin(kind: str, shape: tuple[int, ...], dtype: 
     images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     drawn = torch.Generator().manual_seed(9)
     shifts = torch.randint(0, 9, (2, shape[0], 1), generator=drawn)
-    flips = torch.randint(0, 2, (shape[0], 1), generator=drawn, dtype=torch.bool) if kind == "crop_flip" else torch.zeros(shape[0], 1)
+    flips = (
+        torch.randint(0, 2, (shape[0], 1), generator=drawn, dtype=torch.bool)
+        if kind == "crop_flip"
+        else torch.zeros(shape[0], 1)
+    )
     expected = one_by_one(images, shifts[0, :, 0], shifts[1, :, 0], flips[:, 0] > 0)
     found = augment(images, kind, torch.Generator().manual_seed(9))  # type: ignore[arg-type]
     assert found.dtype == dtype
@@ -42,7 +48,9 @@ def test_every_shift_and_both_sides_come_equally_often() -> None:
     image = torch.arange(1, 1 + height * width, dtype=torch.float32).view(1, 1, height, width)
     drawn = augment(image.expand(81_000, 1, height, width), "crop_flip", torch.Generator().manual_seed(0))
     outcomes = {
-        one_by_one(image, torch.tensor([row]), torch.tensor([column]), torch.tensor([flip]))[0].numpy().tobytes()
+        one_by_one(image, torch.tensor([row]), torch.tensor([column]), torch.tensor([flip]))[0]
+        .numpy()
+        .tobytes()
         for row in range(9)
         for column in range(9)
         for flip in (False, True)
@@ -55,14 +63,24 @@ def test_every_shift_and_both_sides_come_equally_often() -> None:
 
 
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 12), st.integers(1, 12), st.integers(0, 1000))
-def test_augment_is_repeatable_and_invents_no_pixel(count: int, channels: int, height: int, width: int, seed: int) -> None:
-    images = torch.randint(1, 256, (count, channels, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+def test_augment_is_repeatable_and_invents_no_pixel(
+    count: int, channels: int, height: int, width: int, seed: int
+) -> None:
+    images = torch.randint(
+        1,
+        256,
+        (count, channels, height, width),
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.uint8,
+    )
     first, second = (augment(images, "crop_flip", torch.Generator().manual_seed(seed)) for _ in range(2))
     assert torch.equal(first, second)
     assert first.shape == images.shape
     for before, after in zip(images, first, strict=True):
         for channel_before, channel_after in zip(before, after, strict=True):
-            left = np.bincount(channel_before.flatten(), minlength=256) - np.bincount(channel_after.flatten(), minlength=256)
+            left = np.bincount(channel_before.flatten(), minlength=256) - np.bincount(
+                channel_after.flatten(), minlength=256
+            )
             assert (left[1:] >= 0).all()
 
 
@@ -90,16 +108,23 @@ def test_auto(kind: str, shape: tuple[int, int, int], expected: str) -> None:
 
 
 def test_to_float_is_exact() -> None:
-    assert to_float(torch.arange(256, dtype=torch.uint8)).tolist() == (np.arange(256, dtype=np.float32) / np.float32(255)).tolist()
+    assert (
+        to_float(torch.arange(256, dtype=torch.uint8)).tolist()
+        == (np.arange(256, dtype=np.float32) / np.float32(255)).tolist()
+    )
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_augment_on_a_gpu_is_one_of_the_possible_images() -> None:
     image = torch.arange(1, 65, dtype=torch.uint8).view(1, 1, 8, 8)
-    found = augment(image.expand(50, 1, 8, 8).cuda(), "crop_flip", torch.Generator("cuda").manual_seed(0)).cpu()
+    found = augment(
+        image.expand(50, 1, 8, 8).cuda(), "crop_flip", torch.Generator("cuda").manual_seed(0)
+    ).cpu()
     possible = {
-        one_by_one(image, torch.tensor([row]), torch.tensor([column]), torch.tensor([flip]))[0].numpy().tobytes()
+        one_by_one(image, torch.tensor([row]), torch.tensor([column]), torch.tensor([flip]))[0]
+        .numpy()
+        .tobytes()
         for row in range(9)
         for column in range(9)
         for flip in (False, True)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from morel_search.results.attack_names import STAGES
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import Development, ImageSet, load_development
 from morel_search.training.settings import (
-    EXACT,
+    FLOAT32,
     Compute,
     DataSettings,
     EvaluationSettings,
@@ -19,8 +20,7 @@ from morel_search.training.settings import (
     TrainSettings,
 )
 from morel_search.training.trainer import Training
-from morel_search.verification.attack_suite import Battery, Verdict, autoattack
-from morel_search.results.attack_names import STAGES
+from morel_search.verification.attack_suite import AttackSuite, Verdict, autoattack
 
 ATTACKS = ["pgd", "apgd-ce", "apgd-t", "fab-t", "square"]
 
@@ -32,7 +32,7 @@ def linear(classes: int, seed: int = 0) -> nn.Sequential:
     return network
 
 
-def reach(network: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+def possible_values(network: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> Tensor:
     """The smallest radius at which a linear network is wrong: min over other classes of margin / dual norm of the weights' difference."""
     weight = network[1].weight.detach()
     logits = network(images).detach()
@@ -44,9 +44,16 @@ def reach(network: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> 
 
 @pytest.mark.parametrize(
     ("norm", "classes", "epsilon", "compute"),
-    [("linf", 5, "1/80", EXACT), ("l2", 5, "1/12", EXACT), ("linf", 3, "1/50", EXACT), ("linf", 5, "1/80", Compute(precision="bfloat16"))],
+    [
+        ("linf", 5, "1/80", FLOAT32),
+        ("l2", 5, "1/12", FLOAT32),
+        ("linf", 3, "1/50", FLOAT32),
+        ("linf", 5, "1/80", Compute(precision="bfloat16")),
+    ],
 )
-def test_a_linear_network_is_broken_exactly_where_it_can_be(norm: str, classes: int, epsilon: str, compute: Compute) -> None:
+def test_a_linear_network_is_broken_exactly_where_it_can_be(
+    norm: str, classes: int, epsilon: str, compute: Compute
+) -> None:
     """Pixels stay clear of 0 and 1, where the box would decide."""
     network = linear(classes)
     generator = torch.Generator().manual_seed(1)
@@ -54,7 +61,7 @@ def test_a_linear_network_is_broken_exactly_where_it_can_be(norm: str, classes: 
     images = to_float(pixels)
     labels = network(images).argmax(dim=1)
     labels[:5] = (labels[:5] + 1) % classes  # wrong from the beginning
-    radius = reach(network, images, labels, norm)
+    radius = possible_values(network, images, labels, norm)
     settings = EvaluationSettings(norm=norm, epsilon=Fraction(epsilon), steps=3, batch_size=16)  # type: ignore[arg-type]
     verdict = autoattack(network, ImageSet(pixels, labels), settings, compute=compute)
     clear = (radius - float(settings.epsilon)).abs() > 1e-4
@@ -87,7 +94,14 @@ def robust() -> tuple[nn.Module, ImageSet]:
 
     digits = load_development(DataSettings(name="digits", validation=0.3))
     settings = TrainSettings(
-        epochs=8, optimizer="adamw", lr=0.01, accuracy_loss="pgd", k_robust=0.0, gamma=0.0, epsilon=Fraction(1, 8), attack_steps=4
+        epochs=8,
+        optimizer="adamw",
+        lr=0.01,
+        accuracy_loss="pgd",
+        k_robust=0.0,
+        gamma=0.0,
+        epsilon=Fraction(1, 8),
+        attack_steps=4,
     )
     large = Development(grown(digits.train), grown(digits.validation), digits.classes)
     network = NetworkSettings(name="small_cnn", options={"width": 8})
@@ -98,14 +112,20 @@ def robust() -> tuple[nn.Module, ImageSet]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compute", [EXACT, Compute(channels_last=True), Compute(precision="bfloat16", channels_last=True)])
-def test_the_same_images_survive_as_with_autoattack(robust: tuple[nn.Module, ImageSet], compute: Compute) -> None:
+@pytest.mark.parametrize(
+    "compute", [FLOAT32, Compute(channels_last=True), Compute(precision="bfloat16", channels_last=True)]
+)
+def test_the_same_images_survive_as_with_autoattack(
+    robust: tuple[nn.Module, ImageSet], compute: Compute
+) -> None:
     from pyautoattack import AutoAttack
 
     model, images = robust
     x, y = to_float(images.images), images.labels
     verdict: Verdict = autoattack(model, images, EvaluationSettings(epsilon=Fraction(1, 8)), compute=compute)
-    adversarial, _ = AutoAttack(model, norm="Linf", eps=0.125, seed=0).run_standard_evaluation(x, y, batch_size=250)
+    adversarial, _ = AutoAttack(model, norm="Linf", eps=0.125, seed=0).run_standard_evaluation(
+        x, y, batch_size=250
+    )
     with torch.no_grad():
         theirs = (model(x).argmax(dim=1) == y) & (model(adversarial).argmax(dim=1) == y)
     assert 40 < int(theirs.sum()) < 190
@@ -114,14 +134,16 @@ def test_the_same_images_survive_as_with_autoattack(robust: tuple[nn.Module, Ima
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name not in ("fab-t", "square")])
-def test_logits_scaled_up_hide_nothing_once_they_are_divided(robust: tuple[nn.Module, ImageSet], name: str) -> None:
+def test_logits_scaled_up_hide_nothing_once_they_are_divided(
+    robust: tuple[nn.Module, ImageSet], name: str
+) -> None:
     """A network whose logits are multiplied by 10,000 is the same network; PGD on its cross entropy alone would stand still."""
     model, images = robust
     x, y = to_float(images.images), images.labels
     settings = EvaluationSettings(epsilon=Fraction(1, 8), steps=5)
     masked = Scaled(model, 1e4)
-    plain = Battery(model, x, settings).survivors(name, x, y)
-    found = Battery(masked, x, settings, scale=1e4).survivors(name, x, y)
+    plain = AttackSuite(model, x, settings).robust_mask(name, x, y)
+    found = AttackSuite(masked, x, settings, scale=1e4).robust_mask(name, x, y)
     assert torch.equal(masked(x).argmax(dim=1), model(x).argmax(dim=1))
     assert int((plain != found).sum()) <= 1
 

@@ -62,7 +62,9 @@ def server(archive: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(archive.parent))) as web:
         thread = threading.Thread(target=web.serve_forever)
         thread.start()
-        monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"http://127.0.0.1:{web.server_port}/{archive.name}")
+        monkeypatch.setattr(
+            torchvision.datasets.CIFAR10, "url", f"http://127.0.0.1:{web.server_port}/{archive.name}"
+        )
         yield
         web.shutdown()
         thread.join()
@@ -76,7 +78,9 @@ def check_cifar(folder: Path, **more: Any) -> None:
     development, test = load_development(cifar(folder, **more)), load_test(cifar(folder, **more))
     assert (len(development.train), len(development.validation), len(test)) == (90, 10, 20)
     assert development.classes == tuple("abcdefghij")
-    expected = {i.transpose(2, 0, 1).tobytes() for number in range(5) for i in pictures(20, side=32, seed=number)}
+    expected = {
+        i.transpose(2, 0, 1).tobytes() for number in range(5) for i in pictures(20, side=32, seed=number)
+    }
     assert every_row(development.train.images) | every_row(development.validation.images) == expected
     assert torch.equal(test.images, torch.from_numpy(pictures(20, side=32, seed=5).transpose(0, 3, 1, 2)))
     assert torch.equal(test.labels, torch.arange(20) % 10)
@@ -130,7 +134,9 @@ def test_a_corrupt_archive_is_named_and_left_alone(tmp_path: Path, archive: Path
 
 
 @pytest.mark.usefixtures("server")
-def test_a_download_that_is_not_the_original_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_is_not_the_original_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", "0" * 32)
     with pytest.raises(DataError, match="could not be downloaded and unpacked") as caught:
         load_development(cifar(tmp_path))

@@ -23,7 +23,9 @@ import pytest
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the processes it started in /proc"),
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="finds the processes it started in /proc"
+    ),
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +68,9 @@ class Cluster:
     dashboard: int
     environment: dict[str, str]
 
-    def run(self, *command: str, timeout: float = 150, cwd: Path = ROOT, **changes: str | None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, timeout: float = 150, cwd: Path = ROOT, **changes: str | None
+    ) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, **changes}
         return subprocess.run(
             command,
@@ -78,22 +82,39 @@ class Cluster:
             check=False,
         )
 
-    def search(self, results: Path, name: str, address: str, *more: str, trials: int = TRIALS, **changes: str | None):
+    def search(
+        self, results: Path, name: str, address: str, *more: str, trials: int = TRIALS, **changes: str | None
+    ):
         return self.run(*search_command(results, name, address, trials), *more, cwd=results.parent, **changes)
 
     def listed(self, what: str) -> list[dict]:
         done = self.run(
-            RAY, "list", what, "--address", f"http://127.0.0.1:{self.dashboard}", "--format", "json", "--detail", "--limit", "1000"
+            RAY,
+            "list",
+            what,
+            "--address",
+            f"http://127.0.0.1:{self.dashboard}",
+            "--format",
+            "json",
+            "--detail",
+            "--limit",
+            "1000",
         )
         assert done.returncode == 0, done.stderr
         return [] if done.stdout.strip() == "No resource in the cluster" else json.loads(done.stdout)
 
     def trial_nodes(self) -> set[tuple[str, str]]:
         """(job, node) of every actor that has run trials; Ray Tune calls their class ImplicitFunc."""
-        return {(actor["job_id"], actor["node_id"]) for actor in self.listed("actors") if actor["class_name"] == "ImplicitFunc"}
+        return {
+            (actor["job_id"], actor["node_id"])
+            for actor in self.listed("actors")
+            if actor["class_name"] == "ImplicitFunc"
+        }
 
 
-def search_command(results: Path, name: str, address: str, trials: int, space: Path = ROOT / "search_spaces/digits.yaml") -> list[str]:
+def search_command(
+    results: Path, name: str, address: str, trials: int, space: Path = ROOT / "search_spaces/digits.yaml"
+) -> list[str]:
     return [
         *(sys.executable, "-m", "morel_search.run", "--space", str(space), "--trials", str(trials), *SEARCH),
         *("--results", str(results), "--name", name, "--address", address),
@@ -136,16 +157,31 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     (temporary / "b").mkdir()
     mark, ports = secrets.token_hex(8), [str(port) for port in free_ports(9)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment = kept | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    environment = kept | {
+        "OMP_NUM_THREADS": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(16),
+    }
     site = tmp_path_factory.mktemp("site")
     (site / "sitecustomize.py").write_text(f"CHECKOUT = {str(ROOT)!r}\n{NODE_SITE}")
     started = Cluster(int(ports[0]), int(ports[1]), int(ports[2]), environment)
     node = {"PYTHONPATH": str(site), MARK: mark, "RAY_USAGE_STATS_ENABLED": "0"}
 
     def start(agent: int, folder: str, *options: str) -> None:
-        listens = [f"--dashboard-agent-listen-port={ports[agent]}", f"--dashboard-agent-grpc-port={ports[agent + 1]}"]
+        listens = [
+            f"--dashboard-agent-listen-port={ports[agent]}",
+            f"--dashboard-agent-grpc-port={ports[agent + 1]}",
+        ]
         listens += [f"--metrics-export-port={ports[agent + 2]}", "--num-cpus=1"]
-        done = started.run(RAY, "start", f"--temp-dir={temporary / folder}", *options, *listens, cwd=temporary / folder, **node)
+        done = started.run(
+            RAY,
+            "start",
+            f"--temp-dir={temporary / folder}",
+            *options,
+            *listens,
+            cwd=temporary / folder,
+            **node,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     try:
@@ -171,11 +207,18 @@ def check_alive(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:{gcs}", "ray://127.0.0.1:{client}"])
-def test_a_search_runs_on_both_nodes_and_leaves_the_cluster_up(cluster: Cluster, tmp_path: Path, address: str) -> None:
+def test_a_search_runs_on_both_nodes_and_leaves_the_cluster_up(
+    cluster: Cluster, tmp_path: Path, address: str
+) -> None:
     before = cluster.trial_nodes()
     address = address.format(gcs=cluster.gcs, client=cluster.client)
     # "auto" means this cluster, and not another one on this machine
-    done = cluster.search(tmp_path / "results", "x", address, RAY_ADDRESS=f"127.0.0.1:{cluster.gcs}" if address == "auto" else None)
+    done = cluster.search(
+        tmp_path / "results",
+        "x",
+        address,
+        RAY_ADDRESS=f"127.0.0.1:{cluster.gcs}" if address == "auto" else None,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("clean 0.") == TRIALS + 1
     assert "report: " in done.stdout
@@ -189,10 +232,20 @@ def test_a_search_runs_on_both_nodes_and_leaves_the_cluster_up(cluster: Cluster,
 
 def test_a_search_runs_as_a_submitted_job(cluster: Cluster, tmp_path: Path) -> None:
     working = tmp_path / "working"
-    shutil.copytree(ROOT / "morel_search", working / "morel_search", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "morel_search", working / "morel_search", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copytree(ROOT / "search_spaces", working / "search_spaces")
     command = search_command(tmp_path / "results", "job", "auto", TRIALS, Path("search_spaces/digits.yaml"))
-    submit = [RAY, "job", "submit", "--address", f"http://127.0.0.1:{cluster.dashboard}", "--working-dir", str(working)]
+    submit = [
+        RAY,
+        "job",
+        "submit",
+        "--address",
+        f"http://127.0.0.1:{cluster.dashboard}",
+        "--working-dir",
+        str(working),
+    ]
     done = cluster.run(*submit, "--", *command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "succeeded" in done.stdout
@@ -200,11 +253,17 @@ def test_a_search_runs_as_a_submitted_job(cluster: Cluster, tmp_path: Path) -> N
     check_alive(cluster)
 
 
-def test_a_terminated_client_ends_the_search_in_order_and_resume_finishes_it(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_terminated_client_ends_the_search_in_order_and_resume_finishes_it(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     results, address = tmp_path / "results", f"ray://127.0.0.1:{cluster.client}"
     printed = (tmp_path / "printed").open("w+")
     process = subprocess.Popen(
-        search_command(results, "x", address, 500), env=cluster.environment, cwd=tmp_path, stdout=printed, stderr=subprocess.STDOUT
+        search_command(results, "x", address, 500),
+        env=cluster.environment,
+        cwd=tmp_path,
+        stdout=printed,
+        stderr=subprocess.STDOUT,
     )
     try:
         deadline = time.monotonic() + 120
@@ -237,23 +296,36 @@ def check_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{gcs}", "ray://127.0.0.1:{client}"])
-def test_a_results_folder_that_is_not_shared_is_refused(cluster: Cluster, tmp_path: Path, address: str) -> None:
+def test_a_results_folder_that_is_not_shared_is_refused(
+    cluster: Cluster, tmp_path: Path, address: str
+) -> None:
     # A path that leads elsewhere in every process, as a local disk leads elsewhere on every machine.
     address = address.format(gcs=cluster.gcs, client=cluster.client)
     command = search_command(Path("/proc/self/cwd/results"), "x", address, TRIALS)
-    check_refused(cluster.run(*command, cwd=tmp_path), "/proc/self/cwd/results", socket.gethostname(), "share")
+    check_refused(
+        cluster.run(*command, cwd=tmp_path), "/proc/self/cwd/results", socket.gethostname(), "share"
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_an_error_in_a_task_of_the_cluster_is_one_sentence(cluster: Cluster, tmp_path: Path) -> None:
-    data = ["--set", "data.name=parquet", "--set", "data.train=/nowhere/a.parquet", "--set", "data.test=/nowhere/b.parquet"]
+    data = [
+        "--set",
+        "data.name=parquet",
+        "--set",
+        "data.train=/nowhere/a.parquet",
+        "--set",
+        "data.test=/nowhere/b.parquet",
+    ]
     done = cluster.search(tmp_path / "results", "x", f"127.0.0.1:{cluster.gcs}", *data)
     check_refused(done, "/nowhere/", "no file")
     assert not (tmp_path / "results/x").exists()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
-def test_an_address_where_nobody_listens_is_refused_at_once(cluster: Cluster, tmp_path: Path, address: str) -> None:
+def test_an_address_where_nobody_listens_is_refused_at_once(
+    cluster: Cluster, tmp_path: Path, address: str
+) -> None:
     began = time.monotonic()
     address = address.format(port=free_ports(1)[0])
     check_refused(cluster.search(tmp_path / "results", "x", address), address, "refused")
@@ -263,7 +335,9 @@ def test_an_address_where_nobody_listens_is_refused_at_once(cluster: Cluster, tm
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{gcs}", "ray://127.0.0.1:{client}"])
 @pytest.mark.parametrize("token", [None, "b" * 32], ids=["missing", "wrong"])
-def test_a_token_that_the_cluster_does_not_know_is_refused(cluster: Cluster, tmp_path: Path, token: str | None, address: str) -> None:
+def test_a_token_that_the_cluster_does_not_know_is_refused(
+    cluster: Cluster, tmp_path: Path, token: str | None, address: str
+) -> None:
     began = time.monotonic()
     address = address.format(gcs=cluster.gcs, client=cluster.client)
     done = cluster.search(tmp_path / "results", "x", address, RAY_AUTH_TOKEN=token, HOME=str(tmp_path))

@@ -14,12 +14,19 @@ from morel_search.errors import OutOfMemoryError, TrainingError
 from morel_search.training import evaluation
 from morel_search.training.attacks import attack_mode, cross_entropy_objective, pgd
 from morel_search.training.augment import to_float
-from morel_search.training.compute import TINY, _float32_switches, exact_arithmetic, operations, resolve_compute, takes_channels_last
+from morel_search.training.compute import (
+    TINY,
+    _float32_switches,
+    exact_arithmetic,
+    operations,
+    resolve_compute,
+    supports_channels_last,
+)
 from morel_search.training.datasets.loading import Development, ImageSet, load_development
 from morel_search.training.evaluation import evaluate
 from morel_search.training.networks import build_network
 from morel_search.training.settings import (
-    EXACT,
+    FLOAT32,
     Compute,
     ComputeSettings,
     DataSettings,
@@ -33,7 +40,14 @@ FAST = Compute(precision="bfloat16", channels_last=True)
 NETWORK = NetworkSettings(name="small_cnn", options={"width": 8})
 EVALUATION = EvaluationSettings(epsilon=Fraction(1, 5), steps=20)
 SETTINGS = TrainSettings(
-    epochs=4, batch_size=64, optimizer="adamw", lr=0.01, k_robust=0.3, alpha=0.1, epsilon=Fraction(1, 10), attack_steps=3
+    epochs=4,
+    batch_size=64,
+    optimizer="adamw",
+    lr=0.01,
+    k_robust=0.3,
+    alpha=0.1,
+    epsilon=Fraction(1, 10),
+    attack_steps=3,
 )
 
 
@@ -43,7 +57,9 @@ def digits() -> Development:
 
 
 def train(digits: Development, compute: Compute, settings: TrainSettings = SETTINGS) -> Training:
-    training = Training(settings, NETWORK, digits, dataclasses.replace(EVALUATION, every=100), seed=0, compute=compute)
+    training = Training(
+        settings, NETWORK, digits, dataclasses.replace(EVALUATION, every=100), seed=0, compute=compute
+    )
     for _ in range(settings.epochs):
         training.train_epoch()
     return training
@@ -51,7 +67,7 @@ def train(digits: Development, compute: Compute, settings: TrainSettings = SETTI
 
 @pytest.fixture(scope="module")
 def trained(digits: Development) -> Training:
-    return train(digits, EXACT)
+    return train(digits, FLOAT32)
 
 
 def with_capabilities(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
@@ -67,23 +83,33 @@ def with_capabilities(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> 
         ({"avx512_bf16": False, "avx2": True}, TINY, "float32"),
     ],
 )
-def test_auto(monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], count: int, precision: str) -> None:
+def test_auto(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], count: int, precision: str
+) -> None:
     with_capabilities(monkeypatch, **capabilities)
-    assert resolve_compute(ComputeSettings(), "cpu", count) == Compute(precision=precision, channels_last=count >= TINY)
+    assert resolve_compute(ComputeSettings(), "cpu", count) == Compute(
+        precision=precision, channels_last=count >= TINY
+    )
 
 
 def test_what_is_asked_for_is_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     with_capabilities(monkeypatch, avx512_bf16=True)
     asked = ComputeSettings(precision="bfloat16", channels_last="on", deterministic=True)
-    assert resolve_compute(asked, "cpu", 1) == Compute(precision="bfloat16", channels_last=True, deterministic=True)
+    assert resolve_compute(asked, "cpu", 1) == Compute(
+        precision="bfloat16", channels_last=True, deterministic=True
+    )
     asked = ComputeSettings(precision="float32", channels_last="off")
-    assert resolve_compute(asked, "cpu", 10**9) == EXACT
+    assert resolve_compute(asked, "cpu", 10**9) == FLOAT32
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
-def test_a_precision_that_the_device_lacks_is_refused(monkeypatch: pytest.MonkeyPatch, precision: Any) -> None:
+def test_a_precision_that_the_device_lacks_is_refused(
+    monkeypatch: pytest.MonkeyPatch, precision: Any
+) -> None:
     with_capabilities(monkeypatch)
-    with pytest.raises(TrainingError, match=f"compute.precision is {precision}, which .* float32 and auto work everywhere"):
+    with pytest.raises(
+        TrainingError, match=f"compute.precision is {precision}, which .* float32 and auto work everywhere"
+    ):
         resolve_compute(ComputeSettings(precision=precision), "cpu", 10**9)
 
 
@@ -108,8 +134,8 @@ class Viewing(nn.Module):
 
 def test_a_network_that_cannot_have_the_layout_is_found() -> None:
     images = torch.rand(2, 3, 8, 8)
-    assert takes_channels_last(build_network(NetworkSettings(name="small_cnn"), (3, 8, 8), 10), images)
-    assert not takes_channels_last(Viewing(), images)
+    assert supports_channels_last(build_network(NetworkSettings(name="small_cnn"), (3, 8, 8), 10), images)
+    assert not supports_channels_last(Viewing(), images)
 
 
 def test_exact_arithmetic_leaves_the_switches_as_they_were() -> None:
@@ -123,7 +149,9 @@ def test_exact_arithmetic_leaves_the_switches_as_they_were() -> None:
 
 
 def test_operations_are_counted() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 8 * 8, 10)).train()
+    network = nn.Sequential(
+        nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 8 * 8, 10)
+    ).train()
     assert operations(network, (3, 8, 8)) == 2 * (8 * 8 * 3 * 9 * 5 + 5 * 8 * 8 * 10)
     assert network.training
 
@@ -142,7 +170,7 @@ def test_bfloat16_moves_a_loss_and_its_gradient_by_its_rounding(digits: Developm
     """Eight bits are 0.4 %; ten batches, whose means are compared."""
     settings = dataclasses.replace(SETTINGS, accuracy_loss=loss, random_start="none")
     found: list[tuple[float, Tensor]] = []
-    for compute in (EXACT, FAST):
+    for compute in (FLOAT32, FAST):
         step = Training(settings, NETWORK, digits, EVALUATION, seed=0, compute=compute).step.train()
         total = 0.0
         for number in range(10):
@@ -151,7 +179,12 @@ def test_bfloat16_moves_a_loss_and_its_gradient_by_its_rounding(digits: Developm
             losses.total.backward()
             assert losses.total.dtype == torch.float32
             total += float(losses.total.detach()) / 10
-        found.append((total, torch.cat([weight.grad.flatten() for weight in step.parameters() if weight.grad is not None])))
+        found.append(
+            (
+                total,
+                torch.cat([weight.grad.flatten() for weight in step.parameters() if weight.grad is not None]),
+            )
+        )
     assert found[1][0] == pytest.approx(found[0][0], rel=0.005)
     assert float(torch.cosine_similarity(found[0][1], found[1][1], dim=0)) > 0.98
 
@@ -160,7 +193,9 @@ def test_bfloat16_trains_as_well(digits: Development, trained: Training) -> None
     fast = train(digits, FAST)
     exact, rounded = (evaluate(one.model, digits.validation, EVALUATION) for one in (trained, fast))
     assert rounded.clean_accuracy == pytest.approx(exact.clean_accuracy, abs=0.04)
-    assert rounded.robust_accuracy == pytest.approx(exact.robust_accuracy, abs=0.08)  # 539 images: one standard error is 0.02
+    assert rounded.robust_accuracy == pytest.approx(
+        exact.robust_accuracy, abs=0.08
+    )  # 539 images: one standard error is 0.02
 
 
 @pytest.mark.parametrize("compute", [FAST, Compute(deterministic=True)])
@@ -168,20 +203,32 @@ def test_a_seed_repeats_to_the_last_bit_and_continues_so(digits: Development, co
     settings = dataclasses.replace(SETTINGS, epochs=2)
     whole = train(digits, compute, settings)
     first = train(digits, compute, dataclasses.replace(settings, epochs=1, schedule="constant"))
-    again = Training(dataclasses.replace(settings, schedule="constant"), NETWORK, digits, EVALUATION, seed=9, compute=compute)
+    again = Training(
+        dataclasses.replace(settings, schedule="constant"),
+        NETWORK,
+        digits,
+        EVALUATION,
+        seed=9,
+        compute=compute,
+    )
     again.load_state_dict(first.state_dict())
     again.train_epoch()
     second = train(digits, compute, settings)
     straight = train(digits, compute, dataclasses.replace(settings, schedule="constant"))
     for a, b in ((whole, second), (straight, again)):
-        assert all(torch.equal(value, b.model.state_dict()[name]) for name, value in a.model.state_dict().items())
+        assert all(
+            torch.equal(value, b.model.state_dict()[name]) for name, value in a.model.state_dict().items()
+        )
 
 
 def test_the_attack_is_as_strong_in_bfloat16(digits: Development, trained: Training) -> None:
     """The network itself decides in float32. One start is noisy, five of 539 images here or there; over ten the aim is half a point."""
     means = []
-    for compute in (EXACT, FAST):
-        found = [evaluate(trained.model, digits.validation, EVALUATION, seed=seed, compute=compute) for seed in range(10)]
+    for compute in (FLOAT32, FAST):
+        found = [
+            evaluate(trained.model, digits.validation, EVALUATION, seed=seed, compute=compute)
+            for seed in range(10)
+        ]
         means.append(sum(one.robust_accuracy for one in found) / len(found))
     assert 0.1 < means[0] < 0.9
     assert abs(means[1] - means[0]) <= 0.005, means
@@ -197,7 +244,13 @@ def slowly(model: nn.Module, images: ImageSet, settings: EvaluationSettings) -> 
         for step in range(settings.steps):
             if step and step % evaluation.LOOK_EVERY == 0:
                 standing &= model(points).argmax(dim=1) == y
-            delta = pgd(model, points, cross_entropy_objective(y), dataclasses.replace(attack, epsilon=Fraction(1)), start=points)
+            delta = pgd(
+                model,
+                points,
+                cross_entropy_objective(y),
+                dataclasses.replace(attack, epsilon=Fraction(1)),
+                start=points,
+            )
             eps = float(settings.epsilon)
             points = torch.minimum(torch.maximum(delta, x - eps), x + eps).clamp(0, 1)
         end = model(points).argmax(dim=1) == y
@@ -238,12 +291,17 @@ def test_a_batch_that_memory_does_not_hold_is_taken_in_halves(digits: Developmen
         evaluate(Small(trained.model, 0), few, settings)
 
 
-def test_a_training_step_that_memory_does_not_hold_says_what_to_do(digits: Development, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_step_that_memory_does_not_hold_says_what_to_do(
+    digits: Development, monkeypatch: pytest.MonkeyPatch
+) -> None:
     training = Training(SETTINGS, NETWORK, digits, EVALUATION, seed=0)
 
     def full(*_: Any) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(training.classifier.encoder, "forward", full)
-    with pytest.raises(OutOfMemoryError, match=r"^out of memory: cpu does not hold a training step of 64 images of 1x8x8; lower train"):
+    with pytest.raises(
+        OutOfMemoryError,
+        match=r"^out of memory: cpu does not hold a training step of 64 images of 1x8x8; lower train",
+    ):
         training.train_epoch()

@@ -12,10 +12,10 @@ from optuna.trial import TrialState
 
 from morel_search.config import Space, load_space
 from morel_search.errors import RunFolderError
-from morel_search.search.controller import Assignment, Conductor
-from morel_search.search.distributions import decode, distributions, encode, signature
-from morel_search.search.outcome import judge
-from morel_search.search.study import StudyRecord, outcome_of, plan_of
+from morel_search.search.controller import Assignment, SearchController
+from morel_search.search.distributions import configuration_key, decode, distributions, encode
+from morel_search.search.outcome import outcome_of
+from morel_search.search.study import TrialStore, read_outcome, read_plan
 from morel_search.workflows.tables import epochs_table, trials_table
 
 ROOT = Path(__file__).parents[1]
@@ -37,26 +37,33 @@ def formula(assignment: Assignment) -> list[dict[str, Any]]:
     return [epoch(1, 0.5, 0.1), epoch(2, 0.99 - 0.2 * strength**2, 0.7 * strength)]
 
 
-def run_all(conductor: Conductor, limit: int = 10**6) -> list[int]:
+def run_all(controller: SearchController, limit: int = 10**6) -> list[int]:
     numbers = []
-    while limit and (assignment := conductor.next()) is not None:
-        conductor.finish(assignment.number, formula(assignment), "")
+    while limit and (assignment := controller.next()) is not None:
+        controller.finish(assignment.number, formula(assignment), "")
         numbers.append(assignment.number)
         limit -= 1
     return numbers
 
 
-def params_of(record: StudyRecord) -> list[Mapping[str, Any]]:
+def params_of(record: TrialStore) -> list[Mapping[str, Any]]:
     return [trial.params for trial in record.trials()]
 
 
 def test_controls_first_then_the_budget_and_nothing_is_left_running(tmp_path: Path) -> None:
     space = digits("search.trials=15", "search.population=5")
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
-    conductor = Conductor(space, record)
-    assert run_all(conductor) == list(range(21))
-    assert conductor.complete
-    assert [plan_of(trial).name for trial in record.trials()[:6]] == ["trades", "mart", "pgd", "none", "morel", "morel_alpha0"]
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    controller = SearchController(space, record)
+    assert run_all(controller) == list(range(21))
+    assert controller.complete
+    assert [read_plan(trial).name for trial in record.trials()[:6]] == [
+        "trades",
+        "mart",
+        "pgd",
+        "none",
+        "morel",
+        "morel_alpha0",
+    ]
     assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
     table = trials_table(record, space)
     assert list(table["number"]) == list(range(21))
@@ -66,24 +73,24 @@ def test_controls_first_then_the_budget_and_nothing_is_left_running(tmp_path: Pa
 
 def test_a_search_killed_twice_and_continued_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     space = digits("search.trials=20", "search.population=6", "controls=[]")
-    whole = StudyRecord.of_file(tmp_path / "whole.db", "run")
-    run_all(Conductor(space, whole))
-    broken = StudyRecord.of_file(tmp_path / "broken.db", "run")
+    whole = TrialStore.of_file(tmp_path / "whole.db", "run")
+    run_all(SearchController(space, whole))
+    broken = TrialStore.of_file(tmp_path / "broken.db", "run")
     for limit in (4, 9):
-        conductor = Conductor(space, broken)
-        run_all(conductor, limit)
-        conductor.next()  # under way when the driver dies: RUNNING in the study, told by nobody
-    run_all(Conductor(space, broken))
+        controller = SearchController(space, broken)
+        run_all(controller, limit)
+        controller.next()  # under way when the driver dies: RUNNING in the study, told by nobody
+    run_all(SearchController(space, broken))
     assert params_of(broken) == params_of(whole)
     assert [trial.values for trial in broken.trials()] == [trial.values for trial in whole.trials()]
 
 
 def test_a_trial_left_running_is_handed_out_again_with_its_number_and_values(tmp_path: Path) -> None:
     space = digits("search.trials=3", "controls=[]", "search.population=2")
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
-    first = Conductor(space, record).next()
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    first = SearchController(space, record).next()
     assert record.trials()[0].state == TrialState.RUNNING
-    again = Conductor(space, record)
+    again = SearchController(space, record)
     assert again.next() == first
     assert first is not None
     assert first.number == 0
@@ -91,31 +98,35 @@ def test_a_trial_left_running_is_handed_out_again_with_its_number_and_values(tmp
 
 def test_a_dead_search_ends_and_says_why(tmp_path: Path) -> None:
     space = digits("search.trials=50", "search.max_failures=3", "controls=[]")
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
-    conductor = Conductor(space, record)
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    controller = SearchController(space, record)
     for _ in range(3):
-        assignment = conductor.next()
+        assignment = controller.next()
         assert assignment is not None
-        conductor.finish(assignment.number, [], "out of memory: 12 GiB")
-    assert conductor.next() is None
-    assert conductor.stopped_because == "3 trials in a row failed, the last one with: out of memory: 12 GiB"
+        controller.finish(assignment.number, [], "out of memory: 12 GiB")
+    assert controller.next() is None
+    assert controller.stopped_because == "3 trials in a row failed, the last one with: out of memory: 12 GiB"
     assert [trial.state for trial in record.trials()] == [TrialState.FAIL] * 3
-    assert outcome_of(record.trials()[0]).failure == "out of memory: 12 GiB"
+    assert read_outcome(record.trials()[0]).failure == "out of memory: 12 GiB"
 
 
 def test_more_trials_can_be_given_to_a_finished_search(tmp_path: Path) -> None:
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
-    run_all(Conductor(digits("search.trials=2", "search.population=2"), record))
-    conductor = Conductor(digits("search.trials=4", "search.population=2"), record)
-    assert run_all(conductor) == [8, 9]
-    assert conductor.complete
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    run_all(SearchController(digits("search.trials=2", "search.population=2"), record))
+    controller = SearchController(digits("search.trials=4", "search.population=2"), record)
+    assert run_all(controller) == [8, 9]
+    assert controller.complete
 
 
 def test_no_two_trials_of_a_search_are_the_same_unless_called_replicates(tmp_path: Path) -> None:
     space = digits("search.trials=60", "search.population=4", "controls=[]")
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
-    run_all(Conductor(space, record))
-    seen = [signature(space, decode(space, trial.params)) for trial in record.trials() if plan_of(trial).origin == "search"]
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    run_all(SearchController(space, record))
+    seen = [
+        configuration_key(space, decode(space, trial.params))
+        for trial in record.trials()
+        if read_plan(trial).origin == "search"
+    ]
     assert len(seen) == len(set(seen))
     assert len(seen) > 50
 
@@ -127,18 +138,25 @@ def test_what_failed_before_a_restart_is_not_proposed_again(tmp_path: Path) -> N
         "search: {trials: 20, population: 2, max_failures: 100}\ncontrols: []\n"
     )
     space = load_space(file)
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
     for _ in range(10):  # ten starts, two failures each
-        conductor = Conductor(space, record)
-        for assignment in (conductor.next(), conductor.next()):
+        controller = SearchController(space, record)
+        for assignment in (controller.next(), controller.next()):
             assert assignment is not None
-            conductor.finish(assignment.number, [], "out of memory")
-    assert len({trial.params["attack_steps"] for trial in record.trials() if plan_of(trial).origin == "search"}) == 20
+            controller.finish(assignment.number, [], "out of memory")
+    assert (
+        len(
+            {trial.params["attack_steps"] for trial in record.trials() if read_plan(trial).origin == "search"}
+        )
+        == 20
+    )
 
 
-def test_a_start_that_was_stopped_while_the_controls_were_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_was_stopped_while_the_controls_were_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = digits("search.trials=2", "search.population=2")
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
     write, written = record.plan, []
 
     def stop_after_two(*arguments: Any, **named: Any) -> int:
@@ -149,17 +167,26 @@ def test_a_start_that_was_stopped_while_the_controls_were_planned(tmp_path: Path
 
     monkeypatch.setattr(record, "plan", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
-        Conductor(space, record)
+        SearchController(space, record)
     monkeypatch.undo()
-    run_all(Conductor(space, record))
-    assert [plan_of(trial).name for trial in record.trials()] == ["trades", "mart", "pgd", "none", "morel", "morel_alpha0", "", ""]
+    run_all(SearchController(space, record))
+    assert [read_plan(trial).name for trial in record.trials()] == [
+        "trades",
+        "mart",
+        "pgd",
+        "none",
+        "morel",
+        "morel_alpha0",
+        "",
+        "",
+    ]
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     """SQLite's own limit on the size of a file stands in for the disk: it gives the same error, SQLITE_FULL."""
     space = digits("search.trials=400", "controls=[]")
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
-    conductor = Conductor(space, record)
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    controller = SearchController(space, record)
     with record._storage.engine.connect() as connection:
         pages = connection.exec_driver_sql("pragma page_count").scalar_one()
 
@@ -170,17 +197,19 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
         connection.exec_driver_sql(f"pragma max_page_count = {pages + 4}")
 
     with pytest.raises(RunFolderError, match=r"the study cannot be written: .*full"):
-        run_all(conductor)
+        run_all(controller)
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", "random", pytest.param("gp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "sampler", ["nsga2", "nsga3", "tpe", "random", pytest.param("gp", marks=pytest.mark.slow)]
+)
 def test_every_sampler_searches_and_continues(tmp_path: Path, sampler: str) -> None:
     space = digits("search.trials=14", "search.population=4", f"search.sampler={sampler}")
-    whole = StudyRecord.of_file(tmp_path / "whole.db", "run")
-    run_all(Conductor(space, whole))
-    broken = StudyRecord.of_file(tmp_path / "broken.db", "run")
-    run_all(Conductor(space, broken), 12)
-    run_all(Conductor(space, broken))
+    whole = TrialStore.of_file(tmp_path / "whole.db", "run")
+    run_all(SearchController(space, whole))
+    broken = TrialStore.of_file(tmp_path / "broken.db", "run")
+    run_all(SearchController(space, broken), 12)
+    run_all(SearchController(space, broken))
     assert params_of(broken) == params_of(whole)
 
 
@@ -190,9 +219,9 @@ def test_a_space_of_two_points_gives_replicates_with_seeds_of_their_own(tmp_path
         "data: {name: digits}\nnetwork: {name: small_cnn}\nparameters:\n  accuracy_loss: {type: categorical, choices: [trades, mart]}\n"
         "search: {trials: 5, population: 2}\ncontrols: []\n"
     )
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
-    run_all(Conductor(load_space(file), record))
-    plans = [plan_of(trial) for trial in record.trials()]
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    run_all(SearchController(load_space(file), record))
+    plans = [read_plan(trial) for trial in record.trials()]
     assert sorted(plan.origin for plan in plans) == ["replicate"] * 3 + ["search"] * 2
     assert len({plan.seed for plan in plans}) == 5
 
@@ -200,29 +229,31 @@ def test_a_space_of_two_points_gives_replicates_with_seeds_of_their_own(tmp_path
 def test_nsga2_moves_towards_the_front(tmp_path: Path) -> None:
     """The formula rewards nothing but epsilon, and half of the clean accuracy is lost to it: later trials lie on the front more often."""
     space = digits("search.trials=80", "search.population=10", "controls=[]")
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
-    conductor = Conductor(space, record)
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    controller = SearchController(space, record)
     joined = []
-    while (assignment := conductor.next()) is not None:
+    while (assignment := controller.next()) is not None:
         history = formula(assignment)
         penalty = 0.3 * abs(assignment.train.k_robust - 0.2)  # one more knob, with a best value
         history[1]["clean_accuracy"] -= penalty
         history[1]["robust_accuracy"] -= penalty
-        joined.append(abs(conductor.finish(assignment.number, history, "").assignment.train.k_robust - 0.2))
+        joined.append(abs(controller.finish(assignment.number, history, "").assignment.train.k_robust - 0.2))
     assert sum(joined[-20:]) / 20 < 0.5 * sum(joined[:10]) / 10
 
 
 @pytest.mark.parametrize(("point", "epoch_number"), [("last", 3), ("best_robust", 2), ("best_sum", 1)])
 def test_the_point_that_counts(point: str, epoch_number: int) -> None:
     history = [epoch(1, 0.9, 0.50), epoch(2, 0.7, 0.55), epoch(3, 0.8, 0.30)]
-    outcome = judge(history, "", point)
+    outcome = outcome_of(history, "", point)
     assert outcome.epoch == epoch_number
     assert outcome.last_values == (0.8, 0.30)
 
 
-@pytest.mark.parametrize("history", [[], [epoch(1, None, None)], [epoch(1, float("nan"), 0.5)], [epoch(1, 0.5, float("inf"))]])
+@pytest.mark.parametrize(
+    "history", [[], [epoch(1, None, None)], [epoch(1, float("nan"), 0.5)], [epoch(1, 0.5, float("inf"))]]
+)
 def test_what_is_no_number_is_a_failure_with_a_reason(history: list[dict[str, Any]]) -> None:
-    outcome = judge(history, "", "last")
+    outcome = outcome_of(history, "", "last")
     assert outcome.values is None
     assert outcome.failure
 

@@ -52,7 +52,10 @@ def test_settings_that_do_not_go_together(tmp_path: Path, content: Any, sentence
     "parameters",
     [
         {"step_size": {"type": "categorical", "choices": ["1/255", None]}, "step_ratio": NUMBER},
-        {"embedding_dim": {"type": "categorical", "choices": [60, 90]}, "attention_heads": {"type": "int", "low": 1, "high": 3}},
+        {
+            "embedding_dim": {"type": "categorical", "choices": [60, 90]},
+            "attention_heads": {"type": "int", "low": 1, "high": 3},
+        },
         {
             "embedding_dim": {"type": "int", "low": 9, "high": 90, "step": 9},
             "attention_heads": {"type": "categorical", "choices": [1, 3, 9]},
@@ -70,7 +73,10 @@ def test_settings_that_do(tmp_path: Path, parameters: Any) -> None:
         assert "got 2 and 81" in fault
         load(
             tmp_path,
-            {**searched(**parameters), "parameters": {**parameters, "embedding_dim": {"type": "categorical", "choices": [64, 80]}}},
+            {
+                **searched(**parameters),
+                "parameters": {**parameters, "embedding_dim": {"type": "categorical", "choices": [64, 80]}},
+            },
         )
     else:
         load(tmp_path, searched(**parameters))
@@ -83,37 +89,72 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
 @pytest.mark.parametrize(
     ("content", "start"),
     [
-        (changed(search={"trials": 12, "population": 12}), "search.population is 12 for 12 trials: this is random search"),
+        (
+            changed(search={"trials": 12, "population": 12}),
+            "search.population is 12 for 12 trials: this is random search",
+        ),
         (
             changed(search={"trials": 5, "population": 12, "sampler": "nsga3"}),
             "search.population is 12 for 5 trials: this is random search",
         ),
         (searched(temperature=NUMBER), "parameters.temperature cannot matter: alpha stays at or below 1e-05"),
         (
-            searched(k_robust=NUMBER, contrastive_features={"type": "categorical", "choices": ["natural", "both"]}),
+            searched(
+                k_robust=NUMBER, contrastive_features={"type": "categorical", "choices": ["natural", "both"]}
+            ),
             "parameters.contrastive_features cannot matter: alpha stays at",
         ),
-        (searched(alpha={"type": "float", "low": 1e-6, "high": 1e-4}), "parameters.alpha cannot matter: it stays at or below 0.0001"),
-        ({**searched(alpha=ALPHA), "train": {"k_robust": 0}}, "parameters.alpha cannot matter: k_robust is 0"),
-        ({**searched(temperature=NUMBER), "train": {"k_robust": 0}}, "parameters.temperature cannot matter: k_robust is 0"),
-        (searched(beta=NUMBER, accuracy_loss=LOSSES), "parameters.beta cannot matter: accuracy_loss is pgd or none, which does not use it"),
-        (searched(loat_theta=NUMBER), "parameters.loat_theta cannot matter: accuracy_loss is trades, which does not use it"),
         (
-            searched(beta={**NUMBER, "when": {"accuracy_loss": "pgd"}}, accuracy_loss={"type": "categorical", "choices": ["pgd", "mart"]}),
+            searched(alpha={"type": "float", "low": 1e-6, "high": 1e-4}),
+            "parameters.alpha cannot matter: it stays at or below 0.0001",
+        ),
+        (
+            {**searched(alpha=ALPHA), "train": {"k_robust": 0}},
+            "parameters.alpha cannot matter: k_robust is 0",
+        ),
+        (
+            {**searched(temperature=NUMBER), "train": {"k_robust": 0}},
+            "parameters.temperature cannot matter: k_robust is 0",
+        ),
+        (
+            searched(beta=NUMBER, accuracy_loss=LOSSES),
+            "parameters.beta cannot matter: accuracy_loss is pgd or none, which does not use it",
+        ),
+        (
+            searched(loat_theta=NUMBER),
+            "parameters.loat_theta cannot matter: accuracy_loss is trades, which does not use it",
+        ),
+        (
+            searched(
+                beta={**NUMBER, "when": {"accuracy_loss": "pgd"}},
+                accuracy_loss={"type": "categorical", "choices": ["pgd", "mart"]},
+            ),
             "parameters.beta cannot matter: accuracy_loss is pgd",
         ),
         (
             changed(train={"accuracy_loss": "loat"}),
             "loat_late_from is 100 and a training has 30 epochs (0 to 29): LOAT's late phase never comes",
         ),
-        (searched(schedule_factor=NUMBER), "parameters.schedule_factor cannot matter: schedule is never step"),
-        ({**searched(epsilon=EPSILON)}, "parameters.epsilon (0 to 2/255) is far below the evaluation epsilon 8/255"),
         (
-            {**searched(epsilon={"type": "float", "low": "25/255", "high": "40/255"}), "evaluation": {"epsilon": "8/255"}},
+            searched(schedule_factor=NUMBER),
+            "parameters.schedule_factor cannot matter: schedule is never step",
+        ),
+        (
+            {**searched(epsilon=EPSILON)},
+            "parameters.epsilon (0 to 2/255) is far below the evaluation epsilon 8/255",
+        ),
+        (
+            {
+                **searched(epsilon={"type": "float", "low": "25/255", "high": "40/255"}),
+                "evaluation": {"epsilon": "8/255"},
+            },
             "parameters.epsilon (25/255 to 40/255) is far above the evaluation epsilon 8/255",
         ),
         (changed(evaluation={"norm": "l2"}), "trainings defend against linf and are judged by l2"),
-        (changed(evaluation={"restarts": 3, "random_start": "none"}), "evaluation.restarts is 3 without a random start"),
+        (
+            changed(evaluation={"restarts": 3, "random_start": "none"}),
+            "evaluation.restarts is 3 without a random start",
+        ),
         (
             changed(data={"name": "digits", "validation": 50}),
             "data.validation leaves 50 images to judge by: an accuracy then moves in steps of 0.02",
@@ -122,9 +163,18 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
             changed(data={"name": "digits", "validation": 0.5, "limit": 500}, train={"batch_size": 256}),
             "batch_size is above the 250 images to train on",
         ),
-        (changed(data={"name": "digits", "train": "x.parquet"}), "data.train is given and digits does not use it"),
-        (searched(k_robust={"type": "float", "low": 0, "high": 1}), "k_robust reaches 1 and k_accuracy is 1 - k_robust"),
-        ({**searched(alpha=ALPHA), "train": {"batch_size": 1}}, "batch_size reaches 1: the contrastive term has no pairs"),
+        (
+            changed(data={"name": "digits", "train": "x.parquet"}),
+            "data.train is given and digits does not use it",
+        ),
+        (
+            searched(k_robust={"type": "float", "low": 0, "high": 1}),
+            "k_robust reaches 1 and k_accuracy is 1 - k_robust",
+        ),
+        (
+            {**searched(alpha=ALPHA), "train": {"batch_size": 1}},
+            "batch_size reaches 1: the contrastive term has no pairs",
+        ),
         (
             searched(norm={"type": "categorical", "choices": ["linf", "l2"]}),
             "parameters: there are at most 2 different trainings for 100 trials",

@@ -24,18 +24,32 @@ def test_every_field_stands_in_its_table(section: str) -> None:
     elif section == "constraints":
         assert [row[0].strip("| `") for row in rows][:-1] == list(MEASURED)
     else:
-        assert [row[0].strip("| `") for row in rows] == ["type", "low", "high", "log", "step", "choices", "when"]
+        assert [row[0].strip("| `") for row in rows] == [
+            "type",
+            "low",
+            "high",
+            "log",
+            "step",
+            "choices",
+            "when",
+        ]
 
 
 def test_some_rows_in_full() -> None:
     train = field_table("train")
     assert "| `temperature` | number > 0 | `0.1` | temperature tau of the contrastive term |" in train
-    assert "| `epsilon` | rational >= 0 | `8/255` | radius of the training attack, pixel range [0, 1] |" in train
+    assert (
+        "| `epsilon` | rational >= 0 | `8/255` | radius of the training attack, pixel range [0, 1] |" in train
+    )
     assert "| `step_size` | rational >= 0, or null | `null` |" in train
     assert "| `schedule_drops` | list | `[0.75, 0.9]` |" in train
 
 
 def test_the_module_prints_them() -> None:
-    done = subprocess.run([sys.executable, "-m", "morel_search.config"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "morel_search.config"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == document()
-    assert [line for line in done.stdout.splitlines() if line.startswith("### ")] == [f"### `{name}`" for name in SECTIONS]
+    assert [line for line in done.stdout.splitlines() if line.startswith("### ")] == [
+        f"### `{name}`" for name in SECTIONS
+    ]

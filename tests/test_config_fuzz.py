@@ -18,9 +18,19 @@ from morel_search.errors import SpaceError
 
 TEXTS = [path.read_text(encoding="utf-8") for path in SHIPPED]
 TREES = [YAML(typ="safe", pure=True).load(text) for text in TEXTS]
-EXAMPLES = settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(
+    max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
 # A bug of the parser behind the door, or of a message, shows in these words.
-FOREIGN = ("pydantic", "https://", "Traceback", "validation error", "Input should", "<unicode string>", "object at 0x")
+FOREIGN = (
+    "pydantic",
+    "https://",
+    "Traceback",
+    "validation error",
+    "Input should",
+    "<unicode string>",
+    "object at 0x",
+)
 
 odd = st.one_of(
     st.none(),
@@ -28,10 +38,29 @@ odd = st.one_of(
     st.integers(-(10**20), 10**20),
     st.floats(),
     st.text(max_size=20),
-    st.sampled_from(["8/0", "8/255", "0.031", "nan", "os:system", "a:b", ":", "-1", "", "1e400", "linf", "loat", "../x", "\u2028"]),
+    st.sampled_from(
+        [
+            "8/0",
+            "8/255",
+            "0.031",
+            "nan",
+            "os:system",
+            "a:b",
+            ":",
+            "-1",
+            "",
+            "1e400",
+            "linf",
+            "loat",
+            "../x",
+            "\u2028",
+        ]
+    ),
     st.lists(st.integers(-2, 2) | st.text(max_size=3), max_size=3),
     st.dictionaries(
-        st.sampled_from(["type", "low", "high", "when", "choices", "name", "x"]), st.integers(-2, 2) | st.text(max_size=3), max_size=3
+        st.sampled_from(["type", "low", "high", "when", "choices", "name", "x"]),
+        st.integers(-2, 2) | st.text(max_size=3),
+        max_size=3,
     ),
 )
 
@@ -99,7 +128,9 @@ def wrong_trees(draw: st.DrawFn) -> bytes:
         elif action == "delete":
             del holder[place[-1]]
         elif action == "rename" and isinstance(holder, dict):
-            holder[draw(st.text(min_size=1, max_size=8)) if draw(st.booleans()) else place[-1][:-1] + "x"] = holder.pop(place[-1])
+            holder[draw(st.text(min_size=1, max_size=8)) if draw(st.booleans()) else place[-1][:-1] + "x"] = (
+                holder.pop(place[-1])
+            )
         elif action == "copy" and isinstance(holder, dict):
             parent(tree, draw(st.sampled_from(places(tree))))  # the place still exists
             tree[draw(st.sampled_from(["train", "search", "data"]))] = holder[place[-1]]
@@ -125,7 +156,27 @@ def wrong_texts(draw: st.DrawFn) -> bytes:
             column = draw(st.integers(0, len(lines[at])))
             piece = draw(
                 st.text(max_size=4)
-                | st.sampled_from(["&a ", "*a", "!!int ", "!x ", "{", "]", "%", "@", "`", "|", ">", ": ", "<<: ", "#", "'", '"', "---"])
+                | st.sampled_from(
+                    [
+                        "&a ",
+                        "*a",
+                        "!!int ",
+                        "!x ",
+                        "{",
+                        "]",
+                        "%",
+                        "@",
+                        "`",
+                        "|",
+                        ">",
+                        ": ",
+                        "<<: ",
+                        "#",
+                        "'",
+                        '"',
+                        "---",
+                    ]
+                )
             )
             lines[at] = lines[at][:column] + piece + lines[at][column:]
         elif action == "cut":
@@ -137,7 +188,23 @@ def wrong_texts(draw: st.DrawFn) -> bytes:
 
 PIECES = [
     *"abz019-?:,[]{}#&*!|>'\"%@` \n\t./=~<",
-    *("\n  ", ": ", "- ", "&a", "*a", "!!", "<<", "---\n", "...\n", "%YAML 1.2\n", "data", "train", "\x85", "\ufeff", "\u2028"),
+    *(
+        "\n  ",
+        ": ",
+        "- ",
+        "&a",
+        "*a",
+        "!!",
+        "<<",
+        "---\n",
+        "...\n",
+        "%YAML 1.2\n",
+        "data",
+        "train",
+        "\x85",
+        "\ufeff",
+        "\u2028",
+    ),
 ]
 yaml_like = st.lists(st.sampled_from(PIECES), max_size=40).map(lambda parts: "".join(parts).encode())
 
@@ -156,13 +223,20 @@ def test_random_yaml(tmp_path: Path) -> None:
 
 def test_random_bytes(tmp_path: Path) -> None:
     texts = st.sampled_from([text.encode() for text in TEXTS])
-    damaged = st.builds(lambda text, at, junk: text[:at] + junk + text[at:], texts, st.integers(0, 2000), st.binary(min_size=1, max_size=6))
+    damaged = st.builds(
+        lambda text, at, junk: text[:at] + junk + text[at:],
+        texts,
+        st.integers(0, 2000),
+        st.binary(min_size=1, max_size=6),
+    )
     assert run(tmp_path, st.binary(max_size=200) | damaged) >= 200
 
 
 def test_wrong_overrides(tmp_path: Path) -> None:
     """The same for ``--set``: only SpaceError, whatever is typed."""
-    paths = [".".join(map(str, place)) for place in places(TREES[0]) if all(isinstance(key, str) for key in place)]
+    paths = [
+        ".".join(map(str, place)) for place in places(TREES[0]) if all(isinstance(key, str) for key in place)
+    ]
     wrong: list[bool] = []
 
     @EXAMPLES

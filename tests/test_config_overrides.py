@@ -8,7 +8,10 @@ import pytest
 from config_files import changed, faults, load, searched
 
 FILE = {
-    **searched(alpha={"type": "float", "low": 1, "high": 2}, accuracy_loss={"type": "categorical", "choices": ["mart", "loat"]}),
+    **searched(
+        alpha={"type": "float", "low": 1, "high": 2},
+        accuracy_loss={"type": "categorical", "choices": ["mart", "loat"]},
+    ),
     "train": {"epochs": 5},
     "controls": {"mart": None, "mine": {"beta": 2}},
 }
@@ -68,14 +71,23 @@ def test_a_whole_section(tmp_path: Path) -> None:
         ("trian.epochs=3", "--set trian.epochs=3: there is no section 'trian'; did you mean train?"),
         ("train.epochs", "--set 'train.epochs': write it as section.setting=value, as in train.epochs=3"),
         ("=3", "--set '=3': write it as section.setting=value, as in train.epochs=3"),
-        ("train..epochs=3", "--set 'train..epochs=3': write it as section.setting=value, as in train.epochs=3"),
+        (
+            "train..epochs=3",
+            "--set 'train..epochs=3': write it as section.setting=value, as in train.epochs=3",
+        ),
         ("train.epochs.x=3", "--set train.epochs.x=3: epochs holds no further settings"),
-        ("parameters.alhpa.high=3", "--set parameters.alhpa.high=3: 'alhpa' is no setting of train; did you mean alpha?"),
+        (
+            "parameters.alhpa.high=3",
+            "--set parameters.alhpa.high=3: 'alhpa' is no setting of train; did you mean alpha?",
+        ),
         (
             "parameters.temperature.high=3",
             "--set parameters.temperature.high=3: temperature is not among the parameters of the file; known: alpha, accuracy_loss",
         ),
-        ("parameters.alpha.hihg=3", "--set parameters.alpha.hihg=3: there is no setting 'hihg'; did you mean high?"),
+        (
+            "parameters.alpha.hihg=3",
+            "--set parameters.alpha.hihg=3: there is no setting 'hihg'; did you mean high?",
+        ),
         ("parameters.alpha.high.x=3", "--set parameters.alpha.high.x=3: high holds no further settings"),
         ("controls.mine.bta=3", "--set controls.mine.bta=3: there is no setting 'bta'; did you mean beta?"),
         (
@@ -105,7 +117,9 @@ def test_what_cannot_be_set(tmp_path: Path, override: str, sentence: str) -> Non
 
 def test_into_something_that_is_no_mapping(tmp_path: Path) -> None:
     content: dict[str, Any] = {**FILE, "controls": ["mart"]}
-    assert faults(tmp_path, content, ["controls.mart.beta=3"]) == ("--set controls.mart.beta=3: controls is not a mapping in the file",)
+    assert faults(tmp_path, content, ["controls.mart.beta=3"]) == (
+        "--set controls.mart.beta=3: controls is not a mapping in the file",
+    )
 
 
 def test_faults_of_file_and_overrides_come_together(tmp_path: Path) -> None:

@@ -18,32 +18,72 @@ LOSSES = {"type": "categorical", "choices": ["trades", "mart", "loat"]}
 @pytest.mark.parametrize(
     ("name", "entry", "sentence"),
     [
-        ("alhpa", {"type": "float", "low": 1, "high": 2}, "alhpa: is no setting of train, so it cannot be searched; did you mean alpha?"),
+        (
+            "alhpa",
+            {"type": "float", "low": 1, "high": 2},
+            "alhpa: is no setting of train, so it cannot be searched; did you mean alpha?",
+        ),
         ("alpha", 3, "alpha: must be a mapping such as {type: float, low: 0, high: 1}, got 3"),
         ("alpha", None, "alpha: must be a mapping such as {type: float, low: 0, high: 1}, got null"),
         ("alpha", {"low": 1, "high": 2}, "alpha: type must be given: float or categorical"),
-        ("alpha", {"type": "flaot", "low": 1, "high": 2}, "alpha.type: must be float or categorical, got the text 'flaot'"),
-        ("alpha", {"type": ["float"], "low": 1, "high": 2}, "alpha.type: must be float or categorical, got a list"),
-        ("alpha", {"type": "int", "low": 1, "high": 2}, "alpha.type: alpha is a number, so the type must be float or categorical, got int"),
+        (
+            "alpha",
+            {"type": "flaot", "low": 1, "high": 2},
+            "alpha.type: must be float or categorical, got the text 'flaot'",
+        ),
+        (
+            "alpha",
+            {"type": ["float"], "low": 1, "high": 2},
+            "alpha.type: must be float or categorical, got a list",
+        ),
+        (
+            "alpha",
+            {"type": "int", "low": 1, "high": 2},
+            "alpha.type: alpha is a number, so the type must be float or categorical, got int",
+        ),
         (
             "epochs",
             {"type": "float", "low": 1, "high": 2},
             "epochs.type: epochs is a whole number, so the type must be int or categorical, got float",
         ),
-        ("norm", {"type": "float", "low": 1, "high": 2}, "norm.type: norm is not a number, so the type must be categorical, got float"),
+        (
+            "norm",
+            {"type": "float", "low": 1, "high": 2},
+            "norm.type: norm is not a number, so the type must be categorical, got float",
+        ),
         ("alpha", {"type": "float", "low": 1}, "alpha.high: must be given"),
-        ("alpha", {"type": "float", "low": 2, "high": 1}, "alpha.low: low must be below high, got low 2 and high 1"),
-        ("alpha", {"type": "float", "low": 1, "high": 1}, "alpha.low: low must be below high, got low 1 and high 1"),
+        (
+            "alpha",
+            {"type": "float", "low": 2, "high": 1},
+            "alpha.low: low must be below high, got low 2 and high 1",
+        ),
+        (
+            "alpha",
+            {"type": "float", "low": 1, "high": 1},
+            "alpha.low: low must be below high, got low 1 and high 1",
+        ),
         ("alpha", {"type": "float", "low": "1", "high": 2}, "alpha.low: must be a number, got the text '1'"),
         ("alpha", {"type": "float", "low": True, "high": 2}, "alpha.low: must be a number, got true"),
-        ("alpha", {"type": "float", "low": 1, "hihg": 2, "high": 2}, "alpha.hihg: unknown key; did you mean high?"),
+        (
+            "alpha",
+            {"type": "float", "low": 1, "hihg": 2, "high": 2},
+            "alpha.hihg: unknown key; did you mean high?",
+        ),
         (
             "alpha",
             {"type": "float", "low": 1, "high": 2, "choices": [1, 2]},
             "alpha.choices: a float parameter has low and high, not choices",
         ),
-        ("alpha", {"type": "float", "low": 1, "high": 2, "log": "yes"}, "alpha.log: must be true or false, got the text 'yes'"),
-        ("alpha", {"type": "float", "low": 0, "high": 2, "log": True}, "alpha.log: a logarithmic scale needs low above 0, got low 0"),
+        (
+            "alpha",
+            {"type": "float", "low": 1, "high": 2, "log": "yes"},
+            "alpha.log: must be true or false, got the text 'yes'",
+        ),
+        (
+            "alpha",
+            {"type": "float", "low": 0, "high": 2, "log": True},
+            "alpha.log: a logarithmic scale needs low above 0, got low 0",
+        ),
         (
             "alpha",
             {"type": "float", "low": 1, "high": 2, "log": True, "step": 0.5},
@@ -65,21 +105,57 @@ LOSSES = {"type": "categorical", "choices": ["trades", "mart", "loat"]}
             {"type": "int", "low": 1, "high": 8, "step": 3},
             "epochs.step: does not divide the range: the last value would be 7, got low 1 and high 8",
         ),
-        ("epsilon", {"type": "float", "low": 0, "high": "8/0"}, "epsilon.high: divides by zero, got the text '8/0'"),
-        ("epsilon", {"type": "float", "low": 0, "high": 2}, "epsilon.high: must be <= 1 for linf (pixels go from 0 to 1), got 2"),
-        ("epsilon", {"type": "categorical", "choices": [0, 2]}, "epsilon.choices: must be <= 1 for linf (pixels go from 0 to 1), got 2"),
-        ("epsilon", {"type": "categorical", "choices": ["8/255", "16/510"]}, "epsilon.choices[1]: 8/255 is given twice"),
-        ("norm", {"type": "categorical", "low": 1, "choices": ["linf", "l2"]}, "norm.low: a categorical parameter has choices, not low"),
+        (
+            "epsilon",
+            {"type": "float", "low": 0, "high": "8/0"},
+            "epsilon.high: divides by zero, got the text '8/0'",
+        ),
+        (
+            "epsilon",
+            {"type": "float", "low": 0, "high": 2},
+            "epsilon.high: must be <= 1 for linf (pixels go from 0 to 1), got 2",
+        ),
+        (
+            "epsilon",
+            {"type": "categorical", "choices": [0, 2]},
+            "epsilon.choices: must be <= 1 for linf (pixels go from 0 to 1), got 2",
+        ),
+        (
+            "epsilon",
+            {"type": "categorical", "choices": ["8/255", "16/510"]},
+            "epsilon.choices[1]: 8/255 is given twice",
+        ),
+        (
+            "norm",
+            {"type": "categorical", "low": 1, "choices": ["linf", "l2"]},
+            "norm.low: a categorical parameter has choices, not low",
+        ),
         ("norm", {"type": "categorical"}, "norm: choices must be a list of at least 2 values"),
-        ("norm", {"type": "categorical", "choices": ["linf"]}, "norm.choices: choices must be a list of at least 2 values"),
-        ("norm", {"type": "categorical", "choices": "linf"}, "norm.choices: choices must be a list of at least 2 values"),
+        (
+            "norm",
+            {"type": "categorical", "choices": ["linf"]},
+            "norm.choices: choices must be a list of at least 2 values",
+        ),
+        (
+            "norm",
+            {"type": "categorical", "choices": "linf"},
+            "norm.choices: choices must be a list of at least 2 values",
+        ),
         (
             "norm",
             {"type": "categorical", "choices": ["linf", "lnif"]},
             "norm.choices[1]: must be linf or l2, got the text 'lnif'; did you mean linf?",
         ),
-        ("norm", {"type": "categorical", "choices": ["linf", "l2", "linf"]}, "norm.choices[2]: linf is given twice"),
-        ("epochs", {"type": "categorical", "choices": [1, "2"]}, "epochs.choices[1]: must be a whole number, got the text '2'"),
+        (
+            "norm",
+            {"type": "categorical", "choices": ["linf", "l2", "linf"]},
+            "norm.choices[2]: linf is given twice",
+        ),
+        (
+            "epochs",
+            {"type": "categorical", "choices": [1, "2"]},
+            "epochs.choices[1]: must be a whole number, got the text '2'",
+        ),
         ("epochs", {"type": "categorical", "choices": [1, 0]}, "epochs.choices[1]: must be >= 1, got 0"),
         (
             "accuracy_loss",
@@ -117,17 +193,32 @@ def test_fixed_and_searched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("when", "sentence"),
     [
-        ({"optimizer": "sgd"}, "when.optimizer: optimizer is not among the parameters; known: accuracy_loss, alpha, attack_steps"),
-        ({"acuracy_loss": "loat"}, "when.acuracy_loss: acuracy_loss is not among the parameters; did you mean accuracy_loss?"),
-        ({"accuracy_loss": "pgd"}, "when.accuracy_loss: accuracy_loss never takes the value pgd; it is one of trades, mart, loat"),
+        (
+            {"optimizer": "sgd"},
+            "when.optimizer: optimizer is not among the parameters; known: accuracy_loss, alpha, attack_steps",
+        ),
+        (
+            {"acuracy_loss": "loat"},
+            "when.acuracy_loss: acuracy_loss is not among the parameters; did you mean accuracy_loss?",
+        ),
+        (
+            {"accuracy_loss": "pgd"},
+            "when.accuracy_loss: accuracy_loss never takes the value pgd; it is one of trades, mart, loat",
+        ),
         (
             {"accuracy_loss": ["loat", "none"]},
             "when.accuracy_loss[1]: accuracy_loss never takes the value none; it is one of trades, mart, loat",
         ),
         ({"accuracy_loss": []}, "when.accuracy_loss: must name at least one value"),
-        ({"attack_steps": 4}, "when.attack_steps: attack_steps never takes the value 4; it goes from 1 to 9 in steps of 2"),
+        (
+            {"attack_steps": 4},
+            "when.attack_steps: attack_steps never takes the value 4; it goes from 1 to 9 in steps of 2",
+        ),
         ({"attack_steps": "3"}, "when.attack_steps: must be a whole number, got the text '3'"),
-        ({"alpha": 1}, "when.alpha: alpha has no step, so it never takes one certain value; use a categorical one, an int, or a step"),
+        (
+            {"alpha": 1},
+            "when.alpha: alpha has no step, so it never takes one certain value; use a categorical one, an int, or a step",
+        ),
         ({"loat_theta": 1}, "when.loat_theta: a parameter cannot depend on itself"),
         ("loat", "when: must be a mapping such as {accuracy_loss: loat}, got the text 'loat'"),
         ({}, "when: must be a mapping such as {accuracy_loss: loat}, got a mapping"),
@@ -156,13 +247,23 @@ def test_circles(tmp_path: Path) -> None:
 
 def test_parameters_follow_those_they_depend_on(tmp_path: Path) -> None:
     content = searched(
-        loat_theta={"type": "float", "low": 0, "high": 1, "when": {"accuracy_loss": "loat", "attack_steps": [3, 5]}},
+        loat_theta={
+            "type": "float",
+            "low": 0,
+            "high": 1,
+            "when": {"accuracy_loss": "loat", "attack_steps": [3, 5]},
+        },
         accuracy_loss={**LOSSES, "when": {"norm": "l2"}},
         norm={"type": "categorical", "choices": ["linf", "l2"]},
         attack_steps={"type": "int", "low": 1, "high": 9, "step": 2},
     )
     space = load(tmp_path, content)
-    assert [parameter.name for parameter in space.parameters] == ["norm", "accuracy_loss", "attack_steps", "loat_theta"]
+    assert [parameter.name for parameter in space.parameters] == [
+        "norm",
+        "accuracy_loss",
+        "attack_steps",
+        "loat_theta",
+    ]
     assert space.parameters[3].when == {"accuracy_loss": ("loat",), "attack_steps": (3, 5)}
 
 
@@ -196,8 +297,12 @@ def test_contains_agrees_with_optuna_for_whole_numbers(low: int, count: int, ste
     assert not parameter.contains(value + 0.5)
 
 
-@given(st.integers(0, 50), st.integers(1, 20), st.sampled_from([None, 0.1, 0.25, 0.05]), st.integers(-10, 1200))
-def test_contains_agrees_with_optuna_for_numbers(low: int, count: int, step: float | None, hundredths: int) -> None:
+@given(
+    st.integers(0, 50), st.integers(1, 20), st.sampled_from([None, 0.1, 0.25, 0.05]), st.integers(-10, 1200)
+)
+def test_contains_agrees_with_optuna_for_numbers(
+    low: int, count: int, step: float | None, hundredths: int
+) -> None:
     high = round(low / 10 + count * (step or 0.1), 2)
     parameter = Parameter("alpha", "float", low / 10, high, step)
     value = hundredths / 100

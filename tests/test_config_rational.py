@@ -107,7 +107,12 @@ def test_an_epsilon_that_is_none(tmp_path: Path, written: Any, sentence: str) ->
 
 
 def test_l2_may_be_larger_than_one(tmp_path: Path) -> None:
-    space = load(tmp_path, changed(evaluation={"epsilon": "3/2", "norm": "l2"}, train={"norm": "l2", "epsilon": 1.5}, controls=[]))
+    space = load(
+        tmp_path,
+        changed(
+            evaluation={"epsilon": "3/2", "norm": "l2"}, train={"norm": "l2", "epsilon": 1.5}, controls=[]
+        ),
+    )
     assert space.evaluation.epsilon == space.train.epsilon == Fraction(3, 2)
 
 
@@ -115,14 +120,19 @@ SLIP = "0.031 is not a multiple of 1/255; write 8/255 (= 0.03137)"
 
 
 def test_a_decimal_among_255ths_is_a_slip(tmp_path: Path) -> None:
-    content = searched(epsilon={"type": "float", "low": 0, "high": 0.031}, step_size={"type": "categorical", "choices": ["2/255", 0.007]})
+    content = searched(
+        epsilon={"type": "float", "low": 0, "high": 0.031},
+        step_size={"type": "categorical", "choices": ["2/255", 0.007]},
+    )
     content |= {"evaluation": {"epsilon": "8/255"}, "controls": ["trades", {"mine": {"epsilon": "0.031"}}]}
     assert set(faults(tmp_path, content)) == {
         f"parameters.epsilon.high: {SLIP}",
         "parameters.step_size.choices[1]: 0.007 is not a multiple of 1/255; write 2/255 (= 0.007843)",
         f"controls[1].mine.epsilon: {SLIP}",
     }
-    assert faults(tmp_path, changed(evaluation={"epsilon": "8/255"}), ["train.epsilon=0.031"]) == (f"train.epsilon: {SLIP} (--set)",)
+    assert faults(tmp_path, changed(evaluation={"epsilon": "8/255"}), ["train.epsilon=0.031"]) == (
+        f"train.epsilon: {SLIP} (--set)",
+    )
 
 
 def test_decimals_alone_and_whole_255ths_are_fine(tmp_path: Path) -> None:
@@ -130,4 +140,6 @@ def test_decimals_alone_and_whole_255ths_are_fine(tmp_path: Path) -> None:
     assert load(
         tmp_path, changed(evaluation={"epsilon": "8/255", "step_size": 0.2}, train={"epsilon": 0})
     ).evaluation.step_size == Fraction(51, 255)
-    assert load(tmp_path, changed(evaluation={"epsilon": "8/255"}, train={"epsilon": "1/7"})).train.epsilon == Fraction(1, 7)
+    assert load(
+        tmp_path, changed(evaluation={"epsilon": "8/255"}, train={"epsilon": "1/7"})
+    ).train.epsilon == Fraction(1, 7)

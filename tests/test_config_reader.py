@@ -39,11 +39,20 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (LEAST + "train:\n\tepochs: 3\n", "line 6: a tab where YAML wants spaces"),
         (LEAST + 'train: "\\UFFFFFFFF"\n', "this is not YAML: an escape or a number that cannot be read"),
         (LEAST + 'train: "\\U00110000"\n', "this is not YAML: an escape or a number that cannot be read"),
-        (f"%YAML {'9' * 5000}.1\n---\n{LEAST}", "this is not YAML: an escape or a number that cannot be read"),
-        ("%YAML 2.0\n---\n" + LEAST, "line 1: this is not YAML: found incompatible YAML document (version 1.* is required)"),
+        (
+            f"%YAML {'9' * 5000}.1\n---\n{LEAST}",
+            "this is not YAML: an escape or a number that cannot be read",
+        ),
+        (
+            "%YAML 2.0\n---\n" + LEAST,
+            "line 1: this is not YAML: found incompatible YAML document (version 1.* is required)",
+        ),
         (LEAST + "train: {epochs: 3\n", "line 6: this is not YAML: a bracket or brace that is never closed"),
         (LEAST + "train: 'epochs\n", "line 6: this is not YAML: a quotation mark that is never closed"),
-        (LEAST + "train:\n  epochs: 3\n lr: 1\n", "line 7: this is not YAML: the line is not indented like those it belongs to"),
+        (
+            LEAST + "train:\n  epochs: 3\n lr: 1\n",
+            "line 7: this is not YAML: the line is not indented like those it belongs to",
+        ),
         ("  " + LEAST, "line 2: this is not YAML: the line is not indented like those it belongs to"),
         (LEAST + "train\n", "line 6: this is not YAML: a key without its colon"),
         (LEAST + "train: epochs: 3\n", "line 5: this is not YAML: a colon where no key can stand"),
@@ -106,13 +115,19 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         ("train: {lr: -.NaN}\n", "train.lr: must be a number, got the text '-.NaN' (line 5)"),
         ("train: {lr: .nan}\n", "train.lr: must be a finite number, got the text '.nan' (line 5)"),
         ("train: {lr: 1e999}\n", "train.lr: is too large, got the text '1e999' (line 5)"),
-        (f"search: {{trials: {'9' * 30}}}\n", f"search.trials: is too large, got the text '{'9' * 30}' (line 5)"),
+        (
+            f"search: {{trials: {'9' * 30}}}\n",
+            f"search.trials: is too large, got the text '{'9' * 30}' (line 5)",
+        ),
         (
             f"search: {{trials: {'9' * 9000}}}\n",
             f"search.trials: is no number that can be read, got the text {chr(39)}{'9' * 56}... (line 5)",
         ),
         ('data: {folder: "a\\0b"}\n', "data: this key is given twice, again in line 5 (line 1)"),
-        ('evaluation: {norm: "\\ud800"}\n', "evaluation.norm: holds a character that cannot be printed, got the text '\\ud800' (line 5)"),
+        (
+            'evaluation: {norm: "\\ud800"}\n',
+            "evaluation.norm: holds a character that cannot be printed, got the text '\\ud800' (line 5)",
+        ),
     ],
 )
 def test_odd_values_are_faults_with_their_line(tmp_path: Path, extra: str, fault: str) -> None:
@@ -128,7 +143,17 @@ def test_yaml_1_2_and_not_1_1(tmp_path: Path) -> None:
         "{name: small_cnn, options: {a: no, b: 1e-4, c: 010, d: 0x1F, e: 0o17, f: ~, g: True, h: 2001-01-01, i: 12:30}}",
     )
     options = load(tmp_path, text).network.options
-    assert options == {"a": "no", "b": 1e-4, "c": 10, "d": 31, "e": 15, "f": None, "g": True, "h": "2001-01-01", "i": "12:30"}
+    assert options == {
+        "a": "no",
+        "b": 1e-4,
+        "c": 10,
+        "d": 31,
+        "e": 15,
+        "f": None,
+        "g": True,
+        "h": "2001-01-01",
+        "i": "12:30",
+    }
 
 
 def test_anchors_are_read(tmp_path: Path) -> None:
@@ -147,7 +172,10 @@ plain = st.recursive(
     | st.integers(-(2**62), 2**62)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text("abc \u00e9:#-'\"\\{}[],&*!", max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc \u00e9:#-'{}", min_size=1, max_size=6), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text("abc \u00e9:#-'{}", min_size=1, max_size=6), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -171,8 +199,13 @@ def test_block_style_is_read_as_ruamel_reads_it(value: dict[str, Any]) -> None:
 
 
 def test_a_section_without_content_is_its_default(tmp_path: Path) -> None:
-    assert load(tmp_path, LEAST + "train:\nsearch: null\ncontrols:\n").describe() == load(tmp_path, LEAST).describe()
+    assert (
+        load(tmp_path, LEAST + "train:\nsearch: null\ncontrols:\n").describe()
+        == load(tmp_path, LEAST).describe()
+    )
     assert (
         load(tmp_path, least()).describe()
-        == load(tmp_path, changed(controls=["trades", "mart", "pgd", "none", "morel", "morel_alpha0"])).describe()
+        == load(
+            tmp_path, changed(controls=["trades", "mart", "pgd", "none", "morel", "morel_alpha0"])
+        ).describe()
     )

@@ -56,8 +56,16 @@ LIMITED = [
             "train.schedule: must be cosine, one_cycle, step or constant, got the text 'cosin'; did you mean cosine?",
         ),
         ("train", {"schedule_drops": 0.5}, "train.schedule_drops: must be a list, got 0.5"),
-        ("train", {"schedule_drops": [0.5, "x"]}, "train.schedule_drops[1]: must be a number, got the text 'x'"),
-        ("train", {"schedule_drops": [0.9, 0.5]}, "train.schedule_drops: must be rising shares between 0 and 1, got [0.9, 0.5]"),
+        (
+            "train",
+            {"schedule_drops": [0.5, "x"]},
+            "train.schedule_drops[1]: must be a number, got the text 'x'",
+        ),
+        (
+            "train",
+            {"schedule_drops": [0.9, 0.5]},
+            "train.schedule_drops: must be rising shares between 0 and 1, got [0.9, 0.5]",
+        ),
         ("train", {"attention_heads": 3}, "train: attention_heads must divide embedding_dim, got 3 and 128"),
         ("train", [1], "train: must be a mapping of settings (name: value)"),
         ("data", {}, "data.name: must be given"),
@@ -66,9 +74,17 @@ LIMITED = [
             {"name": "digit"},
             "data.name: must be digits, cifar10, cifar100, image_folder or parquet, got the text 'digit'; did you mean digits?",
         ),
-        ("data", {"name": "digits", "download": "no"}, "data.download: must be true or false, got the text 'no'"),
+        (
+            "data",
+            {"name": "digits", "download": "no"},
+            "data.download: must be true or false, got the text 'no'",
+        ),
         ("data", {"name": "digits", "validation": 0}, "data.validation: must be > 0, got 0"),
-        ("data", {"name": "digits", "validation": 1.5}, "data.validation: must be a share below 1 or a whole number of images, got 1.5"),
+        (
+            "data",
+            {"name": "digits", "validation": 1.5},
+            "data.validation: must be a share below 1 or a whole number of images, got 1.5",
+        ),
         (
             "data",
             {"name": "digits", "validation": 100, "limit": 100},
@@ -76,7 +92,11 @@ LIMITED = [
         ),
         ("data", {"name": "digits", "folder": 3}, "data.folder: must be a text, got 3"),
         ("search", {"population": 1}, "search.population: must be >= 2, got 1"),
-        ("search", {"population": 2, "crossover": "undx"}, "search: population must be >= 3 for undx, which mixes 3 parents, got 2"),
+        (
+            "search",
+            {"population": 2, "crossover": "undx"},
+            "search: population must be >= 3 for undx, which mixes 3 parents, got 2",
+        ),
         ("search", {"seed": 2**32}, "search.seed: must be <= 4294967295, got 4294967296"),
         ("resources", {"gpu": 1.5}, "resources: gpu must be a whole number, or a fraction below 1, got 1.5"),
         ("resources", {"cpu": 2.5}, "resources: cpu must be a whole number, or a fraction below 1, got 2.5"),
@@ -86,7 +106,11 @@ LIMITED = [
             {"name": "resnet81"},
             f"network.name: is not one of {', '.join(NETWORK_NAMES)}, {NOR}, got the text 'resnet81'; did you mean resnet18?",
         ),
-        ("network", {"name": "vit", "options": [1]}, "network.options: must be a mapping (name: value), got a list"),
+        (
+            "network",
+            {"name": "vit", "options": [1]},
+            "network.options: must be a mapping (name: value), got a list",
+        ),
         (
             "evaluation",
             {"step_size": "1/255", "step_ratio": 2},
@@ -116,7 +140,9 @@ def test_files_must_be_named(tmp_path: Path, name: str) -> None:
 
 
 def test_every_fault_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    content = changed(train={"epochs": 0, "lr": -1, "betta": 1}, search={"trials": 0}, evaluation={"epsilon": "8/0"})
+    content = changed(
+        train={"epochs": 0, "lr": -1, "betta": 1}, search={"trials": 0}, evaluation={"epsilon": "8/0"}
+    )
     with pytest.raises(SpaceError) as caught:
         load_space(write(tmp_path, content))
     lines = [int(re.search(r"\(line (\d+)\)$", fault)[1]) for fault in caught.value.faults]  # type: ignore[index]
@@ -126,11 +152,15 @@ def test_every_fault_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("section", "name", "sign", "limit"), LIMITED)
-def test_every_limit_of_the_settings_holds_at_the_door(tmp_path: Path, section: str, name: str, sign: str, limit: float) -> None:
+def test_every_limit_of_the_settings_holds_at_the_door(
+    tmp_path: Path, section: str, name: str, sign: str, limit: float
+) -> None:
     outside = {"ge": limit - 1, "gt": limit, "le": limit + 1, "lt": limit}[sign]
     base = {"name": "digits"} if section == "data" else {}
     (fault,) = [
-        fault for fault in faults(tmp_path, changed(**{section: {**base, name: outside}})) if fault.startswith(f"{section}.{name}: ")
+        fault
+        for fault in faults(tmp_path, changed(**{section: {**base, name: outside}}))
+        if fault.startswith(f"{section}.{name}: ")
     ]
     assert fault == f"{section}.{name}: must be {SIGNS[sign]} {limit}, got {outside}"
 
@@ -144,7 +174,9 @@ numbers = st.one_of(st.integers(-3, 300), st.floats(-2, 300), st.sampled_from([0
         [
             f.name
             for f in dataclasses.fields(TrainSettings)
-            if "choices" not in f.metadata and f.metadata.keys() & {"ge", "gt"} and f.name not in ("epsilon", "step_size")
+            if "choices" not in f.metadata
+            and f.metadata.keys() & {"ge", "gt"}
+            and f.name not in ("epsilon", "step_size")
         ]
     ),
     numbers,
@@ -159,7 +191,13 @@ def test_the_door_agrees_with_the_settings(tmp_path: Path, name: str, value: flo
     except ValueError:
         fits = False
     try:
-        space = load(tmp_path, changed(train={name: value}, parameters={"optimizer": {"type": "categorical", "choices": ["sgd", "adamw"]}}))
+        space = load(
+            tmp_path,
+            changed(
+                train={name: value},
+                parameters={"optimizer": {"type": "categorical", "choices": ["sgd", "adamw"]}},
+            ),
+        )
     except SpaceError:
         assert not fits or (name in ("k_robust", "k_accuracy") and value == 0)
     else:
@@ -168,11 +206,16 @@ def test_the_door_agrees_with_the_settings(tmp_path: Path, name: str, value: flo
 
 
 def test_import_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_objectives.py").write_text("def swap(): ...\nnumber = 3\nclass Kind:\n    @staticmethod\n    def inner(): ...\n")
+    (tmp_path / "my_objectives.py").write_text(
+        "def swap(): ...\nnumber = 3\nclass Kind:\n    @staticmethod\n    def inner(): ...\n"
+    )
     (tmp_path / "my_broken.py").write_text("raise RuntimeError('two\\nlines')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("my_objectives:swap", "my_objectives:Kind.inner"):
-        assert load(tmp_path, changed(train={"accuracy_loss": name}, network={"name": name})).network.name == name
+        assert (
+            load(tmp_path, changed(train={"accuracy_loss": name}, network={"name": name})).network.name
+            == name
+        )
     wrong = {
         "my_objectives:swop": "cannot be imported: my_objectives has no swop; did you mean swap?",
         "my_objectives:number": "is not something that can be called",
@@ -192,7 +235,9 @@ def test_import_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unknown_objective_suggests_the_nearest(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, changed(train={"accuracy_loss": "tardes"}))
-    assert fault.startswith(f"train.accuracy_loss: is not one of {', '.join(ACCURACY_LOSSES)}, nor an import path")
+    assert fault.startswith(
+        f"train.accuracy_loss: is not one of {', '.join(ACCURACY_LOSSES)}, nor an import path"
+    )
     assert fault.endswith("did you mean trades?")
 
 

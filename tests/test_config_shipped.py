@@ -31,7 +31,16 @@ def test_a_shipped_space_searches_where_it_matters(path: Path) -> None:
     """Weights, temperature, strength of the attack and objective, over ranges in which each of them matters."""
     space = load_space(path)
     parameters = {parameter.name: parameter for parameter in space.parameters}
-    assert parameters.keys() >= {"k_robust", "alpha", "beta", "temperature", "epsilon", "attack_steps", "step_ratio", "accuracy_loss"}
+    assert parameters.keys() >= {
+        "k_robust",
+        "alpha",
+        "beta",
+        "temperature",
+        "epsilon",
+        "attack_steps",
+        "step_ratio",
+        "accuracy_loss",
+    }
     alpha = parameters["alpha"]
     assert (alpha.low, alpha.high, alpha.log) == (1e-3, 10, True)
     epsilon = parameters["epsilon"]

@@ -29,7 +29,11 @@ def test_active_is_transitive(tmp_path: Path) -> None:
     values = {"loat_theta": 0.5, "accuracy_loss": "loat", "norm": "linf", "epsilon": Fraction(1, 255)}
     assert space.active(values) == {"norm": "linf", "epsilon": Fraction(1, 255)}
     assert space.active({**values, "norm": "l2"}) == {**values, "norm": "l2"}
-    assert space.active({**values, "norm": "l2", "accuracy_loss": "trades"}).keys() == {"norm", "accuracy_loss", "epsilon"}
+    assert space.active({**values, "norm": "l2", "accuracy_loss": "trades"}).keys() == {
+        "norm",
+        "accuracy_loss",
+        "epsilon",
+    }
     assert space.active({}) == {}
     with pytest.raises(SpaceError, match="gamma is not a parameter of this space"):
         space.active({"gamma": 1})
@@ -48,7 +52,12 @@ def test_train_settings(tmp_path: Path) -> None:
 
 def test_built_in_controls(tmp_path: Path) -> None:
     """The reference defaults and the plain objectives beside them, written out once more."""
-    space = load(tmp_path, changed(evaluation={"epsilon": "1/5"}, controls=["trades", "mart", "pgd", "none", "morel", "morel_alpha0"]))
+    space = load(
+        tmp_path,
+        changed(
+            evaluation={"epsilon": "1/5"}, controls=["trades", "mart", "pgd", "none", "morel", "morel_alpha0"]
+        ),
+    )
     made = {control.name: space.control_settings(control) for control in space.controls}
     for name in ("trades", "mart", "pgd", "none"):
         assert made[name].accuracy_loss == name
@@ -59,8 +68,20 @@ def test_built_in_controls(tmp_path: Path) -> None:
     assert made["none"].epsilon == Fraction(8, 255)
     for name, alpha in (("morel", 1e-5), ("morel_alpha0", 0.0)):
         got = made[name]
-        assert (got.accuracy_loss, got.k_robust, got.accuracy_weight, got.gamma, got.alpha) == ("mart", 0.1, 0.9, 2e-5, alpha)
-        assert (got.temperature, got.beta, got.contrastive_features, got.embedding_dim, got.attention_heads) == (0.1, 6, "both", 128, 2)
+        assert (got.accuracy_loss, got.k_robust, got.accuracy_weight, got.gamma, got.alpha) == (
+            "mart",
+            0.1,
+            0.9,
+            2e-5,
+            alpha,
+        )
+        assert (
+            got.temperature,
+            got.beta,
+            got.contrastive_features,
+            got.embedding_dim,
+            got.attention_heads,
+        ) == (0.1, 6, "both", 128, 2)
 
 
 def test_controls_of_ones_own(tmp_path: Path) -> None:
@@ -68,9 +89,17 @@ def test_controls_of_ones_own(tmp_path: Path) -> None:
     space = load(tmp_path, changed(evaluation={"epsilon": "16/255"}, controls=controls, train={"epochs": 2}))
     mart, weak, trades = (space.control_settings(control) for control in space.controls)
     assert (mart.epsilon, mart.beta, mart.epochs) == (Fraction(16, 255), 6.0, 2)
-    assert (weak.epsilon, weak.beta, weak.accuracy_loss, weak.norm) == (Fraction(2, 255), 1.0, "trades", "linf")
+    assert (weak.epsilon, weak.beta, weak.accuracy_loss, weak.norm) == (
+        Fraction(2, 255),
+        1.0,
+        "trades",
+        "linf",
+    )
     assert (trades.epsilon, trades.beta, trades.k_robust) == (Fraction(16, 255), 1.0, 0.0)
-    fixed = load(tmp_path, changed(evaluation={"epsilon": "16/255"}, controls={"own": {"beta": 1}}, train={"epsilon": "4/255"}))
+    fixed = load(
+        tmp_path,
+        changed(evaluation={"epsilon": "16/255"}, controls={"own": {"beta": 1}}, train={"epsilon": "4/255"}),
+    )
     assert fixed.control_settings(fixed.controls[0]).epsilon == Fraction(4, 255)
     with pytest.raises(SpaceError, match=r"controls\.x: lr must be > 0"):
         space.control_settings(Control("x", {"lr": -1.0}))
@@ -82,13 +111,22 @@ def test_controls_of_ones_own(tmp_path: Path) -> None:
         (["tardes"], "controls[0]: tardes is not a built-in control; did you mean trades?"),
         (["mart", "mart"], "controls[1]: the control mart is given twice"),
         (["mart", {"mart": {"beta": 1}}], "controls[1].mart: the control mart is given twice"),
-        ({"mine": None}, "controls.mine: mine is not a built-in control; known: trades, mart, pgd, none, morel, morel_alpha0"),
+        (
+            {"mine": None},
+            "controls.mine: mine is not a built-in control; known: trades, mart, pgd, none, morel, morel_alpha0",
+        ),
         ({"mine": [1]}, "controls.mine: must be a mapping of settings (name: value)"),
         ({"mine": {"bta": 1}}, "controls.mine.bta: unknown key; did you mean beta?"),
         ({"mine": {"beta": -1}}, "controls.mine.beta: must be >= 0, got -1"),
         ([3], "controls[0]: must be the name of a built-in control or a mapping (name: settings), got 3"),
-        ("mart", "controls: must be a list of built-in controls or a mapping (name: settings), got the text 'mart'"),
-        ({"../x": {}}, "controls.'../x': a control's name is made of at most 40 letters, digits, - and _, got the text '../x'"),
+        (
+            "mart",
+            "controls: must be a list of built-in controls or a mapping (name: settings), got the text 'mart'",
+        ),
+        (
+            {"../x": {}},
+            "controls.'../x': a control's name is made of at most 40 letters, digits, - and _, got the text '../x'",
+        ),
     ],
 )
 def test_controls_that_are_wrong(tmp_path: Path, controls: Any, sentence: str) -> None:
@@ -99,12 +137,15 @@ def as_file(description: dict[str, Any]) -> dict[str, Any]:
     """A description as the space file that says the same."""
     content = json.loads(json.dumps(description))
     content["parameters"] = {
-        entry.pop("name"): {k: v for k, v in entry.items() if v or k in ("low", "high")} for entry in content["parameters"]
+        entry.pop("name"): {k: v for k, v in entry.items() if v or k in ("low", "high")}
+        for entry in content["parameters"]
     }
     content["controls"] = {entry["name"]: entry["overrides"] for entry in content["controls"]}
     for section in ("train", "evaluation"):
         content[section] = {
-            name: value for name, value in content[section].items() if name not in content["parameters"] or section != "train"
+            name: value
+            for name, value in content[section].items()
+            if name not in content["parameters"] or section != "train"
         }
     return dict(content)
 
@@ -112,7 +153,11 @@ def as_file(description: dict[str, Any]) -> dict[str, Any]:
 def check_round_trip(folder: Path, space: Space) -> None:
     again = load(folder, as_file(space.describe()))
     assert again.describe() == space.describe()
-    assert (again.parameters, again.train, again.evaluation) == (space.parameters, space.train, space.evaluation)
+    assert (again.parameters, again.train, again.evaluation) == (
+        space.parameters,
+        space.train,
+        space.evaluation,
+    )
     assert [again.control_settings(control) for control in again.controls] == [
         space.control_settings(control) for control in space.controls
     ]
@@ -126,10 +171,22 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
     """A few parameters of each kind, with conditions."""
     low = draw(numeric)
     levels = sorted(draw(st.sets(st.integers(0, 255), min_size=2, max_size=2)))
-    losses = draw(st.lists(st.sampled_from(["trades", "mart", "loat", "pgd", "none"]), min_size=2, unique=True))
+    losses = draw(
+        st.lists(st.sampled_from(["trades", "mart", "loat", "pgd", "none"]), min_size=2, unique=True)
+    )
     found: dict[str, Any] = {
-        "alpha": {"type": "float", "low": low, "high": low * draw(st.floats(1.5, 100)), "log": draw(st.booleans())},
-        "epsilon": {"type": "float", "low": f"{levels[0]}/255", "high": f"{levels[1]}/255", "step": draw(st.sampled_from([None, "1/255"]))},
+        "alpha": {
+            "type": "float",
+            "low": low,
+            "high": low * draw(st.floats(1.5, 100)),
+            "log": draw(st.booleans()),
+        },
+        "epsilon": {
+            "type": "float",
+            "low": f"{levels[0]}/255",
+            "high": f"{levels[1]}/255",
+            "step": draw(st.sampled_from([None, "1/255"])),
+        },
         "accuracy_loss": {"type": "categorical", "choices": losses},
         "beta": {
             "type": "float",
@@ -150,7 +207,9 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
     st.fixed_dictionaries({"epochs": st.integers(1, 10**6), "lr": numeric, "weight_decay": numeric}),
 )
 def test_round_trip(tmp_path: Path, parameters: dict[str, Any], epsilon: str, train: dict[str, Any]) -> None:
-    check_round_trip(tmp_path, load(tmp_path, changed(parameters=parameters, evaluation={"epsilon": epsilon}, train=train)))
+    check_round_trip(
+        tmp_path, load(tmp_path, changed(parameters=parameters, evaluation={"epsilon": epsilon}, train=train))
+    )
 
 
 def test_describe_is_json_and_stable(tmp_path: Path) -> None:
@@ -178,7 +237,9 @@ def test_describe_is_json_and_stable(tmp_path: Path) -> None:
 
 def test_identity_leaves_out_what_may_change(tmp_path: Path) -> None:
     one = load(tmp_path, changed(search={"trials": 20, "population": 5}))
-    two = load(tmp_path, changed(search={"trials": 50, "population": 5, "max_failures": 9}, resources={"cpu": 2}))
+    two = load(
+        tmp_path, changed(search={"trials": 50, "population": 5, "max_failures": 9}, resources={"cpu": 2})
+    )
     assert one.identity() == two.identity()
     assert changes(one.identity(), two.identity()) == []
     assert changes(one.describe(), two.describe()) == [
@@ -190,7 +251,12 @@ def test_identity_leaves_out_what_may_change(tmp_path: Path) -> None:
 
 def test_changes_in_words(tmp_path: Path) -> None:
     old = load(tmp_path, {**CHAIN, "train": {"epochs": 10}, "controls": ["mart"]}).identity()
-    content = {**CHAIN, "train": {"epochs": 12, "step_size": "1/255"}, "controls": ["trades"], "evaluation": {"epsilon": "4/255"}}
+    content = {
+        **CHAIN,
+        "train": {"epochs": 12, "step_size": "1/255"},
+        "controls": ["trades"],
+        "evaluation": {"epsilon": "4/255"},
+    }
     parameters = dict(content["parameters"])
     del parameters["loat_theta"]
     parameters["accuracy_loss"] = {"type": "categorical", "choices": ["trades", "mart"]}
@@ -201,7 +267,10 @@ def test_changes_in_words(tmp_path: Path) -> None:
     assert "evaluation.epsilon was 8/255 and is 4/255" in found
     assert 'parameters.accuracy_loss.choices was ["trades", "loat"] and is ["trades", "mart"]' in found
     assert 'parameters.accuracy_loss.when.norm was ["l2"] and is gone' in found
-    assert any(sentence.startswith("parameters.loat_theta was {") and sentence.endswith("and is gone") for sentence in found)
+    assert any(
+        sentence.startswith("parameters.loat_theta was {") and sentence.endswith("and is gone")
+        for sentence in found
+    )
     assert any(sentence.startswith("parameters.alpha is new: {") for sentence in found)
     assert any(sentence.startswith("controls.mart was") for sentence in found)
     assert len(found) == 9
@@ -209,7 +278,10 @@ def test_changes_in_words(tmp_path: Path) -> None:
 
 def test_another_order_of_the_parameters_is_a_change(tmp_path: Path) -> None:
     entry = {"type": "float", "low": 1, "high": 2}
-    one, two = (load(tmp_path, searched(**dict.fromkeys(names, entry))).identity() for names in (("alpha", "beta"), ("beta", "alpha")))
+    one, two = (
+        load(tmp_path, searched(**dict.fromkeys(names, entry))).identity()
+        for names in (("alpha", "beta"), ("beta", "alpha"))
+    )
     assert changes(one, two) == ["parameters are in another order: alpha, beta and now beta, alpha"]
 
 
@@ -221,7 +293,10 @@ plain = st.recursive(
 
 
 @settings(max_examples=200)
-@given(st.dictionaries(st.sampled_from("abc"), plain, max_size=3), st.dictionaries(st.sampled_from("abc"), plain, max_size=3))
+@given(
+    st.dictionaries(st.sampled_from("abc"), plain, max_size=3),
+    st.dictionaries(st.sampled_from("abc"), plain, max_size=3),
+)
 def test_changes_are_empty_exactly_where_nothing_changed(one: dict[str, Any], two: dict[str, Any]) -> None:
     assert (changes(one, two) == []) == (one == two)
     assert changes(one, json.loads(json.dumps(one))) == []
@@ -239,5 +314,10 @@ def test_the_door_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
         "load_space(Path(sys.argv[1]))\n"
         "assert not {'torch', 'ray', 'optuna', 'pandas', 'numpy'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "space.yaml")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "space.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")

@@ -16,8 +16,8 @@ from sklearn.datasets import load_digits
 
 from morel_search.errors import DataError
 from morel_search.training.datasets.loading import READERS, load_development, load_test
-from morel_search.training.settings import DataSettings
 from morel_search.training.datasets.splits import split_indices, stratified_order, validation_count
+from morel_search.training.settings import DataSettings
 
 label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=120).map(torch.tensor)
 
@@ -27,8 +27,15 @@ def test_every_prefix_of_the_order_is_stratified(labels: torch.Tensor, seed: int
     order = stratified_order(labels, seed)
     assert sorted(order.tolist()) == list(range(len(labels)))
     assert torch.equal(order, stratified_order(labels, seed))
-    of_class, in_prefix = torch.bincount(labels, minlength=7), torch.bincount(labels[order[:length]], minlength=7)
-    present = [(int(part) / int(whole), 0.5 / int(whole)) for part, whole in zip(in_prefix, of_class, strict=True) if whole]
+    of_class, in_prefix = (
+        torch.bincount(labels, minlength=7),
+        torch.bincount(labels[order[:length]], minlength=7),
+    )
+    present = [
+        (int(part) / int(whole), 0.5 / int(whole))
+        for part, whole in zip(in_prefix, of_class, strict=True)
+        if whole
+    ]
     for share, slack in present:
         for other, other_slack in present:
             assert abs(share - other) <= slack + other_slack + 1e-9
@@ -37,17 +44,34 @@ def test_every_prefix_of_the_order_is_stratified(labels: torch.Tensor, seed: int
 def test_orders_of_two_seeds_differ_and_a_seed_keeps_its_order() -> None:
     labels = torch.arange(12) % 3
     assert stratified_order(labels, 0).tolist() != stratified_order(labels, 1).tolist()
-    assert stratified_order(labels, 0).tolist() == [7, 0, 5, 1, 6, 8, 3, 10, 11, 2, 9, 4]  # NumPy's RandomState never changes its stream
+    assert stratified_order(labels, 0).tolist() == [
+        7,
+        0,
+        5,
+        1,
+        6,
+        8,
+        3,
+        10,
+        11,
+        2,
+        9,
+        4,
+    ]  # NumPy's RandomState never changes its stream
 
 
 @given(st.integers(2, 5), st.integers(4, 30), st.floats(0.01, 0.7), st.integers(0, 10**6), st.integers(0, 40))
-def test_split_covers_and_is_disjoint_and_balanced(classes: int, each: int, share: float, seed: int, unused: int) -> None:
+def test_split_covers_and_is_disjoint_and_balanced(
+    classes: int, each: int, share: float, seed: int, unused: int
+) -> None:
     labels = torch.arange(classes * each) % classes
     limit = max(classes * 4, len(labels) - unused)
     count = round(share * min(limit, len(labels)))
     if count < 1:
         return
-    train, held = split_indices(labels, [str(c) for c in range(classes)], validation=share, seed=seed, limit=limit)
+    train, held = split_indices(
+        labels, [str(c) for c in range(classes)], validation=share, seed=seed, limit=limit
+    )
     assert len(held) == count
     assert len(train) + len(held) == min(limit, len(labels))
     assert not set(train.tolist()) & set(held.tolist())
@@ -91,14 +115,23 @@ def test_a_class_without_training_images_is_named() -> None:
 
 def test_digits_are_scikit_learns_and_no_test_image_is_developed_on() -> None:
     bunch = load_digits()
-    expected = {bytes(round(v * 255 / 16) for v in image.ravel()): int(y) for image, y in zip(bunch.images, bunch.target, strict=True)}
-    development, test = load_development(DataSettings(name="digits", seed=5, validation=0.2)), load_test(DataSettings(name="digits"))
+    expected = {
+        bytes(round(v * 255 / 16) for v in image.ravel()): int(y)
+        for image, y in zip(bunch.images, bunch.target, strict=True)
+    }
+    development, test = (
+        load_development(DataSettings(name="digits", seed=5, validation=0.2)),
+        load_test(DataSettings(name="digits")),
+    )
     assert (len(development.train), len(development.validation), len(test)) == (1150, 288, 359)
     assert development.train.images.shape[1:] == (1, 8, 8)
     assert development.train.images.dtype == torch.uint8
     parts = (development.train, development.validation, test)
     for part in parts:
-        assert all(expected[image.numpy().tobytes()] == int(label) for image, label in zip(part.images, part.labels, strict=True))
+        assert all(
+            expected[image.numpy().tobytes()] == int(label)
+            for image, label in zip(part.images, part.labels, strict=True)
+        )
         counts = torch.bincount(part.labels, minlength=10)
         assert int(counts.max() - counts.min()) <= 0.06 * len(part)
     rows = [every_row(part.images) for part in parts]
@@ -132,4 +165,7 @@ def test_paths_that_cannot_be(name: Any, text: str, tmp_path: Path, monkeypatch:
 def test_importing_the_data_module_loads_no_reader() -> None:
     """A machine without scikit-learn can read parquet files."""
     code = "import sys, morel_search.training.datasets.loading; print({'sklearn', 'pandas', 'pyarrow', 'PIL', 'torchvision', 'ray'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "set()\n"
+    )

@@ -32,7 +32,16 @@ RAY_CLUSTER_SPEC = {
     "suspend",
 }
 HEAD_GROUP = {"serviceType", "headService", "enableIngress", "rayStartParams", "template"}
-WORKER_GROUP = {"groupName", "replicas", "minReplicas", "maxReplicas", "numOfHosts", "rayStartParams", "template", "scaleStrategy"}
+WORKER_GROUP = {
+    "groupName",
+    "replicas",
+    "minReplicas",
+    "maxReplicas",
+    "numOfHosts",
+    "rayStartParams",
+    "template",
+    "scaleStrategy",
+}
 
 
 def documents(name: str) -> list[dict]:
@@ -47,7 +56,9 @@ def ray_job() -> dict:
 def check_command(command: str) -> None:
     """A command line of morel_search.run parses as that command does, and names a space file that is there."""
     arguments = command.partition("morel_search.run")[2]
-    options = parser().parse_args(shlex.split(arguments.partition("'")[0] if arguments.count("'") == 1 else arguments))
+    options = parser().parse_args(
+        shlex.split(arguments.partition("'")[0] if arguments.count("'") == 1 else arguments)
+    )
     assert (ROOT / "search_spaces" / options.space.name).is_file()
     assert options.address is None or re.fullmatch(r"auto|HOST:\d+|ray://HOST:\d+", options.address)
 
@@ -79,7 +90,10 @@ def test_every_pod_of_the_ray_job_mounts_the_results_folder_that_the_command_nam
         pod = group["template"]["spec"]
         (container,) = pod["containers"]
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-        claims = {volume["name"]: volume.get("persistentVolumeClaim", {}).get("claimName") for volume in pod["volumes"]}
+        claims = {
+            volume["name"]: volume.get("persistentVolumeClaim", {}).get("claimName")
+            for volume in pod["volumes"]
+        }
         assert claims[mounts[str(options.results)]] == claim["metadata"]["name"]
         assert set(mounts.values()) == set(claims)
 
@@ -88,7 +102,9 @@ def test_the_ray_job_and_the_image_have_the_ray_of_the_project() -> None:
     import ray
 
     assert ray_job()["spec"]["rayClusterSpec"]["rayVersion"] == ray.__version__
-    assert set(re.findall(r"rayproject/ray:([\d.]+)-", (DEPLOY / "Dockerfile").read_text())) == {ray.__version__}
+    assert set(re.findall(r"rayproject/ray:([\d.]+)-", (DEPLOY / "Dockerfile").read_text())) == {
+        ray.__version__
+    }
 
 
 def test_the_cluster_file_is_one_that_ray_takes() -> None:
@@ -105,9 +121,13 @@ def test_every_command_in_the_file_parses(name: str) -> None:
         text = ray_job()["spec"]["entrypoint"]
     lines = [line for line in text.splitlines() if "-m morel_search.run" in line]
     if name == "slurm.sh":
-        lines = [line.replace('"$space"', "digits.yaml").replace('"$address"', "HOST:1").partition('"$@"')[0] for line in lines]
+        lines = [
+            line.replace('"$space"', "digits.yaml").replace('"$address"', "HOST:1").partition('"$@"')[0]
+            for line in lines
+        ]
         lines += [
-            f"morel_search.run --space {rest}" for rest in re.findall(r"sbatch deploy/slurm.sh (.*)", (DEPLOY / "README.md").read_text())
+            f"morel_search.run --space {rest}"
+            for rest in re.findall(r"sbatch deploy/slurm.sh (.*)", (DEPLOY / "README.md").read_text())
         ]
     assert lines
     for line in lines:

@@ -14,12 +14,12 @@ from optuna.trial import TrialState
 from morel_search.config import Space, load_space
 from morel_search.errors import RunFolderError, SpaceError
 from morel_search.results.folder import create_run_folder, front_columns
-from morel_search.search.controller import Assignment, Conductor, FinishedTrial, Verdict
+from morel_search.search.controller import Assignment, Decision, FinishedTrial, SearchController
 from morel_search.search.distributions import decode
-from morel_search.search.outcome import judge
-from morel_search.search.study import StudyRecord, outcome_of, plan_of
-from morel_search.search.warm_start import starts_of
-from morel_search.search.early_stopping import Course
+from morel_search.search.early_stopping import RungProgress
+from morel_search.search.outcome import outcome_of
+from morel_search.search.study import TrialStore, read_outcome, read_plan
+from morel_search.search.warm_start import enqueued_configurations
 from morel_search.workflows.tables import front_table, trials_table
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +27,13 @@ EPOCHS = 9
 
 
 def digits(*overrides: str) -> Space:
-    base = [f"train.epochs={EPOCHS}", "search.population=6", "search.trials=40", "controls=[trades]", "early_stopping.run_through=0"]
+    base = [
+        f"train.epochs={EPOCHS}",
+        "search.population=6",
+        "search.trials=40",
+        "controls=[trades]",
+        "early_stopping.run_through=0",
+    ]
     return load_space(ROOT / "search_spaces" / "digits.yaml", [*base, *overrides])
 
 
@@ -42,47 +48,57 @@ def curve(assignment: Assignment) -> list[dict[str, Any]]:
     strength = min(1.0, float(assignment.train.epsilon) / 0.3)
     loss = abs(assignment.train.k_robust - 0.2)
     return [
-        epoch(number, (0.99 - 0.3 * strength**2 - loss) * number / EPOCHS, (0.7 * strength - 0.5 * loss) * number / EPOCHS)
+        epoch(
+            number,
+            (0.99 - 0.3 * strength**2 - loss) * number / EPOCHS,
+            (0.7 * strength - 0.5 * loss) * number / EPOCHS,
+        )
         for number in range(1, EPOCHS + 1)
     ]
 
 
-def run_one(conductor: Conductor, assignment: Assignment, curve_of: Callable[[Assignment], list[dict[str, Any]]] = curve) -> Any:
+def run_one(
+    controller: SearchController,
+    assignment: Assignment,
+    curve_of: Callable[[Assignment], list[dict[str, Any]]] = curve,
+) -> Any:
     history = curve_of(assignment)
     for result in history:
-        verdict = conductor.report(assignment.number, [result])
-        if verdict is Verdict.STOP:
-            assert conductor.stopped_early(assignment.number)
-            return conductor.finish(assignment.number, (), "")
-        if verdict is Verdict.HALT:
+        verdict = controller.report(assignment.number, [result])
+        if verdict is Decision.STOP:
+            assert controller.stopped_early(assignment.number)
+            return controller.finish(assignment.number, (), "")
+        if verdict is Decision.PAUSE:
             return None
-    return conductor.finish(assignment.number, history, "")
+    return controller.finish(assignment.number, history, "")
 
 
-def run_all(conductor: Conductor, workers: int = 1) -> list[FinishedTrial]:
+def run_all(controller: SearchController, workers: int = 1) -> list[FinishedTrial]:
     running: deque[Assignment] = deque()
     finished = []
     while True:
-        while len(running) < workers and (assignment := conductor.next()) is not None:
+        while len(running) < workers and (assignment := controller.next()) is not None:
             running.append(assignment)
         if not running:
             return finished
-        done = run_one(conductor, running.popleft())
+        done = run_one(controller, running.popleft())
         if done is None:
             return finished
         finished.append(done)
 
 
-def start(tmp_path: Path, space: Space, name: str = "study", **named: Any) -> tuple[Conductor, StudyRecord]:
-    record = StudyRecord.of_file(tmp_path / f"{name}.db", "run")
-    return Conductor(space, record, **named), record
+def start(
+    tmp_path: Path, space: Space, name: str = "study", **named: Any
+) -> tuple[SearchController, TrialStore]:
+    record = TrialStore.of_file(tmp_path / f"{name}.db", "run")
+    return SearchController(space, record, **named), record
 
 
 def test_what_is_behind_is_stopped_and_kept_apart(tmp_path: Path) -> None:
     space = digits()
-    conductor, record = start(tmp_path, space)
-    finished = run_all(conductor)
-    assert conductor.stopping.levels == (1, 3)
+    controller, record = start(tmp_path, space)
+    finished = run_all(controller)
+    assert controller.stopping.levels == (1, 3)
     trials = record.trials()
     assert len(finished) == len(trials) == 41
     stopped = [trial for trial in trials if trial.state == TrialState.PRUNED]
@@ -90,48 +106,61 @@ def test_what_is_behind_is_stopped_and_kept_apart(tmp_path: Path) -> None:
     assert len(stopped) >= 10
     assert len(stopped) + len(whole) == 41
     for trial in stopped:
-        outcome = outcome_of(trial)
+        outcome = read_outcome(trial)
         assert trial.values is None
         assert outcome.values is None
         assert outcome.rung == len(outcome.history)
         assert outcome.rung in (1, 3)
         assert outcome.points == ((outcome.rung, *outcome.last_values),)
     numbers = {trial.number for trial in whole}
-    assert {number for number, _ in conductor.front} <= numbers
+    assert {number for number, _ in controller.front} <= numbers
     table = trials_table(record, space)
-    assert table.loc[table["state"] == "PRUNED", ["clean_accuracy", "robust_accuracy", "epoch"]].isna().all(axis=None)
+    assert (
+        table.loc[table["state"] == "PRUNED", ["clean_accuracy", "robust_accuracy", "epoch"]]
+        .isna()
+        .all(axis=None)
+    )
     assert table.loc[table["state"] == "PRUNED", "last_clean_accuracy"].notna().all()
     assert set(table.loc[table["state"] == "PRUNED", "rung"]) <= {1, 3}
 
 
 def test_stopping_can_be_switched_off(tmp_path: Path) -> None:
-    conductor, record = start(tmp_path, digits("early_stopping.enabled=false", "search.trials=20"))
-    run_all(conductor)
-    assert conductor.stopping.levels == ()
+    controller, record = start(tmp_path, digits("early_stopping.enabled=false", "search.trials=20"))
+    run_all(controller)
+    assert controller.stopping.levels == ()
     assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
 
 
 def test_controls_are_never_stopped(tmp_path: Path) -> None:
     space = digits("controls=[trades, none, mart]", "search.trials=15", "early_stopping.min_peers=3")
-    conductor, record = start(tmp_path, space)
-    waiting = [conductor.next() for _ in range(18)]
+    controller, record = start(tmp_path, space)
+    waiting = [controller.next() for _ in range(18)]
     assert [one.plan.origin for one in waiting if one][:3] == ["control"] * 3
     for assignment in [*waiting[3:], *waiting[:3]]:  # the controls come last to every rung
         assert assignment is not None
         worst = [epoch(number, 0.1, 0.0) for number in range(1, EPOCHS + 1)]
-        run_one(conductor, assignment, curve if assignment.plan.origin == "search" else lambda _, worst=worst: worst)
+        run_one(
+            controller,
+            assignment,
+            curve if assignment.plan.origin == "search" else lambda _, worst=worst: worst,
+        )
     assert [trial.state for trial in record.trials()[:3]] == [TrialState.COMPLETE] * 3
-    assert all(outcome_of(trial).spared is None for trial in record.trials()[:3])
+    assert all(read_outcome(trial).exempt_at is None for trial in record.trials()[:3])
 
 
 def test_a_share_runs_through_and_is_marked(tmp_path: Path) -> None:
-    conductor, record = start(tmp_path, digits("early_stopping.run_through=1"))
-    run_all(conductor)
+    controller, record = start(tmp_path, digits("early_stopping.run_through=1"))
+    run_all(controller)
     assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
-    spared = [outcome_of(trial).spared for trial in record.trials()]
+    spared = [read_outcome(trial).exempt_at for trial in record.trials()]
     assert sum(one is not None for one in spared) >= 10
     share = digits("early_stopping.run_through=0.25")
-    through = [Conductor(share, StudyRecord.of_file(tmp_path / "other.db", "run")).stopping.runs_through(number) for number in range(2000)]
+    through = [
+        SearchController(share, TrialStore.of_file(tmp_path / "other.db", "run")).stopping.runs_through(
+            number
+        )
+        for number in range(2000)
+    ]
     assert 0.2 < sum(through) / len(through) < 0.3
 
 
@@ -141,38 +170,42 @@ def test_rungs_and_proposals_come_back_from_the_study(tmp_path: Path, workers: i
     space = digits()
     whole, record = start(tmp_path, space, "whole")
     run_all(whole, workers)
-    broken = StudyRecord.of_file(tmp_path / "broken.db", "run")
+    broken = TrialStore.of_file(tmp_path / "broken.db", "run")
     for limit in (3, 5, 11, 2, 7):
-        conductor = Conductor(space, broken)
+        controller = SearchController(space, broken)
         for _ in range(limit):
-            assignment = conductor.next()
+            assignment = controller.next()
             assert assignment is not None
-            run_one(conductor, assignment)
+            run_one(controller, assignment)
         for _ in range(workers):
-            conductor.next()  # under way when the driver dies
-    conductor = Conductor(space, broken)
-    run_all(conductor, workers)
-    assert conductor.complete
+            controller.next()  # under way when the driver dies
+    controller = SearchController(space, broken)
+    run_all(controller, workers)
+    assert controller.complete
     assert not any(trial.state in (TrialState.RUNNING, TrialState.WAITING) for trial in broken.trials())
     assert [trial.number for trial in broken.trials()] == list(range(41))
     if workers == 1:
         assert [trial.params for trial in broken.trials()] == [trial.params for trial in record.trials()]
         assert [trial.state for trial in broken.trials()] == [trial.state for trial in record.trials()]
-        assert [outcome_of(trial).points for trial in broken.trials()] == [outcome_of(trial).points for trial in record.trials()]
+        assert [read_outcome(trial).points for trial in broken.trials()] == [
+            read_outcome(trial).points for trial in record.trials()
+        ]
 
 
 def test_a_trial_that_continues_reports_its_past_and_is_decided_once(tmp_path: Path) -> None:
     space = digits("early_stopping.min_peers=3", "controls=[]")
-    conductor, record = start(tmp_path, space)
-    assignments = [conductor.next() for _ in range(8)]
+    controller, record = start(tmp_path, space)
+    assignments = [controller.next() for _ in range(8)]
     for assignment in assignments[:7]:
         assert assignment is not None
-        run_one(conductor, assignment)
-    again = Conductor(space, record)
+        run_one(controller, assignment)
+    again = SearchController(space, record)
     assignment = again.next()
     assert assignment is not None
     assert assignment.number == 7
-    assert again.report(7, [epoch(1, 0.0, 0.0)]) is Verdict.STOP  # it had come to the rung; nobody had decided yet
+    assert (
+        again.report(7, [epoch(1, 0.0, 0.0)]) is Decision.STOP
+    )  # it had come to the rung; nobody had decided yet
     finished = again.finish(7, (), "")
     assert finished.outcome.stopped
     assert finished.outcome.rung == 1
@@ -181,79 +214,81 @@ def test_a_trial_that_continues_reports_its_past_and_is_decided_once(tmp_path: P
 
 def test_what_was_let_past_a_rung_is_not_stopped_there_after_a_restart(tmp_path: Path) -> None:
     space = digits("early_stopping.min_peers=3", "controls=[]")
-    conductor, record = start(tmp_path, space)
-    slow = conductor.next()
+    controller, record = start(tmp_path, space)
+    slow = controller.next()
     assert slow is not None
     for _ in range(8):
-        assignment = conductor.next()
+        assignment = controller.next()
         assert assignment is not None
-        run_one(conductor, assignment)
-    again = Conductor(space, record)
+        run_one(controller, assignment)
+    again = SearchController(space, record)
     assert again.next() == slow
     worst = [epoch(number, 0.0, 0.0) for number in range(1, EPOCHS + 1)]
-    assert again.report(0, worst[:5]) is Verdict.GO_ON
+    assert again.report(0, worst[:5]) is Decision.CONTINUE
     for result in worst[5:]:
-        assert again.report(0, [result]) is Verdict.GO_ON
+        assert again.report(0, [result]) is Decision.CONTINUE
     assert again.finish(0, (), "").outcome.state == TrialState.COMPLETE
 
 
 def test_points_of_a_stopped_trial_are_those_of_its_rung() -> None:
     history = [epoch(1, 0.2, 0.1), epoch(2, 0.9, 0.9)]
-    outcome = judge(history, "", "best_sum", course=Course(rung=1, stopped=True))
+    outcome = outcome_of(history, "", "best_sum", progress=RungProgress(rung=1, stopped=True))
     assert outcome.points == ((1, 0.2, 0.1),)
 
 
 def test_an_attempt_that_began_anew_replaces_the_lost_one(tmp_path: Path) -> None:
-    conductor, _ = start(tmp_path, digits("early_stopping.enabled=false"))
-    assignment = conductor.next()
+    controller, _ = start(tmp_path, digits("early_stopping.enabled=false"))
+    assignment = controller.next()
     assert assignment is not None
     for result in curve(assignment)[:5]:
-        conductor.report(assignment.number, [result])
-    conductor.report(assignment.number, [epoch(1, 0.3, 0.3)])
-    assert len(conductor.finish(assignment.number, (), "the trial's process died").outcome.history) == 1
+        controller.report(assignment.number, [result])
+    controller.report(assignment.number, [epoch(1, 0.3, 0.3)])
+    assert len(controller.finish(assignment.number, (), "the trial's process died").outcome.history) == 1
 
 
 def test_an_epoch_told_twice_counts_once(tmp_path: Path) -> None:
     """A worker that died goes on from its checkpoint and tells what it had."""
-    conductor, _ = start(tmp_path, digits("early_stopping.enabled=false"))
-    assignment = conductor.next()
+    controller, _ = start(tmp_path, digits("early_stopping.enabled=false"))
+    assignment = controller.next()
     assert assignment is not None
     history = curve(assignment)
     for reported in ([history[0]], [history[1]], history[:2], [history[2]]):
-        conductor.report(assignment.number, reported)
-    outcome = conductor.finish(assignment.number, (), "the trial's process died").outcome
+        controller.report(assignment.number, reported)
+    outcome = controller.finish(assignment.number, (), "the trial's process died").outcome
     assert [result["epoch"] for result in outcome.history] == [1, 2, 3]
     assert outcome.seconds == 3.0
 
 
 def test_all_epochs_of_a_trial_can_count(tmp_path: Path) -> None:
-    space = digits("search.point=front", "controls=[]", "search.trials=1", "early_stopping.enabled=false")
-    conductor, record = start(tmp_path, space)
-    assignment = conductor.next()
+    space = digits(
+        "search.select_epoch=front", "controls=[]", "search.trials=1", "early_stopping.enabled=false"
+    )
+    controller, record = start(tmp_path, space)
+    assignment = controller.next()
     assert assignment is not None
     scores = [(0.5, 0.1), (0.9, 0.55), (0.95, 0.4), (0.8, 0.6), (0.8, 0.5), (0.9, 0.55)]
     history = [epoch(number, *score) for number, score in enumerate(scores, start=1)]
-    finished = conductor.finish(assignment.number, history, "")
+    finished = controller.finish(assignment.number, history, "")
     assert sorted(finished.outcome.points) == [(3, 0.95, 0.4), (4, 0.8, 0.6), (6, 0.9, 0.55)]
     assert record.trials()[0].values == [0.9, 0.55]
-    assert set(conductor.front) == {(0, 3), (0, 4), (0, 6)}
-    table = front_table(record, space, conductor.front, {(0, 4): (0.7, 0.6)})
+    assert set(controller.front) == {(0, 3), (0, 4), (0, 6)}
+    table = front_table(record, space, controller.front, {(0, 4): (0.7, 0.6)})
     assert table[["number", "epoch", "clean_accuracy", "test_robust_accuracy"]].astype(float).fillna(-1).to_numpy().tolist() == [
         [0, 4, 0.8, 0.6], [0, 6, 0.9, -1], [0, 3, 0.95, -1],
     ]  # fmt: skip
 
 
 def test_what_fails_for_good_is_told_apart(tmp_path: Path) -> None:
-    conductor, record = start(tmp_path, digits())
-    for reason, hopeless in (
+    controller, record = start(tmp_path, digits())
+    for reason, deterministic_failure in (
         ("out of memory: 2 GiB", True),
         ("diverged in epoch 3: the training loss is nan", True),
         ("no such file", False),
     ):
-        assignment = conductor.next()
+        assignment = controller.next()
         assert assignment is not None
-        outcome = conductor.finish(assignment.number, [epoch(1, 0.1, 0.1)], reason).outcome
-        assert outcome.hopeless == hopeless
+        outcome = controller.finish(assignment.number, [epoch(1, 0.1, 0.1)], reason).outcome
+        assert outcome.deterministic_failure == deterministic_failure
         assert outcome.state == TrialState.FAIL
     assert {trial.state for trial in record.trials() if trial.state.is_finished()} == {TrialState.FAIL}
 
@@ -263,9 +298,9 @@ def test_what_fails_for_good_is_told_apart(tmp_path: Path) -> None:
 
 def test_what_breaks_a_constraint_is_not_on_the_front(tmp_path: Path) -> None:
     space = digits("constraints={clean_accuracy: '>= 0.8'}", "early_stopping.enabled=false")
-    conductor, record = start(tmp_path, space)
-    run_all(conductor)
-    front = {number for number, _ in conductor.front}
+    controller, record = start(tmp_path, space)
+    run_all(controller)
+    front = {number for number, _ in controller.front}
     for trial in record.trials():
         clean = trial.values[0]
         assert trial.constraints == pytest.approx({"clean_accuracy >= 0.8": 0.8 - clean})
@@ -279,8 +314,8 @@ def test_what_breaks_a_constraint_is_not_on_the_front(tmp_path: Path) -> None:
 
 def test_constraints_on_settings_need_no_training(tmp_path: Path) -> None:
     space = digits("constraints={epsilon: '<= 3/20', k_robust: '>= 0.1'}", "controls=[]")
-    conductor, record = start(tmp_path, space)
-    run_all(conductor)
+    controller, record = start(tmp_path, space)
+    run_all(controller)
     for trial in record.trials():
         values = decode(space, trial.params)
         assert values["epsilon"] <= Fraction(3, 20)
@@ -289,11 +324,13 @@ def test_constraints_on_settings_need_no_training(tmp_path: Path) -> None:
 
 def test_a_setting_that_is_switched_off_breaks_nothing(tmp_path: Path) -> None:
     """pgd has no beta; that of ``train`` is above the bound and means nothing."""
-    conductor, record = start(tmp_path, digits("constraints={beta: '<= 3'}", "controls=[]", "early_stopping.enabled=false"))
-    run_all(conductor)
-    losses = {decode(conductor.space, trial.params)["accuracy_loss"] for trial in record.trials()}
+    controller, record = start(
+        tmp_path, digits("constraints={beta: '<= 3'}", "controls=[]", "early_stopping.enabled=false")
+    )
+    run_all(controller)
+    losses = {decode(controller.space, trial.params)["accuracy_loss"] for trial in record.trials()}
     assert losses == {"trades", "mart", "loat", "pgd"}
-    assert all(outcome_of(trial).violation == 0 for trial in record.trials())
+    assert all(read_outcome(trial).violation == 0 for trial in record.trials())
 
 
 @pytest.mark.parametrize(
@@ -332,15 +369,18 @@ def test_bad_constraints(text: str, words: str) -> None:
 
 
 def test_given_configurations_come_on_top_and_once(tmp_path: Path) -> None:
-    space = digits("search.start_from=[{epsilon: 1/5, k_robust: 0.2}, {epsilon: 1/10}, {epsilon: 1/5, k_robust: 0.2}]", "search.trials=5")
-    conductor, record = start(tmp_path, space, starts=starts_of(space))
-    assert conductor.budget == 8
-    run_all(conductor)
-    plans = [plan_of(trial) for trial in record.trials()]
-    assert [plan.origin for plan in plans] == ["control", "seed", "seed", *["search"] * 5]
+    space = digits(
+        "search.start_from=[{epsilon: 1/5, k_robust: 0.2}, {epsilon: 1/10}, {epsilon: 1/5, k_robust: 0.2}]",
+        "search.trials=5",
+    )
+    controller, record = start(tmp_path, space, starts=enqueued_configurations(space))
+    assert controller.budget == 8
+    run_all(controller)
+    plans = [read_plan(trial) for trial in record.trials()]
+    assert [plan.origin for plan in plans] == ["control", "enqueued", "enqueued", *["search"] * 5]
     assert decode(space, record.trials()[1].params)["epsilon"] == Fraction(1, 5)
     assert decode(space, record.trials()[1].params)["k_robust"] == 0.2
-    again = Conductor(space, record, starts_of(space))
+    again = SearchController(space, record, enqueued_configurations(space))
     assert again.budget == 8
     assert again.complete
 
@@ -352,19 +392,38 @@ def test_the_front_of_another_run(tmp_path: Path) -> None:
     names = [parameter.name for parameter in space.parameters]
     run = create_run_folder(tmp_path, "earlier")
     rows = [
-        {"number": 3, "origin": "search", "epoch": 9, "param_epsilon": 0.2, "param_k_robust": 0.25, "param_accuracy_loss": "loat"},
-        {"number": 5, "origin": "search", "epoch": 9, "param_epsilon": 0.06, "param_attack_steps": 3.0, "param_beta": None},
-        {"number": 6, "origin": "search", "epoch": 9, "param_epsilon": 0.9},  # outside, and nothing else is known
+        {
+            "number": 3,
+            "origin": "search",
+            "epoch": 9,
+            "param_epsilon": 0.2,
+            "param_k_robust": 0.25,
+            "param_accuracy_loss": "loat",
+        },
+        {
+            "number": 5,
+            "origin": "search",
+            "epoch": 9,
+            "param_epsilon": 0.06,
+            "param_attack_steps": 3.0,
+            "param_beta": None,
+        },
+        {
+            "number": 6,
+            "origin": "search",
+            "epoch": 9,
+            "param_epsilon": 0.9,
+        },  # outside, and nothing else is known
     ]
     run.write_table(run.front, pd.DataFrame(rows, columns=front_columns(names)))
     run.write_json(run.settings, {"format": 1})
-    found = starts_of(digits(f"search.start_from={run.path}"))
+    found = enqueued_configurations(digits(f"search.start_from={run.path}"))
     assert found == (
         {"epsilon": Fraction(1, 5), "k_robust": 0.25, "accuracy_loss": "loat"},
         {"epsilon": Fraction(3, 50), "attack_steps": 3},
     )
     with pytest.raises(RunFolderError, match=r"search\.start_from"):
-        starts_of(digits(f"search.start_from={tmp_path / 'nowhere'}"))
+        enqueued_configurations(digits(f"search.start_from={tmp_path / 'nowhere'}"))
 
 
 @pytest.mark.parametrize(
@@ -397,27 +456,29 @@ class Clock:
 def test_hours_count_over_all_starts(tmp_path: Path) -> None:
     space = digits("search.max_hours=1", "controls=[]", "early_stopping.enabled=false")
     clock = Clock()
-    conductor, record = start(tmp_path, space, clock=clock)
-    first = conductor.next()
+    controller, record = start(tmp_path, space, clock=clock)
+    first = controller.next()
     assert first is not None
     clock.now += 2400
-    run_one(conductor, first)
+    run_one(controller, first)
     clock = Clock()
-    again = Conductor(space, record, clock=clock)
+    again = SearchController(space, record, clock=clock)
     assert again.elapsed == pytest.approx(2400)
     second = again.next()
     assert second is not None
-    assert again.report(second.number, [epoch(1, 0.1, 0.1)]) is Verdict.GO_ON
+    assert again.report(second.number, [epoch(1, 0.1, 0.1)]) is Decision.CONTINUE
     clock.now += 1300
-    assert again.report(second.number, [epoch(2, 0.1, 0.1)]) is Verdict.HALT
+    assert again.report(second.number, [epoch(2, 0.1, 0.1)]) is Decision.PAUSE
     assert again.next() is None
     assert "max_hours" in again.ended_because
-    again.halt(second.number)
+    again.pause(second.number)
     assert again.complete
     again.note_time()
-    assert Conductor(space, record).complete  # the same limit: nothing is handed out any more
-    assert Conductor(space, record, clock=Clock()).elapsed == pytest.approx(3700)
-    more = Conductor(digits("search.max_hours=2", "controls=[]", "early_stopping.enabled=false"), record)
+    assert SearchController(space, record).complete  # the same limit: nothing is handed out any more
+    assert SearchController(space, record, clock=Clock()).elapsed == pytest.approx(3700)
+    more = SearchController(
+        digits("search.max_hours=2", "controls=[]", "early_stopping.enabled=false"), record
+    )
     third = more.next()
     assert third is not None
     assert third.number == second.number
@@ -425,71 +486,84 @@ def test_hours_count_over_all_starts(tmp_path: Path) -> None:
 
 def test_gpu_hours_count_what_runs(tmp_path: Path) -> None:
     space = digits("search.max_gpu_hours=0.5", "resources.gpu=0.5", "controls=[]")
-    conductor, record = start(tmp_path, space)
-    first, second = conductor.next(), conductor.next()
+    controller, record = start(tmp_path, space)
+    first, second = controller.next(), controller.next()
     assert first is not None
     assert second is not None
-    assert conductor.report(first.number, [epoch(1, 0.1, 0.1, seconds=1800)]) is Verdict.GO_ON
-    assert conductor.report(second.number, [epoch(1, 0.1, 0.1, seconds=1900)]) is Verdict.HALT
-    assert "max_gpu_hours" in conductor.ended_because
-    conductor.halt(first.number)
-    conductor.halt(second.number)
-    conductor.note_time()
-    again = Conductor(space, record)
+    assert controller.report(first.number, [epoch(1, 0.1, 0.1, seconds=1800)]) is Decision.CONTINUE
+    assert controller.report(second.number, [epoch(1, 0.1, 0.1, seconds=1900)]) is Decision.PAUSE
+    assert "max_gpu_hours" in controller.ended_because
+    controller.pause(first.number)
+    controller.pause(second.number)
+    controller.note_time()
+    again = SearchController(space, record)
     assert again.complete
     assert again.next() is None
 
 
 def test_a_training_that_is_at_its_end_is_not_halted(tmp_path: Path) -> None:
     clock = Clock()
-    conductor, _ = start(tmp_path, digits("search.max_hours=1", "controls=[]", "early_stopping.enabled=false"), clock=clock)
-    assignment = conductor.next()
+    controller, _ = start(
+        tmp_path, digits("search.max_hours=1", "controls=[]", "early_stopping.enabled=false"), clock=clock
+    )
+    assignment = controller.next()
     assert assignment is not None
     clock.now += 7200
-    assert conductor.report(assignment.number, curve(assignment)) is Verdict.GO_ON
-    conductor.finish(assignment.number, (), "")
-    assert len(conductor.front) == 1
-    assert conductor.complete
+    assert controller.report(assignment.number, curve(assignment)) is Decision.CONTINUE
+    controller.finish(assignment.number, (), "")
+    assert len(controller.front) == 1
+    assert controller.complete
 
 
 def test_patience_without_a_least_rise(tmp_path: Path) -> None:
-    conductor, _ = start(tmp_path, digits("search.patience=3", "search.min_improvement=0", "controls=[]", "early_stopping.enabled=false"))
+    controller, _ = start(
+        tmp_path,
+        digits(
+            "search.patience=3", "search.min_improvement=0", "controls=[]", "early_stopping.enabled=false"
+        ),
+    )
     count = 0
-    while (assignment := conductor.next()) is not None:
-        conductor.finish(assignment.number, [epoch(1, 0.5, 0.5)], "")
+    while (assignment := controller.next()) is not None:
+        controller.finish(assignment.number, [epoch(1, 0.5, 0.5)], "")
         count += 1
     assert count == 4
 
 
 def test_what_waits_is_finished_even_where_nothing_new_is_tried(tmp_path: Path) -> None:
     space = digits("search.patience=3", "controls=[]", "early_stopping.enabled=false")
-    conductor, record = start(tmp_path, space)
-    waiting = conductor.next()
+    controller, record = start(tmp_path, space)
+    waiting = controller.next()
     for _ in range(4):
-        assignment = conductor.next()
+        assignment = controller.next()
         assert assignment is not None
-        conductor.finish(assignment.number, [epoch(1, 0.5, 0.5)], "")
-    assert conductor.ended_because
-    assert not conductor.complete
-    again = Conductor(space, record)
+        controller.finish(assignment.number, [epoch(1, 0.5, 0.5)], "")
+    assert controller.ended_because
+    assert not controller.complete
+    again = SearchController(space, record)
     assert again.next() == waiting
     assert again.next() is None
 
 
 def test_patience(tmp_path: Path) -> None:
-    space = digits("search.patience=5", "search.min_improvement=0.01", "controls=[]", "early_stopping.enabled=false", "search.trials=100")
-    conductor, record = start(tmp_path, space)
+    space = digits(
+        "search.patience=5",
+        "search.min_improvement=0.01",
+        "controls=[]",
+        "early_stopping.enabled=false",
+        "search.trials=100",
+    )
+    controller, record = start(tmp_path, space)
     for index in range(12):
-        assignment = conductor.next()
+        assignment = controller.next()
         assert assignment is not None
         clean = 0.5 + 0.02 * min(index, 6)
-        conductor.finish(assignment.number, [epoch(1, clean, 0.5)], "")
-        assert (conductor.ended_because != "") == (index == 11), index
-        if conductor.ended_because:
+        controller.finish(assignment.number, [epoch(1, clean, 0.5)], "")
+        assert (controller.ended_because != "") == (index == 11), index
+        if controller.ended_because:
             break
-    assert "0.01 in the last 5" in conductor.ended_because
-    assert conductor.next() is None
-    assert conductor.complete
-    assert Conductor(space, record).complete
+    assert "0.01 in the last 5" in controller.ended_because
+    assert controller.next() is None
+    assert controller.complete
+    assert SearchController(space, record).complete
     longer = digits("search.patience=20", "controls=[]", "early_stopping.enabled=false", "search.trials=100")
-    assert Conductor(longer, record).next() is not None
+    assert SearchController(longer, record).next() is not None

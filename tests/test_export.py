@@ -17,12 +17,12 @@ from torch import nn
 from trained_runs import DATA, EVALUATION, NETWORK, make_trained_run, train_trial
 
 import morel_search
-from morel_search.results import folder as results
 from morel_search.errors import NetworkError, ResourceError, RunFolderError
+from morel_search.models import formats
+from morel_search.models import load as export
 from morel_search.models.export import settings_of, write_export
 from morel_search.pick import main
-from morel_search.models import load as export
-from morel_search.models import formats
+from morel_search.results import folder as results
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import load_test
 from morel_search.training.evaluation import evaluate
@@ -121,7 +121,9 @@ def test_torchattacks_pgd_and_this_project_s_agree(exported: Path) -> None:
     robust = float((model(attack(images, labels)).argmax(dim=1) == labels).float().mean())
     settings = dataclasses.replace(EVALUATION, epsilon=EVALUATION.epsilon / 2, steps=20)
     own = evaluate(model, load_test(DATA), settings)
-    assert float((model(images).argmax(dim=1) == labels).float().mean()) == pytest.approx(own.clean_accuracy, abs=1e-6)
+    assert float((model(images).argmax(dim=1) == labels).float().mean()) == pytest.approx(
+        own.clean_accuracy, abs=1e-6
+    )
     assert robust == pytest.approx(own.robust_accuracy, abs=4 / 80)
     assert own.robust_accuracy < own.clean_accuracy
 
@@ -142,10 +144,15 @@ def test_autoattack_runs_on_it(exported: Path) -> None:
 def test_the_exported_program_takes_batches_of_any_size(exported: Path, batch: int) -> None:
     images, _ = images_and_labels()
     program = torch.export.load(exported / "model.pt2").module()
-    torch.testing.assert_close(program(images[:batch]), morel_search.load_model(exported)(images[:batch]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        program(images[:batch]), morel_search.load_model(exported)(images[:batch]), rtol=1e-5, atol=1e-5
+    )
 
 
-NETWORKS: dict[str, dict[str, Any]] = {"small_cnn": {"width": 4}, "vit": {"patch": 4, "width": 16, "depth": 1, "heads": 2}}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "small_cnn": {"width": 4},
+    "vit": {"patch": 4, "width": 16, "depth": 1, "heads": 2},
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -187,7 +194,12 @@ class Stubborn(nn.Module):
 
 def test_a_network_that_cannot_be_traced_leaves_nothing(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match=r"torch\.export cannot trace this network"):
-        write_export(tmp_path / "new", Stubborn(), json.loads((exported / "settings.json").read_text()), ["torch_export"])
+        write_export(
+            tmp_path / "new",
+            Stubborn(),
+            json.loads((exported / "settings.json").read_text()),
+            ["torch_export"],
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -200,8 +212,15 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(exported: Path) -> None
 def test_channels_last_weights_are_written_in_their_own_order(tmp_path: Path, exported: Path) -> None:
     model = morel_search.load_model(exported)
     expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    write_export(tmp_path / "new", model.to(memory_format=torch.channels_last), json.loads((exported / "settings.json").read_text()))
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in morel_search.load_model(tmp_path / "new").state_dict().items())
+    write_export(
+        tmp_path / "new",
+        model.to(memory_format=torch.channels_last),
+        json.loads((exported / "settings.json").read_text()),
+    )
+    assert all(
+        torch.equal(tensor, expected[name])
+        for name, tensor in morel_search.load_model(tmp_path / "new").state_dict().items()
+    )
 
 
 def test_what_is_wrong_with_a_folder_is_said(copied: Path, tmp_path: Path) -> None:
@@ -209,12 +228,17 @@ def test_what_is_wrong_with_a_folder_is_said(copied: Path, tmp_path: Path) -> No
     cases: list[tuple[dict[str, torch.Tensor], str]] = [
         ({name: tensor for name, tensor in weights.items() if name != "head.bias"}, "head.bias is missing"),
         ({**weights, "extra": torch.zeros(1)}, "extra is no weight of it"),
-        ({**weights, "head.bias": torch.zeros(3)}, r"head.bias has the shape \(3,\), the network wants \(10,\)"),
+        (
+            {**weights, "head.bias": torch.zeros(3)},
+            r"head.bias has the shape \(3,\), the network wants \(10,\)",
+        ),
         ({**weights, "head.bias": torch.zeros(10, dtype=torch.float64)}, "head.bias is torch.float64"),
     ]
     for content, words in cases:
         save_file(content, copied / "model.safetensors")
-        with pytest.raises(NetworkError, match=f"does not fit the network small_cnn of its settings: {words}"):
+        with pytest.raises(
+            NetworkError, match=f"does not fit the network small_cnn of its settings: {words}"
+        ):
             morel_search.load_model(copied)
     (copied / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(NetworkError, match=r"model.safetensors cannot be read"):
@@ -223,7 +247,9 @@ def test_what_is_wrong_with_a_folder_is_said(copied: Path, tmp_path: Path) -> No
     with pytest.raises(NetworkError, match=r"has neither model.safetensors nor model.pt"):
         morel_search.load_model(copied)
     change(copied, format=1000)
-    with pytest.raises(NetworkError, match="newer morel_search: it has format 1000, and this one reads up to"):
+    with pytest.raises(
+        NetworkError, match="newer morel_search: it has format 1000, and this one reads up to"
+    ):
         morel_search.load_model(copied)
     (copied / "settings.json").write_text("[]")
     with pytest.raises(NetworkError, match="is not the settings of a network"):

@@ -25,7 +25,13 @@ def write_folder(folder: Path, classes: dict[str, list[np.ndarray]]) -> Path:
 
 
 def folder_settings(train: Path, test: Path | None = None, **more: Any) -> DataSettings:
-    return DataSettings(name="image_folder", train=str(train), test=None if test is None else str(test), validation=0.2, **more)
+    return DataSettings(
+        name="image_folder",
+        train=str(train),
+        test=None if test is None else str(test),
+        validation=0.2,
+        **more,
+    )
 
 
 def test_image_folders_give_every_pixel_back(tmp_path: Path) -> None:
@@ -37,9 +43,14 @@ def test_image_folders_give_every_pixel_back(tmp_path: Path) -> None:
     development = load_development(folder_settings(train, test))
     assert development.classes == ("cat", "dog")
     assert (len(development.train), len(development.validation)) == (16, 4)
-    expected = {i.transpose(2, 0, 1).tobytes(): label for label, images in enumerate((cats, dogs)) for i in images}
+    expected = {
+        i.transpose(2, 0, 1).tobytes(): label for label, images in enumerate((cats, dogs)) for i in images
+    }
     for part in (development.train, development.validation):
-        assert all(expected[image.numpy().tobytes()] == int(label) for image, label in zip(part.images, part.labels, strict=True))
+        assert all(
+            expected[image.numpy().tobytes()] == int(label)
+            for image, label in zip(part.images, part.labels, strict=True)
+        )
     loaded = load_test(folder_settings(train, test))
     assert loaded.labels.tolist() == [1, 1]
     assert torch.equal(loaded.images, torch.from_numpy(np.stack(dogs[:2]).transpose(0, 3, 1, 2)))

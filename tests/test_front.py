@@ -17,7 +17,10 @@ POINTS = st.lists(st.tuples(VALUE, VALUE), max_size=25)
 def brute_force(points: np.ndarray) -> list[bool]:
     """Pareto optimality as it is defined, one pair at a time."""
     return [
-        not np.isnan(one).any() and not any((other >= one).all() and (other > one).any() for other in points if not np.isnan(other).any())
+        not np.isnan(one).any()
+        and not any(
+            (other >= one).all() and (other > one).any() for other in points if not np.isnan(other).any()
+        )
         for one in points
     ]
 

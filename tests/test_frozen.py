@@ -22,15 +22,27 @@ NARROW = {
     "wideresnet28_10": {"depth": 10, "width": 1},
     "vit": {"width": 32, "heads": 2},
 }
-IMPORTED = {"torchvision.models:resnet18": {}, "torchvision.models:mobilenet_v3_small": {}, "torchvision.models:vgg11_bn": {}}
-BATCH_NORMS_LEFT = {"small_cnn": 0, "resnet18": 0, "preact_resnet18": 8, "wideresnet28_10": 4, "torchvision.models:resnet18": 0}
+IMPORTED = {
+    "torchvision.models:resnet18": {},
+    "torchvision.models:mobilenet_v3_small": {},
+    "torchvision.models:vgg11_bn": {},
+}
+BATCH_NORMS_LEFT = {
+    "small_cnn": 0,
+    "resnet18": 0,
+    "preact_resnet18": 8,
+    "wideresnet28_10": 4,
+    "torchvision.models:resnet18": 0,
+}
 """Where activations come first, the batch norms that follow an addition cannot be folded."""
 
 
 def lived(name: str, options: dict[str, Any], seed: int = 0) -> nn.Module:
     """A network whose batch norms have seen images, and have scales and shifts of their own."""
     torch.manual_seed(seed)
-    network = build_network(NetworkSettings(name=name, options=options), (3, 32, 32) if ":" in name else SHAPE, 10)
+    network = build_network(
+        NetworkSettings(name=name, options=options), (3, 32, 32) if ":" in name else SHAPE, 10
+    )
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             nn.init.uniform_(part.weight, 0.5, 1.5)
@@ -58,14 +70,18 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 @pytest.mark.parametrize("layout", [False, True])
 @pytest.mark.parametrize(("name", "options"), [*NARROW.items(), *IMPORTED.items()])
-def test_logits_and_input_gradients_are_the_networks(name: str, options: dict[str, Any], layout: bool) -> None:
+def test_logits_and_input_gradients_are_the_networks(
+    name: str, options: dict[str, Any], layout: bool
+) -> None:
     network, images = lived(name, options), images_for(name)
     frozen = FrozenNetwork(network, images, Compute(channels_last=layout))
     with attack_mode(network):
         expected = logits_and_gradient(network, images)
     found = logits_and_gradient(frozen, images)
     assert relative(found[0], expected[0]) < 1e-5
-    assert relative(found[1], expected[1]) < 2e-2  # a unit within rounding of 0, or of its neighbour in a pool, may switch
+    assert (
+        relative(found[1], expected[1]) < 2e-2
+    )  # a unit within rounding of 0, or of its neighbour in a pool, may switch
 
 
 @pytest.mark.parametrize("name", BATCH_NORMS_LEFT)
@@ -252,7 +268,9 @@ def test_what_changes_later_is_followed(kind: type[nn.Module]) -> None:
 def test_what_cannot_be_folded_is_left_as_it_is(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     network, images = kind(), images_for("small_cnn")
-    network.norm.running_mean = None if kind is NoStatistics else torch.tensor([0.5, -0.5, 0.1, 0.3])[: network.norm.num_features]  # type: ignore[union-attr, assignment]
+    network.norm.running_mean = (
+        None if kind is NoStatistics else torch.tensor([0.5, -0.5, 0.1, 0.3])[: network.norm.num_features]
+    )  # type: ignore[union-attr, assignment]
     frozen = FrozenNetwork(network, images)
     assert sum(isinstance(part, nn.BatchNorm2d) for part in frozen.modules()) == 1
     with attack_mode(network):
@@ -282,7 +300,9 @@ def test_a_compiled_copy_follows_too() -> None:
             expected = logits_and_gradient(network, images)
         found = logits_and_gradient(frozen, images)
         assert relative(found[0], expected[0]) < 1e-5
-        assert relative(found[1], expected[1]) < 2e-2  # a unit within rounding of 0, or of its neighbour in a pool, may switch
+        assert (
+            relative(found[1], expected[1]) < 2e-2
+        )  # a unit within rounding of 0, or of its neighbour in a pool, may switch
         for weight in network.parameters():
             weight.data.mul_(1.1)
         frozen.refresh()

@@ -39,7 +39,9 @@ def test_a_staircase_in_closed_form() -> None:
 
 def test_a_quarter_circle_comes_near_its_area() -> None:
     angles = np.linspace(0, np.pi / 2, 20_001)
-    assert hypervolume(np.column_stack([np.cos(angles), np.sin(angles)])) == pytest.approx(np.pi / 4, abs=1e-4)
+    assert hypervolume(np.column_stack([np.cos(angles), np.sin(angles)])) == pytest.approx(
+        np.pi / 4, abs=1e-4
+    )
 
 
 @settings(max_examples=60)
@@ -60,7 +62,9 @@ def test_it_is_what_optuna_computes_and_what_darts_find() -> None:
 
 
 @given(POINTS, st.tuples(SHARE, SHARE), st.randoms(use_true_random=False))
-def test_laws(points: list[tuple[float, float]], new: tuple[float, float], random: np.random.Generator) -> None:
+def test_laws(
+    points: list[tuple[float, float]], new: tuple[float, float], random: np.random.Generator
+) -> None:
     area = hypervolume(points)
     assert 0 <= area <= 1
     shuffled = list(points)

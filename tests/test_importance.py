@@ -14,11 +14,27 @@ import pytest
 from morel_search.analysis.importance import MOST_TRIALS, OBJECTIVES, importance
 
 PARAMETERS: list[dict[str, Any]] = [
-    {"name": "epsilon", "type": "float", "low": "1/255", "high": "16/255", "log": False, "step": "1/255", "when": {}},
+    {
+        "name": "epsilon",
+        "type": "float",
+        "low": "1/255",
+        "high": "16/255",
+        "log": False,
+        "step": "1/255",
+        "when": {},
+    },
     {"name": "alpha", "type": "float", "low": 0.001, "high": 10.0, "log": True, "step": None, "when": {}},
     {"name": "loss", "type": "categorical", "choices": ["trades", "mart", "pgd"], "when": {}},
     {"name": "steps", "type": "int", "low": 1, "high": 10, "log": False, "step": None, "when": {}},
-    {"name": "theta", "type": "float", "low": 0.0, "high": 1.0, "log": False, "step": None, "when": {"loss": ["mart"]}},
+    {
+        "name": "theta",
+        "type": "float",
+        "low": 0.0,
+        "high": 1.0,
+        "log": False,
+        "step": None,
+        "when": {"loss": ["mart"]},
+    },
 ]
 
 
@@ -66,9 +82,15 @@ def test_it_is_what_optuna_says_of_the_same_trials() -> None:
     }
     for row in trials.to_dict("records"):
         params = {name: row[f"param_{name}"] for name in space}
-        study.add_trial(optuna.create_trial(params=params, distributions=space, values=[row["clean_accuracy"], row["robust_accuracy"]]))
+        study.add_trial(
+            optuna.create_trial(
+                params=params, distributions=space, values=[row["clean_accuracy"], row["robust_accuracy"]]
+            )
+        )
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
-    theirs = optuna.importance.get_param_importances(study, evaluator=evaluator, target=lambda trial: trial.values[0], normalize=False)
+    theirs = optuna.importance.get_param_importances(
+        study, evaluator=evaluator, target=lambda trial: trial.values[0], normalize=False
+    )
     ours = shares(importance(trials, PARAMETERS[:4]), "clean_accuracy")
     assert ours == pytest.approx(theirs, rel=1e-9)
 
@@ -98,7 +120,9 @@ def test_controls_failures_and_unknown_values_do_not_count() -> None:
         worse.assign(param_epsilon=0.5),
         worse.assign(param_loss="none"),
     ]
-    pd.testing.assert_frame_equal(importance(pd.concat([trials, *extra]), PARAMETERS), importance(trials, PARAMETERS))
+    pd.testing.assert_frame_equal(
+        importance(pd.concat([trials, *extra]), PARAMETERS), importance(trials, PARAMETERS)
+    )
 
 
 def test_an_objective_or_a_parameter_that_never_changes_is_worth_nothing() -> None:

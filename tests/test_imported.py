@@ -16,7 +16,9 @@ from morel_search.training.networks import Classifier, build_network
 from morel_search.training.settings import NetworkSettings
 
 
-def build(name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10, **options: Any) -> Classifier:
+def build(
+    name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10, **options: Any
+) -> Classifier:
     torch.manual_seed(0)
     return build_network(NetworkSettings(name=name, options=options), shape, classes)
 
@@ -97,7 +99,9 @@ def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
     state = torch.get_rng_state()
     model = build_network(NetworkSettings(name="somebodys_networks:ready"), (1, 8, 8), 9)
     assert torch.equal(torch.get_rng_state(), state), "nothing is drawn for a network that has its weights"
-    torch.testing.assert_close(model.eval()(images(2, 1, 8, 8)), own_networks.ready.eval()(images(2, 1, 8, 8)))
+    torch.testing.assert_close(
+        model.eval()(images(2, 1, 8, 8)), own_networks.ready.eval()(images(2, 1, 8, 8))
+    )
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
@@ -110,14 +114,22 @@ def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
     ("name", "options", "words"),
     [
         ("somebodys_networks:Softmaxed", {}, r"does something after its last nn\.Linear \(head\)"),
-        ("somebodys_networks:Tuple", {}, r"must give logits of shape \(N, classes\) for N images of 1 x 8 x 8, got tuple"),
+        (
+            "somebodys_networks:Tuple",
+            {},
+            r"must give logits of shape \(N, classes\) for N images of 1 x 8 x 8, got tuple",
+        ),
         ("somebodys_networks:TupleInTraining", {}, r"gives tuple in training mode and \(2, 7\) in eval mode"),
         ("somebodys_networks:Maps", {}, r"must give logits .* got \(2, 2, 6, 6\)"),
         ("somebodys_networks:convolutional", {}, r"has no nn\.Linear"),
         ("somebodys_networks:broken", {}, "fails with options {}: ValueError: first line second line"),
         ("somebodys_networks:no_module", {}, "must return an nn.Module, got int"),
         ("somebodys_networks:number", {}, "must be an nn.Module or something that returns one, got int"),
-        ("somebodys_networks:Plain", {"width": 3}, "fails with options .*TypeError.*unexpected keyword argument 'width'"),
+        (
+            "somebodys_networks:Plain",
+            {"width": 3},
+            "fails with options .*TypeError.*unexpected keyword argument 'width'",
+        ),
         ("somebodys_networks:Plain", {"side": 9}, "does not take images of 1 x 8 x 8: RuntimeError"),
         ("somebodys_networks:ready", {"hidden": 3}, "is a module already and takes no options, got hidden"),
         ("somebodys_networks:absent", {}, "cannot be imported: AttributeError"),
@@ -132,7 +144,9 @@ def test_an_own_network_that_does_not_fit(name: str, options: dict[str, Any], wo
     assert str(caught.value).startswith(f"network {name} ")
 
 
-@pytest.mark.parametrize(("name", "feature_dim"), [("resnet18", 512), ("mobilenet_v3_small", 1024), ("shufflenet_v2_x0_5", 1024)])
+@pytest.mark.parametrize(
+    ("name", "feature_dim"), [("resnet18", 512), ("mobilenet_v3_small", 1024), ("shufflenet_v2_x0_5", 1024)]
+)
 def test_torchvision_networks(name: str, feature_dim: int) -> None:
     model = build(f"torchvision.models:{name}", classes=7)
     assert model.feature_dim == feature_dim

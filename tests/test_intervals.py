@@ -20,7 +20,9 @@ def test_wilson_is_its_formula(counts: tuple[int, int]) -> None:
     p = right / images
     middle = (p + Z**2 / (2 * images)) / (1 + Z**2 / images)
     half = Z / (1 + Z**2 / images) * math.sqrt(p * (1 - p) / images + Z**2 / (4 * images**2))
-    assert wilson(right, images) == pytest.approx((max(0.0, middle - half), min(1.0, middle + half)), abs=1e-9)
+    assert wilson(right, images) == pytest.approx(
+        (max(0.0, middle - half), min(1.0, middle + half)), abs=1e-9
+    )
 
 
 def test_wilson_as_printed_elsewhere() -> None:
@@ -43,7 +45,9 @@ def test_differences_turn_round(pairs: list[tuple[bool, bool]]) -> None:
     first, second = (np.array(column) for column in zip(*pairs, strict=True))
     one, other = paired_difference(first, second), paired_difference(second, first)
     assert one.value == pytest.approx(first.mean() - second.mean())
-    assert (one.value, one.low, one.high, one.p) == pytest.approx((-other.value, -other.high, -other.low, other.p))
+    assert (one.value, one.low, one.high, one.p) == pytest.approx(
+        (-other.value, -other.high, -other.low, other.p)
+    )
     assert one.low <= one.high
 
 
@@ -52,5 +56,8 @@ def test_intervals_of_differences_hold_what_they_promise() -> None:
     random = np.random.default_rng(0)
     cells = np.array([0.4, 0.12, 0.06, 0.42])  # both right, only the first, only the second, none
     draws = random.multinomial(1, cells, size=(4000, 150)).argmax(axis=2)
-    held = [one.low < 0.06 < one.high for one in (paired_difference(draw <= 1, (draw == 0) | (draw == 2)) for draw in draws)]
+    held = [
+        one.low < 0.06 < one.high
+        for one in (paired_difference(draw <= 1, (draw == 0) | (draw == 2)) for draw in draws)
+    ]
     assert 0.935 < np.mean(held) < 0.97

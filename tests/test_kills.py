@@ -27,7 +27,16 @@ ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("MOREL_SEARCH_KILLS", "5"))
 TRIALS, EPOCHS = 10 + 3 * KILLS, 9
 ARGUMENTS = (
-    *("--trials", str(TRIALS - 1), "--set", f"train.epochs={EPOCHS}", "--set", "data.limit=1200", "--set", "search.population=4"),
+    *(
+        "--trials",
+        str(TRIALS - 1),
+        "--set",
+        f"train.epochs={EPOCHS}",
+        "--set",
+        "data.limit=1200",
+        "--set",
+        "search.population=4",
+    ),
     *("--set", "evaluation.steps=3", "--set", "controls=[trades]", "--set", "network.options.width=4"),
     *("--set", "early_stopping.min_peers=3", "--set", "resources.concurrent=1"),
     *("--set", "verify.enabled=false"),
@@ -43,7 +52,9 @@ def command(results: Path, *more: str) -> list[str]:
 def begin(results: Path) -> subprocess.Popen[str]:
     resume = ["--resume"] if (results / "run" / "study.db").exists() else []
     output = (results / "log").open("a")
-    return subprocess.Popen(command(results, *resume), cwd=ROOT, stdout=output, stderr=output, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command(results, *resume), cwd=ROOT, stdout=output, stderr=output, text=True, start_new_session=True
+    )
 
 
 def trials_of(results: Path) -> list[FrozenTrial]:
@@ -64,7 +75,10 @@ def trials_of(results: Path) -> list[FrozenTrial]:
 def snapshot(results: Path) -> dict[int, tuple[Any, ...]]:
     """What is finished, to the last bit."""
     finished = [trial for trial in trials_of(results) if trial.state.is_finished()]
-    return {trial.number: (trial.state, trial.values, json.dumps(trial.user_attrs, sort_keys=True), trial.params) for trial in finished}
+    return {
+        trial.number: (trial.state, trial.values, json.dumps(trial.user_attrs, sort_keys=True), trial.params)
+        for trial in finished
+    }
 
 
 def tree(process: int) -> Iterator[tuple[int, str]]:
@@ -87,7 +101,9 @@ def kill(process: subprocess.Popen[str], target: str) -> bool:
     if target == "driver":
         process.kill()
         return True
-    found = [number for number, line in tree(process.pid) if marks[target] in line and "log_monitor" not in line]
+    found = [
+        number for number, line in tree(process.pid) if marks[target] in line and "log_monitor" not in line
+    ]
     for number in found:
         os.kill(number, signal.SIGKILL)
     return bool(found)
@@ -129,7 +145,9 @@ def test_killed_at_random_instants_and_resumed(undisturbed: Path, tmp_path: Path
         if process.poll() is not None:
             break
         if target in ("worker", "both"):  # an instant at which there is one
-            while process.poll() is None and not any("ray::ImplicitFunc" in line for _, line in tree(process.pid)):
+            while process.poll() is None and not any(
+                "ray::ImplicitFunc" in line for _, line in tree(process.pid)
+            ):
                 time.sleep(0.05)
         if target == "both":
             hits[target] += kill(process, "worker")
@@ -170,13 +188,17 @@ def test_a_worker_that_dies_goes_on_from_its_checkpoint(undisturbed: Path, tmp_p
     pd.testing.assert_frame_equal(comparable(tmp_path), comparable(undisturbed), check_exact=True)
 
 
-def test_a_deleted_ray_folder_and_a_torn_checkpoint_cost_epochs_and_nothing_else(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_deleted_ray_folder_and_a_torn_checkpoint_cost_epochs_and_nothing_else(
+    undisturbed: Path, tmp_path: Path
+) -> None:
     import shutil
 
     for damage in ("folder", "checkpoint"):
         process = begin(tmp_path)
         known = len(snapshot(tmp_path))
-        while len(snapshot(tmp_path)) < known + 2 or not list((tmp_path / "run" / "ray" / "checkpoints").glob("*/state.pt")):
+        while len(snapshot(tmp_path)) < known + 2 or not list(
+            (tmp_path / "run" / "ray" / "checkpoints").glob("*/state.pt")
+        ):
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.05)
         leave_nothing(process)
@@ -187,11 +209,15 @@ def test_a_deleted_ray_folder_and_a_torn_checkpoint_cost_epochs_and_nothing_else
     process = begin(tmp_path)
     assert process.wait(900) == 0, (tmp_path / "log").read_text()
     front = set(pd.read_csv(tmp_path / "run" / "front.csv")["number"])
-    lost = sorted(number for number in front if not (tmp_path / "run" / "front" / str(number) / "model.pt").exists())
+    lost = sorted(
+        number for number in front if not (tmp_path / "run" / "front" / str(number) / "model.pt").exists()
+    )
     said = f"the networks of trials {', '.join(map(str, lost))} are on the front and gone"
     assert (said in (tmp_path / "log").read_text()) == bool(lost)
     columns = [column for column in comparable(undisturbed).columns if not column.startswith("test_")]
-    pd.testing.assert_frame_equal(comparable(tmp_path)[columns], comparable(undisturbed)[columns], check_exact=True)
+    pd.testing.assert_frame_equal(
+        comparable(tmp_path)[columns], comparable(undisturbed)[columns], check_exact=True
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

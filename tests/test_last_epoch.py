@@ -9,26 +9,29 @@ from run_folders import make_run
 
 from morel_search.analysis.report.last_epoch import last_epoch_words
 from morel_search.analysis.report.page import write_report
-from morel_search.analysis.run_data import read_summary
+from morel_search.analysis.run_data import read_run_data
 
 
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
         ([0.0, 0.0], ["each network of the front is its training's last epoch"]),
-        ([0.08, 0.0], ["for 1 of {n} networks an earlier epoch counts", "network {first} would lose most, 8.0 points"]),
+        (
+            [0.08, 0.0],
+            ["for 1 of {n} networks an earlier epoch counts", "network {first} would lose most, 8.0 points"],
+        ),
         ([-0.04, -0.06], ["for 2 of {n} networks", "more robust accuracy on average."]),
     ],
 )
 def test_words(tmp_path: Path, losses: list[float], words: list[str]) -> None:
     run = make_run(tmp_path)
-    trials, front = run.read_trials(), read_summary(run).front
+    trials, front = run.read_trials(), read_run_data(run).front
     for part in ("clean", "robust"):
         trials[f"last_{part}_accuracy"] = trials[f"{part}_accuracy"]
     for number, loss in zip(front["number"], losses, strict=False):
         trials.loc[trials["number"] == number, "last_robust_accuracy"] -= loss
     run.write_table(run.trials, trials)
-    said = last_epoch_words(read_summary(run))
+    said = last_epoch_words(read_run_data(run))
     for part in words:
         assert part.format(n=len(front), first=front["number"].iloc[0]) in said
     assert said.split(".")[0] in write_report(run).read_text(encoding="utf-8").replace("&#x27;", "'")
@@ -39,4 +42,4 @@ def test_nothing_is_said_where_it_is_not_known(tmp_path: Path) -> None:
     trials = run.read_trials()
     trials["last_robust_accuracy"] = float("nan")
     run.write_table(run.trials, trials)
-    assert last_epoch_words(read_summary(run)) == ""
+    assert last_epoch_words(read_run_data(run)) == ""

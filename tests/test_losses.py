@@ -24,11 +24,17 @@ def batch(seed: int, n: int, classes: int, scale: float = 3.0) -> tuple[Tensor, 
     return clean, adversarial, torch.randint(classes, (n,), generator=generator)
 
 
-def gradients(loss: Callable[[Tensor, Tensor], Tensor], clean: Tensor, adversarial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def gradients(
+    loss: Callable[[Tensor, Tensor], Tensor], clean: Tensor, adversarial: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     clean, adversarial = clean.clone().requires_grad_(), adversarial.clone().requires_grad_()
     value = loss(clean, adversarial)
     first, second = torch.autograd.grad(value, (clean, adversarial), allow_unused=True)
-    return value.detach(), first if first is not None else torch.zeros(1), second if second is not None else torch.zeros(1)
+    return (
+        value.detach(),
+        first if first is not None else torch.zeros(1),
+        second if second is not None else torch.zeros(1),
+    )
 
 
 class TwoLogits(torch.nn.Module):
@@ -46,14 +52,21 @@ class NoOptimizer:
     def zero_grad(self) -> None: ...
 
 
-def reference_loss(name: str, clean: Tensor, adversarial: Tensor, labels: Tensor, **options: object) -> Tensor:
+def reference_loss(
+    name: str, clean: Tensor, adversarial: Tensor, labels: Tensor, **options: object
+) -> Tensor:
     from reference import reference_mart, reference_trades
 
     module = {"trades": reference_trades, "mart": reference_mart, "loat": reference_loat}[name]
     images = torch.full((len(labels), 1, 1, 1), 0.5)
     with on_cpu():
         value = getattr(module, f"{name}_loss")(
-            model=TwoLogits(images, clean, adversarial), x_natural=images, y=labels, optimizer=NoOptimizer(), perturb_steps=1, **options
+            model=TwoLogits(images, clean, adversarial),
+            x_natural=images,
+            y=labels,
+            optimizer=NoOptimizer(),
+            perturb_steps=1,
+            **options,
         )
     assert isinstance(value, Tensor)
     return value
@@ -75,7 +88,9 @@ def test_confident_logits_keep_a_finite_gradient(name: str) -> None:
     """Logits 200 apart: the reference's gradient is NaN there, its loss is not."""
     clean, adversarial, labels = batch(0, 8, 10, scale=100.0)
     value, *ours = gradients(lambda c, a: getattr(losses, name)(c, a, labels, beta=6.0), clean, adversarial)
-    expected, *theirs = gradients(lambda c, a: reference_loss(name, c, a, labels, beta=6.0), clean, adversarial)
+    expected, *theirs = gradients(
+        lambda c, a: reference_loss(name, c, a, labels, beta=6.0), clean, adversarial
+    )
     torch.testing.assert_close(value, expected, rtol=RTOL, atol=1e-6)
     assert all(bool(torch.isfinite(gradient).all()) for gradient in ours)
     assert not all(bool(torch.isfinite(gradient).all()) for gradient in theirs)
@@ -83,22 +98,41 @@ def test_confident_logits_keep_a_finite_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("variant", ["LORE", "LORE_v1"])
 @pytest.mark.parametrize("regularizer", ["mse", "kl"])
-@pytest.mark.parametrize(("phase", "epoch"), [("early", 0), ("early", 1), ("middle", 2), ("middle", 99), ("late", 100)])
-def test_loat_equals_the_reference_in_every_phase(variant: str, regularizer: str, phase: losses.Phase, epoch: int) -> None:
+@pytest.mark.parametrize(
+    ("phase", "epoch"), [("early", 0), ("early", 1), ("middle", 2), ("middle", 99), ("late", 100)]
+)
+def test_loat_equals_the_reference_in_every_phase(
+    variant: str, regularizer: str, phase: losses.Phase, epoch: int
+) -> None:
     gamma = 0.3 if variant == "LORE" else 0.0
     for seed in range(3):
         clean, adversarial, labels = batch(seed, 24, 10, scale=1.0)
         labels[:12] = clean[:12].argmax(dim=1)  # both groups, rightly and wrongly classified, are there
 
         def ours(c: Tensor, a: Tensor, y: Tensor = labels) -> Tensor:
-            return losses.loat(c, a, y, beta=5.0, phase=phase, regularizer=regularizer, theta=0.7, gamma=gamma)  # type: ignore[arg-type]
+            return losses.loat(
+                c, a, y, beta=5.0, phase=phase, regularizer=regularizer, theta=0.7, gamma=gamma
+            )  # type: ignore[arg-type]
 
         def theirs(c: Tensor, a: Tensor, y: Tensor = labels) -> Tensor:
             return reference_loss(
-                "loat", c, a, y, beta=5.0, epoch=epoch, reg=True, reg_type=regularizer, device="cpu", theta=0.7, gamma=0.3, lot=variant
+                "loat",
+                c,
+                a,
+                y,
+                beta=5.0,
+                epoch=epoch,
+                reg=True,
+                reg_type=regularizer,
+                device="cpu",
+                theta=0.7,
+                gamma=0.3,
+                lot=variant,
             )
 
-        for mine, other in zip(gradients(ours, clean, adversarial), gradients(theirs, clean, adversarial), strict=True):
+        for mine, other in zip(
+            gradients(ours, clean, adversarial), gradients(theirs, clean, adversarial), strict=True
+        ):
             torch.testing.assert_close(mine, other, rtol=RTOL, atol=1e-7)
 
 
@@ -106,9 +140,22 @@ def test_loat_equals_the_reference_in_every_phase(variant: str, regularizer: str
 def test_loat_with_an_empty_group_is_finite_and_equals_the_reference(right: bool) -> None:
     clean, adversarial, labels = batch(0, 8, 10)
     labels = clean.argmax(dim=1) if right else clean.argmin(dim=1)
-    mine = losses.loat(clean, adversarial, labels, beta=6.0, phase="early", regularizer="mse", theta=1.0, gamma=0.5)
+    mine = losses.loat(
+        clean, adversarial, labels, beta=6.0, phase="early", regularizer="mse", theta=1.0, gamma=0.5
+    )
     other = reference_loss(
-        "loat", clean, adversarial, labels, beta=6.0, epoch=0, reg=True, reg_type="mse", device="cpu", theta=1.0, gamma=0.5, lot="LORE"
+        "loat",
+        clean,
+        adversarial,
+        labels,
+        beta=6.0,
+        epoch=0,
+        reg=True,
+        reg_type="mse",
+        device="cpu",
+        theta=1.0,
+        gamma=0.5,
+        lot="LORE",
     )
     torch.testing.assert_close(mine, other, rtol=RTOL, atol=1e-7)
 
@@ -123,7 +170,9 @@ def test_contrastive_equals_the_reference(n: int, classes: int, temperature: flo
     a, b = rows.clone().requires_grad_(), rows.clone().requires_grad_()
     mine, other = losses.contrastive(a, labels, temperature=temperature), theirs(b, labels)
     torch.testing.assert_close(mine, other, rtol=RTOL, atol=1e-6)
-    torch.testing.assert_close(torch.autograd.grad(mine, a)[0], torch.autograd.grad(other, b)[0], rtol=RTOL, atol=1e-6)
+    torch.testing.assert_close(
+        torch.autograd.grad(mine, a)[0], torch.autograd.grad(other, b)[0], rtol=RTOL, atol=1e-6
+    )
 
 
 def test_contrastive_closed_form_of_two_orthogonal_pairs() -> None:
@@ -146,12 +195,18 @@ def test_cosine_closed_form() -> None:
     assert float(losses.cosine(z, other)) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("k", "r", "gamma"), [((0.1, 0.9), (0.0, 0.0), 2e-5), ((0.7, 0.3), (0.2, -1.5), 0.4)])
-def test_conic_scalarization_is_the_papers_sum(k: tuple[float, float], r: tuple[float, float], gamma: float) -> None:
+@pytest.mark.parametrize(
+    ("k", "r", "gamma"), [((0.1, 0.9), (0.0, 0.0), 2e-5), ((0.7, 0.3), (0.2, -1.5), 0.4)]
+)
+def test_conic_scalarization_is_the_papers_sum(
+    k: tuple[float, float], r: tuple[float, float], gamma: float
+) -> None:
     f, a = torch.tensor(1.25), torch.tensor(3.5)
     shifted = (float(f) - r[0], float(a) - r[1])
     expected = k[0] * shifted[0] + k[1] * shifted[1] + gamma * (shifted[0] + shifted[1])
-    value = losses.conic_scalarization(f, a, k_robust=k[0], k_accuracy=k[1], gamma=gamma, reference_robust=r[0], reference_accuracy=r[1])
+    value = losses.conic_scalarization(
+        f, a, k_robust=k[0], k_accuracy=k[1], gamma=gamma, reference_robust=r[0], reference_accuracy=r[1]
+    )
     assert float(value) == pytest.approx(expected, rel=1e-6)
 
 
@@ -165,14 +220,20 @@ def test_permuting_the_batch_changes_no_loss(seed: int, n: int, classes: int) ->
     forms: list[Callable[[Tensor, Tensor, Tensor], Tensor]] = [
         lambda c, a, y: losses.trades(c, a, y, beta=6.0),
         lambda c, a, y: losses.mart(c, a, y, beta=6.0),
-        lambda c, a, y: losses.loat(c, a, y, beta=6.0, phase="early", regularizer="mse", theta=1.0, gamma=0.5),
+        lambda c, a, y: losses.loat(
+            c, a, y, beta=6.0, phase="early", regularizer="mse", theta=1.0, gamma=0.5
+        ),
         lambda c, a, y: losses.loat(c, a, y, beta=6.0, phase="late", regularizer="kl", theta=1.0, gamma=0.5),
     ]
     for form in forms:
         value = form(clean, adversarial, labels)
         assert torch.isfinite(value)
-        torch.testing.assert_close(value, form(clean[order], adversarial[order], labels[order]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(losses.cosine(rows, rows_adv), losses.cosine(rows[order], rows_adv[order]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            value, form(clean[order], adversarial[order], labels[order]), rtol=1e-4, atol=1e-5
+        )
+    torch.testing.assert_close(
+        losses.cosine(rows, rows_adv), losses.cosine(rows[order], rows_adv[order]), rtol=1e-4, atol=1e-5
+    )
     torch.testing.assert_close(
         losses.contrastive(rows, labels, temperature=0.2),
         losses.contrastive(rows[order], labels[order], temperature=0.2),

@@ -16,7 +16,9 @@ from morel_search.training.networks import NETWORKS, Classifier, build_network
 from morel_search.training.settings import NetworkSettings
 
 
-def build(name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10, **options: Any) -> Classifier:
+def build(
+    name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10, **options: Any
+) -> Classifier:
     torch.manual_seed(0)
     return build_network(NetworkSettings(name=name, options=options), shape, classes)
 
@@ -62,7 +64,9 @@ def test_resnet18_is_torchvisions_with_another_stem() -> None:
     wanted = [value for name, value in ours.state_dict().items() if not name.startswith("encoder.0.")]
     for value in wanted:
         if value.is_floating_point():
-            value.add_(0.02 * torch.rand(value.shape))  # running statistics and affine weights that are not 0 and 1
+            value.add_(
+                0.02 * torch.rand(value.shape)
+            )  # running statistics and affine weights that are not 0 and 1
     theirs.load_state_dict(dict(zip(theirs.state_dict(), wanted, strict=True)))
     x = images(2, 3, 32, 32)
     torch.testing.assert_close(ours(x), theirs((x - 0.5) / 0.5), rtol=1e-4, atol=1e-4)
@@ -79,12 +83,28 @@ def test_vit_is_torchvisions() -> None:
         **{f"embed.{part}": f"conv_proj.{part}" for part in ("weight", "bias")},
         **{f"norm.{part}": f"encoder.ln.{part}" for part in ("weight", "bias")},
         **{f"head.{part}": f"heads.head.{part}" for part in ("weight", "bias")},
-        **{f"{layer}norm{n}.{part}": f"{their_layer}ln_{n}.{part}" for n in (1, 2) for part in ("weight", "bias")},
-        **{f"{layer}attention.qkv.{part}": f"{their_layer}self_attention.in_proj_{part}" for part in ("weight", "bias")},
-        **{f"{layer}attention.out.{part}": f"{their_layer}self_attention.out_proj.{part}" for part in ("weight", "bias")},
-        **{f"{layer}mlp.{n}.{part}": f"{their_layer}mlp.{n}.{part}" for n in (0, 3) for part in ("weight", "bias")},
+        **{
+            f"{layer}norm{n}.{part}": f"{their_layer}ln_{n}.{part}"
+            for n in (1, 2)
+            for part in ("weight", "bias")
+        },
+        **{
+            f"{layer}attention.qkv.{part}": f"{their_layer}self_attention.in_proj_{part}"
+            for part in ("weight", "bias")
+        },
+        **{
+            f"{layer}attention.out.{part}": f"{their_layer}self_attention.out_proj.{part}"
+            for part in ("weight", "bias")
+        },
+        **{
+            f"{layer}mlp.{n}.{part}": f"{their_layer}mlp.{n}.{part}"
+            for n in (0, 3)
+            for part in ("weight", "bias")
+        },
     }
-    theirs.load_state_dict({names[name]: value for name, value in own.items() if not name.startswith("encoder.0.")})
+    theirs.load_state_dict(
+        {names[name]: value for name, value in own.items() if not name.startswith("encoder.0.")}
+    )
     x = images(3, 3, 32, 32)
     torch.testing.assert_close(ours(x), theirs(2 * x - 1), rtol=1e-4, atol=1e-5)
 
@@ -100,10 +120,16 @@ def pre_activation(block: Any, x: Tensor) -> Tensor:
     stride = block.conv1.stride[0]
     first = F.conv2d(active, block.conv1.weight, stride=stride, padding=1)
     out = F.conv2d(bn(block.bn2, first).clamp(min=0), block.conv2.weight, padding=1)
-    return out + (x if stride == 1 and x.shape[1] == out.shape[1] else F.conv2d(active, block.shortcut.weight, stride=stride))
+    return out + (
+        x
+        if stride == 1 and x.shape[1] == out.shape[1]
+        else F.conv2d(active, block.shortcut.weight, stride=stride)
+    )
 
 
-@pytest.mark.parametrize(("name", "attribute"), [("preact_resnet18", "stages"), ("wideresnet28_10", "blocks")])
+@pytest.mark.parametrize(
+    ("name", "attribute"), [("preact_resnet18", "stages"), ("wideresnet28_10", "blocks")]
+)
 def test_pre_activation_blocks_are_the_papers(name: str, attribute: str) -> None:
     model = build(name, **NARROW[name]).double()
     with torch.no_grad():
@@ -114,7 +140,9 @@ def test_pre_activation_blocks_are_the_papers(name: str, attribute: str) -> None
         for block in getattr(encoder, attribute):
             x = pre_activation(block, x)
         if name.startswith("wide"):
-            x = F.batch_norm(x, encoder.bn.running_mean, encoder.bn.running_var, encoder.bn.weight, encoder.bn.bias).relu()
+            x = F.batch_norm(
+                x, encoder.bn.running_mean, encoder.bn.running_var, encoder.bn.weight, encoder.bn.bias
+            ).relu()
         expected = F.linear(F.adaptive_avg_pool2d(x, 1).flatten(1), model.head.weight, model.head.bias)
         torch.testing.assert_close(model(images(2, 3, 32, 32).double()), expected)
 
@@ -128,7 +156,9 @@ def test_every_network_takes_any_batch(name: str, shape: tuple[int, int, int]) -
         logits = model.train()(images(count, *shape))
         logits.sum().backward()
         assert logits.shape == (count, 3)
-        assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in model.parameters())
+        assert all(
+            weight.grad is not None and torch.isfinite(weight.grad).all() for weight in model.parameters()
+        )
     model.eval()
     x = images(3, *shape)
     assert model.features(x).shape == (3, model.feature_dim)
@@ -179,13 +209,20 @@ def test_weights_follow_the_seed() -> None:
         ("small_cnn", (1, 8, 8), {"width": 0}, "width must be a whole number >= 1, got 0"),
         ("small_cnn", (1, 8, 8), {"width": "wide"}, "width must be a whole number >= 1, got 'wide'"),
         ("small_cnn", (1, 8, 8), {"pooling": "max"}, "pooling must be flatten or global, got 'max'"),
-        ("small_cnn", (1, 8, 8), {"depth": 3}, "has no option depth; its options are width, pooling, mean, std"),
+        (
+            "small_cnn",
+            (1, 8, 8),
+            {"depth": 3},
+            "has no option depth; its options are width, pooling, mean, std",
+        ),
         ("small_cnn", (1, 8, 8), {"std": 0}, "std must be one number or 1 .*, numbers above 0, got 0"),
         ("resnet18", (3, 32, 32), {"mean": [0.5, 0.5]}, r"mean must be one number or 3 .*, got \[0.5, 0.5\]"),
         ("resnet19", (3, 32, 32), {}, "network resnet19 is none of small_cnn, resnet18"),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_sentence(name: str, shape: tuple[int, int, int], options: dict[str, Any], words: str) -> None:
+def test_what_does_not_fit_is_said_in_one_sentence(
+    name: str, shape: tuple[int, int, int], options: dict[str, Any], words: str
+) -> None:
     with pytest.raises(NetworkError, match=words) as caught:
         build(name, shape, **options)
     assert "\n" not in str(caught.value)

@@ -21,10 +21,20 @@ from morel_search.training.settings import DataSettings
 
 
 def write_parquet(
-    path: Path, images: list[Any], labels: Any, *, names: tuple[str, str] = ("img", "label"), wrapped: bool = True, classes: Any = None
+    path: Path,
+    images: list[Any],
+    labels: Any,
+    *,
+    names: tuple[str, str] = ("img", "label"),
+    wrapped: bool = True,
+    classes: Any = None,
 ) -> Path:
     struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    column = pa.array([{"bytes": b, "path": None} for b in images], struct) if wrapped else pa.array(images, pa.binary())
+    column = (
+        pa.array([{"bytes": b, "path": None} for b in images], struct)
+        if wrapped
+        else pa.array(images, pa.binary())
+    )
     table = pa.table({names[0]: column, names[1]: labels})
     if classes:
         features = {names[0]: {"_type": "Image"}, names[1]: {"names": list(classes), "_type": "ClassLabel"}}
@@ -43,15 +53,29 @@ def parquet(train: Path | str, test: Path | str | None = None, **more: Any) -> D
 def test_parquet_gives_every_pixel_back(tmp_path: Path, wrapped: bool, channels: int) -> None:
     images, labels = pictures(40, channels=channels), np.arange(40) % 4
     names = ("img", "label") if wrapped else ("image", "fine_label")
-    write_parquet(tmp_path / "a.parquet", [encoded(i) for i in images[:25]], labels[:25], names=names, wrapped=wrapped, classes="wxyz")
-    write_parquet(tmp_path / "b.parquet", [encoded(i) for i in images[25:]], labels[25:], names=names, wrapped=wrapped)
-    expected = {image.transpose(2, 0, 1).tobytes(): int(label) for image, label in zip(images, labels, strict=True)}
+    write_parquet(
+        tmp_path / "a.parquet",
+        [encoded(i) for i in images[:25]],
+        labels[:25],
+        names=names,
+        wrapped=wrapped,
+        classes="wxyz",
+    )
+    write_parquet(
+        tmp_path / "b.parquet", [encoded(i) for i in images[25:]], labels[25:], names=names, wrapped=wrapped
+    )
+    expected = {
+        image.transpose(2, 0, 1).tobytes(): int(label) for image, label in zip(images, labels, strict=True)
+    }
     for train in (tmp_path / "*.parquet", tmp_path):
         development = load_development(parquet(train))
         assert development.classes == ("w", "x", "y", "z")
         found = {}
         for part in (development.train, development.validation):
-            found |= {image.numpy().tobytes(): int(label) for image, label in zip(part.images, part.labels, strict=True)}
+            found |= {
+                image.numpy().tobytes(): int(label)
+                for image, label in zip(part.images, part.labels, strict=True)
+            }
         assert found == expected
         assert (len(development.train), len(development.validation)) == (32, 8)
 
@@ -76,13 +100,21 @@ def test_test_images_get_the_training_images_shape(tmp_path: Path) -> None:
 
 
 def test_jpeg_and_resizing(tmp_path: Path) -> None:
-    plain = [np.full((side, wide, 3), 40 * n, np.uint8) for n, (side, wide) in enumerate([(8, 8), (16, 9), (5, 30), (8, 8)])]
+    plain = [
+        np.full((side, wide, 3), 40 * n, np.uint8)
+        for n, (side, wide) in enumerate([(8, 8), (16, 9), (5, 30), (8, 8)])
+    ]
     train = write_parquet(tmp_path / "train.parquet", [encoded(i, "JPEG") for i in plain], [0, 1, 0, 1])
-    with pytest.raises(DataError, match=r"row 1 is 16 x 9 pixels and the first training image 8 x 8; data\.image_size"):
+    with pytest.raises(
+        DataError, match=r"row 1 is 16 x 9 pixels and the first training image 8 x 8; data\.image_size"
+    ):
         load_development(parquet(train, validation=1))
     images = load_development(parquet(train, validation=1, image_size=6)).train.images
     assert images.shape == (3, 3, 6, 6)
-    assert all(int(image.max()) - int(image.min()) <= 2 and int(image.max()) % 40 in (38, 39, 0, 1, 2) for image in images)
+    assert all(
+        int(image.max()) - int(image.min()) <= 2 and int(image.max()) % 40 in (38, 39, 0, 1, 2)
+        for image in images
+    )
 
 
 def test_truncated_parquet_files_are_named(tmp_path: Path) -> None:
@@ -96,9 +128,13 @@ def test_truncated_parquet_files_are_named(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_a_damaged_parquet_file_gives_its_images_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_damaged_parquet_file_gives_its_images_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     path = tmp_path_factory.mktemp("damaged") / "train.parquet"
-    content = bytearray(write_parquet(path, [encoded(i) for i in pictures(12)], np.arange(12) % 3).read_bytes())
+    content = bytearray(
+        write_parquet(path, [encoded(i) for i in pictures(12)], np.arange(12) % 3).read_bytes()
+    )
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
@@ -124,16 +160,34 @@ def damaged(which: int, content: Any) -> list[Any]:
         (damaged(13, encoded(pictures(1)[0])[:-60]), np.arange(20) % 2, "row 13 is a damaged image"),
         (damaged(0, b""), np.arange(20) % 2, r"row 0 is not an image that can be read \(0 bytes\)"),
         (damaged(7, None), np.arange(20) % 2, "row 7 has no image bytes"),
-        (damaged(7, encoded(np.zeros((6, 6), np.uint16))), np.arange(20) % 2, "row 7 has pixels of the kind I;16"),
+        (
+            damaged(7, encoded(np.zeros((6, 6), np.uint16))),
+            np.arange(20) % 2,
+            "row 7 has pixels of the kind I;16",
+        ),
         (damaged(0, encoded(pictures(1)[0])), [0, 1] * 9 + [0, -1], r"row 19 has the label -1"),
-        (damaged(0, encoded(pictures(1)[0])), [0, 1] * 9 + [0, 3], r"row 19 has the label 3 where no image has 2"),
+        (
+            damaged(0, encoded(pictures(1)[0])),
+            [0, 1] * 9 + [0, 3],
+            r"row 19 has the label 3 where no image has 2",
+        ),
         (damaged(0, encoded(pictures(1)[0])), [0, 1] * 9 + [0, None], r"row 19 has no label"),
-        (damaged(0, encoded(pictures(1)[0])), ["a", "b"] * 10, r"column label holds (large_)?string, not whole numbers"),
-        (damaged(0, encoded(pictures(1)[0])), [0.0, 1.0] * 10, r"column label holds double, not whole numbers"),
+        (
+            damaged(0, encoded(pictures(1)[0])),
+            ["a", "b"] * 10,
+            r"column label holds (large_)?string, not whole numbers",
+        ),
+        (
+            damaged(0, encoded(pictures(1)[0])),
+            [0.0, 1.0] * 10,
+            r"column label holds double, not whole numbers",
+        ),
         ([], pa.array([], pa.int64()), "has no rows"),
     ],
 )
-def test_what_is_wrong_in_a_parquet_file_is_named_with_its_row(tmp_path: Path, images: list[Any], labels: Any, words: str) -> None:
+def test_what_is_wrong_in_a_parquet_file_is_named_with_its_row(
+    tmp_path: Path, images: list[Any], labels: Any, words: str
+) -> None:
     path = write_parquet(tmp_path / "train.parquet", images, labels)
     with pytest.raises(DataError, match=words) as caught:
         load_development(parquet(path, validation=1))
@@ -154,9 +208,13 @@ def test_labels_must_fit_the_named_classes(tmp_path: Path) -> None:
 def test_missing_columns_and_files(tmp_path: Path) -> None:
     images = [encoded(i) for i in pictures(10)]
     path = write_parquet(tmp_path / "train.parquet", images, np.arange(10) % 2, names=("picture", "kind"))
-    with pytest.raises(DataError, match=r"has no column img or image \(data\.image_column\); its columns are picture, kind"):
+    with pytest.raises(
+        DataError, match=r"has no column img or image \(data\.image_column\); its columns are picture, kind"
+    ):
         load_development(parquet(path))
-    with pytest.raises(DataError, match=r"has no column label or fine_label or labels \(data\.label_column\)"):
+    with pytest.raises(
+        DataError, match=r"has no column label or fine_label or labels \(data\.label_column\)"
+    ):
         load_development(parquet(path, image_column="picture"))
     with pytest.raises(DataError, match="column kind holds int64, not encoded images"):
         load_development(parquet(path, image_column="kind", label_column="kind"))

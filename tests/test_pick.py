@@ -14,9 +14,9 @@ from run_folders import make_run
 from trained_runs import make_trained_run, train_trial, write_verified
 
 import morel_search
+from morel_search.models.checkpoint import load_model as load_checkpoint
 from morel_search.pick import main
 from morel_search.results.folder import RunFolder
-from morel_search.models.checkpoint import load_model as load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,9 +47,17 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str], *words: st
     [
         ([], 1, "It is the knee: it lies farthest above the straight line"),
         (["--knee"], 1, "both axes scaled to the front's own range"),
-        (["--robust-at-least", "0.65"], 2, "most accurate of the 1 network with a robust accuracy of at least 65%"),
+        (
+            ["--robust-at-least", "0.65"],
+            2,
+            "most accurate of the 1 network with a robust accuracy of at least 65%",
+        ),
         (["--robust-at-least", "0.3"], 0, "most accurate of the 3 networks"),
-        (["--clean-at-least", "0.85"], 1, "most robust of the 2 networks with a clean accuracy of at least 85%"),
+        (
+            ["--clean-at-least", "0.85"],
+            1,
+            "most robust of the 2 networks with a clean accuracy of at least 85%",
+        ),
         (["--weights", "0.7,0.3"], 1, "0.7 x clean + 0.3 x robust = 81.0%"),
         (["--weights", "9,1"], 0, "0.9 x clean + 0.1 x robust = 88.5%"),
         (["--weights", "0,5"], 2, "0 x clean + 1 x robust = 70.0%"),
@@ -58,7 +66,9 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str], *words: st
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_rules(run: RunFolder, capsys: pytest.CaptureFixture[str], arguments: list[str], member: int, words: str) -> None:
+def test_rules(
+    run: RunFolder, capsys: pytest.CaptureFixture[str], arguments: list[str], member: int, words: str
+) -> None:
     assert main([str(run.path), *arguments]) == 0
     said = capsys.readouterr().out
     assert words in said
@@ -74,13 +84,22 @@ def test_rules(run: RunFolder, capsys: pytest.CaptureFixture[str], arguments: li
 def test_the_knee_s_neighbours_are_priced(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run.path)]) == 0
     said = capsys.readouterr().out
-    assert "One point of robustness costs 1.0 point of clean accuracy here: network 2, the next one, has 10.0 points more" in said
+    assert (
+        "One point of robustness costs 1.0 point of clean accuracy here: network 2, the next one, has 10.0 points more"
+        in said
+    )
     assert "One point of clean accuracy costs 6.0 points of robustness here: network 0" in said
 
 
-def test_the_folder_loads_in_a_fresh_process_to_the_same_bits(run: RunFolder, trained: Path, tmp_path: Path) -> None:
+def test_the_folder_loads_in_a_fresh_process_to_the_same_bits(
+    run: RunFolder, trained: Path, tmp_path: Path
+) -> None:
     assert main([str(run.path), "--member", "1", "--out", str(tmp_path / "mine")]) == 0
-    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["README.md", "model.safetensors", "settings.json"]
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
+        "README.md",
+        "model.safetensors",
+        "settings.json",
+    ]
     images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     torch.save(images, tmp_path / "images.pt")
     program = (
@@ -101,11 +120,18 @@ def test_the_folder_loads_in_a_fresh_process_to_the_same_bits(run: RunFolder, tr
     assert torch.equal(morel_search.load_model(run.front_models / "1")(images).detach(), expected)
 
 
-def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    write_verified(run, (0, 0.94, 0.2, ""), (1, 0.9, 0.55, "gradients vanish, attacks stand still"), (2, 0.8, 0.5, ""))
+def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_verified(
+        run, (0, 0.94, 0.2, ""), (1, 0.9, 0.55, "gradients vanish, attacks stand still"), (2, 0.8, 0.5, "")
+    )
     assert main([str(run.path), "--robust-at-least", "0.45"]) == 0
     said = capsys.readouterr().out
-    assert "network 2: 80.0% (78.0% to 82.0%) clean and 50.0% (48.0% to 52.0%) robust accuracy, verified on test images" in said
+    assert (
+        "network 2: 80.0% (78.0% to 82.0%) clean and 50.0% (48.0% to 52.0%) robust accuracy, verified on test images"
+        in said
+    )
     assert "Not among the choice, because they were flagged or have no verified figures: 1." in said
     assert "not verified" not in said
     assert main([str(run.path), "--member", "1"]) == 0
@@ -116,7 +142,8 @@ def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(run: RunF
     )
     card = (run.path / "picked" / "1" / "README.md").read_text()
     assert (
-        "**The verification flagged this network, so do not believe its robust accuracy: gradients vanish, attacks stand still.**" in card
+        "**The verification flagged this network, so do not believe its robust accuracy: gradients vanish, attacks stand still.**"
+        in card
     )
     assert "90.0% (88.0% to 92.0%)" in card
     assert "95% intervals" in card
@@ -124,7 +151,9 @@ def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(run: RunF
     refused(capsys, [str(run.path)], "flagged every network", "--member")
 
 
-def test_validation_figures_are_the_last_resort(tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validation_figures_are_the_last_resort(
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_trained_run(tmp_path, trained, tested=False)
     assert main([str(run.path)]) == 0
     assert "91.0% clean and 61.0% robust accuracy, on validation images" in capsys.readouterr().out
@@ -139,20 +168,29 @@ def test_a_front_of_one(tmp_path: Path, trained: Path, capsys: pytest.CaptureFix
         assert "It has no neighbour" in capsys.readouterr().out
 
 
-def test_epochs_of_one_training_have_folders_of_their_own(tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = make_trained_run(tmp_path, trained, point="front", epochs=(1, 2, 3))
+def test_epochs_of_one_training_have_folders_of_their_own(
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_trained_run(tmp_path, trained, select_epoch="front", epochs=(1, 2, 3))
     assert main([str(run.path), "--member", "1-2"]) == 0
     assert json.loads((run.path / "picked" / "1-2" / "settings.json").read_text())["epoch"] == 2
-    refused(capsys, [str(run.path), "--member", "1-3"], "1-3 is not on the front; its networks are 0-1, 1-2, 2-3")
+    refused(
+        capsys, [str(run.path), "--member", "1-3"], "1-3 is not on the front; its networks are 0-1, 1-2, 2-3"
+    )
 
 
-def test_an_earlier_pick_is_replaced_and_nothing_else(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_earlier_pick_is_replaced_and_nothing_else(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert main([str(run.path), "--member", "1", "--out", str(out)]) == 0
     assert main([str(run.path), "--knee", "--out", str(out)]) == 0
     assert "knee" in json.loads((out / "settings.json").read_text())["picked"]["why"]
     refused(
-        capsys, [str(run.path), "--member", "2", "--out", str(out)], "holds another network: trial 1, epoch 3, seed 7 of small", "--out"
+        capsys,
+        [str(run.path), "--member", "2", "--out", str(out)],
+        "holds another network: trial 1, epoch 3, seed 7 of small",
+        "--out",
     )
     (out / "LICENSE").write_text("mine")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -176,18 +214,28 @@ def test_an_earlier_pick_is_replaced_and_nothing_else(run: RunFolder, tmp_path: 
         (["--weights=-1,2"], ["--weights", "-1,2"]),
         (["--weights", "1,inf"], ["--weights", "1,inf"]),
         (["--weights", "1"], ["--weights"]),
-        (["--robust-at-least", "0.9"], ["at least 90%", "network 2 comes nearest with 70%, which is 20 points less"]),
-        (["--clean-at-least", "0.9501"], ["at least 95.01%", "network 0 comes nearest with 95%, which is 0.01 points less"]),
+        (
+            ["--robust-at-least", "0.9"],
+            ["at least 90%", "network 2 comes nearest with 70%, which is 20 points less"],
+        ),
+        (
+            ["--clean-at-least", "0.9501"],
+            ["at least 95.01%", "network 0 comes nearest with 95%, which is 0.01 points less"],
+        ),
         (["--member", "8"], ["8 is not on the front; its networks are 0, 1, 2"]),
     ],
     ids=lambda value: " ".join(value)[:40],
 )
-def test_mistakes_are_one_sentence(run: RunFolder, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]) -> None:
+def test_mistakes_are_one_sentence(
+    run: RunFolder, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
+) -> None:
     refused(capsys, [str(run.path), *arguments], *words)
     assert not (run.path / "picked").exists()
 
 
-def test_runs_that_cannot_be_picked_from(run: RunFolder, tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_that_cannot_be_picked_from(
+    run: RunFolder, tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     refused(capsys, [str(tmp_path / "nowhere")], "does not exist", "small")
     dead = make_run(tmp_path, "dead", trials=2, failures=2, controls=False)
     refused(capsys, [str(dead.path)], "has no network to pick", "No trial finished")
@@ -205,5 +253,11 @@ def test_runs_that_cannot_be_picked_from(run: RunFolder, tmp_path: Path, trained
 def test_two_rules_at_once_are_refused(run: RunFolder) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([str(run.path), "--knee", "--member", "1"])
-    result = subprocess.run([sys.executable, "-m", "morel_search.pick", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "morel_search.pick", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "straight line between the front's two ends" in " ".join(result.stdout.split())

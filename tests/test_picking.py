@@ -18,26 +18,28 @@ from run_folders import make_run
 from morel_search.analysis.members import Figures, Member, find_member, read_members
 from morel_search.analysis.picking import (
     Candidate,
+    best_weighted_sum,
     choose,
     cost_sentences,
-    farthest_out,
-    heaviest,
     knee_distances,
+    knee_point,
     most_accurate,
     most_robust,
 )
-from morel_search.analysis.run_data import read_summary
+from morel_search.analysis.run_data import read_run_data
 from morel_search.errors import RunFolderError
 from morel_search.results.folder import RunFolder
 
 STEPS = 30
 accuracies = st.integers(0, STEPS)
 fronts = st.lists(st.tuples(accuracies, accuracies), min_size=1, max_size=12).map(
-    lambda pairs: [Candidate(str(i), clean / STEPS, robust / STEPS) for i, (clean, robust) in enumerate(pairs)]
+    lambda pairs: [
+        Candidate(str(i), clean / STEPS, robust / STEPS) for i, (clean, robust) in enumerate(pairs)
+    ]
 )
 RULES: dict[str, Callable[[list[Candidate]], tuple[Candidate, str]]] = {
-    "knee": farthest_out,
-    "weights": lambda among: heaviest(among, 2, 3),
+    "knee": knee_point,
+    "weights": lambda among: best_weighted_sum(among, 2, 3),
     "robust": lambda among: most_accurate(among, min(one.robust for one in among)),
     "clean": lambda among: most_robust(among, min(one.clean for one in among)),
 }
@@ -70,20 +72,25 @@ def test_the_most_accurate_that_is_robust_enough(among: list[Candidate], steps: 
 
 
 @given(fronts, accuracies)
-def test_the_most_robust_that_is_accurate_enough_is_the_same_rule_mirrored(among: list[Candidate], steps: int) -> None:
+def test_the_most_robust_that_is_accurate_enough_is_the_same_rule_mirrored(
+    among: list[Candidate], steps: int
+) -> None:
     mirrored = [Candidate(one.name, one.robust, one.clean) for one in among]
     if not any(one.clean >= steps / STEPS for one in among):
         with pytest.raises(RunFolderError):
             most_robust(among, steps / STEPS)
         return
-    assert value_of(most_robust(among, steps / STEPS)[0]) == value_of(most_accurate(mirrored, steps / STEPS)[0])[::-1]
+    assert (
+        value_of(most_robust(among, steps / STEPS)[0])
+        == value_of(most_accurate(mirrored, steps / STEPS)[0])[::-1]
+    )
 
 
 @given(fronts)
 def test_the_knee_is_the_farthest_above_the_line_between_the_ends(among: list[Candidate]) -> None:
     """The distance is that of analytic geometry, by the cross product of two vectors, in exact fractions."""
     front = [one for one in among if not any(dominates(other, one) for other in among)]
-    chosen, why = farthest_out(among)
+    chosen, why = knee_point(among)
     assert chosen in front
     cleans, robusts = [exact(one.clean) for one in front], [exact(one.robust) for one in front]
     if len(set(cleans)) == 1:
@@ -104,16 +111,18 @@ def test_the_knee_is_the_farthest_above_the_line_between_the_ends(among: list[Ca
 def test_the_heaviest_has_the_highest_weighted_mean(among: list[Candidate], clean: int, robust: int) -> None:
     if clean + robust == 0:
         return
-    chosen, _ = heaviest(among, clean, robust)
+    chosen, _ = best_weighted_sum(among, clean, robust)
     weighted = {one.name: exact(one.clean) * clean + exact(one.robust) * robust for one in among}
     assert weighted[chosen.name] == max(weighted.values())
-    again = heaviest(among, 10 * clean, 10 * robust)[0]
+    again = best_weighted_sum(among, 10 * clean, 10 * robust)[0]
     assert weighted[again.name] == weighted[chosen.name]
 
 
 @pytest.mark.parametrize("rule", RULES)
 @given(among=fronts, seed=st.integers(0, 99))
-def test_no_rule_picks_what_another_network_dominates_nor_heeds_the_order(rule: str, among: list[Candidate], seed: int) -> None:
+def test_no_rule_picks_what_another_network_dominates_nor_heeds_the_order(
+    rule: str, among: list[Candidate], seed: int
+) -> None:
     chosen, _ = RULES[rule](among)
     assert not any(dominates(other, chosen) for other in among)
     shuffled = random.Random(seed).sample(among, len(among))
@@ -121,23 +130,32 @@ def test_no_rule_picks_what_another_network_dominates_nor_heeds_the_order(rule: 
 
 
 @given(fronts, st.integers(0, 11))
-def test_a_dominated_network_moves_neither_the_knee_nor_its_neighbours(among: list[Candidate], index: int) -> None:
+def test_a_dominated_network_moves_neither_the_knee_nor_its_neighbours(
+    among: list[Candidate], index: int
+) -> None:
     above = among[index % len(among)]
     beaten = Candidate("beaten", above.clean - 0.01, above.robust - 0.01)
-    assert farthest_out([*among, beaten]) == farthest_out(among)
-    chosen = farthest_out(among)[0]
+    assert knee_point([*among, beaten]) == knee_point(among)
+    chosen = knee_point(among)[0]
     assert cost_sentences(chosen, [*among, beaten]) == cost_sentences(chosen, among)
 
 
 @given(fronts, st.floats(0.1, 3), st.floats(-1, 1))
-def test_the_knee_does_not_depend_on_the_units_of_an_axis(among: list[Candidate], scale: float, shift: float) -> None:
+def test_the_knee_does_not_depend_on_the_units_of_an_axis(
+    among: list[Candidate], scale: float, shift: float
+) -> None:
     front = np.array([value_of(one) for one in among if not any(dominates(other, one) for other in among)])
     moved = front * [scale, 1] + [shift, 0]
     np.testing.assert_allclose(knee_distances(moved), knee_distances(front), atol=1e-9)
 
 
 def test_what_the_neighbours_cost_in_words() -> None:
-    among = [Candidate("4", 0.95, 0.30), Candidate("7", 0.90, 0.60), Candidate("9", 0.81, 0.65), Candidate("11", 0.85, 0.60)]
+    among = [
+        Candidate("4", 0.95, 0.30),
+        Candidate("7", 0.90, 0.60),
+        Candidate("9", 0.81, 0.65),
+        Candidate("11", 0.85, 0.60),
+    ]
     assert cost_sentences(among[1], among) == [
         "One point of robustness costs 1.8 points of clean accuracy here: network 9, the next one, has 5.0 points more of it and "
         "9.0 points less clean accuracy.",
@@ -146,12 +164,19 @@ def test_what_the_neighbours_cost_in_words() -> None:
     ]
     assert cost_sentences(among[0], among)[1] == "It is the most accurate network of the front."
     assert cost_sentences(among[2], among)[0] == "It is the most robust network of the front."
-    assert cost_sentences(among[3], among) == ["It is not on the front of these figures: network 7 has 90.0% and 60.0%."]
-    assert cost_sentences(among[1], among[1:2]) == ["It has no neighbour: no other network of the front is better than it in anything."]
+    assert cost_sentences(among[3], among) == [
+        "It is not on the front of these figures: network 7 has 90.0% and 60.0%."
+    ]
+    assert cost_sentences(among[1], among[1:2]) == [
+        "It has no neighbour: no other network of the front is better than it in anything."
+    ]
 
 
 def member(number: int, flags: str = "", **figures: tuple[float, float]) -> Member:
-    known = {kind: Figures(clean, robust, flags=flags if kind == "verified" else "") for kind, (clean, robust) in figures.items()}
+    known = {
+        kind: Figures(clean, robust, flags=flags if kind == "verified" else "")
+        for kind, (clean, robust) in figures.items()
+    }
     return Member(number, 5, str(number), known)
 
 
@@ -164,11 +189,13 @@ def test_verified_figures_come_first_and_flagged_networks_are_left_out() -> None
     ]
     found, kind, _ = choose(members, lambda among: most_accurate(among, 0.35))
     assert (found.number, kind) == (2, "verified")
-    with pytest.raises(RunFolderError, match=r"at least 50%: network 2 comes nearest with 40%, which is 10 points less"):
+    with pytest.raises(
+        RunFolderError, match=r"at least 50%: network 2 comes nearest with 40%, which is 10 points less"
+    ):
         choose(members, lambda among: most_accurate(among, 0.5))
     with pytest.raises(RunFolderError, match=r"flagged every network that it looked at \(3\): --member"):
-        choose(members[2:], farthest_out)
-    assert choose(members[3:], farthest_out)[:2] == (members[3], "test")
+        choose(members[2:], knee_point)
+    assert choose(members[3:], knee_point)[:2] == (members[3], "test")
 
 
 def verify(run: RunFolder, *rows: str) -> None:
@@ -178,30 +205,30 @@ def verify(run: RunFolder, *rows: str) -> None:
 
 def test_figures_are_read_by_trial_and_epoch(tmp_path: Path) -> None:
     run = make_run(tmp_path, "made")
-    front = read_summary(run).front
+    front = read_run_data(run).front
     number, epoch = int(front.iloc[0]["number"]), int(front.iloc[0]["epoch"])
     others = (f"{number},{epoch + 1},0.1,0.1,,,,,400,,false", "9999,1,1,1,,,,,400,,true")
     verify(run, f"{number},{epoch},0.9,0.2,0.88,0.92,0.18,0.22,400,,true", *others)
-    members = read_members(read_summary(run))
+    members = read_members(read_run_data(run))
     assert [one.number for one in members] == list(front["number"])
     assert members[0].figures["verified"] == Figures(0.9, 0.2, 400, (0.88, 0.92), (0.18, 0.22), "")
     assert members[0].figures["test"].clean == front.iloc[0]["test_clean_accuracy"]
     assert [one.kind for one in members[1:]] == ["test"] * (len(members) - 1)
     run.write_text("verified.csv", "number,epoch\n1,2\n")
     with pytest.raises(RunFolderError, match=r"verified.csv is damaged: it has no column images"):
-        read_members(read_summary(run))
+        read_members(read_run_data(run))
 
 
 def test_a_run_without_a_front_has_nothing_to_pick(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="has no network to pick: No trial finished with a result"):
-        read_members(read_summary(make_run(tmp_path, "dead", trials=2, failures=2, controls=False)))
+        read_members(read_run_data(make_run(tmp_path, "dead", trials=2, failures=2, controls=False)))
     constrained = make_run(tmp_path, "strict", constraints={"clean_accuracy": ">= 1"})
     with pytest.raises(RunFolderError, match="No network keeps to the constraints"):
-        read_members(read_summary(constrained))
+        read_members(read_run_data(constrained))
 
 
 def test_members_are_found_by_number_and_epoch(tmp_path: Path) -> None:
-    members = read_members(read_summary(make_run(tmp_path, "epochs", point="front")))
+    members = read_members(read_run_data(make_run(tmp_path, "epochs", select_epoch="front")))
     names = [one.name for one in members]
     twice = next(one.number for one in members if [other.number for other in members].count(one.number) > 1)
     assert find_member(members, names[0]).name == names[0]
@@ -212,6 +239,8 @@ def test_members_are_found_by_number_and_epoch(tmp_path: Path) -> None:
 
 
 def test_picking_needs_no_torch() -> None:
-    modules = "morel_search.analysis.picking, morel_search.analysis.members, morel_search.pick, morel_search.train"
+    modules = (
+        "morel_search.analysis.picking, morel_search.analysis.members, morel_search.pick, morel_search.train"
+    )
     program = f"import sys, {modules}; assert not {{'torch', 'ray'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])

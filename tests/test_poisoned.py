@@ -16,7 +16,16 @@ from morel_search.training.settings import DataSettings
 
 ROOT = Path(__file__).parents[1]
 TINY = (
-    *("--trials", "6", "--set", "train.epochs=3", "--set", "search.population=3", "--set", "evaluation.steps=3"),
+    *(
+        "--trials",
+        "6",
+        "--set",
+        "train.epochs=3",
+        "--set",
+        "search.population=3",
+        "--set",
+        "evaluation.steps=3",
+    ),
     *("--set", "evaluation.every=1", "--set", "controls=[trades]", "--set", "network.options.width=4"),
     *(
         "--set",
@@ -48,10 +57,31 @@ def test_poisoned_test_labels_change_nothing_but_the_test_figures(tmp_path: Path
         folder = tmp_path / name
         folder.mkdir()
         write_digits(folder, poisoned=poisoned)
-        data = ("--set", "data.name=parquet", "--set", f"data.train={folder}/train.parquet", "--set", f"data.test={folder}/test.parquet")
-        words = ("--space", "search_spaces/digits.yaml", "--results", str(tmp_path / "results"), "--name", name, *TINY, *data)
+        data = (
+            "--set",
+            "data.name=parquet",
+            "--set",
+            f"data.train={folder}/train.parquet",
+            "--set",
+            f"data.test={folder}/test.parquet",
+        )
+        words = (
+            "--space",
+            "search_spaces/digits.yaml",
+            "--results",
+            str(tmp_path / "results"),
+            "--name",
+            name,
+            *TINY,
+            *data,
+        )
         result = subprocess.run(
-            [sys.executable, "-m", "morel_search.run", *words], cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
+            [sys.executable, "-m", "morel_search.run", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
         )
         assert result.returncode == 0, result.stderr
         runs.append(RunFolder(tmp_path / "results" / name))

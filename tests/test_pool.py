@@ -12,10 +12,14 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers.nsgaii._elite_population_selection_strategy import NSGAIIElitePopulationSelectionStrategy
 from optuna.trial import FrozenTrial, TrialState
 
-from morel_search.search.population import TO_THE_END, Pool, violation_attributes
+from morel_search.search.population import TO_THE_END, Population, violation_attributes
 
 SPACE = {"x": FloatDistribution(0, 1)}
-results = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0])), min_size=1, max_size=60)
+results = st.lists(
+    st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0])),
+    min_size=1,
+    max_size=60,
+)
 
 
 def select(individuals: list[FrozenTrial], count: int) -> list[FrozenTrial]:
@@ -40,71 +44,81 @@ def everything(found: list[tuple[int, int, float]]) -> list[FrozenTrial]:
 
 @settings(max_examples=300, deadline=None)
 @given(results, st.integers(2, 8))
-def test_the_parents_are_those_of_a_sorting_of_everything(found: list[tuple[int, int, float]], size: int) -> None:
-    pool = Pool(size)
+def test_the_parents_are_those_of_a_sorting_of_everything(
+    found: list[tuple[int, int, float]], size: int
+) -> None:
+    population = Population(size)
     for number, (x, y, violation) in enumerate(found):
-        pool.add(number, {"x": 0.5}, SPACE, [(x, y)], violations={"c": violation})
+        population.add(number, {"x": 0.5}, SPACE, [(x, y)], violations={"c": violation})
         trials = everything(found[: number + 1])
         whole = trials if len(trials) <= size else select(trials, size)
-        assert sorted(one.number for one in pool.parents(select)) == sorted(one.number for one in whole)
+        assert sorted(one.number for one in population.parents(select)) == sorted(one.number for one in whole)
 
 
 @settings(max_examples=500, deadline=None)
 @given(results, st.integers(2, 8))
-def test_the_fast_selection_is_optunas_to_the_order_of_ties(found: list[tuple[int, int, float]], size: int) -> None:
-    pool = Pool(size)
+def test_the_fast_selection_is_optunas_to_the_order_of_ties(
+    found: list[tuple[int, int, float]], size: int
+) -> None:
+    population = Population(size)
     for number, (x, y, violation) in enumerate(found):
-        pool.add(number, {"x": 0.5}, SPACE, [(x, y)], violations={"c": violation})
-    assert [one.number for one in pool.parents()] == [one.number for one in pool.parents(select)]
+        population.add(number, {"x": 0.5}, SPACE, [(x, y)], violations={"c": violation})
+    assert [one.number for one in population.parents()] == [one.number for one in population.parents(select)]
 
 
 @given(results, st.integers(2, 6), st.randoms(use_true_random=False))
-def test_the_order_of_arrival_changes_no_parent(found: list[tuple[int, int, float]], size: int, random: Any) -> None:
+def test_the_order_of_arrival_changes_no_parent(
+    found: list[tuple[int, int, float]], size: int, random: Any
+) -> None:
     order = list(range(len(found)))
     random.shuffle(order)
-    one, other = Pool(size), Pool(size)
+    one, other = Population(size), Population(size)
     for number in range(len(found)):
-        for pool, index in ((one, number), (other, order[number])):
+        for population, index in ((one, number), (other, order[number])):
             x, y, violation = found[index]
-            pool.add(index, {"x": 0.5}, SPACE, [(x, y)], violations={"c": violation})
-    assert [trial.number for trial in one.parents(select)] == [trial.number for trial in other.parents(select)]
+            population.add(index, {"x": 0.5}, SPACE, [(x, y)], violations={"c": violation})
+    assert [trial.number for trial in one.parents(select)] == [
+        trial.number for trial in other.parents(select)
+    ]
 
 
 def test_few_are_kept() -> None:
     """Of n random points, those that fewer than P others dominate are about P log n."""
     import numpy as np
 
-    pool, random = Pool(12), np.random.default_rng(0)
+    population, random = Population(12), np.random.default_rng(0)
     for number, (x, y) in enumerate(random.random((3000, 2))):
-        pool.add(number, {"x": 0.5}, SPACE, [(x, y)])
-    assert len(pool) == 3000
-    assert len(pool._bands[TO_THE_END].trials) < 200
+        population.add(number, {"x": 0.5}, SPACE, [(x, y)])
+    assert len(population) == 3000
+    assert len(population._rungs[TO_THE_END].trials) < 200
 
 
 def test_higher_rungs_first_and_rungs_never_compared() -> None:
-    pool = Pool(4)
-    pool.add(0, {"x": 0.1}, SPACE, [(0.1, 0.1)])
-    pool.add(1, {"x": 0.2}, SPACE, [(0.9, 0.9)], rung=3)
-    pool.add(2, {"x": 0.3}, SPACE, [(0.8, 0.8)], rung=3)
-    pool.add(3, {"x": 0.4}, SPACE, [(0.5, 0.5)], rung=9)
-    pool.add(4, {"x": 0.5}, SPACE, [(0.7, 0.95)], rung=3)
-    assert [trial.number // 1000 for trial in pool.parents(select)][:2] == [0, 3]
-    assert {trial.number // 1000 for trial in pool.parents(select)[2:]} == {1, 4}
+    population = Population(4)
+    population.add(0, {"x": 0.1}, SPACE, [(0.1, 0.1)])
+    population.add(1, {"x": 0.2}, SPACE, [(0.9, 0.9)], rung=3)
+    population.add(2, {"x": 0.3}, SPACE, [(0.8, 0.8)], rung=3)
+    population.add(3, {"x": 0.4}, SPACE, [(0.5, 0.5)], rung=9)
+    population.add(4, {"x": 0.5}, SPACE, [(0.7, 0.95)], rung=3)
+    assert [trial.number // 1000 for trial in population.parents(select)][:2] == [0, 3]
+    assert {trial.number // 1000 for trial in population.parents(select)[2:]} == {1, 4}
 
 
 def test_what_keeps_to_the_constraints_comes_first() -> None:
-    pool = Pool(2)
-    for number, (point, violation) in enumerate([((0.9, 0.9), 0.5), ((0.1, 0.1), 0.0), ((0.2, 0.2), -1.0), ((1.0, 1.0), 0.1)]):
-        pool.add(number, {"x": 0.5}, SPACE, [point], violations={"c": violation})
-    assert {trial.number // 1000 for trial in pool.parents(select)} == {1, 2}
+    population = Population(2)
+    for number, (point, violation) in enumerate(
+        [((0.9, 0.9), 0.5), ((0.1, 0.1), 0.0), ((0.2, 0.2), -1.0), ((1.0, 1.0), 0.1)]
+    ):
+        population.add(number, {"x": 0.5}, SPACE, [point], violations={"c": violation})
+    assert {trial.number // 1000 for trial in population.parents(select)} == {1, 2}
 
 
 def test_a_training_with_several_points_is_there_with_each() -> None:
-    pool = Pool(3)
-    pool.add(7, {"x": 0.5}, SPACE, [(0.9, 0.1), (0.5, 0.5)])
-    assert [trial.values for trial in pool.parents(select)] == [[0.9, 0.1], [0.5, 0.5]]
+    population = Population(3)
+    population.add(7, {"x": 0.5}, SPACE, [(0.9, 0.1), (0.5, 0.5)])
+    assert [trial.values for trial in population.parents(select)] == [[0.9, 0.1], [0.5, 0.5]]
 
 
 @pytest.mark.parametrize("size", [2, 5])
 def test_an_empty_pool_has_no_parents(size: int) -> None:
-    assert Pool(size).parents(select) == []
+    assert Population(size).parents(select) == []

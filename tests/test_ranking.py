@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 from optuna.study._multi_objective import _fast_non_domination_rank
 
 from morel_search.config import EarlyStoppingSettings
+from morel_search.search.diversity import DIVERSITY_RANKINGS
 from morel_search.search.pareto import Front, dominates
-from morel_search.search.diversity import RANKINGS
-from morel_search.search.successive_halving import Ladder
+from morel_search.search.successive_halving import AsyncSuccessiveHalving
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 pairs = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=25)
-rankings = st.sampled_from(sorted(RANKINGS))
+rankings = st.sampled_from(sorted(DIVERSITY_RANKINGS))
 
 
 def positions(points: Any, ranking: str = "crowding") -> np.ndarray:
     """Where each point stands at a rung that all have come to."""
-    ladder = Ladder(EarlyStoppingSettings(ranking=ranking), (1,))
+    ladder = AsyncSuccessiveHalving(EarlyStoppingSettings(ranking=ranking), (1,))
     for number, point in enumerate(points):
         ladder.record(number, 1, tuple(point))
-    return np.array([ladder.standing(number, 1).position for number in range(len(points))], dtype=int)
+    return np.array([ladder.rank_of(number, 1).position for number in range(len(points))], dtype=int)
 
 
 def non_domination_ranks(points: np.ndarray) -> np.ndarray:
@@ -52,11 +52,15 @@ def test_a_better_point_never_gets_a_worse_rank(
     before, after = (non_domination_ranks(np.array(one, dtype=float)) for one in (points, better))
     assert after[index] <= before[index]
     members = int((before < after[index]).sum())
-    assert positions(better, ranking)[index] <= max(positions(points, ranking)[index], members + (after == after[index]).sum())
+    assert positions(better, ranking)[index] <= max(
+        positions(points, ranking)[index], members + (after == after[index]).sum()
+    )
 
 
 @given(pairs, rankings, st.randoms(use_true_random=False))
-def test_the_order_of_arrival_changes_nothing(points: list[tuple[int, int]], ranking: str, random: object) -> None:
+def test_the_order_of_arrival_changes_nothing(
+    points: list[tuple[int, int]], ranking: str, random: object
+) -> None:
     order = list(range(len(points)))
     random.shuffle(order)
     shuffled = positions([points[index] for index in order], ranking)
@@ -75,7 +79,9 @@ def test_the_two_objectives_may_change_places(points: list[tuple[int, int]], ran
 
 
 @given(pairs, rankings, st.integers(1, 5), st.integers(1, 50), st.integers(-9, 9))
-def test_the_scale_of_an_objective_changes_nothing(points: list[tuple[int, int]], ranking: str, a: int, b: int, c: int) -> None:
+def test_the_scale_of_an_objective_changes_nothing(
+    points: list[tuple[int, int]], ranking: str, a: int, b: int, c: int
+) -> None:
     scaled = [(a * x + c, b * y - c) for x, y in points]
     np.testing.assert_array_equal(positions(scaled, ranking), positions(points, ranking))
 
@@ -99,7 +105,7 @@ def test_epsilon_net_by_hand() -> None:
     assert positions(points, "epsilon_net").tolist() == [0, 4, 2, 3, 0]
 
 
-@pytest.mark.parametrize("ranking", sorted(RANKINGS))
+@pytest.mark.parametrize("ranking", sorted(DIVERSITY_RANKINGS))
 def test_one_alone(ranking: str) -> None:
     assert positions([(0.3, 0.4)], ranking).tolist() == [0]
 
@@ -115,4 +121,6 @@ def test_the_front_so_far_is_the_front_of_all(points: list[tuple[int, int]]) -> 
         present = set(front)
     mask = moocore.is_nondominated(np.array(points, dtype=float), maximise=True, keep_weakly=True)
     assert {index for index, _ in front} == set(np.flatnonzero(mask))
-    assert front.hypervolume == pytest.approx(moocore.hypervolume(np.array(points, dtype=float), ref=[0, 0], maximise=True))
+    assert front.hypervolume == pytest.approx(
+        moocore.hypervolume(np.array(points, dtype=float), ref=[0, 0], maximise=True)
+    )

@@ -40,13 +40,21 @@ def test_the_file_tree_names_every_module_and_no_other() -> None:
         if match[2].endswith(".py"):
             shown.add("/".join(stack))
             assert len(line.split(maxsplit=1)) == 2, f"{match[2]} has no description"
-    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "morel_search").rglob("*.py") if path.name != "__init__.py"}
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "morel_search").rglob("*.py")
+        if path.name != "__init__.py"
+    }
     assert shown == there
 
 
-@pytest.mark.parametrize("line", [line for line in README.splitlines() if line.startswith("python -m morel_search.run ")])
+@pytest.mark.parametrize(
+    "line", [line for line in README.splitlines() if line.startswith("python -m morel_search.run ")]
+)
 def test_every_command_is_one(line: str) -> None:
-    command = shlex.split(line.split("#", maxsplit=1)[0].replace("--space ...", "--space search_spaces/digits.yaml"))
+    command = shlex.split(
+        line.split("#", maxsplit=1)[0].replace("--space ...", "--space search_spaces/digits.yaml")
+    )
     options = parser().parse_args(command[3:])
     assert (ROOT / options.space).exists()
 

@@ -11,16 +11,28 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from morel_search.errors import RunFolderError
-from morel_search.search.study import Outcome, StudyRecord, TrialPlan, outcome_of, plan_of
+from morel_search.search.study import Outcome, TrialPlan, TrialStore, read_outcome, read_plan
 
-SPACE = {"x": FloatDistribution(1e-3, 10, log=True), "n": IntDistribution(1, 9), "c": CategoricalDistribution(["a", None, 3])}
+SPACE = {
+    "x": FloatDistribution(1e-3, 10, log=True),
+    "n": IntDistribution(1, 9),
+    "c": CategoricalDistribution(["a", None, 3]),
+}
 PLAN = TrialPlan("search", "", 17, True)
-WHOLE = Outcome(values=(0.1 + 0.2, 1 / 3), epoch=2, points=((2, 0.1 + 0.2, 1 / 3),), violations={"clean_accuracy >= 0.8": 0.5}, seconds=3.5)
+WHOLE = Outcome(
+    values=(0.1 + 0.2, 1 / 3),
+    epoch=2,
+    points=((2, 0.1 + 0.2, 1 / 3),),
+    violations={"clean_accuracy >= 0.8": 0.5},
+    seconds=3.5,
+)
 
 
 def optunas_own(path: Path) -> optuna.Study:
     """The same trials, asked for, constrained and told through Optuna's public interface."""
-    study = optuna.create_study(study_name="run", storage=f"sqlite:///{path}", directions=["maximize", "maximize"])
+    study = optuna.create_study(
+        study_name="run", storage=f"sqlite:///{path}", directions=["maximize", "maximize"]
+    )
     for params in ({"x": 0.5, "n": 3, "c": None}, {"x": 1e-3, "n": 9, "c": "a"}, {"x": 10.0, "n": 1, "c": 3}):
         study.enqueue_trial(params)
     trials = [study.ask(SPACE) for _ in range(3)]
@@ -32,7 +44,7 @@ def optunas_own(path: Path) -> optuna.Study:
 
 
 def own(path: Path) -> optuna.Study:
-    record = StudyRecord.of_file(path, "run")
+    record = TrialStore.of_file(path, "run")
     for params in ({"x": 0.5, "n": 3, "c": None}, {"x": 1e-3, "n": 9, "c": "a"}, {"x": 10.0, "n": 1, "c": 3}):
         record.plan(PLAN, params, SPACE, running=True)
     record.finish(0, WHOLE)
@@ -45,14 +57,22 @@ def own(path: Path) -> optuna.Study:
 def test_optuna_reads_what_it_would_have_written(tmp_path: Path) -> None:
     expected, found = optunas_own(tmp_path / "expected.db"), own(tmp_path / "found.db")
     for one, other in zip(expected.trials, found.trials, strict=True):
-        for name in ("number", "state", "values", "params", "distributions", "constraints", "intermediate_values"):
+        for name in (
+            "number",
+            "state",
+            "values",
+            "params",
+            "distributions",
+            "constraints",
+            "intermediate_values",
+        ):
             assert getattr(one, name) == getattr(other, name), name
         assert other.datetime_start is not None
         assert other.datetime_complete is not None
         assert other.datetime_complete >= other.datetime_start
     assert [trial.number for trial in expected.best_trials] == [trial.number for trial in found.best_trials]
-    assert outcome_of(found.trials[0]) == WHOLE
-    assert plan_of(found.trials[0]) == PLAN
+    assert read_outcome(found.trials[0]) == WHOLE
+    assert read_plan(found.trials[0]) == PLAN
 
 
 def test_the_same_rows_in_every_table(tmp_path: Path) -> None:
@@ -65,9 +85,15 @@ def test_the_same_rows_in_every_table(tmp_path: Path) -> None:
     for name in ("expected", "found"):
         with sqlite3.connect(tmp_path / f"{name}.db") as connection:
             rows = {
-                "trials": connection.execute("select trial_id, number, study_id, state from trials order by trial_id").fetchall(),
-                "params": connection.execute("select trial_id, param_name, param_value, distribution_json from trial_params").fetchall(),
-                "values": connection.execute("select trial_id, objective, value, value_type from trial_values").fetchall(),
+                "trials": connection.execute(
+                    "select trial_id, number, study_id, state from trials order by trial_id"
+                ).fetchall(),
+                "params": connection.execute(
+                    "select trial_id, param_name, param_value, distribution_json from trial_params"
+                ).fetchall(),
+                "values": connection.execute(
+                    "select trial_id, objective, value, value_type from trial_values"
+                ).fetchall(),
                 "constraints": connection.execute(
                     "select trial_id, key, value_json from trial_system_attributes where key like 'constraints%'"
                 ).fetchall(),
@@ -77,7 +103,7 @@ def test_the_same_rows_in_every_table(tmp_path: Path) -> None:
 
 
 def test_a_study_that_somebody_else_writes_to_is_left_alone(tmp_path: Path) -> None:
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
     record.plan(PLAN, {"x": 0.5, "n": 3, "c": None}, SPACE, running=True)
     other = optuna.load_study(study_name="run", storage=f"sqlite:///{tmp_path / 'study.db'}")
     other.ask()
@@ -92,7 +118,7 @@ def test_nothing_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """A write that breaks off in its middle leaves the trial as it was."""
     import morel_search.search.optuna_rows as rows
 
-    record = StudyRecord.of_file(tmp_path / "study.db", "run")
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
     record.plan(PLAN, {"x": 0.5, "n": 3, "c": None}, SPACE, running=True)
     write, calls = rows._write_attributes, []
 

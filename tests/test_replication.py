@@ -14,9 +14,9 @@ from run_folders import make_run
 
 from morel_search.analysis.front import front_mask
 from morel_search.analysis.replication import front_chances, read_replication
-from morel_search.analysis.report.replication import replication_text, replication_words
 from morel_search.analysis.report.page import write_report
-from morel_search.analysis.run_data import read_summary
+from morel_search.analysis.report.replication import replication_text, replication_words
+from morel_search.analysis.run_data import read_run_data
 from morel_search.results.folder import REPLICATE_COLUMNS, RunFolder
 
 ACCURACY = st.integers(0, 4).map(lambda value: value / 4)
@@ -33,35 +33,51 @@ def test_chances_are_those_of_every_combination(drawn: list[list[tuple[float, fl
         there = [index for index, point in enumerate(taken) if point is not None]
         values = np.array([taken[index] for index in there], dtype=float).reshape(-1, 2)
         hits[[index for index, kept in zip(there, front_mask(values), strict=True) if kept]] += 1
-    points = [np.array([point for point in one if point is not None], dtype=float).reshape(-1, 2) for one in drawn]
+    points = [
+        np.array([point for point in one if point is not None], dtype=float).reshape(-1, 2) for one in drawn
+    ]
     assert front_chances(points, [len(one) for one in drawn]) == pytest.approx(list(hits / len(combinations)))
 
 
 def replicated_run(folder: Path) -> RunFolder:
     """Three replicates of each network: the middle one where the network is, less two points; the first control fails once."""
     run = make_run(folder)
-    summary = read_summary(run)
+    run_data = read_run_data(run)
     rows = []
-    for table in (summary.front, summary.controls):
+    for table in (run_data.front, run_data.controls):
         for row in table.to_dict("records"):
             for again, shift in enumerate((-0.02, 0.0, 0.02)):
                 tested = "" if pd.isna(row["test_clean_accuracy"]) else "test_"
-                clean, robust = (row[f"{tested}{name}"] - 0.02 + shift for name in ("clean_accuracy", "robust_accuracy"))
-                failed = row["number"] == summary.controls["number"].iloc[0] and again == 2
-                figures = {} if failed else {"epoch": 12, "test_clean_accuracy": clean, "test_robust_accuracy": robust}
+                clean, robust = (
+                    row[f"{tested}{name}"] - 0.02 + shift for name in ("clean_accuracy", "robust_accuracy")
+                )
+                failed = row["number"] == run_data.controls["number"].iloc[0] and again == 2
+                figures = (
+                    {}
+                    if failed
+                    else {"epoch": 12, "test_clean_accuracy": clean, "test_robust_accuracy": robust}
+                )
                 failure = "diverged: the loss is nan" if failed else ""
-                rows.append({"network": str(row["number"]), "seed": again, "seconds": 1.0, "failure": failure, **figures})
+                rows.append(
+                    {
+                        "network": str(row["number"]),
+                        "seed": again,
+                        "seconds": 1.0,
+                        "failure": failure,
+                        **figures,
+                    }
+                )
     run.write_table(run.replicates, pd.DataFrame(rows, columns=list(REPLICATE_COLUMNS)))
     return run
 
 
 def test_means_and_spreads_are_those_of_the_table(tmp_path: Path) -> None:
     run = replicated_run(tmp_path)
-    summary = read_summary(run)
-    found = read_replication(summary)
+    run_data = read_run_data(run)
+    found = read_replication(run_data)
     table = pd.read_csv(run.replicates, dtype={"network": str})
-    controls = {str(number) for number in summary.controls["number"]}
-    assert [one.name for one in found if one.member] == [str(number) for number in summary.front["number"]]
+    controls = {str(number) for number in run_data.controls["number"]}
+    assert [one.name for one in found if one.member] == [str(number) for number in run_data.front["number"]]
     assert {one.name for one in found} == set(table["network"])
     for one in found:
         own = table[table["network"] == one.name]
@@ -83,7 +99,7 @@ def test_networks_that_left_the_front_do_not_count(tmp_path: Path) -> None:
     table = run.read_replicates()
     table.loc[0, "network"] = "999"
     run.write_table(run.replicates, table)
-    assert "999" not in {one.name for one in read_replication(read_summary(run))}
+    assert "999" not in {one.name for one in read_replication(read_run_data(run))}
 
 
 def test_they_are_in_the_report_and_in_the_terminal(tmp_path: Path) -> None:
@@ -91,19 +107,19 @@ def test_they_are_in_the_report_and_in_the_terminal(tmp_path: Path) -> None:
     page = write_report(run).read_text(encoding="utf-8")
     assert 'id="replicates"' in page
     assert "With other seeds" in page
-    found = read_replication(read_summary(run))
+    found = read_replication(read_run_data(run))
     said = replication_text(found)
     assert all(f"{100 * one.mean[1]:.1f} ± {100 * one.spread[1]:.1f} %" in said for one in found)
     run.replicates.unlink()
     assert "With other seeds" not in write_report(run).read_text(encoding="utf-8")
-    assert read_replication(read_summary(run)) == ()
+    assert read_replication(read_run_data(run)) == ()
 
 
 def test_one_replicate_has_no_spread(tmp_path: Path) -> None:
     run = replicated_run(tmp_path)
     table = run.read_replicates()
     run.write_table(run.replicates, table[table["seed"] == 0])
-    found = read_replication(read_summary(run))
+    found = read_replication(read_run_data(run))
     assert np.isnan([one.spread for one in found]).all()
     assert "moves" not in " ".join(replication_words(found))
     write_report(run)

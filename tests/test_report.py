@@ -19,15 +19,27 @@ import pytest
 from PIL import Image
 from run_folders import CONTROLS, make_run, settings_of
 
-from morel_search.analysis.report.figures import history_figure, importance_figure, learning_figures, slice_figure
-from morel_search.analysis.report.front_figure import front_figure, step_line
 from morel_search.analysis.importance import importance
-from morel_search.analysis.report.labels import HEIGHT, WIDTH, place_labels
-from morel_search.analysis.report.parallel_coordinates import parallel_data
 from morel_search.analysis.parameters import format_number, nice_values, read_parameters
+from morel_search.analysis.report.figures import (
+    history_figure,
+    importance_figure,
+    learning_figures,
+    slice_figure,
+)
+from morel_search.analysis.report.front_figure import front_figure, step_line
+from morel_search.analysis.report.labels import HEIGHT, WIDTH, place_labels
 from morel_search.analysis.report.page import write_report
-from morel_search.analysis.run_data import POINT, RunSummary, read_summary
-from morel_search.analysis.report.text import compare_controls, exchange_rate, headline, key_facts, seconds_words, sentences
+from morel_search.analysis.report.parallel_coordinates import parallel_data
+from morel_search.analysis.report.text import (
+    compare_controls,
+    exchange_rate,
+    headline,
+    key_figures,
+    seconds_words,
+    sentences,
+)
+from morel_search.analysis.run_data import POINT, RunData, read_run_data
 from morel_search.errors import RunFolderError
 from morel_search.report import main
 from morel_search.results.folder import FRONT_COLUMNS, TRIAL_COLUMNS, RunFolder, create_run_folder
@@ -79,7 +91,9 @@ def bare_run(results: Path, rows: list[dict[str, Any]], **settings: Any) -> RunF
     run = create_run_folder(results, "bare")
     run.write_json(run.settings, {"format": 1, "space": {}, **settings})
     full = [
-        dict.fromkeys(TRIAL_COLUMNS) | {"number": i, "state": "COMPLETE", "origin": "search", "seconds": 1.0} | row
+        dict.fromkeys(TRIAL_COLUMNS)
+        | {"number": i, "state": "COMPLETE", "origin": "search", "seconds": 1.0}
+        | row
         for i, row in enumerate(rows)
     ]
     run.write_table(run.trials, pd.DataFrame(full, columns=list(TRIAL_COLUMNS)))
@@ -98,19 +112,28 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 @pytest.fixture(scope="module")
-def summary(made: RunFolder) -> RunSummary:
-    return read_summary(made)
+def run_data(made: RunFolder) -> RunData:
+    return read_run_data(made)
 
 
 # words
 
 
-def test_the_page_says_what_matters(made: RunFolder, summary: RunSummary) -> None:
+def test_the_page_says_what_matters(made: RunFolder, run_data: RunData) -> None:
     page = Reader(made.report.read_text(encoding="utf-8"))
-    best, robust = summary.front.iloc[0], summary.front.iloc[-1]
-    assert f"{len(summary.front)} networks, from {100 * best[POINT[0]]:.1f}% clean and {100 * best[POINT[1]]:.1f}% robust" in page.text
+    best, robust = run_data.front.iloc[0], run_data.front.iloc[-1]
+    assert (
+        f"{len(run_data.front)} networks, from {100 * best[POINT[0]]:.1f}% clean and {100 * best[POINT[1]]:.1f}% robust"
+        in page.text
+    )
     assert f"to {100 * robust[POINT[0]]:.1f}% clean and {100 * robust[POINT[1]]:.1f}% robust" in page.text
-    for words in ("PGD-10, L∞, ε = 0.2", "43 finished, 2 failed", "2 min 11 s", "small_cnn", "8 parameters, NSGA-II, seed 3"):
+    for words in (
+        "PGD-10, L∞, ε = 0.2",
+        "43 finished, 2 failed",
+        "2 min 11 s",
+        "small_cnn",
+        "8 parameters, NSGA-II, seed 3",
+    ):
         assert words in page.text
     assert "The test split was used once, after the search" in page.text
     assert "With 360 validation images, one standard error is up to 2.6 points" in page.text
@@ -130,10 +153,12 @@ def test_a_slope_known_in_closed_form_is_found() -> None:
 
 def test_controls_are_compared_with_the_right_member(tmp_path: Path) -> None:
     rows = points((0.95, 0.40), (0.90, 0.60), (0.80, 0.65))
-    rows += points((0.89, 0.55), (0.90, 0.50), (0.99, 0.05), (0.80, 0.65), (0.70, 0.65), origin="control", name="")
+    rows += points(
+        (0.89, 0.55), (0.90, 0.50), (0.99, 0.05), (0.80, 0.65), (0.70, 0.65), origin="control", name=""
+    )
     for row, name in zip(rows[3:], ("worse", "equal_clean", "best", "copy", "equal_robust"), strict=True):
         row["name"] = name
-    said = {name: sentence for name, _, sentence in compare_controls(read_summary(bare_run(tmp_path, rows)))}
+    said = {name: sentence for name, _, sentence in compare_controls(read_run_data(bare_run(tmp_path, rows)))}
     assert said == {
         "worse": "Network 1 is 5.0 points more robust and 1.0 point more accurate on clean images.",
         "equal_clean": "Network 1 is 10.0 points more robust and as accurate on clean images.",
@@ -143,14 +168,25 @@ def test_controls_are_compared_with_the_right_member(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (59.6, "1 min 00 s"), (192, "3 min 12 s"), (7500, "2 h 05 min"), (-1, "0 s")])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 s"), (59.6, "1 min 00 s"), (192, "3 min 12 s"), (7500, "2 h 05 min"), (-1, "0 s")],
+)
 def test_durations(seconds: float, words: str) -> None:
     assert seconds_words(seconds) == words
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(8 / 255, "8/255"), (0.2, "0.2"), (1e-5, "1e-05"), (0.123456, "0.123"), (6.0, "6"), (1 / 255, "1/255"), (0.5 / 255, "0.00196")],
+    [
+        (8 / 255, "8/255"),
+        (0.2, "0.2"),
+        (1e-5, "1e-05"),
+        (0.123456, "0.123"),
+        (6.0, "6"),
+        (1 / 255, "1/255"),
+        (0.5 / 255, "0.00196"),
+    ],
 )
 def test_numbers(value: float, words: str) -> None:
     assert format_number(value) == words
@@ -169,7 +205,12 @@ def test_parameters_are_read_placed_and_written() -> None:
     assert epsilon.position(0.2) is None
     assert alpha.position(0.1) == pytest.approx(0.5)
     assert alpha.position(0) is None
-    assert (batch.value(32.0), batch.value("64"), batch.value("True"), batch.value(math.nan)) == ("32", "64", "True", None)
+    assert (batch.value(32.0), batch.value("64"), batch.value("True"), batch.value(math.nan)) == (
+        "32",
+        "64",
+        "True",
+        None,
+    )
     assert batch.position(64) == pytest.approx(1 / 3)
     assert batch.position("unknown") is None
     assert steps.ticks() == [(0.5, "1")]
@@ -181,7 +222,9 @@ def test_parameters_are_read_placed_and_written() -> None:
         assert places[-1] == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.01, 0.3), (1, 12), (0, 1), (-5, 5), (1e-9, 2e-9), (100, 1e6), (86.9, 98.3)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.01, 0.3), (1, 12), (0, 1), (-5, 5), (1e-9, 2e-9), (100, 1e6), (86.9, 98.3)]
+)
 def test_axis_values_are_few_and_in_order(low: float, high: float) -> None:
     values = nice_values(low, high)
     assert 3 <= len(values) <= 8
@@ -201,45 +244,47 @@ def themed(value: Any) -> Any:
     return [themed(one) for one in value] if isinstance(value, list) else value
 
 
-def test_plotly_knows_every_attribute_of_every_figure(summary: RunSummary) -> None:
-    bars = importance_figure(importance(summary.trials, summary.settings["space"]["parameters"]))
+def test_plotly_knows_every_attribute_of_every_figure(run_data: RunData) -> None:
+    bars = importance_figure(importance(run_data.trials, run_data.settings["space"]["parameters"]))
     assert bars.pop("rows") >= 6
-    curves = [figure for _, figure in learning_figures(summary)]
+    curves = [figure for _, figure in learning_figures(run_data)]
     assert len(curves) == 2
-    slices = [slice_figure(summary, parameter) for parameter in summary.parameters]
-    for figure in (front_figure(summary), history_figure(summary), bars, *curves, *slices):
+    slices = [slice_figure(run_data, parameter) for parameter in run_data.parameters]
+    for figure in (front_figure(run_data), history_figure(run_data), bars, *curves, *slices):
         go.Figure(themed(figure))
 
 
-def test_the_front_figure_shows_every_trial_once(summary: RunSummary) -> None:
-    traces = {trace["name"]: trace for trace in front_figure(summary)["data"] if "hovertext" in trace}
+def test_the_front_figure_shows_every_trial_once(run_data: RunData) -> None:
+    traces = {trace["name"]: trace for trace in front_figure(run_data)["data"] if "hovertext" in trace}
     assert {name: len(trace["x"]) for name, trace in traces.items()} == {
-        "trials": len(summary.searched) - len(summary.front), "front": len(summary.front),
-        "controls": len(CONTROLS), "the front on the test split": len(summary.front),
+        "trials": len(run_data.searched) - len(run_data.front), "front": len(run_data.front),
+        "controls": len(CONTROLS), "the front on the test split": len(run_data.front),
     }  # fmt: skip
-    member = summary.front.iloc[0]
+    member = run_data.front.iloc[0]
     hover = traces["front"]["hovertext"][0]
     assert f"network {member['number']}" in hover
     assert f"epsilon  {format_number(member['param_epsilon'])}" in hover
 
 
-def test_the_steps_are_the_border_of_what_the_front_dominates(summary: RunSummary) -> None:
+def test_the_steps_are_the_border_of_what_the_front_dominates(run_data: RunData) -> None:
     limits = ((80.0, 100.0), (0.0, 80.0))
-    xs, ys = step_line(summary.front, limits)
+    xs, ys = step_line(run_data.front, limits)
     area = sum((x1 - x0) * y for x0, x1, y in zip(xs, xs[1:], ys, strict=False)) / 1e4
-    assert area + 0.8 * max(ys) / 100 == pytest.approx(summary.hypervolume, abs=1e-5)
+    assert area + 0.8 * max(ys) / 100 == pytest.approx(run_data.hypervolume, abs=1e-5)
     assert (xs[0], ys[-1]) == (80.0, 0.0)
 
 
-def test_parallel_coordinates_hold_every_searched_trial(summary: RunSummary) -> None:
-    data = parallel_data(summary)
-    assert len(data["rows"]) == len(summary.searched)
-    assert sum(row["front"] for row in data["rows"]) == len(summary.front)
-    assert all(len(row["places"]) == len(data["axes"]) == len(summary.parameters) + 2 for row in data["rows"])
+def test_parallel_coordinates_hold_every_searched_trial(run_data: RunData) -> None:
+    data = parallel_data(run_data)
+    assert len(data["rows"]) == len(run_data.searched)
+    assert sum(row["front"] for row in data["rows"]) == len(run_data.front)
+    assert all(
+        len(row["places"]) == len(data["axes"]) == len(run_data.parameters) + 2 for row in data["rows"]
+    )
     assert all(place is None or 0 <= place <= 1 for row in data["rows"] for place in row["places"])
-    beta = [parameter.name for parameter in summary.parameters].index("beta")
+    beta = [parameter.name for parameter in run_data.parameters].index("beta")
     without = {row["number"] for row in data["rows"] if row["places"][beta] is None}
-    assert without == set(summary.searched.loc[summary.searched["param_accuracy_loss"] == "pgd", "number"])
+    assert without == set(run_data.searched.loc[run_data.searched["param_accuracy_loss"] == "pgd", "number"])
 
 
 def test_labels_of_a_crowd_lie_apart() -> None:
@@ -248,7 +293,9 @@ def test_labels_of_a_crowd_lie_apart() -> None:
     boxes = []
     for (x, y, text), place in zip(crowd, placed, strict=True):
         width = 6.0 * len(text)
-        left = x / 100 * WIDTH + place.xshift - {"left": 0, "center": width / 2, "right": width}[place.xanchor]
+        left = (
+            x / 100 * WIDTH + place.xshift - {"left": 0, "center": width / 2, "right": width}[place.xanchor]
+        )
         low = y / 100 * HEIGHT + place.yshift - {"bottom": 0, "middle": 6, "top": 12}[place.yanchor]
         boxes.append((left, low, left + width, low + 12))
     for index, one in enumerate(boxes):
@@ -276,7 +323,11 @@ def test_figures_for_papers_are_whole_and_alike_each_time(made: RunFolder) -> No
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [("running", "No trial has finished yet"), ("stopped", "No trial finished with a result"), (None, "No trial finished with a result")],
+    [
+        ("running", "No trial has finished yet"),
+        ("stopped", "No trial finished with a result"),
+        (None, "No trial finished with a result"),
+    ],
 )
 def test_a_run_without_any_trial(tmp_path: Path, status: str | None, said: str) -> None:
     page = read(bare_run(tmp_path, [], status=status))
@@ -300,18 +351,18 @@ def test_a_run_in_which_everything_failed(tmp_path: Path) -> None:
 def test_a_front_of_one(tmp_path: Path) -> None:
     run = bare_run(tmp_path, points((0.9, 0.5), (0.8, 0.4)))
     assert "One network on the front: 90.0% clean, 50.0% robust" in read(run).text
-    assert "costs about" not in " ".join(sentences(read_summary(run)))
+    assert "costs about" not in " ".join(sentences(read_run_data(run)))
 
 
 def test_equal_accuracies_everywhere(tmp_path: Path) -> None:
     run = bare_run(tmp_path, points(*[(0.5, 0.5)] * 20))
-    assert headline(read_summary(run)).startswith("20 networks")
+    assert headline(read_run_data(run)).startswith("20 networks")
     read(run)
 
 
 def test_nan_and_halves_do_not_count_as_results(tmp_path: Path) -> None:
     run = bare_run(tmp_path, points((0.9, 0.5), (math.nan, 0.9), (0.95, math.nan)))
-    assert read_summary(run).front["number"].tolist() == [0]
+    assert read_run_data(run).front["number"].tolist() == [0]
     json.loads(read(run).data)
 
 
@@ -326,23 +377,27 @@ def test_a_search_that_still_runs_and_was_never_tested(tmp_path: Path) -> None:
 
 def test_trials_that_were_stopped_early(tmp_path: Path) -> None:
     run = make_run(tmp_path, trials=30, pruned=8)
-    assert dict(key_facts(read_summary(run)))["Trials"] == "25 finished, 8 stopped early, 2 failed"
-    before = read_summary(run)
+    assert dict(key_figures(read_run_data(run)))["Trials"] == "25 finished, 8 stopped early, 2 failed"
+    before = read_run_data(run)
     rewrite(run, clean_accuracy=run.read_trials()["clean_accuracy"].fillna(0.999))
     rewrite(run, robust_accuracy=run.read_trials()["robust_accuracy"].fillna(0.999))
-    summary = read_summary(run)
-    assert set(summary.front["state"]) == {"COMPLETE"}
+    run_data = read_run_data(run)
+    assert set(run_data.front["state"]) == {"COMPLETE"}
     for draw in (front_figure, history_figure):  # a value of half a training is no point, wherever it stands
-        assert draw(summary)["data"] == draw(before)["data"]
+        assert draw(run_data)["data"] == draw(before)["data"]
 
 
 def test_the_written_front_is_believed_and_gives_the_test_accuracies(tmp_path: Path) -> None:
     run = bare_run(tmp_path, points((0.9, 0.5), (0.8, 0.6)))
-    row = dict.fromkeys(FRONT_COLUMNS) | {"number": 1, "test_clean_accuracy": 0.7, "test_robust_accuracy": 0.123}
+    row = dict.fromkeys(FRONT_COLUMNS) | {
+        "number": 1,
+        "test_clean_accuracy": 0.7,
+        "test_robust_accuracy": 0.123,
+    }
     run.write_table(run.front, pd.DataFrame([row]))
-    summary = read_summary(run)
-    assert summary.front["number"].tolist() == [1]
-    assert summary.tested
+    run_data = read_run_data(run)
+    assert run_data.front["number"].tolist() == [1]
+    assert run_data.tested
     assert "12.3%" in read(run).text
 
 
@@ -360,12 +415,21 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"'&<b
 def test_nothing_in_a_run_can_break_out_of_its_place(tmp_path: Path) -> None:
     run = make_run(tmp_path, "hostile", trials=20, failures=2)
     settings = run.read_settings()
-    settings |= {"name": HOSTILE, "warnings": [HOSTILE], "device": HOSTILE, "command": [HOSTILE], "commit": HOSTILE, "status": HOSTILE}
+    settings |= {
+        "name": HOSTILE,
+        "warnings": [HOSTILE],
+        "device": HOSTILE,
+        "command": [HOSTILE],
+        "commit": HOSTILE,
+        "status": HOSTILE,
+    }
     settings["versions"][HOSTILE] = HOSTILE
     settings["space"]["network"]["name"] = HOSTILE
     settings["space"]["data"]["name"] = HOSTILE
     settings["space"]["parameters"][1]["choices"].append(HOSTILE)
-    settings["space"]["parameters"].append({"name": HOSTILE, "type": "categorical", "choices": [HOSTILE], "when": {}})
+    settings["space"]["parameters"].append(
+        {"name": HOSTILE, "type": "categorical", "choices": [HOSTILE], "when": {}}
+    )
     run.write_json(run.settings, settings)
     run.write_text(run.space, HOSTILE)
     trials = run.read_trials()
@@ -375,7 +439,9 @@ def test_nothing_in_a_run_can_break_out_of_its_place(tmp_path: Path) -> None:
         name=trials["name"].where(trials["origin"] != "control", HOSTILE),
         failure=trials["failure"].where(trials["state"] != "FAIL", HOSTILE),
     )
-    run.write_table(run.trials, run.read_trials().assign(param_accuracy_loss=HOSTILE, **{f"param_{HOSTILE}": HOSTILE}))
+    run.write_table(
+        run.trials, run.read_trials().assign(param_accuracy_loss=HOSTILE, **{f"param_{HOSTILE}": HOSTILE})
+    )
     page = read(run)
     assert sum(tag == "script" for tag, _ in page.tags) == 3
     assert not [tag for tag, _ in page.tags if tag in ("img", "b")]
@@ -388,7 +454,10 @@ def test_nothing_in_a_run_can_break_out_of_its_place(tmp_path: Path) -> None:
 
 
 def test_very_long_names_and_reasons_are_cut(tmp_path: Path) -> None:
-    rows = [*points((0.9, 0.5), origin="control", name="n" * 5000), {"state": "FAIL", "failure": f"{'x' * 9000} end"}]
+    rows = [
+        *points((0.9, 0.5), origin="control", name="n" * 5000),
+        {"state": "FAIL", "failure": f"{'x' * 9000} end"},
+    ]
     page = read(bare_run(tmp_path, rows))
     assert "x" * 601 not in page.text
     assert "end" in page.text
@@ -422,7 +491,9 @@ def test_the_command_draws_the_page_again(made: RunFolder, capsys: pytest.Captur
     assert made.report.is_file()
 
 
-def test_a_mistake_is_one_sentence_and_exit_code_2(made: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    made: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(made.path.parent / "absent")]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -439,7 +510,9 @@ def test_a_damaged_table_is_one_sentence(made: RunFolder, tmp_path: Path) -> Non
 
 def test_help_is_quick_and_reading_needs_neither_torch_nor_ray(made: RunFolder) -> None:
     heavy = "{'pandas', 'numpy', 'matplotlib', 'plotly', 'optuna', 'torch', 'ray'}"
-    code = "import sys; from morel_search.report import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code = (
+        "import sys; from morel_search.report import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    )
     code += f"print(sorted(set(sys.modules) & {heavy}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == "[]"
@@ -453,4 +526,6 @@ def test_help_is_quick_and_reading_needs_neither_torch_nor_ray(made: RunFolder) 
 def test_the_made_settings_are_those_of_a_real_space(made: RunFolder) -> None:
     from run_folders import make_space
 
-    assert made.read_settings()["space"] == json.loads(json.dumps(settings_of(make_space(), "x", "finished")["space"]))
+    assert made.read_settings()["space"] == json.loads(
+        json.dumps(settings_of(make_space(), "x", "finished")["space"])
+    )

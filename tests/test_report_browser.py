@@ -17,7 +17,9 @@ from morel_search.results.folder import RunFolder, create_run_folder
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no browser: none of {', '.join(BROWSERS)} is on PATH")
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason=f"no browser: none of {', '.join(BROWSERS)} is on PATH"
+)
 
 
 def open_page(page: Path, profile: Path, *options: str) -> tuple[str, str]:
@@ -44,7 +46,14 @@ def test_every_figure_is_drawn_and_the_console_is_silent(tmp_path: Path, options
     dom, said = open_page(page, tmp_path / "profile", *options)
     assert console(said) == []
     places = set(re.findall(r'id="(figure-[\w-]+)"', dom))
-    assert {"figure-front", "figure-history", "figure-importance", "figure-curve-0", "figure-curve-1", "figure-slice-0"} <= places
+    assert {
+        "figure-front",
+        "figure-history",
+        "figure-importance",
+        "figure-curve-0",
+        "figure-curve-1",
+        "figure-slice-0",
+    } <= places
     for place in places:
         assert re.search(rf'id="{place}"[^>]*>(?:(?!id="figure-).)*?class="main-svg"', dom, re.DOTALL), place
     assert len(re.findall(r'<path d="M', dom[dom.index('id="parallel"') :])) >= 28
@@ -55,7 +64,9 @@ def test_every_figure_is_drawn_and_the_console_is_silent(tmp_path: Path, options
 
 def test_an_empty_run_and_hostile_words_make_no_noise(tmp_path: Path) -> None:
     empty = create_run_folder(tmp_path, "empty")
-    empty.write_json(empty.settings, {"format": 1, "warnings": ["</script><script>console.error('broken out')</script>"]})
+    empty.write_json(
+        empty.settings, {"format": 1, "warnings": ["</script><script>console.error('broken out')</script>"]}
+    )
     dom, said = open_page(write_report(empty), tmp_path / "profile")
     assert console(said) == []
     assert 'data-drawn="yes"' in dom
@@ -105,7 +116,14 @@ def test_a_run_with_one_network(tmp_path: Path) -> None:
 
 
 def test_stopped_trainings_constraints_and_epochs_are_drawn(tmp_path: Path) -> None:
-    run = make_run(tmp_path, trials=30, pruned=8, rungs=(2, 4), constraints={"clean_accuracy": ">= 0.9"}, point="front")
+    run = make_run(
+        tmp_path,
+        trials=30,
+        pruned=8,
+        rungs=(2, 4),
+        constraints={"clean_accuracy": ">= 0.9"},
+        select_epoch="front",
+    )
     dom, said = open_page(write_report(run), tmp_path / "profile")
     assert console(said) == []
     curve = dom[dom.index('id="figure-curve-0"') : dom.index('id="figure-curve-1"')]

@@ -44,7 +44,12 @@ def run(tmp_path: Path) -> RunFolder:
 
 def python(code: str, *words: object) -> subprocess.Popen[str]:
     """A real second process."""
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def one_sentence(error: pytest.ExceptionInfo[RunFolderError]) -> str:
@@ -58,20 +63,38 @@ def one_sentence(error: pytest.ExceptionInfo[RunFolderError]) -> str:
 
 
 def test_the_names_are_those_of_the_design(run: RunFolder) -> None:
-    names = {path.relative_to(run.path).as_posix() for path in (run.space, run.settings, run.study, run.trials, run.epochs, run.front)}
+    names = {
+        path.relative_to(run.path).as_posix()
+        for path in (run.space, run.settings, run.study, run.trials, run.epochs, run.front)
+    }
     assert names == {"space.yaml", "settings.json", "study.db", "trials.csv", "epochs.csv", "front.csv"}
-    folders = [path.relative_to(run.path).as_posix() for path in (run.front_models, run.report, run.figures, run.ray, run.checkpoints)]
+    folders = [
+        path.relative_to(run.path).as_posix()
+        for path in (run.front_models, run.report, run.figures, run.ray, run.checkpoints)
+    ]
     assert folders == ["front", "report.html", "figures", "ray", "ray/checkpoints"]
     assert run.name == "one"
     assert run.path.is_absolute()
 
 
 def test_the_columns_stand_in_their_order() -> None:
-    assert trial_columns(["epsilon"]) == [*TRIAL_COLUMNS[:12], "param_epsilon", "rung", "spared", "violation", "seconds", "seed", "failure"]
+    assert trial_columns(["epsilon"]) == [
+        *TRIAL_COLUMNS[:12],
+        "param_epsilon",
+        "rung",
+        "spared",
+        "violation",
+        "seconds",
+        "seed",
+        "failure",
+    ]
     assert front_columns(["epsilon"]) == [*FRONT_COLUMNS, "param_epsilon"]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc", "-x", ".hidden", "a b", "a\n", "ä", "a\\b", "x" * 101, "a\0b"])
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../x", "a/b", "/etc", "-x", ".hidden", "a b", "a\n", "ä", "a\\b", "x" * 101, "a\0b"],
+)
 def test_a_bad_name_is_refused_and_nothing_is_made(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunFolderError, match="cannot name a run") as error:
         create_run_folder(tmp_path / "results", name)
@@ -140,11 +163,25 @@ def test_settings_that_cannot_be_read_are_explained(run: RunFolder, text: str, s
     seed=st.none() | st.integers(0, 2**31 - 1),
 )
 def test_a_table_comes_back_to_the_last_digit(
-    tmp_path_factory: pytest.TempPathFactory, name: str, failure: str, clean: float, epsilon: float, loss: str, seed: int | None
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    failure: str,
+    clean: float,
+    epsilon: float,
+    loss: str,
+    seed: int | None,
 ) -> None:
     run = RunFolder(tmp_path_factory.mktemp("run"))
     row = dict.fromkeys(trial_columns(["epsilon", "loss"]))
-    row |= {"number": 3, "state": "FAIL", "origin": "search", "name": name, "clean_accuracy": clean, "seconds": 1.5, "seed": seed}
+    row |= {
+        "number": 3,
+        "state": "FAIL",
+        "origin": "search",
+        "name": name,
+        "clean_accuracy": clean,
+        "seconds": 1.5,
+        "seed": seed,
+    }
     row |= {"failure": failure, "param_epsilon": epsilon, "param_loss": f"x{loss}"}
     run.write_table(run.trials, pd.DataFrame([row, row | {"number": 4, "seed": None, "param_epsilon": None}]))
     back = run.read_trials()
@@ -161,7 +198,10 @@ def test_a_table_comes_back_to_the_last_digit(
 
 def test_words_that_pandas_takes_for_nothing_stay_words(run: RunFolder) -> None:
     words = ["NA", "None", "null", "nan", "", "N/A"]
-    rows = [dict.fromkeys(trial_columns(["loss"])) | {"number": i, "name": word, "failure": word} for i, word in enumerate(words)]
+    rows = [
+        dict.fromkeys(trial_columns(["loss"])) | {"number": i, "name": word, "failure": word}
+        for i, word in enumerate(words)
+    ]
     run.write_table(run.trials, pd.DataFrame(rows))
     assert run.read_trials()["name"].tolist() == words
     assert run.read_trials()["failure"].tolist() == words
@@ -170,24 +210,42 @@ def test_words_that_pandas_takes_for_nothing_stay_words(run: RunFolder) -> None:
 def test_long_and_odd_texts_are_written_so_that_they_can_be_read(run: RunFolder) -> None:
     texts = ["x" * 300_000, "one\r\ntwo\rthree\0", '"quoted", and so on\n', "=1+1"]
     run.write_table(
-        run.trials, pd.DataFrame([dict.fromkeys(TRIAL_COLUMNS) | {"number": i, "failure": text} for i, text in enumerate(texts)])
+        run.trials,
+        pd.DataFrame(
+            [dict.fromkeys(TRIAL_COLUMNS) | {"number": i, "failure": text} for i, text in enumerate(texts)]
+        ),
     )
     assert run.read_trials()["failure"].tolist() == ["x" * 20_000, "one\ntwo\nthree", *texts[2:4]]
 
 
 def test_whole_numbers_stay_whole_beside_empty_cells(run: RunFolder) -> None:
-    run.write_table(run.epochs, pd.DataFrame([{"number": 1, "epoch": 2.0, "loss": 3.0}, {"number": 2}], columns=list(EPOCH_COLUMNS)))
+    run.write_table(
+        run.epochs,
+        pd.DataFrame([{"number": 1, "epoch": 2.0, "loss": 3.0}, {"number": 2}], columns=list(EPOCH_COLUMNS)),
+    )
     assert run.epochs.read_text().splitlines()[1].startswith("1,2,3.0,")
 
 
 def test_missing_tables_have_their_columns_and_no_row(run: RunFolder) -> None:
-    for table, columns in ((run.read_trials(), TRIAL_COLUMNS), (run.read_epochs(), EPOCH_COLUMNS), (run.read_front(), FRONT_COLUMNS)):
+    for table, columns in (
+        (run.read_trials(), TRIAL_COLUMNS),
+        (run.read_epochs(), EPOCH_COLUMNS),
+        (run.read_front(), FRONT_COLUMNS),
+    ):
         assert tuple(table.columns) == columns
         assert table.empty
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a,b\n1,2\n", ",".join(TRIAL_COLUMNS) + "\nx" + "," * 14 + "\n", "\x00\x01", '"', "number\n1,2,3,4\n"]
+    "text",
+    [
+        "",
+        "a,b\n1,2\n",
+        ",".join(TRIAL_COLUMNS) + "\nx" + "," * 14 + "\n",
+        "\x00\x01",
+        '"',
+        "number\n1,2,3,4\n",
+    ],
 )
 def test_a_damaged_table_is_explained(run: RunFolder, text: str) -> None:
     run.trials.write_text(text)
@@ -197,7 +255,10 @@ def test_a_damaged_table_is_explained(run: RunFolder, text: str) -> None:
 
 
 def test_json_holds_plain_values(run: RunFolder) -> None:
-    run.write_json("x.json", {"eps": Fraction(8, 255), "path": Path("a/b"), "n": np.float32(0.5), "names": {"b", "a"}, "ü": "☃"})
+    run.write_json(
+        "x.json",
+        {"eps": Fraction(8, 255), "path": Path("a/b"), "n": np.float32(0.5), "names": {"b", "a"}, "ü": "☃"},
+    )
     assert json.loads((run.path / "x.json").read_text(encoding="utf-8")) == {
         "eps": "8/255", "path": "a/b", "n": 0.5, "names": ["a", "b"], "ü": "☃",
     }  # fmt: skip
@@ -308,7 +369,9 @@ def test_a_full_disk_is_explained_and_the_old_file_stays(small_disk: Path) -> No
     one_sentence(error)
     assert run.trials.read_text() == "old"
     assert [path.name for path in run.path.iterdir()] == ["trials.csv"]
-    subprocess.run(["dd", "if=/dev/zero", f"of={small_disk / 'filler'}", "bs=4096"], capture_output=True, check=False)
+    subprocess.run(
+        ["dd", "if=/dev/zero", f"of={small_disk / 'filler'}", "bs=4096"], capture_output=True, check=False
+    )
     with pytest.raises(RunFolderError, match="disk is full"):
         create_run_folder(small_disk, "two")
     assert not (small_disk / "two").exists()
@@ -355,7 +418,9 @@ with RunFolder(Path(sys.argv[1])).lock():
 
 
 def test_a_second_process_is_kept_out_and_told_who_holds_the_run(run: RunFolder) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(RunFolderError, match=f"in use by process {holder.pid};") as error, run.lock():

@@ -19,8 +19,8 @@ from morel_search import load_model
 from morel_search.analysis.masking import flags
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import ImageSet, load_development
-from morel_search.training.settings import EXACT, DataSettings, EvaluationSettings
-from morel_search.verification.attack_suite import Battery, autoattack
+from morel_search.training.settings import FLOAT32, DataSettings, EvaluationSettings
+from morel_search.verification.attack_suite import AttackSuite, autoattack
 
 IMAGES, EPSILON, TOLERANCE, SEEDS = 500, 0.2, 3, 5
 SETTINGS = EvaluationSettings(epsilon=Fraction(1, 5), steps=20)
@@ -47,7 +47,9 @@ def by_torchattacks(name: str, **options: object) -> Attack:
     def attack(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         import torchattacks
 
-        seeds = {} if name in ("FGSM", "PGD") else {"seed": int(torch.initial_seed())}  # the others set their own, 0 unless told
+        seeds = (
+            {} if name in ("FGSM", "PGD") else {"seed": int(torch.initial_seed())}
+        )  # the others set their own, 0 unless told
         found: Tensor = getattr(torchattacks, name)(model, eps=EPSILON, **options, **seeds)(x, y)
         return found
 
@@ -105,14 +107,18 @@ def standing(model: nn.Module, points: Tensor, x: Tensor, y: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", RIVALS)
 def test_the_count_is_that_of_the_others(model: nn.Module, digits: ImageSet, name: str) -> None:
     x, y = to_float(digits.images), digits.labels
-    found = [int(Battery(model, x, SETTINGS, seed=seed).survivors(name, x, y).sum()) for seed in range(SEEDS)]
+    found = [
+        int(AttackSuite(model, x, SETTINGS, seed=seed).robust_mask(name, x, y).sum()) for seed in range(SEEDS)
+    ]
     for rival in RIVALS[name]:
         expected = []
         for seed in range(SEEDS):
             torch.manual_seed(seed)
             expected.append(int(standing(model, rival(model, x, y), x, y).sum()))
         assert 200 < min(expected) <= max(expected) < 450
-        assert abs(mean(found) - mean(expected)) <= TOLERANCE, f"{found} against {expected}"  # one start alone varies by more
+        assert abs(mean(found) - mean(expected)) <= TOLERANCE, (
+            f"{found} against {expected}"
+        )  # one start alone varies by more
 
 
 @pytest.mark.timeout(1200)
@@ -122,9 +128,9 @@ def test_what_is_called_robust_withstands_autoattack(model: nn.Module, digits: I
     x, y = to_float(digits.images), digits.labels
     for seed in range(SEEDS):
         robust = autoattack(model, digits, SETTINGS, seed=seed).robust
-        points, _ = AutoAttack(model, norm="Linf", eps=EPSILON, seed=seed + 100, device="cpu").run_standard_evaluation(
-            x, y, batch_size=IMAGES
-        )
+        points, _ = AutoAttack(
+            model, norm="Linf", eps=EPSILON, seed=seed + 100, device="cpu"
+        ).run_standard_evaluation(x, y, batch_size=IMAGES)
         theirs = standing(model, points, x, y)
         assert int((robust & ~theirs).sum()) <= TOLERANCE
         assert abs(int(robust.sum()) - int(theirs.sum())) <= TOLERANCE
@@ -146,19 +152,26 @@ class Masked(nn.Module):
 def test_a_masked_copy_has_the_same_count_and_a_flag(model: nn.Module, digits: ImageSet) -> None:
     from dataclasses import asdict
 
-    from morel_search.verification.masking import read_signs
+    from morel_search.verification.masking import diagnose_masking
 
     x, y = to_float(digits.images), digits.labels
     masked = Masked(model).eval()
-    signs = read_signs(masked, x[:200], y[:200], SETTINGS, seed=0, compute=EXACT)
+    signs = diagnose_masking(masked, x[:200], y[:200], SETTINGS, seed=0, compute=FLOAT32)
     assert any("logits are scaled up" in sentence for sentence in flags(asdict(signs), {}, 200, 0, {}))
-    plain, hidden = (Battery(network, x, SETTINGS, scale=scale) for network, scale in ((model, 1.0), (masked, signs.scale)))
-    naive = Battery(masked, x, SETTINGS)
+    plain, hidden = (
+        AttackSuite(network, x, SETTINGS, scale=scale)
+        for network, scale in ((model, 1.0), (masked, signs.scale))
+    )
+    naive = AttackSuite(masked, x, SETTINGS)
     worst = [torch.ones(len(y), dtype=torch.bool) for _ in range(2)]
     for name in ("fgsm", "pgd", "pgd-50", "apgd-ce", "apgd-t", "square"):
-        found = [battery.survivors(name, x, y) for battery in (plain, hidden)]
-        assert int(found[1].sum()) <= int(found[0].sum()) + TOLERANCE  # fewer, even: a smaller gap gives cross entropy more to go by
+        found = [suite.robust_mask(name, x, y) for suite in (plain, hidden)]
+        assert (
+            int(found[1].sum()) <= int(found[0].sum()) + TOLERANCE
+        )  # fewer, even: a smaller gap gives cross entropy more to go by
         worst = [before & now for before, now in zip(worst, found, strict=True)]
         if name == "pgd":
-            assert int(naive.survivors(name, x, y).sum()) > int(found[0].sum()) + 50, "undivided, the mask works"
+            assert int(naive.robust_mask(name, x, y).sum()) > int(found[0].sum()) + 50, (
+                "undivided, the mask works"
+            )
     assert abs(int(worst[0].sum()) - int(worst[1].sum())) <= TOLERANCE

@@ -15,8 +15,8 @@ import optuna
 import pandas as pd
 import pytest
 
-from morel_search.results.folder import TRIAL_COLUMNS, RunFolder
 from morel_search.models.checkpoint import load_model
+from morel_search.results.folder import TRIAL_COLUMNS, RunFolder
 
 ROOT = Path(__file__).parents[1]
 TINY = (
@@ -26,15 +26,31 @@ TINY = (
 )
 
 
-NO_OBJECTIVE = ("--set", "parameters.accuracy_loss=null", "--set", "parameters.beta=null", "--set", "parameters.loat_theta=null")
+NO_OBJECTIVE = (
+    "--set",
+    "parameters.accuracy_loss=null",
+    "--set",
+    "parameters.beta=null",
+    "--set",
+    "parameters.loat_theta=null",
+)
 
 
 def command(*arguments: str, space: str = "search_spaces/digits.yaml") -> list[str]:
     return [sys.executable, "-m", "morel_search.run", "--space", space, *arguments]
 
 
-def call(*arguments: str, space: str = "search_spaces/digits.yaml", timeout: int = 240) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments, space=space), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+def call(
+    *arguments: str, space: str = "search_spaces/digits.yaml", timeout: int = 240
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments, space=space),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
 
 
 def states(run: Path) -> list[str]:
@@ -77,15 +93,17 @@ def test_the_run_folder_is_whole(finished: tuple[Path, subprocess.CompletedProce
     assert not list((run.path / "ray" / "checkpoints").glob("*/state.pt"))
 
 
-def test_the_front_has_its_networks_and_its_test_scores(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_the_front_has_its_networks_and_its_test_scores(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     run = RunFolder(finished[0])
     front, trials = run.read_front(), run.read_trials()
     best = trials[["clean_accuracy", "robust_accuracy"]].to_numpy()
     for member in front.itertuples():
         assert not any((one >= (member.clean_accuracy, member.robust_accuracy)).all() and (one > 0).any() and
                        tuple(one) != (member.clean_accuracy, member.robust_accuracy) for one in best)  # fmt: skip
-        model, facts = load_model(run.front_models / str(member.number) / "model.pt")
-        assert facts["epoch"] == member.epoch
+        model, metadata = load_model(run.front_models / str(member.number) / "model.pt")
+        assert metadata["epoch"] == member.epoch
         assert not model.training
         stored = json.loads((run.front_models / str(member.number) / "settings.json").read_text())
         assert stored["train"]["epochs"] == 2
@@ -94,7 +112,9 @@ def test_the_front_has_its_networks_and_its_test_scores(finished: tuple[Path, su
     assert set(tested) == set(front["number"]) | {0, 1}  # the front, and the controls beside it
 
 
-def test_the_terminal_shows_a_line_a_trial_and_nothing_of_ray(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_the_terminal_shows_a_line_a_trial_and_nothing_of_ray(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     result = finished[1]
     lines = [line for line in result.stdout.splitlines() if "clean 0" in line or "clean 1" in line]
     assert len(lines) == 5
@@ -104,15 +124,21 @@ def test_the_terminal_shows_a_line_a_trial_and_nothing_of_ray(finished: tuple[Pa
         assert chatter not in result.stdout + result.stderr
 
 
-def test_same_seed_same_search_to_the_last_bit(finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+def test_same_seed_same_search_to_the_last_bit(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     result = call("--results", str(tmp_path), "--name", "tiny", "--set", "resources.concurrent=1", *TINY)
     assert result.returncode == 0, result.stderr
     first, second = RunFolder(finished[0]), RunFolder(tmp_path / "tiny")
     pd.testing.assert_frame_equal(
-        first.read_trials().drop(columns="seconds"), second.read_trials().drop(columns="seconds"), check_exact=True
+        first.read_trials().drop(columns="seconds"),
+        second.read_trials().drop(columns="seconds"),
+        check_exact=True,
     )
     pd.testing.assert_frame_equal(
-        first.read_epochs().drop(columns="seconds"), second.read_epochs().drop(columns="seconds"), check_exact=True
+        first.read_epochs().drop(columns="seconds"),
+        second.read_epochs().drop(columns="seconds"),
+        check_exact=True,
     )
 
 
@@ -125,12 +151,18 @@ def test_a_finished_search_is_not_overwritten_and_can_be_given_more_trials(
     shutil.copytree(finished[0], tmp_path / "tiny")
     refused(call("--results", str(tmp_path), "--name", "tiny", *TINY), "exists already", "--resume")
     changed = [*TINY, "--set", "train.epochs=3"]
-    refused(call("--results", str(tmp_path), "--name", "tiny", "--resume", *changed), "train.epochs", "2", "3")
+    refused(
+        call("--results", str(tmp_path), "--name", "tiny", "--resume", *changed), "train.epochs", "2", "3"
+    )
     before = pd.read_csv(tmp_path / "tiny" / "trials.csv")
     more = ["4" if argument == "3" else argument for argument in TINY]
     settings = tmp_path / "tiny" / "settings.json"
-    assert json.loads(settings.read_text())["compute"]["precision"] == "float32", "the digits' network is tiny"
-    settings.write_text(settings.read_text().replace('"precision": "float32"', '"precision": "bfloat16"'))  # begun on another machine
+    assert json.loads(settings.read_text())["compute"]["precision"] == "float32", (
+        "the digits' network is tiny"
+    )
+    settings.write_text(
+        settings.read_text().replace('"precision": "float32"', '"precision": "bfloat16"')
+    )  # begun on another machine
     result = call("--results", str(tmp_path), "--name", "tiny", "--resume", *more)
     assert result.returncode == 0, result.stderr
     assert "so far were computed in bfloat16; on this machine it is float32" in result.stderr
@@ -143,7 +175,12 @@ def test_a_finished_search_is_not_overwritten_and_can_be_given_more_trials(
 def test_ctrl_c_stops_in_order_and_resume_finishes(tmp_path: Path) -> None:
     arguments = ["--results", str(tmp_path), "--name", "stopped", *TINY, "--set", "train.epochs=6"]
     process = subprocess.Popen(
-        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command(*arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     for line in process.stdout:  # the first finished trial
@@ -172,7 +209,12 @@ def test_ctrl_c_stops_in_order_and_resume_finishes(tmp_path: Path) -> None:
 def test_a_killed_driver_leaves_a_run_that_resume_finishes(tmp_path: Path) -> None:
     arguments = ["--results", str(tmp_path), "--name", "killed", *TINY, "--set", "train.epochs=6"]
     process = subprocess.Popen(
-        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command(*arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -192,7 +234,13 @@ def test_a_killed_driver_leaves_a_run_that_resume_finishes(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_second_driver_is_told_who_holds_the_run(tmp_path: Path) -> None:
     arguments = ["--results", str(tmp_path), "--name", "held", *TINY, "--set", "train.epochs=400"]
-    process = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         while not (tmp_path / "held" / "study.db").exists():
             assert process.poll() is None
@@ -217,7 +265,15 @@ def test_a_failing_training_is_recorded_with_its_reason_and_the_search_goes_on(t
 
 @pytest.mark.slow
 def test_a_search_in_which_everything_fails_ends_with_the_reason(tmp_path: Path) -> None:
-    arguments = [*TINY, "--set", "train.lr=1e30", "--set", "train.optimizer=sgd", "--set", "search.max_failures=2"]
+    arguments = [
+        *TINY,
+        "--set",
+        "train.lr=1e30",
+        "--set",
+        "train.optimizer=sgd",
+        "--set",
+        "search.max_failures=2",
+    ]
     result = call("--results", str(tmp_path), "--name", "dead", *arguments)
     assert result.returncode == 1
     assert "2 trials in a row failed" in result.stderr
@@ -235,7 +291,11 @@ def test_own_objective_and_own_network_with_the_console_script(tmp_path: Path) -
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_classes))\n"
     )
     arguments = [argument for argument in TINY if argument not in ("network.options.width=4",)]
-    arguments = [one for i, one in enumerate(arguments) if not (one == "--set" and arguments[i + 1 : i + 2] in ([], ["--set"]))]
+    arguments = [
+        one
+        for i, one in enumerate(arguments)
+        if not (one == "--set" and arguments[i + 1 : i + 2] in ([], ["--set"]))
+    ]
     script = Path(sys.executable).parent / "morel-search"
     own = [
         "--set",
@@ -277,8 +337,17 @@ def parquet_files(folder: Path) -> None:
 def test_relative_paths_of_the_data_and_a_stopped_scoring(tmp_path: Path) -> None:
     """Trials run in folders of their own, and yet find what the user named from where the command was given."""
     parquet_files(tmp_path)
-    data = ["--set", "data={name: parquet, train: 'tr*.parquet', test: test.parquet, validation: 75}", "--set", "search.population=2"]
-    rest = [one for i, one in enumerate(TINY) if "data.limit" not in one and not (one == "--set" and "data.limit" in TINY[i + 1])]
+    data = [
+        "--set",
+        "data={name: parquet, train: 'tr*.parquet', test: test.parquet, validation: 75}",
+        "--set",
+        "search.population=2",
+    ]
+    rest = [
+        one
+        for i, one in enumerate(TINY)
+        if "data.limit" not in one and not (one == "--set" and "data.limit" in TINY[i + 1])
+    ]
     arguments = ["--results", "r", "--name", "relative", *data, *rest]
     run = [*command(space=str(ROOT / "search_spaces/digits.yaml")), *arguments]
     result = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
@@ -291,7 +360,15 @@ def test_relative_paths_of_the_data_and_a_stopped_scoring(tmp_path: Path) -> Non
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     result = call("--dry-run", "--results", str(tmp_path), *TINY)
     assert result.returncode == 0, result.stderr
-    for word in ("digits", "small_cnn", "epsilon", "nsga2", "trades, none", "cost", "2 at a time" if os.cpu_count() == 2 else "at a time"):
+    for word in (
+        "digits",
+        "small_cnn",
+        "epsilon",
+        "nsga2",
+        "trades, none",
+        "cost",
+        "2 at a time" if os.cpu_count() == 2 else "at a time",
+    ):
         assert word in result.stdout
     assert "warning: data.validation" in result.stdout  # 75 images
     assert not list(tmp_path.iterdir())
@@ -307,14 +384,29 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path: Path) -> None:
         (["--set", "network.options.wdith=3"], ["wdith"]),
         (["--set", "train.epoch=3"], ["train.epoch", "epochs"]),
         (["--set", "parameters.temperature.low=0"], ["temperature"]),
-        (["--set", "data.name=parquet", "--set", "data.train=nowhere.parquet", "--set", "data.test=nowhere.parquet"], ["nowhere.parquet"]),
+        (
+            [
+                "--set",
+                "data.name=parquet",
+                "--set",
+                "data.train=nowhere.parquet",
+                "--set",
+                "data.test=nowhere.parquet",
+            ],
+            ["nowhere.parquet"],
+        ),
         (["--name", "../escape"], ["../escape"]),
-        (["--set", "train.accuracy_loss=collections:OrderedDict", *NO_OBJECTIVE], ["collections:OrderedDict"]),
+        (
+            ["--set", "train.accuracy_loss=collections:OrderedDict", *NO_OBJECTIVE],
+            ["collections:OrderedDict"],
+        ),
         (["--resume", "--name", "nothing"], ["nothing", "does not exist"]),
     ],
     ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
 )
-def test_mistakes_end_in_one_sentence_and_leave_nothing(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+def test_mistakes_end_in_one_sentence_and_leave_nothing(
+    arguments: list[str], words: list[str], tmp_path: Path
+) -> None:
     result = call("--results", str(tmp_path), *arguments)
     refused(result, *words)
     assert len(result.stderr.strip().splitlines()) <= 3, result.stderr
@@ -330,7 +422,9 @@ def test_a_read_only_results_folder_is_refused(tmp_path: Path) -> None:
     refused(call("--results", str(target), *TINY), str(target))
 
 
-def test_a_study_that_is_no_study_is_explained(finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+def test_a_study_that_is_no_study_is_explained(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     import shutil
 
     shutil.copytree(finished[0], tmp_path / "tiny")
@@ -344,9 +438,21 @@ def test_a_study_that_is_no_study_is_explained(finished: tuple[Path, subprocess.
 
 
 def test_help_and_version() -> None:
-    result = subprocess.run([sys.executable, "-m", "morel_search.run", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "morel_search.run", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "examples:" in result.stdout
-    version = subprocess.run([sys.executable, "-m", "morel_search.run", "--version"], cwd=ROOT, capture_output=True, text=True, check=True)
+    version = subprocess.run(
+        [sys.executable, "-m", "morel_search.run", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert version.stdout.startswith("morel_search 0.")
 
 
@@ -362,26 +468,50 @@ def test_training_and_analysis_load_neither_ray_nor_optuna_nor_each_other() -> N
 
 def test_early_stopping_as_its_users_see_it(tmp_path: Path) -> None:
     """Stopped trials say so on their line and in the study, the others make the front, and the end says what was saved."""
-    arguments = [*TINY, "--trials", "8", "--set", "early_stopping.enabled=true", "--set", "train.epochs=4", "--set", "search.point=front"]
+    arguments = [
+        *TINY,
+        "--trials",
+        "8",
+        "--set",
+        "early_stopping.enabled=true",
+        "--set",
+        "train.epochs=4",
+        "--set",
+        "search.select_epoch=front",
+    ]
     result = call("--results", str(tmp_path), "--name", "early", *arguments)
     assert result.returncode == 0, result.stderr
     run = RunFolder(tmp_path / "early")
     trials = run.read_trials()
     stopped = trials[trials["state"] == "PRUNED"]
-    assert len(stopped) == result.stdout.count("stopped at epoch 1") + result.stdout.count("stopped at epoch 3") > 0
+    assert (
+        len(stopped)
+        == result.stdout.count("stopped at epoch 1") + result.stdout.count("stopped at epoch 3")
+        > 0
+    )
     assert f"early stopping ended {len(stopped)} of 10 trainings" in result.stdout
     front = run.read_front()
     assert not set(front["number"]) & set(stopped["number"])
     for row in front.to_dict("records"):
-        _, facts = load_model(run.front_models / f"{row['number']}-{row['epoch']}" / "model.pt")
-        assert facts["epoch"] == row["epoch"]
+        _, metadata = load_model(run.front_models / f"{row['number']}-{row['epoch']}" / "model.pt")
+        assert metadata["epoch"] == row["epoch"]
         assert row["test_clean_accuracy"] >= 0
     assert sorted(set(states(run.path))) == ["COMPLETE", "PRUNED"]
     assert not list(run.checkpoints.glob("*/state.pt*"))
 
 
 def test_a_search_that_is_over_by_the_clock_is_finished(tmp_path: Path) -> None:
-    arguments = ["--results", str(tmp_path), "--name", "hours", *TINY, "--trials", "5000", "--set", "search.max_hours=0.003"]
+    arguments = [
+        "--results",
+        str(tmp_path),
+        "--name",
+        "hours",
+        *TINY,
+        "--trials",
+        "5000",
+        "--set",
+        "search.max_hours=0.003",
+    ]
     result = call(*arguments)
     assert result.returncode == 0, result.stderr
     assert "ended: search.max_hours (0.003) is used up" in result.stdout

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from optuna.study._multi_objective import _fast_non_domination_rank
 
 from morel_search.config import EarlyStoppingSettings
-from morel_search.search.diversity import RANKINGS
-from morel_search.search.successive_halving import Ladder, rung_levels
+from morel_search.search.diversity import DIVERSITY_RANKINGS
+from morel_search.search.successive_halving import AsyncSuccessiveHalving, rung_levels
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30)
 
@@ -38,14 +38,14 @@ def test_where_the_rungs_lie(given_settings: dict[str, int], epochs: int, levels
 @given(points, st.integers(2, 4))
 def test_the_rule(reached: list[tuple[int, int]], eta: int) -> None:
     """The last comer goes on if fewer than ceil(n / eta) are ahead, or if the rung has not seen enough."""
-    ladder = Ladder(EarlyStoppingSettings(eta=eta, min_peers=5), (3,))
+    ladder = AsyncSuccessiveHalving(EarlyStoppingSettings(eta=eta, min_peers=5), (3,))
     for number, point in enumerate(reached):
         ladder.record(number, 3, point)
-    standing = ladder.standing(len(reached) - 1, 3)
-    assert standing.peers == len(reached)
-    assert standing.enough == (len(reached) >= 5)
-    assert standing.places == math.ceil(len(reached) / eta)
-    assert standing.goes_on == (len(reached) < 5 or standing.position < standing.places)
+    rank_of = ladder.rank_of(len(reached) - 1, 3)
+    assert rank_of.peers == len(reached)
+    assert rank_of.enough == (len(reached) >= 5)
+    assert rank_of.places == math.ceil(len(reached) / eta)
+    assert rank_of.continues == (len(reached) < 5 or rank_of.position < rank_of.places)
 
 
 def positions(reached: list[tuple[int, int]], ranking: str) -> list[int]:
@@ -56,27 +56,41 @@ def positions(reached: list[tuple[int, int]], ranking: str) -> list[int]:
     keys = []
     for point, rank in zip(scaled, ranks, strict=True):
         front = np.unique(scaled[ranks == rank], axis=0)
-        place = RANKINGS[ranking](front)[(front == point).all(axis=1)][0]
+        place = DIVERSITY_RANKINGS[ranking](front)[(front == point).all(axis=1)][0]
         keys.append((rank, place))
     return [sum(other < key for other in keys) for key in keys]
 
 
 @settings(max_examples=400, deadline=None)
 @given(points, st.sampled_from(["crowding", "epsilon_net"]))
-def test_ranks_kept_up_to_date_are_those_of_sorting_anew(reached: list[tuple[int, int]], ranking: str) -> None:
-    ladder = Ladder(EarlyStoppingSettings(ranking=ranking), (1,))
+def test_ranks_kept_up_to_date_are_those_of_sorting_anew(
+    reached: list[tuple[int, int]], ranking: str
+) -> None:
+    ladder = AsyncSuccessiveHalving(EarlyStoppingSettings(ranking=ranking), (1,))
     for number, point in enumerate(reached):
         ladder.record(number, 1, point)
-        assert [ladder.standing(one, 1).position for one in range(number + 1)] == positions(reached[: number + 1], ranking)
+        assert [ladder.rank_of(one, 1).position for one in range(number + 1)] == positions(
+            reached[: number + 1], ranking
+        )
 
 
 @given(points)
-def test_the_rungs_front_survives_unless_there_are_more_of_it_than_places(reached: list[tuple[int, int]]) -> None:
-    ladder = Ladder(EarlyStoppingSettings(min_peers=1), (1,))
+def test_the_rungs_front_survives_unless_there_are_more_of_it_than_places(
+    reached: list[tuple[int, int]],
+) -> None:
+    ladder = AsyncSuccessiveHalving(EarlyStoppingSettings(min_peers=1), (1,))
     for number, point in enumerate(reached):
         ladder.record(number, 1, point)
-    front = [number for number, rank in enumerate(_fast_non_domination_rank(-np.array(reached, dtype=float))) if rank == 0]
-    going = [number for number in range(len(reached)) if ladder.standing(number, 1).position < ladder.standing(number, 1).places]
+    front = [
+        number
+        for number, rank in enumerate(_fast_non_domination_rank(-np.array(reached, dtype=float)))
+        if rank == 0
+    ]
+    going = [
+        number
+        for number in range(len(reached))
+        if ladder.rank_of(number, 1).position < ladder.rank_of(number, 1).places
+    ]
     if len(front) <= math.ceil(len(reached) / 3):
         assert set(front) <= set(going)
     else:
@@ -84,27 +98,31 @@ def test_the_rungs_front_survives_unless_there_are_more_of_it_than_places(reache
 
 
 @given(points, st.randoms(use_true_random=False))
-def test_a_standing_does_not_depend_on_the_order_of_arrival(reached: list[tuple[int, int]], random: object) -> None:
+def test_a_standing_does_not_depend_on_the_order_of_arrival(
+    reached: list[tuple[int, int]], random: object
+) -> None:
     order = list(range(len(reached)))
     random.shuffle(order)
-    one, other = (Ladder(EarlyStoppingSettings(), (1,)) for _ in range(2))
+    one, other = (AsyncSuccessiveHalving(EarlyStoppingSettings(), (1,)) for _ in range(2))
     for number in range(len(reached)):
         one.record(number, 1, reached[number])
         other.record(order[number], 1, reached[order[number]])
-    assert [one.standing(number, 1) for number in range(len(reached))] == [other.standing(number, 1) for number in range(len(reached))]
+    assert [one.rank_of(number, 1) for number in range(len(reached))] == [
+        other.rank_of(number, 1) for number in range(len(reached))
+    ]
 
 
 def test_rungs_never_mix() -> None:
-    ladder = Ladder(EarlyStoppingSettings(min_peers=1), (1, 3))
+    ladder = AsyncSuccessiveHalving(EarlyStoppingSettings(min_peers=1), (1, 3))
     for number in range(6):
         ladder.record(number, 1, (0.9, 0.9))
     ladder.record(6, 3, (0.1, 0.1))
-    assert ladder.standing(6, 3).position == 0
-    assert ladder.standing(6, 3).peers == 1
+    assert ladder.rank_of(6, 3).position == 0
+    assert ladder.rank_of(6, 3).peers == 1
     assert not ladder.recorded(6, 1)
 
 
 def test_at_least_eta_peers() -> None:
-    assert Ladder(EarlyStoppingSettings(eta=4, min_peers=1), (1,)).min_peers == 4
-    assert Ladder(EarlyStoppingSettings(eta=4), (1,)).min_peers == 4
-    assert Ladder(EarlyStoppingSettings(eta=4, min_peers=9), (1,)).min_peers == 9
+    assert AsyncSuccessiveHalving(EarlyStoppingSettings(eta=4, min_peers=1), (1,)).min_peers == 4
+    assert AsyncSuccessiveHalving(EarlyStoppingSettings(eta=4), (1,)).min_peers == 4
+    assert AsyncSuccessiveHalving(EarlyStoppingSettings(eta=4, min_peers=9), (1,)).min_peers == 9

@@ -11,14 +11,24 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler
-from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveSamplerTestCase, RelativeSamplerTestCase
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+)
 from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
-from morel_search.search.sobol import design_point
-from morel_search.search.population import Pool
+from morel_search.search.population import Population
 from morel_search.search.proposer import Proposer, Told, derive_seed
-from morel_search.search.sampler import SAMPLERS, SteadyNSGAIIISampler, SteadyNSGAIISampler, make_sampler, warmup_trials
+from morel_search.search.sampler import (
+    SAMPLERS,
+    SteadyNSGAIIISampler,
+    SteadyNSGAIISampler,
+    make_sampler,
+    warmup_trials,
+)
+from morel_search.search.sobol import sobol_point
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SPACE = {f"x{index}": FloatDistribution(0, 1) for index in range(5)}
@@ -51,7 +61,10 @@ def test_names_stay(sampler: type) -> None:
     assert sampler.__name__ in ("SteadyNSGAIISampler", "SteadyNSGAIIISampler")
 
 
-@pytest.mark.parametrize("options", [{"population_size": 1}, {"mutation_prob": 1.1}, {"crossover_prob": -0.1}, {"swapping_prob": 2.0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"population_size": 1}, {"mutation_prob": 1.1}, {"crossover_prob": -0.1}, {"swapping_prob": 2.0}],
+)
 def test_what_optuna_refuses_is_refused(options: dict[str, Any]) -> None:
     for sampler in (NSGAIISampler, SteadyNSGAIISampler):
         with pytest.raises(ValueError):  # noqa: PT011
@@ -61,27 +74,39 @@ def test_what_optuna_refuses_is_refused(options: dict[str, Any]) -> None:
 def test_the_same_seed_gives_the_same_study() -> None:
     found = []
     for _ in range(2):
-        study = optuna.create_study(directions=["minimize", "minimize"], sampler=SteadyNSGAIISampler(population_size=8, seed=3))
+        study = optuna.create_study(
+            directions=["minimize", "minimize"], sampler=SteadyNSGAIISampler(population_size=8, seed=3)
+        )
         study.optimize(objective, n_trials=40)
         found.append([trial.params for trial in study.trials])
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize(("own", "optunas"), [(SteadyNSGAIISampler, NSGAIISampler), (SteadyNSGAIIISampler, NSGAIIISampler)])
-def test_a_serial_search_is_as_good_as_optunas(own: Callable[..., BaseSampler], optunas: Callable[..., BaseSampler]) -> None:
+@pytest.mark.parametrize(
+    ("own", "optunas"), [(SteadyNSGAIISampler, NSGAIISampler), (SteadyNSGAIIISampler, NSGAIIISampler)]
+)
+def test_a_serial_search_is_as_good_as_optunas(
+    own: Callable[..., BaseSampler], optunas: Callable[..., BaseSampler]
+) -> None:
     import moocore
 
     volumes: dict[str, list[float]] = {"own": [], "optuna": []}
     for seed in range(8):
         for name, sampler in (("own", own), ("optuna", optunas)):
-            study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler(population_size=20, seed=seed))
+            study = optuna.create_study(
+                directions=["minimize", "minimize"], sampler=sampler(population_size=20, seed=seed)
+            )
             study.optimize(objective, n_trials=200)
-            volumes[name].append(moocore.hypervolume(np.array([trial.values for trial in study.trials]), ref=[2, 6]))
+            volumes[name].append(
+                moocore.hypervolume(np.array([trial.values for trial in study.trials]), ref=[2, 6])
+            )
     gap = np.array(volumes["own"]) - np.array(volumes["optuna"])
     assert gap.mean() > -2 * gap.std(ddof=1) / len(gap) ** 0.5
     random = [10.0]
     for seed in range(4):
-        study = optuna.create_study(directions=["minimize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=seed))
+        study = optuna.create_study(
+            directions=["minimize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=seed)
+        )
         study.optimize(objective, n_trials=200)
         random.append(moocore.hypervolume(np.array([trial.values for trial in study.trials]), ref=[2, 6]))
     assert np.mean(volumes["own"]) > np.mean(random[1:])
@@ -95,7 +120,9 @@ def test_constraints_set_on_the_trial_are_kept_to() -> None:
         trial.set_constraint("half", 0.5 - trial.params["x0"])
         return values
 
-    study = optuna.create_study(directions=["minimize", "minimize"], sampler=SteadyNSGAIISampler(population_size=10, seed=0))
+    study = optuna.create_study(
+        directions=["minimize", "minimize"], sampler=SteadyNSGAIISampler(population_size=10, seed=0)
+    )
     study.optimize(constrained, n_trials=120)
     assert np.mean([trial.params["x0"] >= 0.5 for trial in study.trials[-40:]]) > 0.8
 
@@ -106,7 +133,9 @@ def told(x: dict[str, float]) -> Told:
 
 
 def proposer(**settings: Any) -> Proposer:
-    return Proposer(SearchSettings(**settings), SPACE, lambda params: tuple(round(value, 3) for value in params.values()))
+    return Proposer(
+        SearchSettings(**settings), SPACE, lambda params: tuple(round(value, 3) for value in params.values())
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 16, 32])
@@ -116,13 +145,13 @@ def test_every_finished_trial_can_become_a_parent(workers: int) -> None:
 
     size, seen = 12, set()
     found = proposer(population=size)
-    add = found._pool.add
+    add = found._population.add
 
     def spy(number: int, *arguments: Any, **named: Any) -> None:
         seen.add(number)
         add(number, *arguments, **named)
 
-    found._pool.add = spy
+    found._population.add = spy
     running: deque[tuple[int, dict[str, float]]] = deque()
     for number in range(120):
         running.append((number, found.propose(number).params))
@@ -141,10 +170,14 @@ def test_a_dominating_start_is_a_parent_in_the_first_generation() -> None:
         params = found.propose(number).params
         found.finish(number, Told(points=((-5.0 - number, -9.0),)))
         assert params != best
-    from optuna.samplers.nsgaii._elite_population_selection_strategy import NSGAIIElitePopulationSelectionStrategy
+    from optuna.samplers.nsgaii._elite_population_selection_strategy import (
+        NSGAIIElitePopulationSelectionStrategy,
+    )
 
     study = optuna.create_study(directions=["maximize", "maximize"])
-    parents = found._pool.parents(lambda trials, count: NSGAIIElitePopulationSelectionStrategy(population_size=count)(study, trials))
+    parents = found._population.parents(
+        lambda trials, count: NSGAIIElitePopulationSelectionStrategy(population_size=count)(study, trials)
+    )
     assert best in [trial.params for trial in parents]
     children = [found.propose(number).params for number in range(6, 30)]
     assert any(child[name] == pytest.approx(best[name], abs=0.05) for child in children for name in best)
@@ -157,7 +190,10 @@ def test_stopped_trials_guide_the_search_below_those_that_went_through() -> None
         found.add(number, dict.fromkeys(SPACE, x), Told(points=((x, x),), rung=rung))
     found.add(5, dict.fromkeys(SPACE, 0.9), Told(points=((0.01, 0.01),)))
     parents = {
-        trial.params["x0"] for trial in found._pool.parents(lambda trials, count: sorted(trials, key=lambda t: -t.values[0])[:count])
+        trial.params["x0"]
+        for trial in found._population.parents(
+            lambda trials, count: sorted(trials, key=lambda t: -t.values[0])[:count]
+        )
     }
     assert parents == {0.9, 0.4, 0.5, 0.3}
 
@@ -170,13 +206,16 @@ def test_what_failed_for_good_is_avoided() -> None:
         for number in range(60):
             params = found.propose(number).params
             doomed = params["x0"] > 0.6
-            found.finish(number, Told(hopeless=True) if doomed else told(params))
+            found.finish(number, Told(deterministic_failure=True) if doomed else told(params))
             late += doomed and number >= 30
         assert late <= 6, sampler  # by chance: 12
 
 
 def test_seeds_of_different_draws_differ() -> None:
-    assert len({derive_seed(1), derive_seed(1, 0), derive_seed(1, 0, 0), derive_seed(0, 1), derive_seed(1, 1)}) == 5
+    assert (
+        len({derive_seed(1), derive_seed(1, 0), derive_seed(1, 0, 0), derive_seed(0, 1), derive_seed(1, 1)})
+        == 5
+    )
 
 
 def test_what_is_known_is_not_proposed_again() -> None:
@@ -195,13 +234,17 @@ def test_what_is_known_is_not_proposed_again() -> None:
 def test_samplers_by_name(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sampler = make_sampler(SearchSettings(sampler=name, population=6), SPACE, Pool(6), 0, 1)
+        sampler = make_sampler(SearchSettings(sampler=name, population=6), SPACE, Population(6), 0, 1)
     assert isinstance(sampler, BaseSampler)
 
 
 def test_the_first_configurations_are_spread_evenly() -> None:
     """Of a Sobol sequence: 2^k points in a row, each interval of length 2^-k of each parameter has exactly one of them."""
-    space = {"x": FloatDistribution(-1, 3), "y": FloatDistribution(1e-4, 1, log=True), "n": IntDistribution(2, 9)}
+    space = {
+        "x": FloatDistribution(-1, 3),
+        "y": FloatDistribution(1e-4, 1, log=True),
+        "n": IntDistribution(2, 9),
+    }
     space = {
         **space,
         "c": CategoricalDistribution(["a", "b"]),
@@ -209,22 +252,26 @@ def test_the_first_configurations_are_spread_evenly() -> None:
         "s": FloatDistribution(0, 0.7, step=0.1),
     }
     for seed in range(3):
-        points = [design_point(space, seed, index) for index in range(16)]
+        points = [sobol_point(space, seed, index) for index in range(16)]
         assert sorted(int((point["x"] + 1) / 4 * 16) for point in points) == list(range(16))
         assert sorted(int((np.log10(point["y"]) + 4) / 4 * 16) for point in points) == list(range(16))
         assert sorted(point["n"] for point in points) == [value for value in range(2, 10) for _ in range(2)]
-        assert sorted(round(10 * point["s"]) for point in points) == [value for value in range(8) for _ in range(2)]
+        assert sorted(round(10 * point["s"]) for point in points) == [
+            value for value in range(8) for _ in range(2)
+        ]
         assert [point["c"] for point in points].count("a") == 8
         assert all(
-            distribution._contains(distribution.to_internal_repr(point[name])) for point in points for name, distribution in space.items()
+            distribution._contains(distribution.to_internal_repr(point[name]))
+            for point in points
+            for name, distribution in space.items()
         )
         assert [point["m"] for point in points].count(1) > [point["m"] for point in points].count(8)
-    assert design_point(space, 1, 5) != design_point(space, 2, 5)
+    assert sobol_point(space, 1, 5) != sobol_point(space, 2, 5)
 
 
 def test_the_design_comes_before_the_population_and_after_a_restart() -> None:
     found = proposer(population=6)
-    design = [design_point(SPACE, derive_seed(0), number) for number in range(9)]
+    design = [sobol_point(SPACE, derive_seed(0), number) for number in range(9)]
     assert [found.propose(number).params for number in range(6)] == design[:6]
     again = proposer(population=6)
     for number in range(4):
@@ -240,7 +287,7 @@ def test_a_warm_up_by_tpe() -> None:
     assert warmup_trials(settings) == 24
     assert warmup_trials(SearchSettings(population=6)) == 0
     assert warmup_trials(SearchSettings(warmup="tpe", warmup_trials=7)) == 7
-    kinds = [type(make_sampler(settings, SPACE, Pool(6), number, 1)).__name__ for number in (0, 23, 24)]
+    kinds = [type(make_sampler(settings, SPACE, Population(6), number, 1)).__name__ for number in (0, 23, 24)]
     assert kinds == ["TPESampler", "TPESampler", "SteadyNSGAIISampler"]
     found = proposer(population=6, warmup="tpe")
     for number in range(40):
@@ -250,7 +297,14 @@ def test_a_warm_up_by_tpe() -> None:
 
 def test_states_of_the_study() -> None:
     found = proposer(population=4)
-    for number, outcome in enumerate([Told(points=((0.1, 0.2),)), Told(points=((0.1, 0.2),), rung=3.0), Told(), Told(hopeless=True)]):
+    for number, outcome in enumerate(
+        [
+            Told(points=((0.1, 0.2),)),
+            Told(points=((0.1, 0.2),), rung=3.0),
+            Told(),
+            Told(deterministic_failure=True),
+        ]
+    ):
         found.propose(number)
         found.finish(number, outcome)
     states = [trial.state for trial in found._study.trials]

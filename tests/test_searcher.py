@@ -9,35 +9,50 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from morel_search.config import load_space
-from morel_search.errors import RunFolderError
-from morel_search.search.controller import Conductor
-from morel_search.search.study import StudyRecord
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
+from morel_search.config import load_space
+from morel_search.errors import RunFolderError
+from morel_search.search.controller import SearchController
+from morel_search.search.study import TrialStore
 
 ROOT = Path(__file__).parents[1]
 
 
 def epoch(number: int) -> dict[str, Any]:
     losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
-    return {"epoch": number, **losses, "lr": 0.1, "train_accuracy": 0.5, "clean_accuracy": 0.5, "robust_accuracy": 0.5, "seconds": 1.0}
+    return {
+        "epoch": number,
+        **losses,
+        "lr": 0.1,
+        "train_accuracy": 0.5,
+        "clean_accuracy": 0.5,
+        "robust_accuracy": 0.5,
+        "seconds": 1.0,
+    }
 
 
 class Driver:
-    def __init__(self, folder: Path, on_finished: Any = lambda _: None, on_epoch: Any = lambda number, result: None) -> None:
+    def __init__(
+        self, folder: Path, on_finished: Any = lambda _: None, on_epoch: Any = lambda number, result: None
+    ) -> None:
         space = load_space(ROOT / "search_spaces" / "digits.yaml", ["controls=[]", "train.epochs=2"])
-        self.record = StudyRecord.of_file(folder / "study.db", "run")
-        self.conductor = Conductor(space, self.record)
+        self.record = TrialStore.of_file(folder / "study.db", "run")
+        self.controller = SearchController(space, self.record)
         self.errors: list[Exception] = []
         self.searcher = StudySearcher(
-            self.conductor, lambda assignment: SimpleNamespace(number=assignment.number), on_finished, self.errors
+            self.controller,
+            lambda assignment: SimpleNamespace(number=assignment.number),
+            on_finished,
+            self.errors,
         )
-        self.scheduler = StudyScheduler(self.conductor, on_epoch, self.errors)
+        self.scheduler = StudyScheduler(self.controller, on_epoch, self.errors)
 
     def epoch(self, config: Any, number: int) -> str:
         trial = SimpleNamespace(config=config)
-        return self.scheduler.on_trial_result(None, trial, {"number": 0, "final": False, "history": [epoch(number)]})
+        return self.scheduler.on_trial_result(
+            None, trial, {"number": 0, "final": False, "history": [epoch(number)]}
+        )
 
 
 def final(number: int) -> dict[str, Any]:
@@ -81,7 +96,7 @@ def test_what_goes_wrong_in_the_driver_between_epochs(tmp_path: Path) -> None:
     assert isinstance(driver.errors[0], OSError)
     driver.searcher.on_trial_complete("a", {"final": False})
     assert [trial.state.name for trial in driver.record.trials()] == ["RUNNING"]
-    driver.record.park()
+    driver.record.requeue_running()
     assert [trial.state.name for trial in driver.record.trials()] == ["WAITING"]
 
 

@@ -12,13 +12,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from morel_search.analysis.masking import flags
+from morel_search.analysis.masking import masking_warnings
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.evaluation import evaluate
-from morel_search.training.settings import EXACT, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import (
+    FLOAT32,
+    DataSettings,
+    EvaluationSettings,
+    NetworkSettings,
+    TrainSettings,
+)
 from morel_search.training.trainer import Training
-from morel_search.verification.masking import Signs, read_signs
+from morel_search.verification.masking import MaskingDiagnostics, diagnose_masking
 from morel_search.verification.transfer import transferred
 
 SETTINGS = EvaluationSettings(epsilon=Fraction(1, 8), steps=10)
@@ -46,25 +52,40 @@ class Trick(nn.Module):
 def network() -> tuple[nn.Module, Tensor, Tensor]:
     development = load_development(DataSettings(name="digits"))
     settings = TrainSettings(
-        epochs=4, optimizer="adamw", lr=0.01, accuracy_loss="pgd", k_robust=0.0, gamma=0.0, epsilon=Fraction(1, 8), attack_steps=3
+        epochs=4,
+        optimizer="adamw",
+        lr=0.01,
+        accuracy_loss="pgd",
+        k_robust=0.0,
+        gamma=0.0,
+        epsilon=Fraction(1, 8),
+        attack_steps=3,
     )
-    training = Training(settings, NetworkSettings(name="small_cnn", options={"width": 8}), development, SETTINGS, seed=0)
+    training = Training(
+        settings, NetworkSettings(name="small_cnn", options={"width": 8}), development, SETTINGS, seed=0
+    )
     for _ in range(4):
         training.train_epoch()
     validation = development.validation
     return training.model.eval(), to_float(validation.images[:100]), validation.labels[:100]
 
 
-def signs_of(network: tuple[nn.Module, Tensor, Tensor], kind: str) -> tuple[Signs, list[str]]:
+def signs_of(network: tuple[nn.Module, Tensor, Tensor], kind: str) -> tuple[MaskingDiagnostics, list[str]]:
     model, images, labels = network
-    signs = read_signs(Trick(model, kind).eval(), images, labels, SETTINGS, seed=0, compute=EXACT)
-    return signs, flags(asdict(signs), {}, 100, 0, {})
+    signs = diagnose_masking(Trick(model, kind).eval(), images, labels, SETTINGS, seed=0, compute=FLOAT32)
+    return signs, masking_warnings(asdict(signs), {}, 100, 0, {})
 
 
 def test_an_honest_network_has_no_flag(network: tuple[nn.Module, Tensor, Tensor]) -> None:
     signs, said = signs_of(network, "none")
     assert said == []
-    assert (signs.images, signs.scale, signs.zero_gradients, signs.unfit, signs.chance) == (100, 1.0, 0.0, 0.0, 0.0)
+    assert (signs.images, signs.scale, signs.zero_gradients, signs.unfit, signs.chance) == (
+        100,
+        1.0,
+        0.0,
+        0.0,
+        0.0,
+    )
     assert list(signs.curve) == sorted(signs.curve, reverse=True)
     assert signs.curve[0] > signs.curve[-1] > signs.everywhere
     assert signs.everywhere == 0.0
@@ -113,15 +134,27 @@ def test_examples_that_are_made_elsewhere(network: tuple[nn.Module, Tensor, Tens
         optimizer.step()
     examples = torchattacks.PGD(other, eps=0.125, alpha=2.5 * 0.125 / 50, steps=50)(images, labels)
     expected = float((model(examples).argmax(dim=1) == labels).float().mean())
-    found = transferred(model, other, images, labels, SETTINGS, seed=0, compute=EXACT)
-    own = transferred(model, model, images, labels, SETTINGS, seed=0, compute=EXACT)
+    found = transferred(model, other, images, labels, SETTINGS, seed=0, compute=FLOAT32)
+    own = transferred(model, model, images, labels, SETTINGS, seed=0, compute=FLOAT32)
     assert abs(found - expected) <= 0.02
     assert own < found
     once = dataclasses.replace(SETTINGS, steps=50)
-    assert own == pytest.approx(evaluate(model, ImageSet((images * 255).round().to(torch.uint8), labels), once).robust_accuracy, abs=0.02)
+    assert own == pytest.approx(
+        evaluate(model, ImageSet((images * 255).round().to(torch.uint8), labels), once).robust_accuracy,
+        abs=0.02,
+    )
 
 
-LEFT = {"clean": 190, "fgsm": 150, "pgd": 120, "pgd-50": 115, "apgd-ce": 112, "apgd-t": 110, "fab-t": 110, "square": 109}
+LEFT = {
+    "clean": 190,
+    "fgsm": 150,
+    "pgd": 120,
+    "pgd-50": 115,
+    "apgd-ce": 112,
+    "apgd-t": 110,
+    "fab-t": 110,
+    "square": 109,
+}
 
 
 @pytest.mark.parametrize(
@@ -136,18 +169,30 @@ LEFT = {"clean": 190, "fgsm": 150, "pgd": 120, "pgd-50": 115, "apgd-ce": 112, "a
         ({"curve": [0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.6, 0.59], "images": 5}, {}, None),
         ({}, {"pgd-50": 111}, None),
         ({}, {"square": 90}, "Square, which sees logits alone, breaks 20 of the 110"),
-        ({"curve": [0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.6, 0.59]}, {}, "robustness does not fall with the radius: 60.0% at epsilon and 59.0%"),
+        (
+            {"curve": [0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.6, 0.59]},
+            {},
+            "robustness does not fall with the radius: 60.0% at epsilon and 59.0%",
+        ),
         ({"curve": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]}, {}, None),
         ({"curve": [0.99] * 8}, {}, None),
-        ({"transfer": {"none": 0.9, "trades": 0.5}}, {}, "examples made on another network (trades) break more"),
+        (
+            {"transfer": {"none": 0.9, "trades": 0.5}},
+            {},
+            "examples made on another network (trades) break more",
+        ),
         ({"transfer": {"none": 0.9, "trades": 0.54}}, {}, None),
         ({"transfer": {"trades": 0.5}, "images": 50}, {}, None),
-        ({"transfer": {"trades": 0.3}, "images": 50}, {}, "examples made on another network (trades) break more"),
+        (
+            {"transfer": {"trades": 0.3}, "images": 50},
+            {},
+            "examples made on another network (trades) break more",
+        ),
         ({"everywhere": 0.2}, {}, "20% of the images withstand"),
     ],
 )
 def test_what_is_called_suspicious(facts: dict[str, Any], left: dict[str, int], words: str | None) -> None:
     counts = {**LEFT, **left}
-    said = flags(facts, counts, 200, 200, counts)
+    said = masking_warnings(facts, counts, 200, 200, counts)
     assert len(said) == (0 if words is None else 1)
     assert words is None or words in said[0]

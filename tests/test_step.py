@@ -24,12 +24,18 @@ REFERENCE_ATTACK = {"epsilon": Fraction("0.1"), "attack_steps": 3, "step_size": 
 def batch(n: int, classes: int = CLASSES, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(n, *SHAPE, generator=generator)
-    return images, torch.randint(classes, (n,), generator=generator), torch.randn(n, *SHAPE, generator=generator)
+    return (
+        images,
+        torch.randint(classes, (n,), generator=generator),
+        torch.randn(n, *SHAPE, generator=generator),
+    )
 
 
 def make_step(settings: TrainSettings, classes: int = CLASSES, seed: int = 0) -> MorelStep:
     torch.manual_seed(seed)
-    return MorelStep(build_network(NetworkSettings(name="small_cnn", options={"width": 8}), SHAPE, classes), settings)
+    return MorelStep(
+        build_network(NetworkSettings(name="small_cnn", options={"width": 8}), SHAPE, classes), settings
+    )
 
 
 def gradients_of(step: MorelStep) -> dict[str, Tensor]:
@@ -48,7 +54,9 @@ NAMES = {"natural": "nat", "adversarial": "adver", "both": "both"}
 
 
 @pytest.mark.parametrize("features", ["natural", "adversarial", "both"])
-@pytest.mark.parametrize(("loss", "epoch"), [("trades", 0), ("mart", 0), ("loat", 0), ("loat", 5), ("loat", 100)])
+@pytest.mark.parametrize(
+    ("loss", "epoch"), [("trades", 0), ("mart", 0), ("loat", 0), ("loat", 5), ("loat", 100)]
+)
 def test_step_equals_the_reference(loss: str, epoch: int, features: str) -> None:
     settings = TrainSettings(
         accuracy_loss=loss,
@@ -69,7 +77,15 @@ def test_step_equals_the_reference(loss: str, epoch: int, features: str) -> None
     ours = make_step(settings).train()
     theirs = make_step(settings).train()
     model = reference_model(theirs)
-    extra = {"epoch": epoch, "reg": True, "reg_type": "mse", "device": "cpu", "theta": 0.7, "gamma_loat": 0.3, "lot": "LORE"}
+    extra = {
+        "epoch": epoch,
+        "reg": True,
+        "reg_type": "mse",
+        "device": "cpu",
+        "theta": 0.7,
+        "gamma_loat": 0.3,
+        "lot": "LORE",
+    }
     with on_cpu(noise):
         expected, parts = reference_morel.morel_loss(
             model,
@@ -94,11 +110,15 @@ def test_step_equals_the_reference(loss: str, epoch: int, features: str) -> None
     expected.backward()
     losses.total.backward()
     torch.testing.assert_close(losses.total, expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(torch.stack([losses.robust, losses.accuracy]).detach().view(2, 1), parts, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        torch.stack([losses.robust, losses.accuracy]).detach().view(2, 1), parts, rtol=1e-5, atol=1e-6
+    )
     mine, other = gradients_of(ours), gradients_of(theirs)
     assert mine.keys() == other.keys()
     for name, gradient in other.items():
-        if float(gradient.abs().max()) > 1e-6:  # what the loss does not depend on has a gradient of rounding errors
+        if (
+            float(gradient.abs().max()) > 1e-6
+        ):  # what the loss does not depend on has a gradient of rounding errors
             assert float((mine[name] - gradient).norm() / gradient.norm()) < 1e-5, name
     whole = [torch.cat([one[name].flatten() for name in other]) for one in (mine, other)]
     assert float((whole[0] - whole[1]).norm() / whole[1].norm()) < 1e-5
@@ -109,13 +129,23 @@ def test_l2_trades_attack_equals_the_reference() -> None:
     """The reference's L2 step is 2 epsilon / steps; its L2 MART runs no attack at all, so there is nothing to compare with."""
     from reference import reference_trades
 
-    settings = TrainSettings(norm="l2", epsilon=Fraction(1, 2), attack_steps=5, step_ratio=2.0, k_robust=0.0, gamma=0.0, beta=6.0)
+    settings = TrainSettings(
+        norm="l2", epsilon=Fraction(1, 2), attack_steps=5, step_ratio=2.0, k_robust=0.0, gamma=0.0, beta=6.0
+    )
     images, labels, noise = batch(16)
     step = make_step(settings).train()
     before = copy.deepcopy(step.state_dict())
     with on_cpu(noise):
         expected, adversarial = reference_trades.trades_loss(
-            step.classifier, images, labels, Optimizer(step), epsilon=0.5, perturb_steps=5, beta=6.0, distance="l_2", extra_outputs=True
+            step.classifier,
+            images,
+            labels,
+            Optimizer(step),
+            epsilon=0.5,
+            perturb_steps=5,
+            beta=6.0,
+            distance="l_2",
+            extra_outputs=True,
         )
         step.load_state_dict(before)
         step.train()
@@ -123,7 +153,9 @@ def test_l2_trades_attack_equals_the_reference() -> None:
             objective = kl_objective(step.classifier(images))
             same_arithmetic = pgd(step.classifier, images, objective, settings.attack)
         torch.testing.assert_close(same_arithmetic, adversarial.detach(), rtol=0, atol=1e-5)
-        losses, _ = step(images, labels)  # with folded batch norms: another rounding of a gradient that begins near 0 is another way
+        losses, _ = step(
+            images, labels
+        )  # with folded batch norms: another rounding of a gradient that begins near 0 is another way
     torch.testing.assert_close(losses.total, expected, rtol=2e-4, atol=1e-6)
 
 
@@ -136,7 +168,9 @@ def test_l2_mart_attacks() -> None:
 
 @pytest.mark.parametrize("loss", ["trades", "mart", "loat", "pgd", "none"])
 @pytest.mark.parametrize(
-    "labels", [[3], [4, 4, 4, 4], list(range(10)), [0, 1] * 8], ids=["one image", "one class", "all different", "two classes"]
+    "labels",
+    [[3], [4, 4, 4, 4], list(range(10)), [0, 1] * 8],
+    ids=["one image", "one class", "all different", "two classes"],
 )
 def test_any_batch_gives_finite_losses_and_gradients(loss: str, labels: list[int]) -> None:
     step = make_step(TrainSettings(accuracy_loss=loss, k_robust=0.5, alpha=1.0, attack_steps=2)).train()
@@ -173,17 +207,25 @@ def test_no_weight_on_the_robust_objective_means_no_embedding_space() -> None:
     torch.testing.assert_close(losses.total, losses.accuracy)
 
 
-def exponential(logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, epoch: int, settings: TrainSettings) -> Tensor:
+def exponential(
+    logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, epoch: int, settings: TrainSettings
+) -> Tensor:
     """A custom accuracy objective, found by import path below."""
     return torch.exp(-adversarial_logits.gather(1, labels.unsqueeze(1))).mean() * settings.beta + epoch
 
 
 def test_a_custom_accuracy_objective_by_import_path() -> None:
-    step = make_step(TrainSettings(accuracy_loss=f"{__name__}:exponential", beta=2.0, k_robust=0.0, gamma=0.0, epsilon=Fraction(0)))
+    step = make_step(
+        TrainSettings(
+            accuracy_loss=f"{__name__}:exponential", beta=2.0, k_robust=0.0, gamma=0.0, epsilon=Fraction(0)
+        )
+    )
     images, labels, _ = batch(8)
     step.eval()
     losses, logits = step(images, labels, 3)
-    torch.testing.assert_close(losses.total.detach(), 2.0 * torch.exp(-logits.gather(1, labels.unsqueeze(1))).mean() + 3.0)
+    torch.testing.assert_close(
+        losses.total.detach(), 2.0 * torch.exp(-logits.gather(1, labels.unsqueeze(1))).mean() + 3.0
+    )
 
 
 def test_the_terms_gradients_are_those_of_the_whole() -> None:
@@ -191,7 +233,11 @@ def test_the_terms_gradients_are_those_of_the_whole() -> None:
     images, labels, noise = batch(16)
 
     def looked(**changes: Any) -> tuple[TermGradients, float]:
-        step = make_step(dataclasses.replace(TrainSettings(accuracy_loss="trades", k_robust=0.3, gamma=0.0, alpha=0.5), **changes)).train()
+        step = make_step(
+            dataclasses.replace(
+                TrainSettings(accuracy_loss="trades", k_robust=0.3, gamma=0.0, alpha=0.5), **changes
+            )
+        ).train()
         step.watch = True
         with on_cpu(noise):
             losses, _ = step(images, labels)

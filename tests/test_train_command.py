@@ -18,18 +18,18 @@ import torch
 from trained_runs import DATA, EVALUATION, TRAIN, make_trained_run, train_trial
 
 import morel_search
-from morel_search.workflows import retrain as retraining
 from morel_search.errors import DataError
+from morel_search.models.checkpoint import load_model as load_checkpoint
 from morel_search.pick import main as pick
 from morel_search.results.folder import RunFolder
 from morel_search.train import main
 from morel_search.training.datasets import loading as data
 from morel_search.training.datasets.loading import load_test
 from morel_search.training.evaluation import evaluate
-from morel_search.models.checkpoint import load_model as load_checkpoint
 from morel_search.training.selection import EpochResult
 from morel_search.training.settings import Compute
 from morel_search.training.trainer import Training
+from morel_search.workflows import retrain as retraining
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,7 +93,11 @@ def test_the_same_seed_gives_the_trial_s_weights_to_the_bit(
         "images": 60,
     }
     scored = evaluate(load_checkpoint(trial[0])[0], load_test(DATA), EVALUATION, seed=1)
-    assert made["figures"]["test"] == {"clean_accuracy": scored.clean_accuracy, "robust_accuracy": scored.robust_accuracy, "images": 80}
+    assert made["figures"]["test"] == {
+        "clean_accuracy": scored.clean_accuracy,
+        "robust_accuracy": scored.robust_accuracy,
+        "images": 80,
+    }
     lines = [line for line in said.splitlines() if " of 3: loss " in line]
     assert len(lines) == 3
     assert all(f"loss {result.loss:.4f}" in line for line, result in zip(lines, trial[1], strict=True))
@@ -101,7 +105,9 @@ def test_the_same_seed_gives_the_trial_s_weights_to_the_bit(
     assert f"clean {scored.clean_accuracy:.3f}" in said
 
 
-def test_a_picked_network_trains_again_in_a_process_without_ray(run: RunFolder, trial: tuple[Path, list[EpochResult]]) -> None:
+def test_a_picked_network_trains_again_in_a_process_without_ray(
+    run: RunFolder, trial: tuple[Path, list[EpochResult]]
+) -> None:
     assert pick([str(run.path)]) == 0
     folder = run.path / "picked" / "1"
     program = (
@@ -110,7 +116,12 @@ def test_a_picked_network_trains_again_in_a_process_without_ray(run: RunFolder, 
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder.parent, capture_output=True, text=True, env=environment, check=False
+        [sys.executable, "-c", program],
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     again = run.path / "picked" / "1-seed7"
@@ -135,11 +146,13 @@ def test_another_seed_gives_other_weights_in_a_folder_of_its_own(
     assert sorted(path.name for path in run.front_models.iterdir()) == ["0", "1", "2"]
 
 
-def test_with_the_rule_front_the_stored_epoch_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train_trial(tmp_path / "trial", point="front")
+def test_with_the_rule_front_the_stored_epoch_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_trial(tmp_path / "trial", select_epoch="front")
     file = min((tmp_path / "trial").glob("model-*.pt"))
     epoch = int(file.stem.removeprefix("model-"))
-    run = make_trained_run(tmp_path, file, point="front", epochs=(epoch,))
+    run = make_trained_run(tmp_path, file, select_epoch="front", epochs=(epoch,))
     assert main([str(run.front_models / f"0-{epoch}"), "--out", str(tmp_path / "again")]) == 0
     assert same(tmp_path / "again", file)
     assert settings(tmp_path / "again")["epoch"] == epoch
@@ -149,16 +162,18 @@ def test_with_the_rule_front_the_stored_epoch_is_kept(tmp_path: Path, capsys: py
 @pytest.mark.parametrize("rule", ["last", "best_robust"])
 def test_the_epoch_follows_the_search_s_rule(rule: str, tmp_path: Path) -> None:
     train = dataclasses.replace(TRAIN, ema=0.0, epochs=4, schedule="step", schedule_drops=(0.5, 0.75))
-    train_trial(tmp_path / "trial", point=rule, train=train)
+    train_trial(tmp_path / "trial", select_epoch=rule, train=train)
     file = tmp_path / "trial" / "model.pt"
     epoch = int(load_checkpoint(file)[1]["epoch"])
-    run = make_trained_run(tmp_path, file, point=rule, train=train, epochs=(epoch,))
+    run = make_trained_run(tmp_path, file, select_epoch=rule, train=train, epochs=(epoch,))
     assert main([str(run.front_models / "0"), "--out", str(tmp_path / "again")]) == 0
     assert settings(tmp_path / "again")["epoch"] == epoch
     assert same(tmp_path / "again", file)
 
 
-def test_an_existing_folder_is_refused_before_training(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_folder_is_refused_before_training(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     member = str(run.front_models / "1")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("")
@@ -174,8 +189,16 @@ def test_an_existing_folder_is_refused_before_training(run: RunFolder, tmp_path:
         ("train", {"warp": 9}, ["knows no setting warp"]),
         ("train", {"accuracy_loss": "nowhere:loss"}, ["nowhere:loss"]),
         ("train", {"epochs": 0}, ["epochs must be >= 1"]),
-        ("data", {"name": "parquet", "train": "mine/*.parquet", "test": "t.parquet"}, [".parquet", "start from the current folder"]),
-        ("data", {"name": "image_folder", "train": "mine", "test": "t"}, ["is not a folder", "start from the current folder"]),
+        (
+            "data",
+            {"name": "parquet", "train": "mine/*.parquet", "test": "t.parquet"},
+            [".parquet", "start from the current folder"],
+        ),
+        (
+            "data",
+            {"name": "image_folder", "train": "mine", "test": "t"},
+            ["is not a folder", "start from the current folder"],
+        ),
         ("network", {"options": {"width": -1}}, ["width"]),
     ],
     ids=lambda value: str(value)[:40],
@@ -189,29 +212,39 @@ def test_what_cannot_be_trained_is_one_sentence(
     assert not (run.path / "picked").exists()
 
 
-def test_mistakes_of_the_command_line(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_of_the_command_line(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     member = run.front_models / "1"
     refused(capsys, [str(tmp_path / "nowhere")], "is not a folder that is there")
     refused(capsys, [str(run.path)], "is not the settings of a network")
     for seed in ("-1", "x", str(2**63)):
         refused(capsys, [str(member), f"--seed={seed}"], "--seed must be a whole number from 0", seed)
     if not torch.cuda.is_available():
-        refused(capsys, [str(member), "--device", "cuda"], "--device is cuda, which this machine does not have")
+        refused(
+            capsys, [str(member), "--device", "cuda"], "--device is cuda, which this machine does not have"
+        )
     stored = settings(member)
     for change_, words in (
         ({"seed": None}, ["cannot be trained again"]),
-        ({"point": "lucky"}, ["point must be one of last", "lucky"]),
+        ({"select_epoch": "lucky"}, ["select_epoch must be one of last", "lucky"]),
         ({"epoch": 4}, ["epoch 4 is none of 3"]),
     ):
         (member / "settings.json").write_text(json.dumps({**stored, **change_}))
         refused(capsys, [str(member)], *words)
-    (member / "settings.json").write_text(json.dumps({name: value for name, value in stored.items() if name != "seed"}))
+    (member / "settings.json").write_text(
+        json.dumps({name: value for name, value in stored.items() if name != "seed"})
+    )
     refused(capsys, [str(member)], "its settings have no seed")
 
 
 @pytest.mark.parametrize(
     "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_too_little_memory_is_one_sentence(
@@ -225,13 +258,17 @@ def test_too_little_memory_is_one_sentence(
 
 
 def test_arithmetic_that_is_not_here_is_replaced_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    assert retraining._compute(Compute(precision="tf32", channels_last=True), "cpu") == Compute(channels_last=True)
+    assert retraining._compute(Compute(precision="tf32", channels_last=True), "cpu") == Compute(
+        channels_last=True
+    )
     assert "it is trained in float32 instead, and the weights will be others" in capsys.readouterr().err
     assert retraining._compute(None, "cpu") == Compute()
     assert not capsys.readouterr().err
 
 
-def test_a_device_that_is_not_here_is_replaced_with_a_warning(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_here_is_replaced_with_a_warning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert retraining._device("auto", "cuda") == "cpu"
@@ -244,7 +281,12 @@ def test_a_test_split_that_fails_leaves_the_network(
     run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "load_test", raiser(DataError("image 3 of test.parquet is damaged")))
-    refused(capsys, [str(run.front_models / "1")], "image 3 of test.parquet is damaged; the network is in", "1-seed7")
+    refused(
+        capsys,
+        [str(run.front_models / "1")],
+        "image 3 of test.parquet is damaged; the network is in",
+        "1-seed7",
+    )
     made = run.path / "picked" / "1-seed7"
     assert list(settings(made)["figures"]) == ["validation"]
     morel_search.load_model(made)
@@ -269,13 +311,26 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(run: RunFolder, number: signal.
 def test_a_search_s_own_trial_can_be_picked_and_trained_again(tmp_path: Path) -> None:
     """From a real search with Ray, early stopping and all, to the same weights and the same test accuracies."""
     options = (
-        *("train.epochs=3", "data.limit=300", "search.population=2", "evaluation.steps=3", "controls=[trades, none]"),
+        *(
+            "train.epochs=3",
+            "data.limit=300",
+            "search.population=2",
+            "evaluation.steps=3",
+            "controls=[trades, none]",
+        ),
         "network.options.width=4",
     )
     arguments = ["--trials", "6", "--results", str(tmp_path), "--name", "real"]
     for option in options:
         arguments += ["--set", option]
-    command = [sys.executable, "-m", "morel_search.run", "--space", str(ROOT / "search_spaces" / "digits.yaml"), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "morel_search.run",
+        "--space",
+        str(ROOT / "search_spaces" / "digits.yaml"),
+        *arguments,
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=240)
     run = RunFolder(tmp_path / "real")
     assert pick([str(run.path)]) == 0

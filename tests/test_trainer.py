@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from morel_search.errors import DivergedError
+from morel_search.models.checkpoint import load_model, save_model
 from morel_search.training.datasets.loading import Development, ImageSet, load_development
 from morel_search.training.evaluation import evaluate
-from morel_search.models.checkpoint import load_model, save_model
 from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
@@ -75,7 +75,9 @@ def test_a_saved_training_continues_to_the_last_bit(digits: Development, ema: fl
 
 
 def test_training_with_an_attack_gains_robustness_and_without_one_does_not(digits: Development) -> None:
-    robust = dataclasses.replace(SETTINGS, epochs=8, epsilon=Fraction(1, 5), attack_steps=5, k_robust=0.0, gamma=0.0)
+    robust = dataclasses.replace(
+        SETTINGS, epochs=8, epsilon=Fraction(1, 5), attack_steps=5, k_robust=0.0, gamma=0.0
+    )
     plain = dataclasses.replace(robust, accuracy_loss="none")
     strong, weak = run(robust, digits)[1][-1], run(plain, digits)[1][-1]
     assert strong.robust_accuracy is not None
@@ -123,10 +125,10 @@ def test_a_model_file_gives_the_same_logits_to_the_bit(digits: Development, tmp_
     path = Path(str(tmp_path)) / "model.pt"
     training, _ = run(SETTINGS, digits)
     save_model(path, training.model, NETWORK, (1, 8, 8), digits.classes, epoch=2)
-    model, facts = load_model(path)
+    model, metadata = load_model(path)
     images = torch.rand(5, 1, 8, 8)
     assert torch.equal(model(images), training.model.eval()(images))
-    assert facts["epoch"] == 2
+    assert metadata["epoch"] == 2
     assert not any("embedding" in name or "attention" in name for name in model.state_dict())
     scores = [evaluate(one, digits.validation, EVALUATION) for one in (model, training.model)]
     assert scores[0] == scores[1]
@@ -170,7 +172,9 @@ def test_an_image_meets_the_same_start_whatever_the_network_does_on_the_others()
             if x.requires_grad:
                 seen.append(x.detach())
             which = (x.mean(dim=(1, 2, 3)) * 255 / 16).round().long().clamp(0, 15)
-            answer = torch.where(which < self.wrong, labels[which] + 1, labels[which])  # the first images are classified wrongly
+            answer = torch.where(
+                which < self.wrong, labels[which] + 1, labels[which]
+            )  # the first images are classified wrongly
             return nn.functional.one_hot(answer % 10, 10).float() + 0.0 * x.sum()
 
     for wrong in (0, 5):
@@ -183,10 +187,15 @@ def test_a_single_image_left_over_joins_the_batch_before(digits: Development) ->
     """torch's own batch norm refuses one value for each channel."""
     from morel_search.training.settings import NetworkSettings
 
-    data = Development(ImageSet(digits.train.images[:65], digits.train.labels[:65]), digits.validation, digits.classes)
+    data = Development(
+        ImageSet(digits.train.images[:65], digits.train.labels[:65]), digits.validation, digits.classes
+    )
     network = NetworkSettings(name="torchvision.models:resnet18")
     settings = dataclasses.replace(SETTINGS, epochs=1, batch_size=32, attack_steps=1)
-    colour = Development(*(ImageSet(one.images.repeat(1, 3, 1, 1), one.labels) for one in (data.train, data.validation)), data.classes)
+    colour = Development(
+        *(ImageSet(one.images.repeat(1, 3, 1, 1), one.labels) for one in (data.train, data.validation)),
+        data.classes,
+    )
     training = Training(settings, network, colour, EVALUATION, seed=0)
     assert training.steps_per_epoch == 2
     training.train_epoch()
@@ -194,7 +203,12 @@ def test_a_single_image_left_over_joins_the_batch_before(digits: Development) ->
 
 def test_more_restarts_never_raise_robust_accuracy(digits: Development) -> None:
     training, _ = run(SETTINGS, digits)
-    scores = [evaluate(training.model, digits.validation, dataclasses.replace(EVALUATION, restarts=n)).robust_accuracy for n in (1, 3, 6)]
+    scores = [
+        evaluate(
+            training.model, digits.validation, dataclasses.replace(EVALUATION, restarts=n)
+        ).robust_accuracy
+        for n in (1, 3, 6)
+    ]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -206,4 +220,6 @@ def test_schedules() -> None:
     assert [learning_rate(step, p) for p in (0.0, 0.49, 0.5, 0.8)] == pytest.approx([1.0, 1.0, 0.1, 0.01])
     cycle = TrainSettings(lr=1.0, schedule="one_cycle")
     assert [learning_rate(cycle, p) for p in (0.0, 0.3, 1.0)] == pytest.approx([0.04, 1.0, 0.0])
-    assert learning_rate(TrainSettings(lr=0.3, schedule="constant", warmup=0.1), 0.05) == pytest.approx(0.3 * 0.52)
+    assert learning_rate(TrainSettings(lr=0.3, schedule="constant", warmup=0.1), 0.05) == pytest.approx(
+        0.3 * 0.52
+    )

@@ -16,29 +16,61 @@ import pytest
 import torch
 from run_folders import make_run
 
+from morel_search.results.attack_records import BROKEN, ROBUST, UNKNOWN, read_records
 from morel_search.results.folder import RunFolder
-from morel_search.results.attack_records import BROKEN, STANDING, UNKNOWN, read_records
 from morel_search.verify import main
 
 ROOT = Path(__file__).parents[1]
-SPACE = ("--space", "search_spaces/digits.yaml", "--trials", "2", "--set", "train.epochs=4", "--set", "search.population=2")
-SMALL = ("--set", "data.limit=600", "--set", "controls=[pgd, none]", "--set", "network.options.width=8", "--set", "verify.images=60")
+SPACE = (
+    "--space",
+    "search_spaces/digits.yaml",
+    "--trials",
+    "2",
+    "--set",
+    "train.epochs=4",
+    "--set",
+    "search.population=2",
+)
+SMALL = (
+    "--set",
+    "data.limit=600",
+    "--set",
+    "controls=[pgd, none]",
+    "--set",
+    "network.options.width=8",
+    "--set",
+    "verify.images=60",
+)
 
 
 def call(*words: str, timeout: int = 400) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, subprocess.CompletedProcess[str]]:
     results = tmp_path_factory.mktemp("results")
-    result = call("morel_search.run", *SPACE, *SMALL, "--results", str(results), "--name", "small", "--set", "verify.minutes=5")
+    result = call(
+        "morel_search.run",
+        *SPACE,
+        *SMALL,
+        "--results",
+        str(results),
+        "--name",
+        "small",
+        "--set",
+        "verify.minutes=5",
+    )
     assert result.returncode == 0, result.stderr
     return RunFolder(results / "small"), result
 
 
 @pytest.mark.slow
-def test_a_search_ends_with_its_verification(searched: tuple[RunFolder, subprocess.CompletedProcess[str]]) -> None:
+def test_a_search_ends_with_its_verification(
+    searched: tuple[RunFolder, subprocess.CompletedProcess[str]],
+) -> None:
     run, result = searched
     assert "verified on 60 of 359 images" in result.stdout
     table = pd.read_csv(run.verified)
@@ -56,7 +88,7 @@ def test_a_search_ends_with_its_verification(searched: tuple[RunFolder, subproce
         broken = (record.table == BROKEN).sum(axis=1)
         assert broken.max() <= 1, "a broken image is not attacked again"
         standing = seen & (broken == 0)
-        assert (record.table[standing][:, 1:] == STANDING).all(), "an image that stands has met every attack"
+        assert (record.table[standing][:, 1:] == ROBUST).all(), "an image that stands has met every attack"
     assert "The front, verified" in run.report.read_text(encoding="utf-8")
 
 
@@ -74,7 +106,9 @@ def test_killed_or_short_of_time_it_continues_to_the_same_end(
     short = call("morel_search.verify", str(run.path), "--images", "60", "--minutes", "0.02")
     assert short.returncode == 0, short.stderr
     process = subprocess.Popen(
-        [sys.executable, "-m", "morel_search.verify", str(run.path), "--images", "60"], cwd=ROOT, start_new_session=True
+        [sys.executable, "-m", "morel_search.verify", str(run.path), "--images", "60"],
+        cwd=ROOT,
+        start_new_session=True,
     )
     time.sleep(15)
     os.killpg(process.pid, signal.SIGKILL)
@@ -97,7 +131,11 @@ def test_a_masked_copy_is_flagged_and_gets_no_better_figure(
     run = RunFolder(tmp_path / "small")
     before = pd.read_csv(run.verified).set_index("number")
     number = int(before["robust_accuracy"].idxmax())
-    path = next(folder / str(number) / "model.pt" for folder in (run.front_models, run.control_models) if (folder / str(number)).exists())
+    path = next(
+        folder / str(number) / "model.pt"
+        for folder in (run.front_models, run.control_models)
+        if (folder / str(number)).exists()
+    )
     content = torch.load(path, weights_only=True)
     for name in ("head.weight", "head.bias"):
         content["weights"][name] *= 1e4
@@ -110,7 +148,9 @@ def test_a_masked_copy_is_flagged_and_gets_no_better_figure(
     assert after.loc[number, "clean_accuracy"] == before.loc[number, "clean_accuracy"]
     assert 60 * abs(after.loc[number, "robust_accuracy"] - before.loc[number, "robust_accuracy"]) <= 1
     others = after.index != number
-    pd.testing.assert_series_equal(after.loc[others, "robust_accuracy"], before.loc[others, "robust_accuracy"], check_exact=True)
+    pd.testing.assert_series_equal(
+        after.loc[others, "robust_accuracy"], before.loc[others, "robust_accuracy"], check_exact=True
+    )
 
 
 @pytest.mark.slow
@@ -121,7 +161,10 @@ def test_replicates_are_what_the_train_command_makes_and_are_made_once(
 
     shutil.copytree(searched[0].path, tmp_path / "small")
     run = RunFolder(tmp_path / "small")
-    names = {path.parent.name for path in (*run.front_models.glob("*/model.pt"), *run.control_models.glob("*/model.pt"))}
+    names = {
+        path.parent.name
+        for path in (*run.front_models.glob("*/model.pt"), *run.control_models.glob("*/model.pt"))
+    }
     first = call("morel_search.verify", str(run.path), "--images", "60", "--replicates", "1")
     assert first.returncode == 0, first.stderr
     before = pd.read_csv(run.replicates, dtype={"network": str})
@@ -135,8 +178,14 @@ def test_replicates_are_what_the_train_command_makes_and_are_made_once(
     assert (table.groupby("network")["seed"].nunique() == 2).all()
     assert "With other seeds" in run.report.read_text(encoding="utf-8")
     row = table.iloc[-1]
-    place = next(folder / row["network"] for folder in (run.front_models, run.control_models) if (folder / row["network"]).exists())
-    again = call("morel_search.train", str(place), "--seed", str(row["seed"]), "--out", str(tmp_path / "again"))
+    place = next(
+        folder / row["network"]
+        for folder in (run.front_models, run.control_models)
+        if (folder / row["network"]).exists()
+    )
+    again = call(
+        "morel_search.train", str(place), "--seed", str(row["seed"]), "--out", str(tmp_path / "again")
+    )
     assert again.returncode == 0, again.stderr
     figures = json.loads((tmp_path / "again" / "settings.json").read_text())["figures"]
     for kind, prefix in (("test", "test_"), ("validation", "")):
@@ -156,7 +205,9 @@ def test_replicates_are_what_the_train_command_makes_and_are_made_once(
         (["made", "--replicates", "0"], ["--replicates must be above 0"]),
     ],
 )
-def test_mistakes_are_one_sentence(arguments: list[str], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_one_sentence(
+    arguments: list[str], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_run(tmp_path, "made")
     make_run(tmp_path, "empty", trials=0, controls=False, failures=0)
     newer = make_run(tmp_path, "newer")

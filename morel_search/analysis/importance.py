@@ -52,10 +52,16 @@ def importance(trials: pd.DataFrame, parameters: Sequence[Mapping[str, Any]]) ->
             judged += _judge(rows, [*always, parameter], [parameter])
     table = pd.DataFrame(judged, columns=["parameter", "objective", "importance", "trials"])
     order = {parameter.name: index for index, parameter in enumerate(known)}
-    return table.sort_values(["objective", "parameter"], key=lambda column: column.map(lambda v: order.get(v, v)), ignore_index=True)
+    return table.sort_values(
+        ["objective", "parameter"],
+        key=lambda column: column.map(lambda v: order.get(v, v)),
+        ignore_index=True,
+    )
 
 
-def _inside(trials: pd.DataFrame, parameters: Sequence[SearchedParameter]) -> list[tuple[dict[str, Any], tuple[float, ...]]]:
+def _inside(
+    trials: pd.DataFrame, parameters: Sequence[SearchedParameter]
+) -> list[tuple[dict[str, Any], tuple[float, ...]]]:
     """Values and objectives of the trials that count; values only where a parameter is active."""
     rows = trials[(trials["state"] == "COMPLETE") & (trials["origin"] != "control")]
     rows = rows.dropna(subset=list(OBJECTIVES))
@@ -71,7 +77,9 @@ def _inside(trials: pd.DataFrame, parameters: Sequence[SearchedParameter]) -> li
 
 
 def _judge(
-    rows: Sequence[tuple[dict[str, Any], tuple[float, ...]]], together: Sequence[SearchedParameter], wanted: Sequence[SearchedParameter]
+    rows: Sequence[tuple[dict[str, Any], tuple[float, ...]]],
+    together: Sequence[SearchedParameter],
+    wanted: Sequence[SearchedParameter],
 ) -> list[tuple[str, str, float, int]]:
     """Judge the wanted parameters among the trials in which all of these are active."""
     import optuna
@@ -90,12 +98,20 @@ def _judge(
                 shares = {}
         floor = 0.0 if len(rows) > 1 else float("nan")
         judged += [
-            (one.name, objective, min(1.0, max(0.0, shares.get(one.name, floor))) if floor == 0 else floor, len(rows)) for one in wanted
+            (
+                one.name,
+                objective,
+                min(1.0, max(0.0, shares.get(one.name, floor))) if floor == 0 else floor,
+                len(rows),
+            )
+            for one in wanted
         ]
     return judged
 
 
-def _study(rows: Sequence[tuple[dict[str, Any], tuple[float, ...]]], parameters: Sequence[SearchedParameter]) -> optuna.Study:
+def _study(
+    rows: Sequence[tuple[dict[str, Any], tuple[float, ...]]], parameters: Sequence[SearchedParameter]
+) -> optuna.Study:
     import optuna
 
     distributions = {parameter.name: _distribution(parameter) for parameter in parameters}
@@ -104,14 +120,18 @@ def _study(rows: Sequence[tuple[dict[str, Any], tuple[float, ...]]], parameters:
         storage = optuna.storages.InMemoryStorage()
         trials = [
             optuna.create_trial(
-                params={parameter.name: _clipped(parameter, values[parameter.name]) for parameter in parameters},
+                params={
+                    parameter.name: _clipped(parameter, values[parameter.name]) for parameter in parameters
+                },
                 distributions=distributions,
                 values=list(objectives),
             )
             for values, objectives in rows
         ]
         verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # "A new study created in memory" is no news here
+        optuna.logging.set_verbosity(
+            optuna.logging.WARNING
+        )  # "A new study created in memory" is no news here
         try:
             study = optuna.create_study(storage=storage, directions=["maximize", "maximize"])
         finally:

@@ -61,6 +61,8 @@ def paired_difference(first: Flags, second: Flags) -> Difference:
 
     ahead, behind, count = int((first & ~second).sum()), int((~first & second).sum()), len(first)
     more, less = (ahead + 1) / (count + 2), (behind + 1) / (count + 2)
-    reach = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt((more + less - (more - less) ** 2) / (count + 2))
-    low, high = max(-1.0, more - less - reach), min(1.0, more - less + reach)
+    possible_values = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt(
+        (more + less - (more - less) ** 2) / (count + 2)
+    )
+    low, high = max(-1.0, more - less - possible_values), min(1.0, more - less + possible_values)
     return Difference((ahead - behind) / count, low, high, mcnemar(ahead, behind))

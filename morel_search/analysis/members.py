@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from morel_search.results.files import read_table
 from morel_search.analysis.parameters import number_of
-from morel_search.analysis.run_data import POINT, TEST, RunSummary
 from morel_search.analysis.report.text import headline
+from morel_search.analysis.run_data import POINT, TEST, RunData
 from morel_search.errors import RunFolderError
+from morel_search.results.files import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,17 +72,17 @@ class Member:
         return self.figures["verified"].flags if "verified" in self.figures else ""
 
 
-def read_members(summary: RunSummary) -> tuple[Member, ...]:
+def read_members(run_data: RunData) -> tuple[Member, ...]:
     """The networks of a run's front, from the most accurate to the most robust on the validation split.
 
     Raises:
         RunFolderError: There is no front, or ``verified.csv`` is damaged.
     """
-    verified = _verified(summary.run)
-    images = summary.settings.get("images")
+    verified = _verified(run_data.run)
+    images = run_data.settings.get("images")
     validation = number_of(images.get("validation")) if isinstance(images, Mapping) else None
     members = []
-    for _, row in summary.front.iterrows():
+    for _, row in run_data.front.iterrows():
         number, epoch = int(row["number"]), None if _unknown(row["epoch"]) else int(row["epoch"])
         figures = {
             "verified": verified.get((number, epoch)) or verified.get((number, None)),
@@ -91,9 +91,9 @@ def read_members(summary: RunSummary) -> tuple[Member, ...]:
         }
         known = {kind: one for kind, one in figures.items() if one is not None}
         if known:
-            members.append(Member(number, epoch, summary.network(row["number"], row["epoch"]), known))
+            members.append(Member(number, epoch, run_data.network(row["number"], row["epoch"]), known))
     if not members:
-        raise RunFolderError(f"{summary.run.path} has no network to pick: {headline(summary)}")
+        raise RunFolderError(f"{run_data.run.path} has no network to pick: {headline(run_data)}")
     return tuple(members)
 
 
@@ -103,12 +103,20 @@ def find_member(members: Sequence[Member], name: str) -> Member:
     Raises:
         RunFolderError: It is not on the front, or several epochs of the trial are.
     """
-    found = [member for member in members if name in (member.name, str(member.number), f"{member.number}-{member.epoch}")]
+    found = [
+        member
+        for member in members
+        if name in (member.name, str(member.number), f"{member.number}-{member.epoch}")
+    ]
     if len(found) == 1:
         return found[0]
     if found:
-        raise RunFolderError(f"trial {name} is on the front with several epochs: {', '.join(member.name for member in found)}")
-    raise RunFolderError(f"{name} is not on the front; its networks are {', '.join(member.name for member in members)}")
+        raise RunFolderError(
+            f"trial {name} is on the front with several epochs: {', '.join(member.name for member in found)}"
+        )
+    raise RunFolderError(
+        f"{name} is not on the front; its networks are {', '.join(member.name for member in members)}"
+    )
 
 
 def _unknown(value: Any) -> bool:
@@ -127,7 +135,9 @@ def _verified(run: RunFolder) -> dict[tuple[int, int | None], Figures]:
     found: dict[tuple[int, int | None], Figures] = {}
     table = read_table(run.verified, (*_NUMBERS, "flags"), _texts(run.verified), _COUNTS)
     for row in table.to_dict("records"):
-        if any(_unknown(row[column]) for column in ("number", *POINT)) or (not _unknown(row["images"]) and row["images"] < FEWEST_VERIFIED):
+        if any(_unknown(row[column]) for column in ("number", *POINT)) or (
+            not _unknown(row["images"]) and row["images"] < FEWEST_VERIFIED
+        ):
             continue
         found[int(row["number"]), None if _unknown(row["epoch"]) else int(row["epoch"])] = Figures(
             float(row[POINT[0]]),

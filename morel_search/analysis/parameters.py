@@ -44,7 +44,11 @@ class SearchedParameter:
             return None
         if self.kind == "categorical":
             text = str(cell)
-            return text if text in self.choices else next((choice for choice in self.choices if _same(choice, text)), text)
+            return (
+                text
+                if text in self.choices
+                else next((choice for choice in self.choices if _same(choice, text)), text)
+            )
         number = number_of(cell)
         return None if number is None or not math.isfinite(number) else number
 
@@ -80,11 +84,17 @@ class SearchedParameter:
         if self.high <= self.low:
             return [(0.5, self.text(self.low))]
         if self.log:
-            tens = [10.0**power for power in range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)]
+            tens = [
+                10.0**power
+                for power in range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
+            ]
             values = [self.low, *(ten for ten in tens if self.low * 1.6 < ten < self.high / 1.6), self.high]
         else:
             values = nice_values(self.low, self.high, whole=self.kind == "int")
-        return [(self.position(value) or 0.0, self.text(value) if self.kind == "int" else format_number(value)) for value in values]
+        return [
+            (self.position(value) or 0.0, self.text(value) if self.kind == "int" else format_number(value))
+            for value in values
+        ]
 
 
 def read_parameters(described: Sequence[Mapping[str, Any]]) -> list[SearchedParameter]:

@@ -18,13 +18,13 @@ __all__ = [
     "Candidate",
     "Choice",
     "Rule",
+    "best_weighted_sum",
     "candidate",
     "candidates",
     "choose",
     "cost_sentences",
-    "farthest_out",
-    "heaviest",
     "knee_distances",
+    "knee_point",
     "most_accurate",
     "most_robust",
 ]
@@ -59,7 +59,9 @@ def choose(members: Sequence[Member], rule: Rule) -> tuple[Member, str, str]:
     among = candidates(members, kind)
     if not among:
         flagged = ", ".join(member.name for member in members if member.flags)
-        raise RunFolderError(f"the verification flagged every network that it looked at ({flagged}): --member picks one all the same")
+        raise RunFolderError(
+            f"the verification flagged every network that it looked at ({flagged}): --member picks one all the same"
+        )
     chosen, why = rule(among)
     return next(member for member in members if member.name == chosen.name), kind, why
 
@@ -81,7 +83,10 @@ def most_accurate(among: Sequence[Candidate], robust_at_least: float) -> Choice:
         best = max(among, key=lambda one: one.robust)
         raise _unmet("robust", robust_at_least, best, best.robust)
     chosen = max(able, key=lambda one: (one.clean, one.robust))
-    return chosen, f"It is the most accurate of the {_networks(able)} with a robust accuracy of at least {_exact(robust_at_least)}."
+    return (
+        chosen,
+        f"It is the most accurate of the {_networks(able)} with a robust accuracy of at least {_exact(robust_at_least)}.",
+    )
 
 
 def most_robust(among: Sequence[Candidate], clean_at_least: float) -> Choice:
@@ -91,10 +96,13 @@ def most_robust(among: Sequence[Candidate], clean_at_least: float) -> Choice:
         best = max(among, key=lambda one: one.clean)
         raise _unmet("clean", clean_at_least, best, best.clean)
     chosen = max(able, key=lambda one: (one.robust, one.clean))
-    return chosen, f"It is the most robust of the {_networks(able)} with a clean accuracy of at least {_exact(clean_at_least)}."
+    return (
+        chosen,
+        f"It is the most robust of the {_networks(able)} with a clean accuracy of at least {_exact(clean_at_least)}.",
+    )
 
 
-def farthest_out(among: Sequence[Candidate]) -> Choice:
+def knee_point(among: Sequence[Candidate]) -> Choice:
     """The knee: the candidate that lies farthest above the straight line between the two ends of the front.
 
     The ends are the most accurate and the most robust of the candidates that no other dominates. Where no candidate lies above the line,
@@ -104,11 +112,18 @@ def farthest_out(among: Sequence[Candidate]) -> Choice:
     if len({(one.clean, one.robust) for one in front}) == 1:
         return front[0], "No other network is better than it in anything."
     distances = knee_distances(_pairs(front)).round(9)  # points on the line are on it
-    index = max(range(len(front)), key=lambda i: (distances[i], front[i].clean + front[i].robust, front[i].robust))
-    line = "the straight line between the two ends of the front, with both axes scaled to the front's own range"
+    index = max(
+        range(len(front)), key=lambda i: (distances[i], front[i].clean + front[i].robust, front[i].robust)
+    )
+    line = (
+        "the straight line between the two ends of the front, with both axes scaled to the front's own range"
+    )
     if distances[index] > 0:
         return front[index], f"It is the knee: it lies farthest above {line}."
-    return front[index], f"No network lies above {line}, so there is no knee; of its ends this one has the higher sum of both accuracies."
+    return (
+        front[index],
+        f"No network lies above {line}, so there is no knee; of its ends this one has the higher sum of both accuracies.",
+    )
 
 
 def knee_distances(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,7 +142,7 @@ def knee_distances(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
     return distances
 
 
-def heaviest(among: Sequence[Candidate], clean: float, robust: float) -> Choice:
+def best_weighted_sum(among: Sequence[Candidate], clean: float, robust: float) -> Choice:
     """The candidate with the highest weighted accuracy; of equal ones the one with the higher sum.
 
     Args:
@@ -138,7 +153,10 @@ def heaviest(among: Sequence[Candidate], clean: float, robust: float) -> Choice:
     clean, robust = clean / (clean + robust), robust / (clean + robust)
     chosen = max(among, key=lambda one: (clean * one.clean + robust * one.robust, one.clean + one.robust))
     value = percent(clean * chosen.clean + robust * chosen.robust)
-    return chosen, f"It has the highest weighted accuracy: {clean:.3g} x clean + {robust:.3g} x robust = {value}."
+    return (
+        chosen,
+        f"It has the highest weighted accuracy: {clean:.3g} x clean + {robust:.3g} x robust = {value}.",
+    )
 
 
 def cost_sentences(chosen: Candidate, among: Sequence[Candidate]) -> list[str]:
@@ -151,18 +169,34 @@ def cost_sentences(chosen: Candidate, among: Sequence[Candidate]) -> list[str]:
     front = _nondominated([chosen, *(one for one in among if one != chosen)])
     if chosen not in front:
         better = next(one for one in front if one.clean >= chosen.clean and one.robust >= chosen.robust)
-        return [f"It is not on the front of these figures: network {better.name} has {percent(better.clean)} and {percent(better.robust)}."]
-    robuster = min((one for one in front if one.robust > chosen.robust), key=lambda one: one.robust, default=None)
+        return [
+            f"It is not on the front of these figures: network {better.name} has {percent(better.clean)} and {percent(better.robust)}."
+        ]
+    robuster = min(
+        (one for one in front if one.robust > chosen.robust), key=lambda one: one.robust, default=None
+    )
     cleaner = min((one for one in front if one.clean > chosen.clean), key=lambda one: one.clean, default=None)
     if robuster is None and cleaner is None:
         return ["It has no neighbour: no other network of the front is better than it in anything."]
     return [
         "It is the most robust network of the front."
         if robuster is None
-        else _price("robustness", "clean accuracy", robuster, robuster.robust - chosen.robust, chosen.clean - robuster.clean),
+        else _price(
+            "robustness",
+            "clean accuracy",
+            robuster,
+            robuster.robust - chosen.robust,
+            chosen.clean - robuster.clean,
+        ),
         "It is the most accurate network of the front."
         if cleaner is None
-        else _price("clean accuracy", "robustness", cleaner, cleaner.clean - chosen.clean, chosen.robust - cleaner.robust),
+        else _price(
+            "clean accuracy",
+            "robustness",
+            cleaner,
+            cleaner.clean - chosen.clean,
+            chosen.robust - cleaner.robust,
+        ),
     ]
 
 

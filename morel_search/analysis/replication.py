@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.analysis.run_data import TEST, RunSummary
+from morel_search.analysis.run_data import TEST, RunData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,11 @@ class Replicated:
     @property
     def mean(self) -> tuple[float, float]:
         """Mean clean and robust accuracy of the replicates; NaN where all failed."""
-        return (float(self.points[:, 0].mean()), float(self.points[:, 1].mean())) if len(self.points) else (np.nan, np.nan)
+        return (
+            (float(self.points[:, 0].mean()), float(self.points[:, 1].mean()))
+            if len(self.points)
+            else (np.nan, np.nan)
+        )
 
     @property
     def spread(self) -> tuple[float, float]:
@@ -73,22 +77,28 @@ def front_chances(points: Sequence[Points], trainings: Sequence[int]) -> list[fl
         alone = np.ones(len(own))
         for other, (rivals, count) in enumerate(zip(points, trainings, strict=True)):
             if other != index and len(rivals) and len(own):
-                better = (rivals[None] >= own[:, None]).all(axis=2) & (rivals[None] > own[:, None]).any(axis=2)
+                better = (rivals[None] >= own[:, None]).all(axis=2) & (rivals[None] > own[:, None]).any(
+                    axis=2
+                )
                 alone *= 1.0 - better.sum(axis=1) / count
         chances.append(float(alone.sum()) / trainings[index])
     return chances
 
 
-def read_replication(summary: RunSummary, flagged: Collection[str] = ()) -> tuple[Replicated, ...]:
+def read_replication(run_data: RunData, flagged: Collection[str] = ()) -> tuple[Replicated, ...]:
     """The networks of the front, from the most accurate to the most robust, then the controls, as far as they were trained again.
 
     Args:
-        summary: The run.
+        run_data: The run.
         flagged: Names of networks that fool the search's attack: they are left out.
     """
-    rows = summary.run.read_replicates()
-    wanted = _wanted(summary)
-    found = {name: rows[rows["network"] == name] for name in wanted if name not in flagged and (rows["network"] == name).any()}
+    rows = run_data.run.read_replicates()
+    wanted = _wanted(run_data)
+    found = {
+        name: rows[rows["network"] == name]
+        for name in wanted
+        if name not in flagged and (rows["network"] == name).any()
+    }
     points = [own.dropna(subset=TEST)[TEST].to_numpy(dtype=float) for own in found.values()]
     chances = front_chances(points, [len(own) for own in found.values()])
     return tuple(
@@ -97,12 +107,14 @@ def read_replication(summary: RunSummary, flagged: Collection[str] = ()) -> tupl
     )
 
 
-def _wanted(summary: RunSummary) -> dict[str, tuple[int, bool, str, tuple[float, float] | None]]:
+def _wanted(run_data: RunData) -> dict[str, tuple[int, bool, str, tuple[float, float] | None]]:
     wanted: dict[str, tuple[int, bool, str, tuple[float, float] | None]] = {}
-    for rows, member in ((summary.front, True), (summary.controls, False)):
+    for rows, member in ((run_data.front, True), (run_data.controls, False)):
         for _, row in rows.iterrows():
             label = str(row["name"]) if row["origin"] == "control" else ""
-            wanted.setdefault(summary.network(row["number"], row["epoch"]), (int(row["number"]), member, label, _own(row)))
+            wanted.setdefault(
+                run_data.network(row["number"], row["epoch"]), (int(row["number"]), member, label, _own(row))
+            )
     return wanted
 
 

@@ -17,14 +17,14 @@ from morel_search.results.folder import RunFolder
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["POINT", "TEST", "RunSummary", "read_summary"]
+__all__ = ["POINT", "TEST", "RunData", "read_run_data"]
 
 POINT = ["clean_accuracy", "robust_accuracy"]
 TEST = ["test_clean_accuracy", "test_robust_accuracy"]
 
 
 @dataclass(frozen=True, slots=True)
-class RunSummary:
+class RunData:
     """What a report needs to know of a run.
 
     Attributes:
@@ -50,9 +50,9 @@ class RunSummary:
         return section if isinstance(section, Mapping) else {}
 
     @property
-    def point(self) -> str:
+    def select_epoch(self) -> str:
         """The rule by which a training stands for one of its epochs, or with ``front`` for several."""
-        return str(self.section("search").get("point", "best_sum"))
+        return str(self.section("search").get("select_epoch", "best_sum"))
 
     @property
     def constraints(self) -> Mapping[str, str]:
@@ -71,13 +71,13 @@ class RunSummary:
         return self.trials[(self.trials["state"] == "COMPLETE") & self.trials[POINT].notna().all(axis=1)]
 
     @property
-    def keeping(self) -> pd.DataFrame:
+    def feasible(self) -> pd.DataFrame:
         """The complete trials that keep to the constraints; only they can be on the front."""
         complete = self.complete
         return complete[~_breaks(complete)]
 
     @property
-    def breaking(self) -> pd.DataFrame:
+    def infeasible(self) -> pd.DataFrame:
         """The complete trials that break a constraint."""
         complete = self.complete
         return complete[_breaks(complete)]
@@ -112,14 +112,16 @@ class RunSummary:
     @property
     def hypervolume(self) -> float:
         """The hypervolume of the whole search: of the front, where there is one."""
-        rows = self.front if len(self.front) else self.keeping
+        rows = self.front if len(self.front) else self.feasible
         return hypervolume(rows[POINT].to_numpy(dtype=float))
 
     @property
     def control_hypervolume(self) -> float:
         """The hypervolume of the controls alone."""
         numbers, counted = set(self.controls["number"]), self.counted
-        return hypervolume([point for number, points in counted.items() if number in numbers for point in points])
+        return hypervolume(
+            [point for number, points in counted.items() if number in numbers for point in points]
+        )
 
     @property
     def counted(self) -> Mapping[int, Sequence[tuple[float, float]]]:
@@ -127,10 +129,10 @@ class RunSummary:
 
         Of the epochs only those that do not lie beyond the written front: whatever does was left out of it for a reason.
         """
-        keeping = self.keeping
-        rows = [keeping[["number", *POINT]], self.front[["number", *POINT]]]
-        if self.point == "front" and len(self.front):
-            epochs = self.epochs[self.epochs["number"].isin(keeping["number"])].dropna(subset=POINT)
+        feasible = self.feasible
+        rows = [feasible[["number", *POINT]], self.front[["number", *POINT]]]
+        if self.select_epoch == "front" and len(self.front):
+            epochs = self.epochs[self.epochs["number"].isin(feasible["number"])].dropna(subset=POINT)
             values, front = epochs[POINT].to_numpy(dtype=float), self.front[POINT].to_numpy(dtype=float)
             within = np.any(np.all(values[:, None] <= front[None], axis=2), axis=1)
             rows.append(epochs[["number", *POINT]][within])
@@ -149,11 +151,11 @@ class RunSummary:
         """Name a network as its folder in ``front/`` is named: ``12``, or ``12-7`` where epochs count one by one."""
         import pandas as pd
 
-        several = self.point == "front" or self.front["number"].duplicated().any()
+        several = self.select_epoch == "front" or self.front["number"].duplicated().any()
         return str(number) if pd.isna(epoch) or not several else f"{number}-{epoch}"
 
 
-def read_summary(run: RunFolder) -> RunSummary:
+def read_run_data(run: RunFolder) -> RunData:
     """Read a run folder; also that of a search which still runs, has failed, or was never verified.
 
     The front is ``front.csv`` where that has rows, else it is found among the trials. A member's test accuracies come from there too.
@@ -166,15 +168,19 @@ def read_summary(run: RunFolder) -> RunSummary:
     trials = _unique(run.read_trials()).sort_values("number", kind="stable", ignore_index=True)
     space = settings.get("space")
     described = space.get("parameters", []) if isinstance(space, Mapping) else []
-    parameters = tuple(one for one in read_parameters(described) if one.column in trials.columns or trials.empty)
+    parameters = tuple(
+        one for one in read_parameters(described) if one.column in trials.columns or trials.empty
+    )
     written = _unique(run.read_front(), "epoch")
     trials = _with_test(trials, written)
     able = trials[(trials["state"] == "COMPLETE") & trials[POINT].notna().all(axis=1) & ~_breaks(trials)]
     front = _members(able, written)
     if front.empty:
         front = able[front_mask(able[POINT].to_numpy(dtype=float))]
-    front = front.sort_values([*POINT, "number", "epoch"], ascending=[False, True, True, True], ignore_index=True)
-    return RunSummary(run, settings, trials, run.read_epochs(), front, parameters)
+    front = front.sort_values(
+        [*POINT, "number", "epoch"], ascending=[False, True, True, True], ignore_index=True
+    )
+    return RunData(run, settings, trials, run.read_epochs(), front, parameters)
 
 
 def _unique(table: pd.DataFrame, *more: str) -> pd.DataFrame:

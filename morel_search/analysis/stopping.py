@@ -105,7 +105,7 @@ def values_at(epochs: pd.DataFrame, rung: int, rule: str) -> pd.DataFrame:
     Args:
         epochs: Rows of ``epochs.csv``.
         rung: In epochs.
-        rule: ``search.point``; ``front`` stands for the epoch with the highest sum, as ``best_sum`` does.
+        rule: ``search.select_epoch``; ``front`` stands for the epoch with the highest sum, as ``best_sum`` does.
 
     Returns:
         Clean and robust accuracy, by number; no row for a training that was not evaluated by then.
@@ -116,7 +116,9 @@ def values_at(epochs: pd.DataFrame, rung: int, rule: str) -> pd.DataFrame:
     return rows.drop_duplicates("number", keep="last").set_index("number")[POINT]
 
 
-def rung_correlations(trials: pd.DataFrame, epochs: pd.DataFrame, rungs: Iterable[int], rule: str) -> list[RungCorrelation]:
+def rung_correlations(
+    trials: pd.DataFrame, epochs: pd.DataFrame, rungs: Iterable[int], rule: str
+) -> list[RungCorrelation]:
     """Compare, rung by rung, what COMPLETE trials had there with what they had in the end.
 
     A training that ended at or before a rung is not counted there: it would be compared with itself.
@@ -125,7 +127,7 @@ def rung_correlations(trials: pd.DataFrame, epochs: pd.DataFrame, rungs: Iterabl
         trials: Rows of ``trials.csv``.
         epochs: Rows of ``epochs.csv``.
         rungs: In epochs.
-        rule: ``search.point``.
+        rule: ``search.select_epoch``.
     """
     complete = trials[trials["state"] == "COMPLETE"].dropna(subset=POINT)
     ends = complete.set_index("number")[POINT]
@@ -136,7 +138,11 @@ def rung_correlations(trials: pd.DataFrame, epochs: pd.DataFrame, rungs: Iterabl
         beyond = lengths.index[lengths > rung]
         numbers = there.index.intersection(ends.index).intersection(beyond)
         clean, robust = (
-            _spearman(there.loc[numbers, column].to_numpy(dtype=float), ends.loc[numbers, column].to_numpy(dtype=float)) for column in POINT
+            _spearman(
+                there.loc[numbers, column].to_numpy(dtype=float),
+                ends.loc[numbers, column].to_numpy(dtype=float),
+            )
+            for column in POINT
         )
         found.append(RungCorrelation(rung, len(numbers), clean, robust))
     return found
@@ -162,11 +168,15 @@ def stopping_costs(trials: pd.DataFrame, settings: Mapping[str, Any]) -> Stoppin
     usual = number_of(train.get("epochs")) if isinstance(train, Mapping) else None
     trained = trials["epochs"].fillna(0).astype(int)
     stopped = trials["state"] == "PRUNED"
-    whole = trials["param_epochs"].map(number_of).astype(float) if "param_epochs" in trials else trained * np.nan
+    whole = (
+        trials["param_epochs"].map(number_of).astype(float) if "param_epochs" in trials else trained * np.nan
+    )
     whole = whole.fillna(0.0 if usual is None else usual)
     missed = (whole - trained)[stopped].clip(lower=0).sum()
     at = Counter(trials["rung"][stopped].fillna(0).astype(int).tolist())
-    return StoppingCosts(len(trials), int(trained.sum()), int(trained.sum() + missed), dict(sorted(at.items())))
+    return StoppingCosts(
+        len(trials), int(trained.sum()), int(trained.sum() + missed), dict(sorted(at.items()))
+    )
 
 
 def regret(trials: pd.DataFrame, members: Collection[int]) -> Regret:
@@ -200,7 +210,11 @@ def stopping_warnings(correlations: Sequence[RungCorrelation]) -> list[str]:
     """Say at which rungs stopping is guessing, a sentence each, and what to do about it."""
     said = []
     for one in correlations:
-        weak = [(name, value) for name, value in (("clean", one.clean), ("robust", one.robust)) if value is not None and value < GUESSING]
+        weak = [
+            (name, value)
+            for name, value in (("clean", one.clean), ("robust", one.robust))
+            if value is not None and value < GUESSING
+        ]
         if weak:
             which = " and ".join(f"{name} accuracy ({value:.2f})" for name, value in weak)
             said.append(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.analysis.masking import flags
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.intervals import LEVEL, Difference, paired_difference, wilson
-from morel_search.analysis.run_data import POINT, RunSummary
+from morel_search.analysis.masking import masking_warnings
+from morel_search.analysis.run_data import POINT, RunData
 from morel_search.results.attack_names import STAGES, WHITE_BOX
-from morel_search.results.attack_records import BROKEN, COLUMNS, STANDING, UNKNOWN, Record, read_records
+from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ class Network:
         robust: Which of them it does after every attack, shape (N,).
         after: How many are right after each attack that was run on all N.
         late: How many of the :attr:`Verification.late_images` are right after all attacks by gradient, and after each later one.
-        facts: Its signs.
+        diagnostics: Its signs.
         flags: What looks wrong, a sentence each.
     """
 
@@ -66,7 +66,7 @@ class Network:
     robust: Flags
     after: Mapping[str, int]
     late: Mapping[str, int]
-    facts: Mapping[str, Any]
+    diagnostics: Mapping[str, Any]
     flags: tuple[str, ...]
 
     @property
@@ -104,7 +104,7 @@ class Verification:
         return [network for network in self.networks if network.member]
 
     @property
-    def sound(self) -> list[Network]:
+    def unflagged(self) -> list[Network]:
         """Those of the front that nothing is said against."""
         return [network for network in self.members if not network.flags]
 
@@ -124,19 +124,22 @@ class Verification:
     @property
     def front(self) -> list[Network]:
         """The members without flags that no network beats beyond chance."""
-        return [network for network in self.sound if self.beaten_by(network) is None]
+        return [network for network in self.unflagged if self.beaten_by(network) is None]
 
     @property
     def hypervolumes(self) -> tuple[float, float]:
         """That of the front as the search saw it on the validation split, and what verification leaves of it."""
         seen = [network.validation for network in self.members]
-        left = [network.accuracy for network in self.sound]
+        left = [network.accuracy for network in self.unflagged]
         return (hypervolume(seen) if seen else 0.0, hypervolume(left) if left else 0.0)
 
     @property
     def rank_correlation(self) -> float | None:
         """Spearman's, of robust accuracy under the search's attack and under all of them; None of fewer than three networks."""
-        return _spearman([network.by_search for network in self.networks], [network.accuracy[1] for network in self.networks])
+        return _spearman(
+            [network.by_search for network in self.networks],
+            [network.accuracy[1] for network in self.networks],
+        )
 
     @property
     def overestimate(self) -> float:
@@ -165,7 +168,9 @@ class Verification:
             "robust_accuracy": robust,
             "robust_low": high[0],
             "robust_high": high[1],
-            **{f"after_{stage.replace('-', '_')}": network.after.get(stage, 0) / count for stage in WHITE_BOX},
+            **{
+                f"after_{stage.replace('-', '_')}": network.after.get(stage, 0) / count for stage in WHITE_BOX
+            },
             "on_front": network.member and not network.flags and beaten is None,
             "beaten_by": "" if beaten is None else beaten.name,
             "flags": " | ".join(network.flags),
@@ -181,7 +186,9 @@ def beats(first: Network, second: Network, tests: int = 2) -> bool:
         tests: How many such tests are made, each of which could go wrong by chance.
     """
     differences = compare(first, second)
-    return all(one.value >= 0 for one in differences) and any(one.p < (1 - LEVEL) / tests for one in differences)
+    return all(one.value >= 0 for one in differences) and any(
+        one.p < (1 - LEVEL) / tests for one in differences
+    )
 
 
 def compare(first: Network, second: Network) -> tuple[Difference, Difference]:
@@ -189,13 +196,19 @@ def compare(first: Network, second: Network) -> tuple[Difference, Difference]:
     return paired_difference(first.clean, second.clean), paired_difference(first.robust, second.robust)
 
 
-def read_verification(summary: RunSummary) -> Verification | None:
+def read_verification(run_data: RunData) -> Verification | None:
     """What the run folder holds of its front and its controls; None where no image has been attacked on every one of them."""
-    records = read_records(summary.run)
+    records = read_records(run_data.run)
     if not records:
         return None
-    wanted = _wanted(summary)
-    known = _alike({one.name: records[one.name] for one in wanted if one.name in records and _seen(records[one.name], WHITE_BOX).any()})
+    wanted = _wanted(run_data)
+    known = _alike(
+        {
+            one.name: records[one.name]
+            for one in wanted
+            if one.name in records and _seen(records[one.name], WHITE_BOX).any()
+        }
+    )
     if not known:
         return None
     seen = np.logical_and.reduce([_seen(record, WHITE_BOX) for record in known.values()])
@@ -207,51 +220,63 @@ def read_verification(summary: RunSummary) -> Verification | None:
     return Verification(networks, int(seen.sum()), int(late.sum()), len(seen), missing)
 
 
-def _alike(records: Mapping[str, Record]) -> dict[str, Record]:
+def _alike(records: Mapping[str, AttackRecord]) -> dict[str, AttackRecord]:
     """Those of the records that were made in the way in which most were: others cannot be compared with them."""
 
-    def way(record: Record) -> str:
-        return json.dumps([len(record.table), *(record.facts.get(name) for name in ("evaluation", "seed", "data"))], sort_keys=True)
+    def way(record: AttackRecord) -> str:
+        return json.dumps(
+            [len(record.table), *(record.diagnostics.get(name) for name in ("evaluation", "seed", "data"))],
+            sort_keys=True,
+        )
 
     ways = Counter(way(record) for record in records.values())
     return {name: record for name, record in records.items() if way(record) == ways.most_common(1)[0][0]}
 
 
-def _wanted(summary: RunSummary) -> list[_Wanted]:
+def _wanted(run_data: RunData) -> list[_Wanted]:
     """The front's members, and the controls beside it."""
     import pandas as pd
 
     found: dict[str, _Wanted] = {}
-    for rows, member in ((summary.front, True), (summary.controls, False)):
+    for rows, member in ((run_data.front, True), (run_data.controls, False)):
         for row in rows.to_dict("records"):
             number, epoch = int(row["number"]), -1 if pd.isna(row["epoch"]) else int(row["epoch"])
             label = str(row["name"]) if row["origin"] == "control" else ""
-            one = _Wanted(summary.network(number, row["epoch"]), number, epoch, member, label, (float(row[POINT[0]]), float(row[POINT[1]])))
+            one = _Wanted(
+                run_data.network(number, row["epoch"]),
+                number,
+                epoch,
+                member,
+                label,
+                (float(row[POINT[0]]), float(row[POINT[1]])),
+            )
             found.setdefault(one.name, one)
     return [*found.values()]
 
 
-def _seen(record: Record, stages: tuple[str, ...]) -> Flags:
+def _seen(record: AttackRecord, stages: tuple[str, ...]) -> Flags:
     """Images on which nothing is left to do by these attacks."""
-    able = record.facts.get("attacks", STAGES)
+    able = record.diagnostics.get("attacks", STAGES)
     columns = [0, *(COLUMNS.index(stage) for stage in stages if stage in able)]
     broken = (record.table == BROKEN).any(axis=1)
     return np.asarray(broken | (record.table[:, columns] != UNKNOWN).all(axis=1))
 
 
-def _network(record: Record, wanted: _Wanted, seen: Flags, late: Flags) -> Network:
+def _network(record: AttackRecord, wanted: _Wanted, seen: Flags, late: Flags) -> Network:
     table = record.table[seen]
     after = {name: int(_standing(table, name).sum()) for name in ("clean", *WHITE_BOX)}
     last = record.table[late]
     then = {name: int(_standing(last, name).sum()) for name in ("clean", *STAGES)}
-    said = flags(record.facts, after, int(seen.sum()), int(late.sum()), then)
-    robust = np.where(late[seen], _standing(table, STAGES[-1]), _standing(table, WHITE_BOX[-1]))  # every network met the same attacks
-    return Network(*wanted, table[:, 0] == STANDING, robust, after, then, record.facts, tuple(said))
+    said = masking_warnings(record.diagnostics, after, int(seen.sum()), int(late.sum()), then)
+    robust = np.where(
+        late[seen], _standing(table, STAGES[-1]), _standing(table, WHITE_BOX[-1])
+    )  # every network met the same attacks
+    return Network(*wanted, table[:, 0] == ROBUST, robust, after, then, record.diagnostics, tuple(said))
 
 
 def _standing(table: NDArray[np.int8], stage: str) -> Flags:
     """Which images are right after an attack and all before it."""
-    return np.asarray((table[:, 0] == STANDING) & ~(table[:, : COLUMNS.index(stage) + 1] == BROKEN).any(axis=1))
+    return np.asarray((table[:, 0] == ROBUST) & ~(table[:, : COLUMNS.index(stage) + 1] == BROKEN).any(axis=1))
 
 
 def _spearman(first: list[float], second: list[float]) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from morel_search.search.controller import Conductor, Verdict
+from morel_search.search.controller import Decision, SearchController
 
 __all__ = ["StudyScheduler"]
 
@@ -16,17 +16,22 @@ KILL_SECONDS = 3
 
 
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
-    """A thin layer: the rungs live in the :class:`Conductor` and come back from the study, as Ray keeps nothing of a scheduler.
+    """A thin layer: the rungs live in the :class:`SearchController` and come back from the study, as Ray keeps nothing of a scheduler.
 
     Args:
-        conductor: The search.
+        controller: The search.
         on_epoch: Called with a trial's number and the result of each new epoch.
         errors: Receives what went wrong here, as for the searcher.
     """
 
-    def __init__(self, conductor: Conductor, on_epoch: Callable[[int, dict[str, Any]], None], errors: list[Exception]) -> None:
+    def __init__(
+        self,
+        controller: SearchController,
+        on_epoch: Callable[[int, dict[str, Any]], None],
+        errors: list[Exception],
+    ) -> None:
         super().__init__()
-        self._conductor, self._on_epoch, self._errors = conductor, on_epoch, errors
+        self._controller, self._on_epoch, self._errors = controller, on_epoch, errors
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """An epoch is over, or, with the final report, the trial."""
@@ -36,7 +41,10 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         if not result.get("final"):
             number = trial.config["job"].number
             try:
-                if self._errors or self._conductor.report(number, result["history"]) is not Verdict.GO_ON:
+                if (
+                    self._errors
+                    or self._controller.report(number, result["history"]) is not Decision.CONTINUE
+                ):
                     decision = TrialScheduler.STOP
                 self._on_epoch(number, result["history"][-1])
             except Exception as error:

@@ -7,8 +7,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from morel_search.search.controller import Assignment, Conductor, FinishedTrial
 from morel_search.cluster.trainable import Job
+from morel_search.search.controller import Assignment, FinishedTrial, SearchController
 
 __all__ = ["StudySearcher"]
 
@@ -16,12 +16,12 @@ LOST = "the trial's process died (killed, out of memory, or its machine was lost
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
-    """A thin layer between Ray Tune and the :class:`Conductor`.
+    """A thin layer between Ray Tune and the :class:`SearchController`.
 
     No metric is declared to Ray: it knows one at a time, and a trial that reports none would end the experiment.
 
     Args:
-        conductor: The search.
+        controller: The search.
         job: Makes the job of an assignment.
         on_finished: Called after a trial was recorded.
         errors: Receives what went wrong here. Ray would take it for the trial's fault and run that trial again; so the search ends, and
@@ -30,14 +30,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     def __init__(
         self,
-        conductor: Conductor,
+        controller: SearchController,
         job: Callable[[Assignment], Job],
         on_finished: Callable[[FinishedTrial], None],
         errors: list[Exception],
     ) -> None:
         super().__init__()
         self._errors = errors
-        self._conductor, self._job, self._on_finished = conductor, job, on_finished
+        self._controller, self._job, self._on_finished = controller, job, on_finished
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -45,7 +45,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         assignment = None
         try:
             if not self._errors:
-                assignment = self._conductor.next()
+                assignment = self._controller.next()
         except Exception as error:
             self._errors.append(error)
         if assignment is None:
@@ -57,7 +57,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler tells the conductor, as Ray leaves out the searcher when it stops a trial."""
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """A trial is over: by its final report, stopped early, or with its process; else the search is being stopped, and it waits."""
         number = self._numbers.pop(trial_id, None)
         if number is None:
@@ -71,12 +73,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     def _finish(self, number: int, result: dict[str, Any], error: bool) -> FinishedTrial | None:
         if result.get("final"):
-            return self._conductor.finish(number, result["history"], result["failure"])
-        if self._conductor.stopped_early(number):
-            return self._conductor.finish(number, (), "")
+            return self._controller.finish(number, result["history"], result["failure"])
+        if self._controller.stopped_early(number):
+            return self._controller.finish(number, (), "")
         if error:
-            return self._conductor.finish(number, (), LOST)
-        self._conductor.halt(number)
+            return self._controller.finish(number, (), LOST)
+        self._controller.pause(number)
         return None
 
     def save(self, checkpoint_path: str) -> None:

@@ -28,7 +28,7 @@ __all__ = [
     "machines_for",
     "quiet_ray",
     "ray_session",
-    "travelling",
+    "runtime_env",
 ]
 
 QUIET = {
@@ -90,7 +90,11 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     if address is not None and not (address == "auto" and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ):
         check_cluster(address)
     # Ray's socket paths may have at most 107 bytes, so the folder is short and not below the run folder.
-    temporary = Path(tempfile.mkdtemp(prefix="ms-", dir="/tmp" if Path("/tmp").is_dir() else None)) if address is None else None
+    temporary = (
+        Path(tempfile.mkdtemp(prefix="ms-", dir="/tmp" if Path("/tmp").is_dir() else None))
+        if address is None
+        else None
+    )
     try:
         _init(ray, address, temporary)
         yield
@@ -106,7 +110,7 @@ def quiet_ray() -> None:
         os.environ.setdefault(name, value)
 
 
-def travelling() -> dict[str, Any]:
+def runtime_env() -> dict[str, Any]:
     """The runtime environment of a run on a cluster: this package, for machines that have only its dependencies, and :data:`QUIET`."""
     import morel_search
 
@@ -119,7 +123,7 @@ def _init(ray: Any, address: str | None, temporary: Path | None) -> None:
         if address is None:
             ray.init(address="local", include_dashboard=False, _temp_dir=str(temporary), **quiet)
         else:
-            ray.init(address=address, runtime_env=travelling(), **quiet)
+            ray.init(address=address, runtime_env=runtime_env(), **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         where = "here" if address is None else f"at {address}"
         raise ResourceError(f"Ray cannot be reached {where}: {' '.join(str(error).split())[:300]}") from error
@@ -150,7 +154,9 @@ def join_client(address: str) -> None:
     for attempt in range(CLIENT_TRIES):
         try:
             with warnings.catch_warnings(action="ignore"):
-                ray.init(address=address, runtime_env=travelling(), log_to_driver=False, logging_level="CRITICAL")
+                ray.init(
+                    address=address, runtime_env=runtime_env(), log_to_driver=False, logging_level="CRITICAL"
+                )
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             ray.shutdown()
             reason = " ".join(str(error).split())
@@ -165,7 +171,10 @@ def _knock(address: str) -> tuple[str, str]:
     try:
         knock = subprocess.run(
             [sys.executable, "-c", _KNOCK, address],
-            env={"RAY_NUM_REDIS_GET_RETRIES": "3", **os.environ},  # instead of 20: a refused token is refused at once
+            env={
+                "RAY_NUM_REDIS_GET_RETRIES": "3",
+                **os.environ,
+            },  # instead of 20: a refused token is refused at once
             capture_output=True,
             text=True,
             errors="replace",
@@ -173,7 +182,9 @@ def _knock(address: str) -> tuple[str, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ResourceError(f"what listens at {address} did not answer as a Ray cluster within {ANSWER_SECONDS} s") from None
+        raise ResourceError(
+            f"what listens at {address} did not answer as a Ray cluster within {ANSWER_SECONDS} s"
+        ) from None
     if knock.stdout.strip().endswith("joined"):
         return "", ""
     return knock.stdout.partition("refused:")[2].strip() or "Ray gave up without a reason", knock.stderr
@@ -186,17 +197,19 @@ def _check_listens(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
-        raise ResourceError(f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}") from error
+        raise ResourceError(
+            f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def _refusal(address: str, reason: str, chatter: str) -> str:
     token = "give this machine the cluster's token, in RAY_AUTH_TOKEN or ~/.ray/auth_token, and set RAY_AUTH_MODE=token"
     if "Unauthenticated" in chatter or "uthentication" in reason:
-        return f"the Ray cluster at {address} does not accept this machine's token, or its lack of one: {token}"
-    if "Version mismatch" in reason:
         return (
-            f"the Ray cluster at {address} and this process must have the same versions: {reason.partition('Version mismatch:')[2].strip()}"
+            f"the Ray cluster at {address} does not accept this machine's token, or its lack of one: {token}"
         )
+    if "Version mismatch" in reason:
+        return f"the Ray cluster at {address} and this process must have the same versions: {reason.partition('Version mismatch:')[2].strip()}"
     if "client connection timeout" in reason:
         return f"what listens at {address} did not answer as a Ray client server: is it that port (10001 by default)? If so, {token}"
     return f"no Ray cluster answers at {address}: {reason[:300]}"
@@ -209,7 +222,9 @@ def machines_for(resources: ResourceSettings) -> list[dict[str, Any]]:
     return [
         node
         for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("CPU", 0) >= resources.cpu and node["Resources"].get("GPU", 0) >= resources.gpu
+        if node["Alive"]
+        and node["Resources"].get("CPU", 0) >= resources.cpu
+        and node["Resources"].get("GPU", 0) >= resources.gpu
     ]
 
 
@@ -231,7 +246,9 @@ def check_resources(resources: ResourceSettings, patience: float = 0) -> None:
             time.sleep(1)
             continue
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        has = "; ".join(f"{machine.get('CPU', 0):g} CPU and {machine.get('GPU', 0):g} GPU" for machine in machines)
+        has = "; ".join(
+            f"{machine.get('CPU', 0):g} CPU and {machine.get('GPU', 0):g} GPU" for machine in machines
+        )
         raise ResourceError(
             f"a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU (resources), but there is no such machine: {has}"
         )

@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from morel_search.cluster.tuner import device_for, with_absolute_paths
 from morel_search.config import Space
 from morel_search.errors import MorelSearchError, ResourceError
 from morel_search.search.pareto import Member
-from morel_search.cluster.tuner import anchored, device_for
-from morel_search.training.settings import EXACT, Compute, DataSettings, EvaluationSettings
+from morel_search.training.settings import FLOAT32, Compute, DataSettings, EvaluationSettings
 
 if TYPE_CHECKING:
     from morel_search.training.datasets.loading import ImageSet
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["score_on_test", "test_images"]
 
 
-def score_on_test(space: Space, models: Mapping[Member, Path], compute: Compute = EXACT) -> dict[Member, tuple[float, float]]:
+def score_on_test(
+    space: Space, models: Mapping[Member, Path], compute: Compute = FLOAT32
+) -> dict[Member, tuple[float, float]]:
     """Clean and robust accuracy of saved networks on the test split, under the search's evaluation attack.
 
     Each network is scored where a trial would run, as many at a time as fit.
@@ -40,7 +42,7 @@ def score_on_test(space: Space, models: Mapping[Member, Path], compute: Compute 
     resources = space.resources
     task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_score)
     device, threads = device_for(resources), max(1, int(resources.cpu))
-    what = (anchored(space.data), space.evaluation, compute, device, threads)
+    what = (with_absolute_paths(space.data), space.evaluation, compute, device, threads)
     pending = [task.remote(member, str(path.absolute()), *what) for member, path in models.items()]
     try:
         scores: Sequence[tuple[Member, float, float]] = ray.get(pending)
@@ -48,23 +50,33 @@ def score_on_test(space: Space, models: Mapping[Member, Path], compute: Compute 
         raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
-        raise ResourceError(f"the front could not be scored on the test split ({reason}); --resume tries again") from error
+        raise ResourceError(
+            f"the front could not be scored on the test split ({reason}); --resume tries again"
+        ) from error
     return {(member[0], member[1]): (clean, robust) for member, clean, robust in scores}
 
 
 def _score(
-    member: Member, path: str, data: DataSettings, evaluation: EvaluationSettings, compute: Compute, device: str, threads: int
+    member: Member,
+    path: str,
+    data: DataSettings,
+    evaluation: EvaluationSettings,
+    compute: Compute,
+    device: str,
+    threads: int,
 ) -> tuple[Member, float, float]:
     import torch
 
+    from morel_search.models.checkpoint import load_model
     from morel_search.training.compute import configure
     from morel_search.training.evaluation import TEST_SEED, evaluate
-    from morel_search.models.checkpoint import load_model
 
     torch.set_num_threads(threads)
     configure(compute, device)
     model, _ = load_model(Path(path))
-    result = evaluate(model.to(device), test_images(data).to(device), evaluation, seed=TEST_SEED, compute=compute)
+    result = evaluate(
+        model.to(device), test_images(data).to(device), evaluation, seed=TEST_SEED, compute=compute
+    )
     return member, result.clean_accuracy, result.robust_accuracy
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morel_search.errors import MorelSearchError
-from morel_search.training.settings import EXACT, Compute, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import (
+    FLOAT32,
+    Compute,
+    DataSettings,
+    EvaluationSettings,
+    NetworkSettings,
+    TrainSettings,
+)
 
 if TYPE_CHECKING:
     from morel_search.training.datasets.loading import Development
@@ -21,9 +28,9 @@ __all__ = ["Job", "describe_failure", "development_for", "model_file", "run_job"
 STATE_FILE = "state.pt"
 
 
-def model_file(epoch: int, point: str) -> str:
+def model_file(epoch: int, select_epoch: str) -> str:
     """The name of the file with the weights of an epoch; only the rule ``front`` keeps several."""
-    return f"model-{epoch}.pt" if point == "front" else "model.pt"
+    return f"model-{epoch}.pt" if select_epoch == "front" else "model.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +53,11 @@ class Job:
     network: NetworkSettings
     data: DataSettings
     evaluation: EvaluationSettings
-    point: str
+    select_epoch: str
     device: str
     threads: int
     folder: str
-    compute: Compute = EXACT
+    compute: Compute = FLOAT32
     rungs: tuple[int, ...] = ()
 
 
@@ -70,7 +77,14 @@ def run_job(config: dict[str, Any]) -> None:
     except Exception as error:
         tune.report({"number": job.number, "final": True, "failure": describe_failure(error), "history": []})
     else:
-        tune.report({"number": job.number, "final": True, "failure": "", "history": [asdict(result) for result in history]})
+        tune.report(
+            {
+                "number": job.number,
+                "final": True,
+                "failure": "",
+                "history": [asdict(result) for result in history],
+            }
+        )
 
 
 def describe_failure(error: Exception) -> str:
@@ -85,7 +99,7 @@ def describe_failure(error: Exception) -> str:
     return f"{type(error).__name__}: {text} ({Path(place.filename).name}:{place.lineno})"
 
 
-def _what(job: Job) -> str:
+def task_identity(job: Job) -> str:
     """What a checkpoint must have been made with to be continued: everything that decides a training."""
     return repr((job.train, job.network, job.data, job.evaluation, job.seed, job.compute))
 
@@ -105,15 +119,29 @@ def _train(job: Job, report: Any) -> list[EpochResult]:
         report({"number": job.number, "final": False, "history": [asdict(one) for one in history]})
     for result in training:
         history.append(result)
-        standing = {one.epoch for one in chosen_epochs(history, job.point)}
+        standing = {one.epoch for one in chosen_epochs(history, job.select_epoch)}
         if result.epoch in standing:
             shape, classes = development.train.images.shape[1:], development.classes
-            save_model(folder / model_file(result.epoch, job.point), training.model, job.network, shape, classes, epoch=result.epoch)
+            save_model(
+                folder / model_file(result.epoch, job.select_epoch),
+                training.model,
+                job.network,
+                shape,
+                classes,
+                epoch=result.epoch,
+            )
         save_atomically(
-            folder / STATE_FILE, {"job": _what(job), "training": training.state_dict(), "history": [asdict(one) for one in history]}
+            folder / STATE_FILE,
+            {
+                "job": task_identity(job),
+                "training": training.state_dict(),
+                "history": [asdict(one) for one in history],
+            },
         )
-        if job.point == "front":  # only now that the state says so: a training that is killed here has every file it may need
-            keep = {model_file(epoch, job.point) for epoch in standing}
+        if (
+            job.select_epoch == "front"
+        ):  # only now that the state says so: a training that is killed here has every file it may need
+            keep = {model_file(epoch, job.select_epoch) for epoch in standing}
             for path in folder.glob("model-*.pt"):
                 if path.name not in keep:
                     path.unlink()
@@ -155,7 +183,7 @@ def _begin(job: Job, development: Development, checkpoint: Path) -> tuple[Traini
     training = fresh()
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if state["job"] != _what(job):
+        if state["job"] != task_identity(job):
             return fresh(), []
         history = [EpochResult(**result) for result in state["history"]]
         training.load_state_dict(state["training"])

@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from morel_search.config import ResourceSettings, Space
-from morel_search.cluster.session import concurrency
-from morel_search.search.controller import Assignment, Conductor, FinishedTrial
-from morel_search.cluster.trainable import Job, run_job
-from morel_search.search.study import StudyRecord
-from morel_search.search.successive_halving import rungs_of
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
-from morel_search.training.settings import EXACT, Compute, DataSettings
+from morel_search.cluster.session import concurrency
+from morel_search.cluster.trainable import Job, run_job
+from morel_search.config import ResourceSettings, Space
+from morel_search.search.controller import Assignment, FinishedTrial, SearchController
+from morel_search.search.study import TrialStore
+from morel_search.search.successive_halving import rungs_of
+from morel_search.training.settings import FLOAT32, Compute, DataSettings
 
-__all__ = ["anchored", "device_for", "job_maker", "search"]
+__all__ = ["device_for", "job_maker", "search", "with_absolute_paths"]
 
 UNLIMITED = 10**9
 """Ray's number of samples; the searcher ends the search."""
@@ -27,8 +27,8 @@ RETRIES = 2
 
 
 def search(
-    conductor: Conductor,
-    record: StudyRecord,
+    controller: SearchController,
+    record: TrialStore,
     *,
     ray_folder: Path,
     job: Callable[[Assignment], Job],
@@ -42,7 +42,7 @@ def search(
     under way waits for ``--resume``.
 
     Args:
-        conductor: The search.
+        controller: The search.
         record: Its study.
         ray_folder: Absolute folder for Ray Tune's own files; each start begins it anew.
         job: Makes the job of an assignment.
@@ -58,13 +58,13 @@ def search(
     """
     from ray import tune
 
-    resources = conductor.space.resources
+    resources = controller.space.resources
     errors: list[Exception] = []
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(conductor, job, on_finished, errors),
-            scheduler=StudyScheduler(conductor, on_epoch, errors),
+            search_alg=StudySearcher(controller, job, on_finished, errors),
+            scheduler=StudyScheduler(controller, on_epoch, errors),
             num_samples=UNLIMITED,
             max_concurrent_trials=concurrency(resources),
             reuse_actors=True,
@@ -72,22 +72,25 @@ def search(
             trial_dirname_creator=_name,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(ray_folder.absolute()), verbose=0, failure_config=tune.FailureConfig(max_failures=RETRIES)
+            name="tune",
+            storage_path=str(ray_folder.absolute()),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )
     try:
-        if not conductor.done:
+        if not controller.done:
             tuner.fit()
     finally:
         if not errors:
-            conductor.note_time()
-        record.park()
+            controller.note_time()
+        record.requeue_running()
     if errors:
         raise errors[0]
-    return conductor.complete
+    return controller.complete
 
 
-def job_maker(space: Space, folder: Path, compute: Compute = EXACT) -> Callable[[Assignment], Job]:
+def job_maker(space: Space, folder: Path, compute: Compute = FLOAT32) -> Callable[[Assignment], Job]:
     """Jobs whose checkpoints lie in ``folder/NUMBER``."""
 
     def make(assignment: Assignment) -> Job:
@@ -96,9 +99,9 @@ def job_maker(space: Space, folder: Path, compute: Compute = EXACT) -> Callable[
             seed=assignment.plan.seed,
             train=assignment.train,
             network=space.network,
-            data=anchored(space.data),
+            data=with_absolute_paths(space.data),
             evaluation=space.evaluation,
-            point=space.search.point,
+            select_epoch=space.search.select_epoch,
             device=device_for(space.resources),
             threads=max(1, int(space.resources.cpu)),
             folder=str((folder / str(assignment.number)).absolute()),
@@ -109,13 +112,15 @@ def job_maker(space: Space, folder: Path, compute: Compute = EXACT) -> Callable[
     return make
 
 
-def anchored(data: DataSettings) -> DataSettings:
+def with_absolute_paths(data: DataSettings) -> DataSettings:
     """The same images by absolute paths: Ray Tune changes a trial's working directory."""
 
     def absolute(path: str | None) -> str | None:
         return None if path is None else str(Path(path).expanduser().absolute())
 
-    return replace(data, folder=str(absolute(data.folder)), train=absolute(data.train), test=absolute(data.test))
+    return replace(
+        data, folder=str(absolute(data.folder)), train=absolute(data.train), test=absolute(data.test)
+    )
 
 
 def device_for(resources: ResourceSettings) -> str:

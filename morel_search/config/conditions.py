@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from morel_search.config.faults import Faults, Place, nearest, shown
+from morel_search.config.faults import Faults, Location, nearest, shown
 from morel_search.config.fieldspec import specs
 from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_value
@@ -30,35 +30,41 @@ def read_conditions(
     Returns:
         Other parameters and the values of theirs for which this one is active.
     """
-    place: Place = ("parameters", name, "when")
+    location: Location = ("parameters", name, "when")
     if given is None:
         return {}
     if not isinstance(given, dict) or not given:
-        faults.add(place, f"must be a mapping such as {{accuracy_loss: loat}}, got {shown(given)}")
+        faults.add(location, f"must be a mapping such as {{accuracy_loss: loat}}, got {shown(given)}")
         return {}
     conditions: dict[str, tuple[Any, ...]] = {}
     for other, value in given.items():
         if other == name:
-            faults.add((*place, other), "a parameter cannot depend on itself")
+            faults.add((*location, other), "a parameter cannot depend on itself")
         elif other not in named:
-            faults.add((*place, other), f"{other} is not among the parameters{nearest(other, [n for n in named if n != name])}")
+            faults.add(
+                (*location, other),
+                f"{other} is not among the parameters{nearest(other, [n for n in named if n != name])}",
+            )
         elif other in right:
-            conditions[other] = _values(right[other], value, (*place, other), faults)
+            conditions[other] = _values(right[other], value, (*location, other), faults)
     return conditions
 
 
-def _values(other: Parameter, given: Any, place: Place, faults: Faults) -> tuple[Any, ...]:
+def _values(other: Parameter, given: Any, location: Location, faults: Faults) -> tuple[Any, ...]:
     if other.values is None:
-        faults.add(place, f"{other.name} has no step, so it never takes one certain value; use a categorical one, an int, or a step")
+        faults.add(
+            location,
+            f"{other.name} has no step, so it never takes one certain value; use a categorical one, an int, or a step",
+        )
         return ()
     spec = specs(TrainSettings)[other.name]
     several = isinstance(given, list) and (spec.base in (str, int, float) or not _is_choice(other, given))
     if several and not given:
-        faults.add(place, "must name at least one value")
+        faults.add(location, "must name at least one value")
     wanted = given if several else [given]
     allowed = []
     for index, item in enumerate(wanted):
-        inner = (*place, index) if several else place
+        inner = (*location, index) if several else location
         value = read_value(spec, item, inner, faults)
         if value is ...:
             continue

@@ -65,29 +65,40 @@ class Constraint:
 def read_constraints(given: Any, faults: Faults) -> tuple[Constraint, ...]:
     """The constraints of a space file: a mapping of names to texts such as ``">= 0.8"``."""
     if not isinstance(given, dict):
-        faults.add(("constraints",), f"must be a mapping (name: bound), such as clean_accuracy: '>= 0.8', got {shown(given)}")
+        faults.add(
+            ("constraints",),
+            f"must be a mapping (name: bound), such as clean_accuracy: '>= 0.8', got {shown(given)}",
+        )
         return ()
     numeric = [name for name, spec in specs(TrainSettings).items() if spec.base in (int, float, Fraction)]
     found = []
     for name, text in given.items():
-        place = ("constraints", name)
+        location = ("constraints", name)
         match = _FORM.fullmatch(text) if isinstance(text, str) else None
         if name not in (*MEASURED, *numeric):
-            faults.add(place, f"is neither measured ({', '.join(MEASURED)}) nor a numeric setting{nearest(name, (*MEASURED, *numeric))}")
+            faults.add(
+                location,
+                f"is neither measured ({', '.join(MEASURED)}) nor a numeric setting{nearest(name, (*MEASURED, *numeric))}",
+            )
         elif match is None:
-            faults.add(place, f"must be '>= number' or '<= number', got {shown(text)}")
+            faults.add(location, f"must be '>= number' or '<= number', got {shown(text)}")
         else:
             try:
                 found.append(Constraint(name, ">=" if match[1] == ">=" else "<=", parse_rational(match[2])))
             except ValueError as error:
-                faults.add(place, str(error))
+                faults.add(location, str(error))
             else:
                 if name.endswith("_accuracy") and not 0 <= found[-1].bound <= 1:
-                    faults.add(place, f"an accuracy is a fraction between 0 and 1, got {format_value(found[-1].bound)}")
+                    faults.add(
+                        location,
+                        f"an accuracy is a fraction between 0 and 1, got {format_value(found[-1].bound)}",
+                    )
     return tuple(found)
 
 
-def narrowed(parameters: Sequence[Parameter], constraints: Sequence[Constraint], faults: Faults) -> tuple[Parameter, ...]:
+def narrowed(
+    parameters: Sequence[Parameter], constraints: Sequence[Constraint], faults: Faults
+) -> tuple[Parameter, ...]:
     """The parameters with only those values that keep to the constraints, so that nothing else is ever trained.
 
     Args:
@@ -100,12 +111,17 @@ def narrowed(parameters: Sequence[Parameter], constraints: Sequence[Constraint],
         own = [constraint for constraint in constraints if constraint.name == parameter.name]
         narrow = _narrow(parameter, own) if own else parameter
         if narrow is None:
-            faults.add(("constraints", parameter.name), "leaves less than two values of the parameter; fix it under train instead")
+            faults.add(
+                ("constraints", parameter.name),
+                "leaves less than two values of the parameter; fix it under train instead",
+            )
         kept.append(narrow or parameter)
     return tuple(kept)
 
 
-def check_fixed(train: TrainSettings, parameters: Sequence[Parameter], constraints: Sequence[Constraint], faults: Faults) -> None:
+def check_fixed(
+    train: TrainSettings, parameters: Sequence[Parameter], constraints: Sequence[Constraint], faults: Faults
+) -> None:
     """Note every setting that is not searched and breaks a constraint."""
     searched = {parameter.name for parameter in parameters}
     for constraint in constraints:
@@ -113,22 +129,38 @@ def check_fixed(train: TrainSettings, parameters: Sequence[Parameter], constrain
             continue
         value = getattr(train, constraint.name)
         if constraint.violation(value) > 0:
-            faults.add(("constraints", constraint.name), f"train.{constraint.name} is {format_value(value)}, which no training can change")
+            faults.add(
+                ("constraints", constraint.name),
+                f"train.{constraint.name} is {format_value(value)}, which no training can change",
+            )
 
 
 def _narrow(parameter: Parameter, constraints: Sequence[Constraint]) -> Parameter | None:
     """The parameter inside the bounds; None where less than two values are left."""
     if parameter.kind == "categorical":
-        choices = tuple(one for one in parameter.choices if all(constraint.violation(one) <= 0 for constraint in constraints))
+        choices = tuple(
+            one
+            for one in parameter.choices
+            if all(constraint.violation(one) <= 0 for constraint in constraints)
+        )
         return dataclasses.replace(parameter, choices=choices) if len(choices) > 1 else None
     assert parameter.low is not None
     assert parameter.high is not None
     first, last = parse_rational(parameter.low), parse_rational(parameter.high)
     low = max([first, *(one.bound for one in constraints if one.sign == ">=")])
     high = min([last, *(one.bound for one in constraints if one.sign == "<=")])
-    step = parse_rational(parameter.step) if parameter.step is not None else Fraction(1) if parameter.kind == "int" else None
+    step = (
+        parse_rational(parameter.step)
+        if parameter.step is not None
+        else Fraction(1)
+        if parameter.kind == "int"
+        else None
+    )
     if step is not None:
-        low, high = first + math.ceil((low - first) / step) * step, first + math.floor((high - first) / step) * step
+        low, high = (
+            first + math.ceil((low - first) / step) * step,
+            first + math.floor((high - first) / step) * step,
+        )
     if low >= high:
         return None
     kind: Any = int if parameter.kind == "int" else Fraction if parameter.rational else float

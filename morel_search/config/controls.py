@@ -6,19 +6,27 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from morel_search.config.faults import Faults, Place, nearest, shown
+from morel_search.config.faults import Faults, Location, nearest, shown
 from morel_search.config.schema import read_given
 from morel_search.config.space import Control
 from morel_search.training.settings import EvaluationSettings, TrainSettings
 
 __all__ = ["BUILT_IN", "DEFAULT_CONTROLS", "read_controls"]
 
-_PLACE: Place = ("controls",)
+_PLACE: Location = ("controls",)
 _NAME = re.compile(r"[A-Za-z][\w-]{0,39}")
 
 # The defaults of the reference code (advermorel 0.1.6), and the single parts of it that a MOREL search is compared with.
 _PLAIN = {"k_robust": 0.0, "k_accuracy": 1.0, "gamma": 0.0}
-_MOREL = {"accuracy_loss": "mart", "k_robust": 0.1, "k_accuracy": 0.9, "gamma": 2e-5, "alpha": 1e-5, "temperature": 0.1, "beta": 6.0}
+_MOREL = {
+    "accuracy_loss": "mart",
+    "k_robust": 0.1,
+    "k_accuracy": 0.9,
+    "gamma": 2e-5,
+    "alpha": 1e-5,
+    "temperature": 0.1,
+    "beta": 6.0,
+}
 _MOREL_BOTH = {**_MOREL, "contrastive_features": "both"}
 BUILT_IN: dict[str, dict[str, Any]] = {
     "trades": {**_PLAIN, "accuracy_loss": "trades", "beta": 6.0},
@@ -31,7 +39,9 @@ BUILT_IN: dict[str, dict[str, Any]] = {
 DEFAULT_CONTROLS = ("trades", "mart", "pgd", "none", "morel", "morel_alpha0")
 
 
-def read_controls(given: Any, fixed: Any, evaluation: EvaluationSettings | None, faults: Faults) -> tuple[Control, ...]:
+def read_controls(
+    given: Any, fixed: Any, evaluation: EvaluationSettings | None, faults: Faults
+) -> tuple[Control, ...]:
     """The controls of a space file.
 
     Every control but ``none`` trains with the norm and epsilon that it is judged by. One of the user's own leaves these two alone
@@ -43,47 +53,60 @@ def read_controls(given: Any, fixed: Any, evaluation: EvaluationSettings | None,
         evaluation: The evaluation settings; None where these could not be read.
         faults: Receives what is wrong.
     """
-    strength: dict[str, Any] = {} if evaluation is None else {"norm": evaluation.norm, "epsilon": evaluation.epsilon}
+    strength: dict[str, Any] = (
+        {} if evaluation is None else {"norm": evaluation.norm, "epsilon": evaluation.epsilon}
+    )
     found: dict[str, Control] = {}
-    for place, name, entry in _entries(given, faults):
+    for location, name, entry in _entries(given, faults):
         if name in found:
-            faults.add(place, f"the control {name} is given twice")
+            faults.add(location, f"the control {name} is given twice")
             continue
-        own = _own_settings(place, name, entry, faults)
+        own = _own_settings(location, name, entry, faults)
         if own is None:
             continue
         if name in BUILT_IN:
             attack: Mapping[str, Any] = {} if name == "none" else strength
         else:
-            attack = {key: value for key, value in strength.items() if not isinstance(fixed, dict) or key not in fixed}
+            attack = {
+                key: value
+                for key, value in strength.items()
+                if not isinstance(fixed, dict) or key not in fixed
+            }
         found[name] = Control(name, {**BUILT_IN.get(name, {}), **attack, **own})
     return tuple(found.values())
 
 
-def _entries(given: Any, faults: Faults) -> Iterator[tuple[Place, str, Any]]:
+def _entries(given: Any, faults: Faults) -> Iterator[tuple[Location, str, Any]]:
     """Place, name and settings of every control; null stands for a built-in one as it is."""
     if isinstance(given, dict):
         yield from (((*_PLACE, name), name, entry) for name, entry in given.items())
     elif isinstance(given, list):
         for index, item in enumerate(given):
-            place = (*_PLACE, index)
+            location = (*_PLACE, index)
             if isinstance(item, str):
-                yield place, item, None
+                yield location, item, None
             elif isinstance(item, dict):
-                yield from (((*place, name), name, entry) for name, entry in item.items())
+                yield from (((*location, name), name, entry) for name, entry in item.items())
             else:
-                faults.add(place, f"must be the name of a built-in control or a mapping (name: settings), got {shown(item)}")
+                faults.add(
+                    location,
+                    f"must be the name of a built-in control or a mapping (name: settings), got {shown(item)}",
+                )
     else:
-        faults.add(_PLACE, f"must be a list of built-in controls or a mapping (name: settings), got {shown(given)}")
+        faults.add(
+            _PLACE, f"must be a list of built-in controls or a mapping (name: settings), got {shown(given)}"
+        )
 
 
-def _own_settings(place: Place, name: str, entry: Any, faults: Faults) -> dict[str, Any] | None:
+def _own_settings(location: Location, name: str, entry: Any, faults: Faults) -> dict[str, Any] | None:
     if not _NAME.fullmatch(name):
-        faults.add(place, f"a control's name is made of at most 40 letters, digits, - and _, got {shown(name)}")
+        faults.add(
+            location, f"a control's name is made of at most 40 letters, digits, - and _, got {shown(name)}"
+        )
         return None
     if entry is None:
         if name in BUILT_IN:
             return {}
-        faults.add(place, f"{name} is not a built-in control{nearest(name, BUILT_IN)}")
+        faults.add(location, f"{name} is not a built-in control{nearest(name, BUILT_IN)}")
         return None
-    return read_given(TrainSettings, entry, place, faults)
+    return read_given(TrainSettings, entry, location, faults)

@@ -16,8 +16,28 @@ if TYPE_CHECKING:
 
 __all__ = ["changes", "describe_space", "identity_of"]
 
-_SECTIONS = ("data", "network", "train", "evaluation", "search", "early_stopping", "verify", "compute", "resources")
-_FREE = {"search": ("trials", "start_from", "max_hours", "max_gpu_hours", "patience", "min_improvement", "max_failures")}
+_SECTIONS = (
+    "data",
+    "network",
+    "train",
+    "evaluation",
+    "search",
+    "early_stopping",
+    "verify",
+    "compute",
+    "resources",
+)
+_FREE = {
+    "search": (
+        "trials",
+        "start_from",
+        "max_hours",
+        "max_gpu_hours",
+        "patience",
+        "min_improvement",
+        "max_failures",
+    )
+}
 
 
 def describe_space(space: Space) -> dict[str, Any]:
@@ -25,7 +45,10 @@ def describe_space(space: Space) -> dict[str, Any]:
     sections = {name: _plain(dataclasses.asdict(getattr(space, name))) for name in _SECTIONS}
     parameters = [_parameter(parameter) for parameter in space.parameters]
     controls = [{"name": control.name, "overrides": _plain(control.overrides)} for control in space.controls]
-    constraints = {constraint.name: f"{constraint.sign} {format_rational(constraint.bound)}" for constraint in space.constraints}
+    constraints = {
+        constraint.name: f"{constraint.sign} {format_rational(constraint.bound)}"
+        for constraint in space.constraints
+    }
     return {**sections, "parameters": parameters, "constraints": constraints, "controls": controls}
 
 
@@ -48,10 +71,10 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _compare(place: str, old: Any, new: Any, found: list[str]) -> None:
+def _compare(location: str, old: Any, new: Any, found: list[str]) -> None:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in [*old, *(name for name in new if name not in old)]:
-            inner = f"{place}.{name}" if place else str(name)
+            inner = f"{location}.{name}" if location else str(name)
             if name not in new:
                 found.append(f"{inner} was {_words(old[name])} and is gone")
             elif name not in old:
@@ -60,11 +83,11 @@ def _compare(place: str, old: Any, new: Any, found: list[str]) -> None:
                 _compare(inner, old[name], new[name], found)
     elif _named(old) and _named(new) and old != new:
         before = len(found)
-        _compare(place, _by_name(old), _by_name(new), found)
+        _compare(location, _by_name(old), _by_name(new), found)
         if len(found) == before:
-            found.append(f"{place} are in another order: {_order(old)} and now {_order(new)}")
+            found.append(f"{location} are in another order: {_order(old)} and now {_order(new)}")
     elif old != new:
-        found.append(f"{place} was {_words(old)} and is {_words(new)}")
+        found.append(f"{location} was {_words(old)} and is {_words(new)}")
 
 
 def _named(value: Any) -> bool:
@@ -95,7 +118,12 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     if parameter.kind == "categorical":
         described["choices"] = _plain(parameter.choices)
     else:
-        described.update(low=_plain(parameter.low), high=_plain(parameter.high), log=parameter.log, step=_plain(parameter.step))
+        described.update(
+            low=_plain(parameter.low),
+            high=_plain(parameter.high),
+            log=parameter.log,
+            step=_plain(parameter.step),
+        )
     described["when"] = _plain(parameter.when)
     return described
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 from morel_search.errors import SpaceError
 
-__all__ = ["Faults", "Place", "dotted", "nearest", "printable", "shown"]
+__all__ = ["Faults", "Location", "dotted", "nearest", "printable", "shown"]
 
-Place = tuple[str | int, ...]
+Location = tuple[str | int, ...]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][\w-]*")
 _LONGEST = 60
@@ -24,10 +24,10 @@ class Faults:
     """
 
     def __init__(self) -> None:
-        self.origins: dict[Place, int | str] = {}
+        self.origins: dict[Location, int | str] = {}
         self._found: dict[str, int] = {}
-        self._notes: list[tuple[Place, str]] = []
-        self._spoiled: set[Place] = set()
+        self._notes: list[tuple[Location, str]] = []
+        self._spoiled: set[Location] = set()
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -35,43 +35,52 @@ class Faults:
     def __len__(self) -> int:
         return len(self._found)
 
-    def add(self, place: Place, message: str) -> None:
+    def add(self, location: Location, message: str) -> None:
         """Note a fault; one about a value that could not even be read is not repeated."""
-        if not any(place[:length] in self._spoiled for length in range(1, len(place) + 1)):
-            self._note(place, message)
+        if not any(location[:length] in self._spoiled for length in range(1, len(location) + 1)):
+            self._note(location, message)
 
-    def spoil(self, place: Place, message: str) -> None:
+    def mark_unreadable(self, location: Location, message: str) -> None:
         """Note a value that could not be read; later faults about it are dropped."""
-        self._note(place, message)
-        self._spoiled.add(place)
+        self._note(location, message)
+        self._spoiled.add(location)
 
-    def adopt(self, other: Faults, place: Place) -> None:
+    def merge(self, other: Faults, location: Location) -> None:
         """Take over what was found in a value that is now at this place."""
         for inner, message in other._notes:
-            self.add((*place, *inner), message)
-        self._spoiled |= {(*place, *inner) for inner in other._spoiled}
+            self.add((*location, *inner), message)
+        self._spoiled |= {(*location, *inner) for inner in other._spoiled}
 
     def raise_all(self, source: str) -> None:
         """Raise SpaceError with every fault, if there is one: first those without a line, then in the order of the file."""
         if self._found:
             raise SpaceError(sorted(self._found, key=self._found.__getitem__), source)
 
-    def _note(self, place: Place, message: str) -> None:
-        where = f"{dotted(place)}: " if place else ""
-        self._notes.append((place, message))
-        origin = self._origin(place)
-        shown_origin = "" if origin is None else f" (line {origin})" if isinstance(origin, int) else f" ({origin})"
+    def _note(self, location: Location, message: str) -> None:
+        where = f"{dotted(location)}: " if location else ""
+        self._notes.append((location, message))
+        origin = self._origin(location)
+        shown_origin = (
+            "" if origin is None else f" (line {origin})" if isinstance(origin, int) else f" ({origin})"
+        )
         self._found[printable(f"{where}{message}{shown_origin}")] = origin if isinstance(origin, int) else 0
 
-    def _origin(self, place: Place) -> int | str | None:
+    def _origin(self, location: Location) -> int | str | None:
         """Where a value was given: of the longest part of its place that is known, the whole file aside."""
-        return next((self.origins[place[:length]] for length in range(len(place), 0, -1) if place[:length] in self.origins), None)
+        return next(
+            (
+                self.origins[location[:length]]
+                for length in range(len(location), 0, -1)
+                if location[:length] in self.origins
+            ),
+            None,
+        )
 
 
-def dotted(place: Place) -> str:
+def dotted(location: Location) -> str:
     """A place as the user would write it: ``parameters.accuracy_loss.choices[2]``."""
     text = ""
-    for part in place:
+    for part in location:
         if isinstance(part, int):
             text += f"[{part}]"
         else:

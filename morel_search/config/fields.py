@@ -54,7 +54,9 @@ def _control_table() -> str:
 
 def _constraint_table() -> str:
     rows = [(f"`{name}`", "`'>= number'` or `'<= number'`", meaning) for name, meaning in MEASURED.items()]
-    rows.append(("a numeric key of `train`", "the same", "the setting itself; the search stays inside the bound"))
+    rows.append(
+        ("a numeric key of `train`", "the same", "the setting itself; the search stays inside the bound")
+    )
     return _table(("key", "value", "meaning"), rows)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from morel_search.config.warnings import advice
 from morel_search.config.checks import check_rationals, check_sections, check_space
 from morel_search.config.constraints import check_fixed, narrowed, read_constraints
 from morel_search.config.controls import DEFAULT_CONTROLS, read_controls
@@ -16,13 +15,26 @@ from morel_search.config.overrides import apply_overrides
 from morel_search.config.parameter import Parameter
 from morel_search.config.parameters import read_parameters
 from morel_search.config.reader import read_text, read_tree
+from morel_search.config.renamed import rename_old_keys
 from morel_search.config.schema import build, read_given, read_section
-from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings, VerifySettings
+from morel_search.config.search_settings import (
+    EarlyStoppingSettings,
+    ResourceSettings,
+    SearchSettings,
+    VerifySettings,
+)
 from morel_search.config.sections import REQUIRED, SECTIONS
 from morel_search.config.space import Space
 from morel_search.config.starts import read_starts
+from morel_search.config.warnings import warnings
 from morel_search.errors import SpaceError
-from morel_search.training.settings import ComputeSettings, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import (
+    ComputeSettings,
+    DataSettings,
+    EvaluationSettings,
+    NetworkSettings,
+    TrainSettings,
+)
 
 __all__ = ["load_space"]
 
@@ -51,21 +63,25 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> Space:
     if not isinstance(tree, dict):
         what = "is empty" if tree is None else f"must be a mapping of sections, got {shown(tree)}"
         raise SpaceError([f"{what}; a space file has the sections {', '.join(SECTIONS)}"], str(path))
-    apply_overrides(tree, overrides, faults)
+    renamed = [*rename_old_keys(tree, faults), *apply_overrides(tree, overrides, faults)]
     space = _read(path, text, tuple(overrides), tree, faults)
     faults.raise_all(str(path))
     assert space is not None, "a part is missing and no fault was noted"
-    return dataclasses.replace(space, warnings=advice(space, tree))
+    return dataclasses.replace(space, warnings=(*renamed, *warnings(space, tree)))
 
 
-def _read(path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any], faults: Faults) -> Space | None:
+def _read(
+    path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any], faults: Faults
+) -> Space | None:
     for name in [name for name in tree if name not in SECTIONS]:
         faults.add((name,), f"unknown section{nearest(name, SECTIONS)}")
     for name in [name for name in REQUIRED if name not in tree]:
         faults.add((name,), "this section must be given")
     given = {name: _section(tree, name) for name in SECTIONS}
     data = read_section(DataSettings, given["data"], ("data",), faults) if "data" in tree else None
-    network = read_section(NetworkSettings, given["network"], ("network",), faults) if "network" in tree else None
+    network = (
+        read_section(NetworkSettings, given["network"], ("network",), faults) if "network" in tree else None
+    )
     evaluation = read_section(EvaluationSettings, given["evaluation"], ("evaluation",), faults)
     search = read_section(SearchSettings, given["search"], ("search",), faults)
     stopping = read_section(EarlyStoppingSettings, given["early_stopping"], ("early_stopping",), faults)
@@ -79,10 +95,22 @@ def _read(path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any
     if train is not None:
         check_fixed(train, parameters, constraints, faults)
     controls = read_controls(given["controls"], given["train"], evaluation, faults)
-    starts = read_starts(search.start_from, parameters, faults) if search is not None and "parameters" in tree else ()
+    starts = (
+        read_starts(search.start_from, parameters, faults)
+        if search is not None and "parameters" in tree
+        else ()
+    )
     check_rationals(given, faults)
     check_sections(given, data, train, evaluation, faults)
-    if faults or data is None or network is None or train is None or evaluation is None or search is None or resources is None:
+    if (
+        faults
+        or data is None
+        or network is None
+        or train is None
+        or evaluation is None
+        or search is None
+        or resources is None
+    ):
         return None
     assert stopping is not None, "no fault was noted"
     assert verify is not None, "no fault was noted"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from morel_search.config.faults import Faults, Place, dotted, nearest
+from morel_search.config.faults import Faults, Location, dotted, nearest
 from morel_search.config.fieldspec import specs
 from morel_search.config.parameters import ParameterEntry
 from morel_search.config.reader import read_tree
+from morel_search.config.renamed import current_keys
 from morel_search.config.sections import SECTIONS
 from morel_search.errors import SpaceError
 from morel_search.training.settings import TrainSettings
@@ -18,7 +19,7 @@ __all__ = ["apply_overrides"]
 _MARK = "--set"
 
 
-def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], faults: Faults) -> None:
+def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], faults: Faults) -> list[str]:
     """Lay ``PATH=VALUE`` texts over the plain values of a file, in their order.
 
     A value is read as YAML: ``3``, ``8/255``, ``null``, ``[trades, mart]``, ``{type: float, low: 1, high: 8}``.
@@ -28,13 +29,20 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], faults: Faul
         tree: The values of the file; changed in place.
         overrides: The texts.
         faults: Receives what is wrong; a wrong one changes nothing.
+
+    Returns:
+        A warning for each text that uses the old name of a setting.
     """
+    warnings = []
     for text in overrides:
         path, equals, written = text.partition("=")
-        keys = tuple(path.strip().split("."))
-        if not equals or not all(keys):
+        given = tuple(path.strip().split("."))
+        if not equals or not all(given):
             faults.add((), f"--set {text[:60]!r}: write it as section.setting=value, as in train.epochs=3")
             continue
+        keys = current_keys(given)
+        if keys != given:
+            warnings.append(f"{dotted(given)} is now called {dotted(keys)}; the old name still works")
         problem = _unknown(tree, keys)
         if problem:
             faults.add((), f"--set {text[:60]}: {problem}")
@@ -42,18 +50,21 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], faults: Faul
         try:
             value = _value(written, keys, faults)
         except SpaceError as error:
-            faults.add((), f"--set {text[:60]}: the value is not YAML: {error.faults[0].removeprefix('line 1: ')}")
+            faults.add(
+                (), f"--set {text[:60]}: the value is not YAML: {error.faults[0].removeprefix('line 1: ')}"
+            )
             continue
         _lay(tree, keys, value, text, faults)
+    return warnings
 
 
-def _value(written: str, keys: Place, faults: Faults) -> Any:
+def _value(written: str, keys: Location, faults: Faults) -> Any:
     own = Faults()
     value = read_tree(written, own, _MARK)
-    for place in [place for place in faults.origins if place[: len(keys)] == keys]:
-        del faults.origins[place]
+    for location in [location for location in faults.origins if location[: len(keys)] == keys]:
+        del faults.origins[location]
     faults.origins[keys] = _MARK
-    faults.adopt(own, keys)
+    faults.merge(own, keys)
     return value
 
 

@@ -65,8 +65,15 @@ class Parameter:
     def contains(self, value: Any) -> bool:
         """Whether it can take this value; a grid is met exactly by rationals and to rounding by floats."""
         if self.kind == "categorical":
-            return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices)
-        if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)) or not math.isfinite(value):
+            return any(
+                value == choice and isinstance(value, bool) == isinstance(choice, bool)
+                for choice in self.choices
+            )
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float, Fraction))
+            or not math.isfinite(value)
+        ):
             return False
         if self.kind == "int":
             return value == int(value) and int(value) in (self.values or ())

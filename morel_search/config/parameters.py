@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from morel_search.config.conditions import read_conditions, sort_by_conditions
-from morel_search.config.faults import Faults, Place, nearest, shown
+from morel_search.config.faults import Faults, Location, nearest, shown
 from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.parameter import Kind, Parameter
 from morel_search.config.rational import format_value, parse_rational
@@ -17,9 +17,13 @@ from morel_search.training.settings import TrainSettings
 
 __all__ = ["ParameterEntry", "read_parameters"]
 
-_PLACE: Place = ("parameters",)
+_PLACE: Location = ("parameters",)
 _RANGE_KEYS = ("low", "high", "log", "step")
-_KINDS: dict[Any, tuple[Kind, ...]] = {int: ("int", "categorical"), float: ("float", "categorical"), Fraction: ("float", "categorical")}
+_KINDS: dict[Any, tuple[Kind, ...]] = {
+    int: ("int", "categorical"),
+    float: ("float", "categorical"),
+    Fraction: ("float", "categorical"),
+}
 _NOUNS = {int: "a whole number", float: "a number", Fraction: "a number"}
 
 
@@ -28,13 +32,24 @@ class ParameterEntry:
     """The keys of one searched parameter, for the documentation and the check of keys."""
 
     type: Kind = field(metadata={"doc": "float, int or categorical; has to agree with the setting"})
-    low: Any = field(default=None, metadata={"doc": "float, int: smallest value; rationals such as 2/255 for epsilon and step_size"})
+    low: Any = field(
+        default=None,
+        metadata={"doc": "float, int: smallest value; rationals such as 2/255 for epsilon and step_size"},
+    )
     high: Any = field(default=None, metadata={"doc": "float, int: largest value"})
-    log: bool = field(default=False, metadata={"doc": "float, int: search on a logarithmic scale (low above 0, no step)"})
-    step: Any = field(default=None, metadata={"doc": "float, int: distance of the values, from low on; has to divide the range"})
+    log: bool = field(
+        default=False, metadata={"doc": "float, int: search on a logarithmic scale (low above 0, no step)"}
+    )
+    step: Any = field(
+        default=None,
+        metadata={"doc": "float, int: distance of the values, from low on; has to divide the range"},
+    )
     choices: tuple[Any, ...] = field(default=(), metadata={"doc": "categorical: the values, at least two"})
     when: Any = field(
-        default=None, metadata={"doc": "other parameters, each with the value or list of values for which this one is active"}
+        default=None,
+        metadata={
+            "doc": "other parameters, each with the value or list of values for which this one is active"
+        },
     )
 
 
@@ -54,97 +69,135 @@ def read_parameters(given: Any, fixed: Any, faults: Faults) -> tuple[Parameter, 
         parameter = _read(name, entry, fixed if isinstance(fixed, dict) else {}, faults)
         if parameter is not None:
             found[name] = parameter
-    entries = {name: entry for name, entry in given.items() if isinstance(entry, dict) and name in specs(TrainSettings)}
-    conditions = {name: read_conditions(name, entry.get("when"), found, given, faults) for name, entry in entries.items()}
-    return sort_by_conditions([replace(parameter, when=conditions[name]) for name, parameter in found.items()], faults)
+    entries = {
+        name: entry
+        for name, entry in given.items()
+        if isinstance(entry, dict) and name in specs(TrainSettings)
+    }
+    conditions = {
+        name: read_conditions(name, entry.get("when"), found, given, faults)
+        for name, entry in entries.items()
+    }
+    return sort_by_conditions(
+        [replace(parameter, when=conditions[name]) for name, parameter in found.items()], faults
+    )
 
 
 def _read(name: str, entry: Any, fixed: Mapping[str, Any], faults: Faults) -> Parameter | None:
-    place = (*_PLACE, name)
+    location = (*_PLACE, name)
     spec = specs(TrainSettings).get(name)
     if spec is None:
-        faults.add(place, f"is no setting of train, so it cannot be searched{nearest(name, specs(TrainSettings))}")
+        faults.add(
+            location, f"is no setting of train, so it cannot be searched{nearest(name, specs(TrainSettings))}"
+        )
         return None
     if name in fixed:
-        faults.add(place, f"is searched here and fixed in train ({shown(fixed[name])}); keep one of the two")
+        faults.add(
+            location, f"is searched here and fixed in train ({shown(fixed[name])}); keep one of the two"
+        )
     if not isinstance(entry, dict):
-        faults.add(place, f"must be a mapping such as {{type: float, low: 0, high: 1}}, got {shown(entry)}")
+        faults.add(
+            location, f"must be a mapping such as {{type: float, low: 0, high: 1}}, got {shown(entry)}"
+        )
         return None
-    kind = _read_kind(spec, entry, place, faults)
-    right_keys = check_keys(entry, specs(ParameterEntry), place, faults)
+    kind = _read_kind(spec, entry, location, faults)
+    right_keys = check_keys(entry, specs(ParameterEntry), location, faults)
     if kind is None:
         return None
     wrong = ("choices",) if kind != "categorical" else _RANGE_KEYS
     for key in (key for key in wrong if key in entry):
         meant = "low and high" if kind != "categorical" else "choices"
-        faults.add((*place, key), f"{'an' if kind == 'int' else 'a'} {kind} parameter has {meant}, not {key}")
+        faults.add(
+            (*location, key), f"{'an' if kind == 'int' else 'a'} {kind} parameter has {meant}, not {key}"
+        )
     if not right_keys or any(key in entry for key in wrong):
         return None
-    return _read_choices(spec, entry, place, faults) if kind == "categorical" else _read_range(spec, kind, entry, place, faults)
+    return (
+        _read_choices(spec, entry, location, faults)
+        if kind == "categorical"
+        else _read_range(spec, kind, entry, location, faults)
+    )
 
 
-def _read_kind(spec: FieldSpec, entry: Mapping[str, Any], place: Place, faults: Faults) -> Kind | None:
+def _read_kind(spec: FieldSpec, entry: Mapping[str, Any], location: Location, faults: Faults) -> Kind | None:
     allowed = _KINDS.get(spec.base, ("categorical",))
     given = entry.get("type")
     if given in allowed:
         return next(kind for kind in allowed if kind == given)
-    place = (*place, "type") if "type" in entry else place
+    location = (*location, "type") if "type" in entry else location
     if given in ("float", "int"):
         noun = _NOUNS.get(spec.base, "not a number")
-        faults.add(place, f"{spec.name} is {noun}, so the type must be {' or '.join(allowed)}, got {given}")
+        faults.add(
+            location, f"{spec.name} is {noun}, so the type must be {' or '.join(allowed)}, got {given}"
+        )
     elif "type" in entry:
-        faults.add(place, f"must be {' or '.join(allowed)}, got {shown(given)}")
+        faults.add(location, f"must be {' or '.join(allowed)}, got {shown(given)}")
     else:
-        faults.add(place, f"type must be given: {' or '.join(allowed)}")
+        faults.add(location, f"type must be given: {' or '.join(allowed)}")
     return None
 
 
-def _read_choices(spec: FieldSpec, entry: Mapping[str, Any], place: Place, faults: Faults) -> Parameter | None:
+def _read_choices(
+    spec: FieldSpec, entry: Mapping[str, Any], location: Location, faults: Faults
+) -> Parameter | None:
     choices = entry.get("choices")
     if not isinstance(choices, list) or len(choices) < 2:
-        faults.add((*place, "choices") if "choices" in entry else place, "choices must be a list of at least 2 values")
+        faults.add(
+            (*location, "choices") if "choices" in entry else location,
+            "choices must be a list of at least 2 values",
+        )
         return None
     model = strict_model(spec.name, {"choices": (list[annotation(spec)], ...)})  # type: ignore[misc]
-    values = read_model(model, {"choices": choices}, place, faults, known=("choices",))
+    values = read_model(model, {"choices": choices}, location, faults, known=("choices",))
     if values is None:
         return None
     unique = []
     for index, value in enumerate(values["choices"]):
         if value in unique:
-            faults.add((*place, "choices", index), f"{format_value(value)} is given twice")
+            faults.add((*location, "choices", index), f"{format_value(value)} is given twice")
         else:
             unique.append(value)
     return Parameter(spec.name, "categorical", choices=tuple(unique))
 
 
-def _read_range(spec: FieldSpec, kind: Kind, entry: Mapping[str, Any], place: Place, faults: Faults) -> Parameter | None:
+def _read_range(
+    spec: FieldSpec, kind: Kind, entry: Mapping[str, Any], location: Location, faults: Faults
+) -> Parameter | None:
     bound = annotation(spec, optional=False)
     fields = {"low": (bound, ...), "high": (bound, ...), "log": (bool, False)}
     fields["step"] = (annotation(spec, optional=True, limits={"gt": 0}), None)
     ranged = {key: entry[key] for key in _RANGE_KEYS if key in entry}
-    values = read_model(strict_model(spec.name, fields), ranged, place, faults, known=_RANGE_KEYS)
+    values = read_model(strict_model(spec.name, fields), ranged, location, faults, known=_RANGE_KEYS)
     if values is None:
         return None
-    parameter = Parameter(spec.name, kind, values["low"], values["high"], values.get("step"), values.get("log", False))
+    parameter = Parameter(
+        spec.name, kind, values["low"], values["high"], values.get("step"), values.get("log", False)
+    )
     before = len(faults)
-    _check_range(parameter, place, faults)
+    _check_range(parameter, location, faults)
     return parameter if len(faults) == before else None
 
 
-def _check_range(parameter: Parameter, place: Place, faults: Faults) -> None:
+def _check_range(parameter: Parameter, location: Location, faults: Faults) -> None:
     assert parameter.low is not None
     assert parameter.high is not None
     low, high = parse_rational(parameter.low), parse_rational(parameter.high)
     words = f"low {format_value(parameter.low)} and high {format_value(parameter.high)}"
     if low >= high:
-        faults.add((*place, "low"), f"low must be below high, got {words}")
+        faults.add((*location, "low"), f"low must be below high, got {words}")
     if parameter.log and low <= 0:
-        faults.add((*place, "log"), f"a logarithmic scale needs low above 0, got low {format_value(parameter.low)}")
+        faults.add(
+            (*location, "log"),
+            f"a logarithmic scale needs low above 0, got low {format_value(parameter.low)}",
+        )
     if parameter.step is None:
         return
     step = parse_rational(parameter.step)
     if parameter.log:
-        faults.add((*place, "step"), "log and step do not go together; leave out one")
+        faults.add((*location, "step"), "log and step do not go together; leave out one")
     elif low < high and (high - low) % step:
         last = low + (high - low) // step * step
-        faults.add((*place, "step"), f"does not divide the range: the last value would be {format_value(last)}, got {words}")
+        faults.add(
+            (*location, "step"),
+            f"does not divide the range: the last value would be {format_value(last)}, got {words}",
+        )

@@ -8,7 +8,7 @@ from typing import Any
 from morel_search.config.parameter import Parameter
 from morel_search.config.space import Space
 
-__all__ = ["drawn_with", "highest", "lowest", "parameter_of", "reach"]
+__all__ = ["drawn_with", "highest", "lowest", "parameter_of", "possible_values"]
 
 
 def parameter_of(space: Space, name: str) -> Parameter | None:
@@ -16,7 +16,7 @@ def parameter_of(space: Space, name: str) -> Parameter | None:
     return next((parameter for parameter in space.parameters if parameter.name == name), None)
 
 
-def reach(space: Space, name: str) -> Sequence[Any]:
+def possible_values(space: Space, name: str) -> Sequence[Any]:
     """The values a training setting can have: all of them where they can be counted, else the two ends.
 
     A setting that is searched under a condition can also have its value of ``train``.
@@ -35,17 +35,17 @@ def reach(space: Space, name: str) -> Sequence[Any]:
 
 def drawn_with(space: Space, parameter: Parameter, other: str) -> Sequence[Any]:
     """The values that another setting can have where this parameter is active."""
-    return parameter.when.get(other, reach(space, other))
+    return parameter.when.get(other, possible_values(space, other))
 
 
 def lowest(space: Space, name: str) -> Any:
     """The smallest number a setting can be; null does not count."""
-    return min((value for value in _ends(reach(space, name)) if value is not None), default=None)
+    return min((value for value in _ends(possible_values(space, name)) if value is not None), default=None)
 
 
 def highest(space: Space, name: str) -> Any:
     """The largest number a setting can be; null does not count."""
-    return max((value for value in _ends(reach(space, name)) if value is not None), default=None)
+    return max((value for value in _ends(possible_values(space, name)) if value is not None), default=None)
 
 
 def _ends(values: Sequence[Any]) -> Sequence[Any]:

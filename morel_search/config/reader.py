@@ -23,7 +23,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from morel_search.config.faults import Faults, Place, shown
+from morel_search.config.faults import Faults, Location, shown
 from morel_search.errors import SpaceError
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "read_text", "read_tree"]
@@ -66,12 +66,17 @@ def read_text(path: Path) -> str:
     except ValueError:
         raise SpaceError(["this is not a file name"], repr(str(path))) from None
     if len(content) > MAX_BYTES:
-        raise SpaceError([f"is larger than {MAX_BYTES // 1024} KiB; a space file holds settings, not data"], str(path))
+        raise SpaceError(
+            [f"is larger than {MAX_BYTES // 1024} KiB; a space file holds settings, not data"], str(path)
+        )
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise SpaceError([f"line {line}: byte 0x{content[error.start]:02x} is not UTF-8 text; save the file as UTF-8"], str(path)) from None
+        raise SpaceError(
+            [f"line {line}: byte 0x{content[error.start]:02x} is not UTF-8 text; save the file as UTF-8"],
+            str(path),
+        ) from None
 
 
 def read_tree(text: str, faults: Faults, origin: str = "") -> Any:
@@ -104,10 +109,18 @@ def _scan(text: str) -> None:
     depth = 0
     for event in YAML(typ="safe", pure=True).parse(text):
         line = event.start_mark.line + 1
-        if isinstance(event, DocumentStartEvent) and event.version is not None and tuple(event.version) != (1, 2):
-            raise SpaceError([f"this says YAML {event.version[0]}.{event.version[1]}; space files are YAML 1.2"])
+        if (
+            isinstance(event, DocumentStartEvent)
+            and event.version is not None
+            and tuple(event.version) != (1, 2)
+        ):
+            raise SpaceError(
+                [f"this says YAML {event.version[0]}.{event.version[1]}; space files are YAML 1.2"]
+            )
         if isinstance(event, (ScalarEvent, SequenceStartEvent, MappingStartEvent)) and event.tag is not None:
-            raise SpaceError([f"line {line}: the tag {str(event.tag)[:80]!r} is not read; write plain values"])
+            raise SpaceError(
+                [f"line {line}: the tag {str(event.tag)[:80]!r} is not read; write plain values"]
+            )
         if isinstance(event, (SequenceStartEvent, MappingStartEvent)):
             depth += 1
             if depth > MAX_DEPTH:
@@ -126,21 +139,23 @@ class _Walk:
         self._origin = origin
         self._count = 0
 
-    def value(self, node: Node, place: Place) -> Any:
+    def value(self, node: Node, location: Location) -> Any:
         line = node.start_mark.line + 1
         self._count += 1
         if self._count > MAX_VALUES:
             raise SpaceError([f"line {line}: more than {MAX_VALUES} values once aliases are unfolded"])
-        if len(place) > MAX_DEPTH:
-            raise SpaceError([f"line {line}: nested more than {MAX_DEPTH} deep, or an alias that contains itself"])
-        self._faults.origins.setdefault(place, self._origin or line)
+        if len(location) > MAX_DEPTH:
+            raise SpaceError(
+                [f"line {line}: nested more than {MAX_DEPTH} deep, or an alias that contains itself"]
+            )
+        self._faults.origins.setdefault(location, self._origin or line)
         if isinstance(node, MappingNode):
-            return self._mapping(node, place)
+            return self._mapping(node, location)
         if isinstance(node, SequenceNode):
-            return [self.value(item, (*place, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node, place)
+            return [self.value(item, (*location, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, location)
 
-    def _mapping(self, node: MappingNode, place: Place) -> dict[str, Any]:
+    def _mapping(self, node: MappingNode, location: Location) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -150,17 +165,22 @@ class _Walk:
             key = key_node.value
             if not isinstance(key_node, ScalarNode) or kind != "str":
                 got = key if isinstance(key, str) else "a list or a mapping"
-                self._faults.add(place, f"a key must be a word, got {got[:40]!r}{'' if self._origin else f' in line {line}'}")
+                self._faults.add(
+                    location,
+                    f"a key must be a word, got {got[:40]!r}{'' if self._origin else f' in line {line}'}",
+                )
                 continue
-            inner = (*place, key)
+            inner = (*location, key)
             if key in found:
-                self._faults.spoil(inner, "this key is given twice" + ("" if self._origin else f", again in line {line}"))
+                self._faults.mark_unreadable(
+                    inner, "this key is given twice" + ("" if self._origin else f", again in line {line}")
+                )
                 continue
             self._faults.origins[inner] = self._origin or line
             found[key] = self.value(value_node, inner)
         return found
 
-    def _scalar(self, node: Node, place: Place) -> Any:
+    def _scalar(self, node: Node, location: Location) -> Any:
         text = str(node.value)
         kind = _kind(node)
         if kind == "null":
@@ -173,10 +193,12 @@ class _Walk:
             if kind == "float":
                 return _decimal(text)
         except ValueError as error:
-            self._faults.spoil(place, f"{error}, got {shown(text)}")
+            self._faults.mark_unreadable(location, f"{error}, got {shown(text)}")
             return text
         if not all(character.isprintable() or character in "\n\t" for character in text):
-            self._faults.spoil(place, f"holds a character that cannot be printed, got {shown(text)}")
+            self._faults.mark_unreadable(
+                location, f"holds a character that cannot be printed, got {shown(text)}"
+            )
         return text
 
 
@@ -216,7 +238,9 @@ def _syntax(error: MarkedYAMLError) -> str:
     problem = " ".join(str(error.problem or error.context or "").split())
     context = " ".join(str(error.context or "").split())
     said = f"{problem} ({context})" if problem and context else problem or context
-    plainly = next((sentence for words, sentence in _PLAINLY.items() if words in said), f"this is not YAML: {said}"[:300])
+    plainly = next(
+        (sentence for words, sentence in _PLAINLY.items() if words in said), f"this is not YAML: {said}"[:300]
+    )
     return f"{line}{plainly}"
 
 

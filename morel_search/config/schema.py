@@ -13,16 +13,33 @@ from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import annotated_types
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import PydanticCustomError
 
-from morel_search.config.faults import Faults, Place, nearest
+from morel_search.config.faults import Faults, Location, nearest
 from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.imports import check_import_path, is_import_path
 from morel_search.config.rational import parse_rational
 from morel_search.config.wording import word_errors
 
-__all__ = ["annotation", "build", "check_keys", "read_given", "read_model", "read_section", "read_value", "strict_model"]
+__all__ = [
+    "annotation",
+    "build",
+    "check_keys",
+    "read_given",
+    "read_model",
+    "read_section",
+    "read_value",
+    "strict_model",
+]
 
 Settings = TypeVar("Settings")
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -34,7 +51,9 @@ _LIMITS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def annotation(spec: FieldSpec, *, optional: bool | None = None, limits: Mapping[str, float] | None = None) -> Any:
+def annotation(
+    spec: FieldSpec, *, optional: bool | None = None, limits: Mapping[str, float] | None = None
+) -> Any:
     """The type that pydantic checks for a field.
 
     Args:
@@ -42,7 +61,9 @@ def annotation(spec: FieldSpec, *, optional: bool | None = None, limits: Mapping
         optional: Whether null is allowed; as the field says if None.
         limits: Other limits than the field's.
     """
-    marks: list[Any] = [_LIMITS[name](limit) for name, limit in (spec.limits if limits is None else limits).items()]
+    marks: list[Any] = [
+        _LIMITS[name](limit) for name, limit in (spec.limits if limits is None else limits).items()
+    ]
     hint = spec.base
     if spec.choices and not spec.module:
         hint = Literal[spec.choices]
@@ -79,54 +100,60 @@ def strict_model(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
     return made
 
 
-def read_section(settings: type[Settings], given: Any, place: Place, faults: Faults) -> Settings | None:
+def read_section(settings: type[Settings], given: Any, location: Location, faults: Faults) -> Settings | None:
     """The settings object of one section, or None with its faults noted."""
-    values = read_given(settings, given, place, faults)
-    return None if values is None else build(settings, values, place, faults)
+    values = read_given(settings, given, location, faults)
+    return None if values is None else build(settings, values, location, faults)
 
 
-def read_given(settings: type[object], given: Any, place: Place, faults: Faults) -> dict[str, Any] | None:
+def read_given(
+    settings: type[object], given: Any, location: Location, faults: Faults
+) -> dict[str, Any] | None:
     """The values that one section gives, checked one by one; None with its faults noted."""
-    return read_model(_model(settings), given, place, faults, known=specs(settings))
+    return read_model(_model(settings), given, location, faults, known=specs(settings))
 
 
-def build(settings: type[Settings], values: Mapping[str, Any], place: Place, faults: Faults) -> Settings | None:
+def build(
+    settings: type[Settings], values: Mapping[str, Any], location: Location, faults: Faults
+) -> Settings | None:
     """Make the settings object; what it says about fields together is a fault."""
     try:
         return settings(**values)
     except ValueError as error:
-        faults.add(place, str(error))
+        faults.add(location, str(error))
         return None
 
 
-def read_model(model: type[BaseModel], given: Any, place: Place, faults: Faults, known: Collection[str]) -> dict[str, Any] | None:
+def read_model(
+    model: type[BaseModel], given: Any, location: Location, faults: Faults, known: Collection[str]
+) -> dict[str, Any] | None:
     """The values that were given, checked by a model; None with the faults noted."""
     if not isinstance(given, dict):
-        faults.add(place, "must be a mapping of settings (name: value)")
+        faults.add(location, "must be a mapping of settings (name: value)")
         return None
-    right_keys = check_keys(given, known, place, faults)
+    right_keys = check_keys(given, known, location, faults)
     try:
         checked = model.model_validate({name: value for name, value in given.items() if name in known})
     except ValidationError as error:
-        word_errors(error, place, faults)
+        word_errors(error, location, faults)
         return None
     return {name: getattr(checked, name) for name in checked.model_fields_set} if right_keys else None
 
 
-def check_keys(given: Mapping[str, Any], known: Collection[str], place: Place, faults: Faults) -> bool:
+def check_keys(given: Mapping[str, Any], known: Collection[str], location: Location, faults: Faults) -> bool:
     """Note every key that is not known, with the nearest one that is."""
     unknown = [name for name in given if name not in known]
     for name in unknown:
-        faults.add((*place, name), f"unknown key{nearest(name, known)}")
+        faults.add((*location, name), f"unknown key{nearest(name, known)}")
     return not unknown
 
 
-def read_value(spec: FieldSpec, given: Any, place: Place, faults: Faults) -> Any:
+def read_value(spec: FieldSpec, given: Any, location: Location, faults: Faults) -> Any:
     """One value as a field takes it; ``...`` with the fault noted where it does not."""
     try:
         return TypeAdapter(annotation(spec), config=_STRICT).validate_python(given)
     except ValidationError as error:
-        word_errors(error, place, faults)
+        word_errors(error, location, faults)
         return ...
 
 

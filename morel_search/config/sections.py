@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings, VerifySettings
-from morel_search.training.settings import ComputeSettings, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.config.search_settings import (
+    EarlyStoppingSettings,
+    ResourceSettings,
+    SearchSettings,
+    VerifySettings,
+)
+from morel_search.training.settings import (
+    ComputeSettings,
+    DataSettings,
+    EvaluationSettings,
+    NetworkSettings,
+    TrainSettings,
+)
 
 __all__ = ["REQUIRED", "SECTIONS"]
 

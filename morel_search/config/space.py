@@ -11,9 +11,20 @@ from typing import Any
 from morel_search.config.constraints import Constraint
 from morel_search.config.describe import describe_space, identity_of
 from morel_search.config.parameter import Parameter
-from morel_search.config.search_settings import EarlyStoppingSettings, ResourceSettings, SearchSettings, VerifySettings
+from morel_search.config.search_settings import (
+    EarlyStoppingSettings,
+    ResourceSettings,
+    SearchSettings,
+    VerifySettings,
+)
 from morel_search.errors import SpaceError
-from morel_search.training.settings import ComputeSettings, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import (
+    ComputeSettings,
+    DataSettings,
+    EvaluationSettings,
+    NetworkSettings,
+    TrainSettings,
+)
 
 __all__ = ["Control", "Space", "Start"]
 
@@ -119,8 +130,8 @@ class Space:
         """The part of :meth:`describe` that may not change when a run is resumed."""
         return identity_of(self.describe())
 
-    def _replace(self, values: Mapping[str, Any], place: str) -> TrainSettings:
+    def _replace(self, values: Mapping[str, Any], location: str) -> TrainSettings:
         try:
             return dataclasses.replace(self.train, **values)
         except ValueError as error:
-            raise SpaceError([f"{place}: {error}"], str(self.path)) from None
+            raise SpaceError([f"{location}: {error}"], str(self.path)) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from morel_search.config.faults import Faults, Place, nearest, shown
+from morel_search.config.faults import Faults, Location, nearest, shown
 from morel_search.config.fieldspec import specs
 from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_value
@@ -15,7 +15,7 @@ from morel_search.training.settings import TrainSettings
 
 __all__ = ["read_starts"]
 
-_PLACE: Place = ("search", "start_from")
+_PLACE: Location = ("search", "start_from")
 
 
 def read_starts(given: Any, parameters: Sequence[Parameter], faults: Faults) -> tuple[Start, ...]:
@@ -31,26 +31,29 @@ def read_starts(given: Any, parameters: Sequence[Parameter], faults: Faults) -> 
     if given is None or isinstance(given, str):
         return ()
     if not isinstance(given, (list, tuple)):
-        faults.add(_PLACE, f"must be a list of mappings (parameter: value) or the folder of a run, got {shown(given)}")
+        faults.add(
+            _PLACE,
+            f"must be a list of mappings (parameter: value) or the folder of a run, got {shown(given)}",
+        )
         return ()
     return tuple(_start(entry, (*_PLACE, index), parameters, faults) for index, entry in enumerate(given))
 
 
-def _start(entry: Any, place: Place, parameters: Sequence[Parameter], faults: Faults) -> Start:
+def _start(entry: Any, location: Location, parameters: Sequence[Parameter], faults: Faults) -> Start:
     if not isinstance(entry, dict):
-        faults.add(place, f"must be a mapping (parameter: value), got {shown(entry)}")
+        faults.add(location, f"must be a mapping (parameter: value), got {shown(entry)}")
         return {}
     by_name = {parameter.name: parameter for parameter in parameters}
     values = {}
     for name, raw in entry.items():
         if name not in by_name:
-            faults.add((*place, name), f"is not a parameter of this space{nearest(name, by_name)}")
+            faults.add((*location, name), f"is not a parameter of this space{nearest(name, by_name)}")
             continue
-        value = read_value(specs(TrainSettings)[name], raw, (*place, name), faults)
+        value = read_value(specs(TrainSettings)[name], raw, (*location, name), faults)
         if value is ...:
             continue
         if not by_name[name].contains(value):
-            faults.add((*place, name), f"{format_value(value)} lies outside the parameter's range")
+            faults.add((*location, name), f"{format_value(value)} lies outside the parameter's range")
             continue
         values[name] = value
     return values

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from morel_search.config.possible_values import drawn_with, highest, lowest, parameter_of, possible_values
 from morel_search.config.rational import format_value
-from morel_search.config.possible_values import drawn_with, highest, lowest, parameter_of, reach
 from morel_search.config.space import Space
 from morel_search.training.names import ACCURACY_LOSSES
 
-__all__ = ["advice"]
+__all__ = ["warnings"]
 
 # At alpha = 1e-5 and k_robust = 0.1 the contrastive term changes the encoder's gradient by 6e-7 of its norm, at 0.1 by 6e-3:
 # below 1e-3 it is under 1e-4 of it, far less than the noise of one batch.
@@ -32,7 +32,7 @@ _DATA_USED_BY = {
 }
 
 
-def advice(space: Space, given: Mapping[str, Any]) -> tuple[str, ...]:
+def warnings(space: Space, given: Mapping[str, Any]) -> tuple[str, ...]:
     """A sentence for everything that is allowed and looks wrong.
 
     Args:
@@ -51,7 +51,9 @@ def advice(space: Space, given: Mapping[str, Any]) -> tuple[str, ...]:
         _images,
         _device,
     )
-    return tuple(sentence for part in parts for sentence in part(space)) + tuple(_unused_data(space, given.get("data") or {}))
+    return tuple(sentence for part in parts for sentence in part(space)) + tuple(
+        _unused_data(space, given.get("data") or {})
+    )
 
 
 def _search(space: Space) -> Iterator[str]:
@@ -77,8 +79,8 @@ def _stopping(space: Space) -> Iterator[str]:
         yield f"early_stopping.min_peers is {stopping.min_peers}; it takes at least eta ({stopping.eta}) trainings to stop one of them"
     if parameter_of(space, "epochs"):
         yield "epochs is searched: trainings of different lengths meet at the same rung with different learning rates"
-    if "constant" not in reach(space, "schedule") and space.search.point == "last":
-        yield "search.point is last: early stopping compares what trainings have at a rung, where the learning rate is still high"
+    if "constant" not in possible_values(space, "schedule") and space.search.select_epoch == "last":
+        yield "search.select_epoch is last: early stopping compares what trainings have at a rung, where the learning rate is still high"
 
 
 def _ending(space: Space) -> Iterator[str]:
@@ -102,7 +104,11 @@ def _robust_objective(space: Space) -> Iterator[str]:
     alpha = parameter_of(space, "alpha")
     if alpha and top < ALPHA_MATTERS:
         yield f"parameters.alpha cannot matter: it stays at or below {format_value(top)}; search it from about 0.001 to 10"
-    if space.train.k_accuracy is None and not parameter_of(space, "k_accuracy") and highest(space, "k_robust") >= 1:
+    if (
+        space.train.k_accuracy is None
+        and not parameter_of(space, "k_accuracy")
+        and highest(space, "k_robust") >= 1
+    ):
         yield "k_robust reaches 1 and k_accuracy is 1 - k_robust: without weight on the accuracy objective nothing is classified"
     if alpha and lowest(space, "batch_size") < 2:
         yield "batch_size reaches 1: the contrastive term has no pairs of images to compare there"
@@ -120,7 +126,7 @@ def _accuracy_objective(space: Space) -> Iterator[str]:
 
 
 def _phases(space: Space) -> Iterator[str]:
-    if "loat" not in reach(space, "accuracy_loss"):
+    if "loat" not in possible_values(space, "accuracy_loss"):
         return
     first, epochs = lowest(space, "loat_late_from"), highest(space, "epochs")
     if first >= epochs:
@@ -129,21 +135,21 @@ def _phases(space: Space) -> Iterator[str]:
 
 def _schedule(space: Space) -> Iterator[str]:
     for name in ("schedule_drops", "schedule_factor"):
-        if parameter_of(space, name) and "step" not in reach(space, "schedule"):
+        if parameter_of(space, name) and "step" not in possible_values(space, "schedule"):
             yield f"parameters.{name} cannot matter: schedule is never step"
 
 
 def _attack(space: Space) -> Iterator[str]:
     judged = space.evaluation
     parameter = parameter_of(space, "epsilon")
-    if parameter and set(reach(space, "norm")) == {judged.norm}:
+    if parameter and set(possible_values(space, "norm")) == {judged.norm}:
         low, high = lowest(space, "epsilon"), highest(space, "epsilon")
         ends = f"{format_value(low)} to {format_value(high)}"
         if high * FAR < judged.epsilon or low > judged.epsilon * FAR:
             side = "below" if high < judged.epsilon else "above"
             yield f"parameters.epsilon ({ends}) is far {side} the evaluation epsilon {format_value(judged.epsilon)}"
-    if judged.norm not in reach(space, "norm"):
-        yield f"trainings defend against {_listed(reach(space, 'norm'))} and are judged by {judged.norm}"
+    if judged.norm not in possible_values(space, "norm"):
+        yield f"trainings defend against {_listed(possible_values(space, 'norm'))} and are judged by {judged.norm}"
     if judged.restarts > 1 and judged.random_start == "none":
         yield f"evaluation.restarts is {judged.restarts} without a random start: each start is the same"
 
@@ -156,7 +162,13 @@ def _device(space: Space) -> Iterator[str]:
 
 def _images(space: Space) -> Iterator[str]:
     data = space.data
-    held = data.validation if data.validation >= 1 else None if data.limit is None else data.validation * data.limit
+    held = (
+        data.validation
+        if data.validation >= 1
+        else None
+        if data.limit is None
+        else data.validation * data.limit
+    )
     if held is not None and held < FEW_IMAGES:
         yield f"data.validation leaves {int(held)} images to judge by: an accuracy then moves in steps of {1 / max(1, int(held)):.2g}"
     if data.limit is not None and held is not None and lowest(space, "batch_size") > data.limit - held:

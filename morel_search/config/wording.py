@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from morel_search.config.faults import Faults, Place, nearest, shown
+from morel_search.config.faults import Faults, Location, nearest, shown
 
 __all__ = ["word_errors"]
 
@@ -23,14 +23,19 @@ _PLAIN: dict[str, str] = {
     "list_type": "must be a list",
     "finite_number": "must be a finite number",
 }
-_LIMITS = {"greater_than_equal": (">=", "ge"), "greater_than": (">", "gt"), "less_than_equal": ("<=", "le"), "less_than": ("<", "lt")}
+_LIMITS = {
+    "greater_than_equal": (">=", "ge"),
+    "greater_than": (">", "gt"),
+    "less_than_equal": ("<=", "le"),
+    "less_than": ("<", "lt"),
+}
 
 
-def word_errors(error: ValidationError, place: Place, faults: Faults) -> None:
+def word_errors(error: ValidationError, location: Location, faults: Faults) -> None:
     """Note every finding of a ValidationError as a fault at its place."""
     for found in error.errors(include_url=False):
         inner = tuple(part for part in found["loc"] if part != "[key]")
-        faults.add((*place, *inner), _sentence(found["type"], found.get("ctx", {}), found["input"]))
+        faults.add((*location, *inner), _sentence(found["type"], found.get("ctx", {}), found["input"]))
 
 
 def _sentence(kind: str, context: Mapping[str, Any], value: Any) -> str:

@@ -19,7 +19,12 @@ __all__ = ["load_model", "save_atomically", "save_model"]
 
 
 def save_model(
-    path: Path, model: nn.Module, network: NetworkSettings, image_shape: Sequence[int], classes: Sequence[str], **facts: Any
+    path: Path,
+    model: nn.Module,
+    network: NetworkSettings,
+    image_shape: Sequence[int],
+    classes: Sequence[str],
+    **metadata: Any,
 ) -> None:
     """Write a network so that :func:`load_model` rebuilds it; the embedding space of the training is not part of it.
 
@@ -29,13 +34,13 @@ def save_model(
         network: The settings.
         image_shape: Channels, height and width.
         classes: Names of the classes, in the order of the logits.
-        **facts: Plain values to keep beside them, such as the epoch.
+        **metadata: Plain values to keep beside them, such as the epoch.
     """
     content = {
         "network": {"name": network.name, "options": dict(network.options)},
         "image_shape": list(image_shape),
         "classes": list(classes),
-        "facts": facts,
+        "facts": metadata,
         "weights": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
     }
     save_atomically(path, content)
@@ -53,9 +58,24 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         channels, height, width = content["image_shape"]
         model = build_network(settings, (channels, height, width), len(content["classes"]))
         model.load_state_dict(content["weights"])
-    except (OSError, RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise NetworkError(f"{path} is not a network of this project: {str(error).splitlines()[0] if str(error) else error!r}") from error
-    return model.eval(), {"classes": content["classes"], "image_shape": content["image_shape"], **content["facts"]}
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise NetworkError(
+            f"{path} is not a network of this project: {str(error).splitlines()[0] if str(error) else error!r}"
+        ) from error
+    return model.eval(), {
+        "classes": content["classes"],
+        "image_shape": content["image_shape"],
+        **content["facts"],
+    }
 
 
 def save_atomically(path: Path, content: dict[str, Any]) -> None:

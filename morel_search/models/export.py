@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from morel_search.results.files import explain
 from morel_search.errors import RunFolderError
+from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def settings_of(folder: Path) -> dict[str, Any]:
         "versions": known.get("versions"),
         "commit": known.get("commit"),
     }
-    return {**settings, **{name: value for name, value in around.items() if value is not None and name not in settings}}
+    return {
+        **settings,
+        **{name: value for name, value in around.items() if value is not None and name not in settings},
+    }
 
 
 def figures_json(figures: Mapping[str, Figures]) -> dict[str, Any]:
@@ -95,12 +98,14 @@ def check_target(target: Path, settings: Mapping[str, Any] | None = None) -> Non
     except FileNotFoundError:
         return
     except OSError as error:
-        raise explain("write", target, error) from error
+        raise os_error_sentence("write", target, error) from error
     if not there:
         return
     other = [name for name in there if name not in _own_files()]
     if settings is None or other:
-        raise RunFolderError(f"{target} exists already and holds {(other or there)[0]}: name another folder with --out")
+        raise RunFolderError(
+            f"{target} exists already and holds {(other or there)[0]}: name another folder with --out"
+        )
     try:
         before = read_settings(target)
     except NetworkError as error:
@@ -112,7 +117,9 @@ def check_target(target: Path, settings: Mapping[str, Any] | None = None) -> Non
         )
 
 
-def write_export(target: Path, model: nn.Module, settings: Mapping[str, Any], formats: Sequence[str] = ()) -> None:
+def write_export(
+    target: Path, model: nn.Module, settings: Mapping[str, Any], formats: Sequence[str] = ()
+) -> None:
     """Write a network's folder, all of it or nothing; a folder of that name is replaced, see :func:`check_target`.
 
     Args:
@@ -125,9 +132,9 @@ def write_export(target: Path, model: nn.Module, settings: Mapping[str, Any], fo
         RunFolderError: It cannot be written.
         NetworkError: The network cannot be had in one of the formats.
     """
-    from morel_search.models.model_card import model_card
-    from morel_search.models.load import SETTINGS, WEIGHTS, weights_bytes
     from morel_search.models.formats import FORMATS
+    from morel_search.models.load import SETTINGS, WEIGHTS, weights_bytes
+    from morel_search.models.model_card import model_card
 
     with _replaced(target.absolute()) as folder:
         files = RunFolder(folder)
@@ -136,12 +143,14 @@ def write_export(target: Path, model: nn.Module, settings: Mapping[str, Any], fo
         for name in formats:
             file, write = FORMATS[name]
             write(model, settings["image_shape"], folder / file)
-        files.write_text(CARD, model_card(settings, target.absolute().name, [FORMATS[name][0] for name in formats]))
+        files.write_text(
+            CARD, model_card(settings, target.absolute().name, [FORMATS[name][0] for name in formats])
+        )
 
 
 def _own_files() -> set[str]:
-    from morel_search.models.load import SETTINGS, WEIGHTS
     from morel_search.models.formats import FORMATS
+    from morel_search.models.load import SETTINGS, WEIGHTS
 
     return {WEIGHTS, SETTINGS, CARD, *(file for file, _ in FORMATS.values())}
 
@@ -159,7 +168,7 @@ def _replaced(target: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise explain("write", target, error) from error
+        raise os_error_sentence("write", target, error) from error
 
 
 def _take_place(temporary: Path, target: Path) -> None:

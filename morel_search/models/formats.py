@@ -25,7 +25,9 @@ def save_onnx(model: nn.Module, image_shape: Sequence[int], path: Path) -> None:
     """Write an ONNX graph for batches of any size: the input ``images`` in [0, 1], the output ``logits``."""
     traced = _exported(model, image_shape)
     try:
-        program: Any = torch.onnx.export(traced, input_names=["images"], output_names=["logits"], dynamo=True, verbose=False)
+        program: Any = torch.onnx.export(
+            traced, input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
+        )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise NetworkError(f"this network cannot be written as ONNX: {_first_line(error)}") from error
     program.save(path, external_data=False)
@@ -46,7 +48,9 @@ def check_format(name: str) -> None:
     """
     missing = [package for package in ("onnx", "onnxscript") if name == "onnx" and find_spec(package) is None]
     if missing:
-        raise ResourceError(f"ONNX needs {' and '.join(missing)}, not installed here: pip install 'morel-search[onnx]'")
+        raise ResourceError(
+            f"ONNX needs {' and '.join(missing)}, not installed here: pip install 'morel-search[onnx]'"
+        )
 
 
 def _exported(model: nn.Module, image_shape: Sequence[int]) -> torch.export.ExportedProgram:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from morel_search.errors import NetworkError
 from morel_search.models import checkpoint as models
-from morel_search.training.networks import build_network
 from morel_search.models.recipe import read_section
+from morel_search.results.renamed import current_member_settings
+from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings
 
 __all__ = ["CHECKPOINT", "FORMAT", "SETTINGS", "WEIGHTS", "load_model", "read_settings", "weights_bytes"]
@@ -39,7 +40,9 @@ def load_model(folder: str | Path) -> nn.Module:
     """
     folder = Path(folder)
     settings = read_settings(folder)
-    with torch.random.fork_rng(devices=[]):  # building a network draws weights; the caller's random state is not ours
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # building a network draws weights; the caller's random state is not ours
         if not (folder / WEIGHTS).exists() and (folder / CHECKPOINT).exists():
             return models.load_model(folder / CHECKPOINT)[0]
         return _load(folder / WEIGHTS, settings).eval()
@@ -55,24 +58,35 @@ def read_settings(folder: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        what = "has no settings.json, so it holds no network of this project" if folder.is_dir() else "is not a folder that is there"
+        what = (
+            "has no settings.json, so it holds no network of this project"
+            if folder.is_dir()
+            else "is not a folder that is there"
+        )
         raise NetworkError(f"{folder} {what}") from error
     except (OSError, ValueError) as error:
         raise NetworkError(f"{path} cannot be read: {error}") from error
-    if not isinstance(settings, dict) or not isinstance(settings.get("format"), int) or "network" not in settings:
+    if (
+        not isinstance(settings, dict)
+        or not isinstance(settings.get("format"), int)
+        or "network" not in settings
+    ):
         raise NetworkError(f"{path} is not the settings of a network")
     if settings["format"] > FORMAT:
         raise NetworkError(
             f"{folder} was written by a newer morel_search: it has format {settings['format']}, and this one reads up to {FORMAT}"
         )
-    return settings
+    return current_member_settings(settings)
 
 
 def weights_bytes(model: nn.Module) -> bytes:
     """A network's weights and buffers as the contents of ``model.safetensors``."""
     from safetensors.torch import save
 
-    weights = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
     return bytes(save(weights, metadata={"format": "pt"}))
 
 
@@ -83,7 +97,9 @@ def _load(path: Path, settings: Mapping[str, Any]) -> nn.Module:
         channels, height, width = settings["image_shape"]
         model = build_network(network, (channels, height, width), len(settings["classes"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise NetworkError(f"{path.parent / SETTINGS} does not say how to build the network: {error!r}") from error
+        raise NetworkError(
+            f"{path.parent / SETTINGS} does not say how to build the network: {error!r}"
+        ) from error
     if difference := _difference(model.state_dict(), weights):
         raise NetworkError(f"{path} does not fit the network {network.name} of its settings: {difference}")
     model.load_state_dict(weights)
@@ -97,7 +113,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load(path.read_bytes())
     except FileNotFoundError as error:
-        raise NetworkError(f"{path.parent} has neither {WEIGHTS} nor {CHECKPOINT}: the weights are missing") from error
+        raise NetworkError(
+            f"{path.parent} has neither {WEIGHTS} nor {CHECKPOINT}: the weights are missing"
+        ) from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise NetworkError(f"{path} cannot be read: {error}") from error
 

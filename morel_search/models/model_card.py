@@ -63,7 +63,12 @@ def _options(network: Mapping[str, Any]) -> str:
 
 def _figures(settings: Mapping[str, Any]) -> str:
     figures, evaluation = settings["figures"], settings["evaluation"]
-    rows = ["## How good it is", "", "| measured | clean accuracy | robust accuracy | images |", "| --- | --- | --- | --- |"]
+    rows = [
+        "## How good it is",
+        "",
+        "| measured | clean accuracy | robust accuracy | images |",
+        "| --- | --- | --- | --- |",
+    ]
     rows += [
         f"| {kind_words(kind, evaluation)} | {_accuracy(one, 'clean')} | {_accuracy(one, 'robust')} | {one.get('images', '-')} |"
         for kind, one in figures.items()
@@ -72,9 +77,13 @@ def _figures(settings: Mapping[str, Any]) -> str:
     if any("robust_interval" in one for one in figures.values()):
         said.append("In brackets: 95% intervals.")
     if "verified" not in figures:
-        said.append("No figure is verified: the attack is quick, and stronger ones find more. The robust accuracy is an upper bound.")
+        said.append(
+            "No figure is verified: the attack is quick, and stronger ones find more. The robust accuracy is an upper bound."
+        )
     elif flags := figures["verified"].get("flags"):
-        said.append(f"**The verification flagged this network, so do not believe its robust accuracy: {flags}.**")
+        said.append(
+            f"**The verification flagged this network, so do not believe its robust accuracy: {flags}.**"
+        )
     if picked := settings.get("picked"):
         said.append(f"Why this network: {picked['why']}")
         if kind := picked.get("figures"):
@@ -103,14 +112,23 @@ def _training(settings: Mapping[str, Any], name: str) -> str:
         f"- Training attack: {train['attack_steps']} steps, {train['norm']}, epsilon {train['epsilon']}; without an objective that needs "
         "one there is none.",
         f"- {train['optimizer']}, peak learning rate {train['lr']}, {train['schedule']} schedule, batches of {train['batch_size']}. "
-        f"Epoch {settings['epoch']} of {train['epochs']} was kept (rule `{settings['point']}`).",
+        f"Epoch {settings['epoch']} of {train['epochs']} was kept (rule `{settings['select_epoch']}`).",
         f"- Data:{limited} the training images of `{data['name']}`; {held_back}, split off with the seed {data['seed']}, served for "
         "validation.",
     ]
     if compute:
         also = [words for key, words in _ARITHMETIC.items() if compute.get(key)]
-        lines.append(f"- Arithmetic: {', '.join([compute['precision'], *also])}, on {settings.get('device', 'an unknown device')}.")
-    lines += ["", "`settings.json` has every setting. This trains it again:", "", "```", f"python -m morel_search.train {name}", "```"]
+        lines.append(
+            f"- Arithmetic: {', '.join([compute['precision'], *also])}, on {settings.get('device', 'an unknown device')}."
+        )
+    lines += [
+        "",
+        "`settings.json` has every setting. This trains it again:",
+        "",
+        "```",
+        f"python -m morel_search.train {name}",
+        "```",
+    ]
     return "\n".join(lines)
 
 

@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 from morel_search.errors import NetworkError
 from morel_search.training.selection import POINT_RULES, EpochResult, chosen_epoch
-from morel_search.training.settings import Compute, DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import (
+    Compute,
+    DataSettings,
+    EvaluationSettings,
+    NetworkSettings,
+    TrainSettings,
+)
 
 if TYPE_CHECKING:
     from torch import nn
 
     from morel_search.training.datasets.loading import Development
 
-__all__ = ["Recipe", "read_recipe", "read_section", "train_recipe"]
+__all__ = ["TrainingConfig", "read_section", "read_training_config", "train_from_config"]
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -28,7 +34,7 @@ Settings = TypeVar("Settings", TrainSettings, DataSettings, NetworkSettings, Eva
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class TrainingConfig:
     """What trains a network again.
 
     Attributes:
@@ -47,7 +53,7 @@ class Recipe:
 
     seed: int
     epoch: int
-    point: str
+    select_epoch: str
     train: TrainSettings
     data: DataSettings
     network: NetworkSettings
@@ -63,7 +69,7 @@ class Recipe:
         return frozenset({self.epoch, *self.rungs})
 
 
-def read_recipe(settings: Mapping[str, Any], source: Path) -> Recipe:
+def read_training_config(settings: Mapping[str, Any], source: Path) -> TrainingConfig:
     """What :func:`morel_search.models.load.read_settings` gave, checked and typed.
 
     Args:
@@ -74,10 +80,10 @@ def read_recipe(settings: Mapping[str, Any], source: Path) -> Recipe:
         NetworkError: Something is missing, unknown or outside its limits.
     """
     try:
-        recipe = Recipe(
+        recipe = TrainingConfig(
             seed=int(settings["seed"]),
             epoch=int(settings["epoch"]),
-            point=str(settings["point"]),
+            select_epoch=str(settings["select_epoch"]),
             train=read_section(TrainSettings, settings["train"]),
             data=read_section(DataSettings, settings["data"]),
             network=read_section(NetworkSettings, settings["network"]),
@@ -89,17 +95,21 @@ def read_recipe(settings: Mapping[str, Any], source: Path) -> Recipe:
         )
         if not 1 <= recipe.epoch <= recipe.train.epochs:
             raise ValueError(f"epoch {recipe.epoch} is none of {recipe.train.epochs}")
-        if recipe.point not in POINT_RULES:
-            raise ValueError(f"point must be one of {', '.join(POINT_RULES)}, got {recipe.point}")
+        if recipe.select_epoch not in POINT_RULES:
+            raise ValueError(
+                f"select_epoch must be one of {', '.join(POINT_RULES)}, got {recipe.select_epoch}"
+            )
     except KeyError as error:
-        raise NetworkError(f"{source} cannot be trained again: its settings have no {error.args[0]}") from error
+        raise NetworkError(
+            f"{source} cannot be trained again: its settings have no {error.args[0]}"
+        ) from error
     except (TypeError, ValueError) as error:
         raise NetworkError(f"{source} cannot be trained again: {error}") from error
     return recipe
 
 
-def train_recipe(
-    recipe: Recipe,
+def train_from_config(
+    recipe: TrainingConfig,
     development: Development,
     *,
     compute: Compute,
@@ -143,9 +153,9 @@ def train_recipe(
     for result in training:
         history.append(result)
         on_epoch(result)
-        if recipe.point == "front" and result.epoch == recipe.epoch:
+        if recipe.select_epoch == "front" and result.epoch == recipe.epoch:
             return result, training.model.cpu()
-        if recipe.point != "front" and chosen_epoch(history, recipe.point) is result:
+        if recipe.select_epoch != "front" and chosen_epoch(history, recipe.select_epoch) is result:
             kept = result, copy.deepcopy(training.model).cpu()
     assert kept is not None, "the last epoch is evaluated"
     return kept
@@ -160,14 +170,23 @@ def read_section(kind: type[Settings], given: Any) -> Settings:
     """
     if not isinstance(given, Mapping):
         raise TypeError(f"{kind.__name__} must be a mapping, got {given!r}")
-    types, choices = get_type_hints(kind), {field.name: field.metadata.get("choices") for field in dataclasses.fields(kind)}
+    types, choices = (
+        get_type_hints(kind),
+        {field.name: field.metadata.get("choices") for field in dataclasses.fields(kind)},
+    )
     unknown = [name for name in given if name not in types]
     if unknown:
         raise ValueError(f"this version of morel_search knows no setting {unknown[0]}")
     return kind(**{name: _value(name, types[name], choices[name], value) for name, value in given.items()})
 
 
-_JSON: dict[Any, tuple[type, ...]] = {float: (int, float), int: (int,), bool: (bool,), str: (str,), Mapping: (dict,)}
+_JSON: dict[Any, tuple[type, ...]] = {
+    float: (int, float),
+    int: (int,),
+    bool: (bool,),
+    str: (str,),
+    Mapping: (dict,),
+}
 """A setting's type to that of its JSON values."""
 
 
@@ -184,7 +203,9 @@ def _value(name: str, kind: Any, choices: Collection[str] | None, value: Any) ->
     (one,) = (member for member in kinds if member is not NoneType)
     if get_origin(one) is Literal:
         choices = get_args(one)
-    if choices is not None and not (value in choices or (get_origin(one) is not Literal and isinstance(value, str) and ":" in value)):
+    if choices is not None and not (
+        value in choices or (get_origin(one) is not Literal and isinstance(value, str) and ":" in value)
+    ):
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     if one is Fraction:
         return Fraction(str(value))
@@ -192,7 +213,9 @@ def _value(name: str, kind: Any, choices: Collection[str] | None, value: Any) ->
     if origin is tuple:
         return tuple(value)
     wanted = _JSON.get(origin)
-    if wanted is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and origin is not bool)):
+    if wanted is not None and (
+        not isinstance(value, wanted) or (isinstance(value, bool) and origin is not bool)
+    ):
         raise TypeError(f"{name} must be of the type {origin.__name__}, got {value!r}")
     return value
 
@@ -203,5 +226,7 @@ def _compute(given: Any) -> Compute | None:
         return None
     compute = Compute(**given)
     if compute.precision not in PRECISIONS:
-        raise ValueError(f"compute.precision must be one of {', '.join(PRECISIONS)}, got {compute.precision!r}")
+        raise ValueError(
+            f"compute.precision must be one of {', '.join(PRECISIONS)}, got {compute.precision!r}"
+        )
     return compute

@@ -18,7 +18,7 @@ from morel_search.errors import RunFolderError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["explain", "hold_lock", "read_table", "write_atomically"]
+__all__ = ["hold_lock", "os_error_sentence", "read_table", "write_atomically"]
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -34,7 +34,7 @@ _REASONS = {
 }
 
 
-def explain(action: str, path: Path, error: OSError) -> RunFolderError:
+def os_error_sentence(action: str, path: Path, error: OSError) -> RunFolderError:
     """One sentence about a file that could not be written or read: ``cannot write results/a/trials.csv: the disk is full``."""
     reason = _REASONS.get(error.errno or 0) or (error.strerror or str(error)).lower()
     return RunFolderError(f"cannot {action} {path}: {reason}")
@@ -64,7 +64,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
         _sync_folder(path.parent)
     except OSError as error:
-        raise explain("write", path, error) from error
+        raise os_error_sentence("write", path, error) from error
 
 
 def _write_and_sync(path: Path, data: bytes) -> None:
@@ -99,19 +99,21 @@ def hold_lock(path: Path) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise explain("write", path, error) from error
+        raise os_error_sentence("write", path, error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RunFolderError(f"{path.parent} is in use by {_holder(descriptor)}; wait for it, or stop it first") from error
+            raise RunFolderError(
+                f"{path.parent} is in use by {_holder(descriptor)}; wait for it, or stop it first"
+            ) from error
         except OSError as error:
-            raise explain("lock", path, error) from error
+            raise os_error_sentence("lock", path, error) from error
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            raise explain("write", path, error) from error
+            raise os_error_sentence("write", path, error) from error
         yield
     finally:
         os.close(descriptor)
@@ -123,7 +125,11 @@ def _holder(descriptor: int) -> str:
 
 
 def read_table(
-    path: Path, columns: Sequence[str], text: Sequence[str], counts: Sequence[str], later: Mapping[str, str] | None = None
+    path: Path,
+    columns: Sequence[str],
+    text: Sequence[str],
+    counts: Sequence[str],
+    later: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Read a CSV file.
 
@@ -147,10 +153,12 @@ def read_table(
     except FileNotFoundError:
         content = ",".join(columns)
     except OSError as error:
-        raise explain("read", path, error) from error
+        raise os_error_sentence("read", path, error) from error
     try:
         # by the csv module, not by pandas: which of its parsers keeps the last digit, and what it calls it, changes with its versions
-        head, *rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row] or [[]]
+        head, *rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row] or [
+            []
+        ]
         added = {column: cell for column, cell in (later or {}).items() if column not in head}
         missing = [column for column in columns if column not in head and column not in added]
         if missing:

@@ -12,7 +12,7 @@
 
 Accuracies are fractions in [0, 1]; empty cells mean "not known" or "does not apply".
 
-A member of the front is an epoch of a trial. With ``search.point: front`` a trial may be there with several epochs, and the members'
+A member of the front is an epoch of a trial. With ``search.select_epoch: front`` a trial may be there with several epochs, and the members'
 weights lie in ``front/NUMBER-EPOCH/``.
 
 Of a trial that was stopped early (state PRUNED), ``clean_accuracy``, ``robust_accuracy`` and ``epoch`` are empty, so that nothing
@@ -34,8 +34,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from morel_search.results.files import explain, hold_lock, read_table, write_atomically
 from morel_search.errors import RunFolderError
+from morel_search.results.files import hold_lock, os_error_sentence, read_table, write_atomically
+from morel_search.results.renamed import RENAMED_ORIGINS, current_space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,11 +61,22 @@ FORMAT = 1
 """The format of the run folder, ``settings.json["format"]``; raised when a reader of the old one would go wrong."""
 
 STATES = ("COMPLETE", "PRUNED", "FAIL")
-ORIGINS = ("search", "control", "seed", "replicate")
+ORIGINS = ("search", "control", "enqueued", "replicate")
 
 _POINT = ("clean_accuracy", "robust_accuracy")
 _TEST = ("test_clean_accuracy", "test_robust_accuracy")
-_TRIAL_HEAD = ("number", "state", "origin", "name", "epochs", "epoch", *_POINT, "last_clean_accuracy", "last_robust_accuracy", *_TEST)
+_TRIAL_HEAD = (
+    "number",
+    "state",
+    "origin",
+    "name",
+    "epochs",
+    "epoch",
+    *_POINT,
+    "last_clean_accuracy",
+    "last_robust_accuracy",
+    *_TEST,
+)
 _TRIAL_TAIL = ("rung", "spared", "violation", "seconds", "seed", "failure")
 _LATER = {"rung": "", "spared": "", "violation": "0"}
 
@@ -75,7 +87,17 @@ REPLICATE_COLUMNS = (*("network", "seed", "epoch"), *_POINT, *_TEST, "seconds", 
 """Columns of ``replicates.csv``."""
 
 EPOCH_COLUMNS = (
-    *("number", "epoch", "loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss", "lr", "train_accuracy"),
+    *(
+        "number",
+        "epoch",
+        "loss",
+        "accuracy_loss",
+        "robust_loss",
+        "cosine_loss",
+        "contrastive_loss",
+        "lr",
+        "train_accuracy",
+    ),
     *(*_POINT, "seconds", "accuracy_gradient", "cosine_gradient", "contrastive_gradient"),
 )
 """Columns of ``epochs.csv``."""
@@ -149,7 +171,7 @@ class RunFolder:
 
     @property
     def front_models(self) -> Path:
-        """Folder of the members' weights, one folder a member: ``NUMBER``, or ``NUMBER-EPOCH`` with ``search.point: front``."""
+        """Folder of the members' weights, one folder a member: ``NUMBER``, or ``NUMBER-EPOCH`` with ``search.select_epoch: front``."""
         return self.path / "front"
 
     @property
@@ -207,7 +229,7 @@ class RunFolder:
             if target.parent != self.path:
                 target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise explain("write", target, error) from error
+            raise os_error_sentence("write", target, error) from error
         write_atomically(target, data)
 
     def write_text(self, path: Path | str, text: str) -> None:
@@ -216,7 +238,9 @@ class RunFolder:
 
     def write_json(self, path: Path | str, value: Any) -> None:
         """Replace a JSON file; a Fraction is written as ``8/255``, a path as text. NaN is a ValueError: it is not JSON."""
-        self.write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+        self.write_text(
+            path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+        )
 
     def write_table(self, path: Path | str, table: pd.DataFrame) -> None:
         """Replace a CSV file.
@@ -228,7 +252,9 @@ class RunFolder:
         for column in table.columns.intersection(list(_COUNTS)):
             table[column] = table[column].astype("Float64").astype("Int64")
         for column in table.columns.intersection(list(_TEXT)):
-            table[column] = table[column].map(lambda cell: cell[:LONGEST_TEXT] if isinstance(cell, str) else cell)
+            table[column] = table[column].map(
+                lambda cell: cell[:LONGEST_TEXT] if isinstance(cell, str) else cell
+            )
         text = table.to_csv(index=False, lineterminator="\n").replace("\0", "")
         self.write_text(path, text.replace("\r\n", "\n").replace("\r", "\n"))
 
@@ -243,20 +269,24 @@ class RunFolder:
         except FileNotFoundError as error:
             raise RunFolderError(f"{self.path} is not a run folder: it has no settings.json") from error
         except OSError as error:
-            raise explain("read", self.settings, error) from error
+            raise os_error_sentence("read", self.settings, error) from error
         except ValueError as error:
             raise RunFolderError(f"{self.settings} is damaged: {error}") from error
         if not isinstance(settings, dict) or not isinstance(settings.get("format"), int):
-            raise RunFolderError(f"{self.settings} is not the settings of a run: it has no whole number 'format'")
+            raise RunFolderError(
+                f"{self.settings} is not the settings of a run: it has no whole number 'format'"
+            )
         if settings["format"] > FORMAT:
             raise RunFolderError(
                 f"{self.path} was written by a newer morel_search: it has format {settings['format']}, and this one reads up to {FORMAT}"
             )
+        if isinstance(settings.get("space"), dict):
+            settings["space"] = current_space(settings["space"])
         return settings
 
     def read_trials(self) -> pd.DataFrame:
         """Read ``trials.csv``; no row where it is not there yet. Columns that an older folder lacks are filled in."""
-        return read_table(self.trials, TRIAL_COLUMNS, _TEXT, _COUNTS, _LATER)
+        return _current_origins(read_table(self.trials, TRIAL_COLUMNS, _TEXT, _COUNTS, _LATER))
 
     def read_epochs(self) -> pd.DataFrame:
         """Read ``epochs.csv``; no row where it is not there yet."""
@@ -264,7 +294,7 @@ class RunFolder:
 
     def read_front(self) -> pd.DataFrame:
         """Read ``front.csv``; no row where it is not there yet."""
-        return read_table(self.front, FRONT_COLUMNS, _TEXT, _COUNTS)
+        return _current_origins(read_table(self.front, FRONT_COLUMNS, _TEXT, _COUNTS))
 
     def read_replicates(self) -> pd.DataFrame:
         """Read ``replicates.csv``; no row where it is not there."""
@@ -278,7 +308,9 @@ def check_new_run(results: Path, name: str) -> None:
         RunFolderError: The name is not one, the folder exists, or it could not be made.
     """
     if not _NAME.fullmatch(name):
-        raise RunFolderError(f"{name!r} cannot name a run: use 1 to 100 letters, digits, '.', '_', '+' or '-', and a letter or digit first")
+        raise RunFolderError(
+            f"{name!r} cannot name a run: use 1 to 100 letters, digits, '.', '_', '+' or '-', and a letter or digit first"
+        )
     folder = Path(results).absolute() / name
     if folder.exists():
         raise RunFolderError(f"{folder} exists already: --resume continues it, --name NAME starts another")
@@ -289,7 +321,7 @@ def check_new_run(results: Path, name: str) -> None:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise explain("make", folder, error) from error
+        raise os_error_sentence("make", folder, error) from error
 
 
 def create_run_folder(results: Path, name: str) -> RunFolder:
@@ -308,10 +340,14 @@ def create_run_folder(results: Path, name: str) -> RunFolder:
         run.path.parent.mkdir(parents=True, exist_ok=True)
         run.path.mkdir()
     except FileExistsError as error:
-        what = "is not a folder" if not run.path.parent.is_dir() else "exists already: choose another name, or continue it with --resume"
+        what = (
+            "is not a folder"
+            if not run.path.parent.is_dir()
+            else "exists already: choose another name, or continue it with --resume"
+        )
         raise RunFolderError(f"{run.path if run.path.parent.is_dir() else run.path.parent} {what}") from error
     except OSError as error:
-        raise explain("make", run.path, error) from error
+        raise os_error_sentence("make", run.path, error) from error
     try:
         run.write_bytes(".probe", b"x" * 4096)
         (run.path / ".probe").unlink()
@@ -333,6 +369,11 @@ def open_run_folder(path: Path) -> RunFolder:
         raise RunFolderError(f"{path} {what}{_neighbours(run.path.parent)}")
     run.read_settings()
     return run
+
+
+def _current_origins(table: pd.DataFrame) -> pd.DataFrame:
+    table["origin"] = table["origin"].replace(RENAMED_ORIGINS)
+    return table
 
 
 def _neighbours(folder: Path) -> str:

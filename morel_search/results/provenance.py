@@ -12,7 +12,18 @@ from typing import Any
 
 __all__ = ["commit", "hardware", "versions"]
 
-PACKAGES = ("morel-search", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "moocore", "scikit-learn")
+PACKAGES = (
+    "morel-search",
+    "torch",
+    "torchvision",
+    "ray",
+    "optuna",
+    "numpy",
+    "pandas",
+    "plotly",
+    "moocore",
+    "scikit-learn",
+)
 
 
 def versions() -> dict[str, str]:
@@ -43,14 +54,18 @@ def commit() -> str | None:
     """The commit that the package was run from, with ``+`` where files were changed; None outside a git checkout."""
     try:
         _git("ls-files", "--error-unmatch", __file__)
-        return _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        return _git("rev-parse", "HEAD") + (
+            "+" if _git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def _git(*arguments: str) -> str:
     folder = Path(__file__).resolve().parent
-    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+    ).stdout.strip()
 
 
 def _cpu_name() -> str:

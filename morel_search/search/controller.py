@@ -12,17 +12,17 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import Space
-from morel_search.search.distributions import decode, distributions, encode, signature
-from morel_search.search.outcome import judge, told_of, violations_of
-from morel_search.search.stopping_criterion import Limits
+from morel_search.search.distributions import configuration_key, decode, distributions, encode
+from morel_search.search.early_stopping import EarlyStopping
+from morel_search.search.outcome import outcome_of, population_entry, violations_of
 from morel_search.search.pareto import Front, Member
 from morel_search.search.proposer import Proposer, derive_seed
-from morel_search.search.study import Outcome, StudyRecord, TrialPlan, outcome_of, plan_of
-from morel_search.search.warm_start import start_params
-from morel_search.search.early_stopping import EarlyStopping
+from morel_search.search.stopping_criterion import StoppingCriterion
+from morel_search.search.study import Outcome, TrialPlan, TrialStore, read_outcome, read_plan
+from morel_search.search.warm_start import enqueued_params
 from morel_search.training.settings import TrainSettings
 
-__all__ = ["Assignment", "Conductor", "FinishedTrial", "Verdict"]
+__all__ = ["Assignment", "Decision", "FinishedTrial", "SearchController"]
 
 
 SECONDS_BETWEEN_NOTES = 60
@@ -32,12 +32,12 @@ STARTS = 0x57A2
 """Sets the draw of what the configurations to begin with leave open apart from other draws."""
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What becomes of a running trial after an epoch: it goes on, it is stopped for good, or it waits for another start."""
 
-    GO_ON = "go on"
+    CONTINUE = "go on"
     STOP = "stop"
-    HALT = "halt"
+    PAUSE = "halt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class FinishedTrial:
     beaten: Sequence[Member]
 
 
-class Conductor:
+class SearchController:
     """Hands out trials until the budget is spent, stops those that are behind, and writes down what comes back.
 
     Waiting trials go first (the controls, the configurations to begin with, and what an earlier start left), then new proposals. Every
@@ -84,16 +84,16 @@ class Conductor:
     def __init__(
         self,
         space: Space,
-        record: StudyRecord,
+        record: TrialStore,
         starts: Sequence[Mapping[str, Any]] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space, self._record, self._clock = space, record, clock
         self._distributions = distributions(space)
-        self._proposer = Proposer(space.search, self._distributions, self._signature)
+        self._proposer = Proposer(space.search, self._distributions, self._configuration_key)
         self._control_of = {control.name: control for control in space.controls}
         self.stopping = EarlyStopping(space)
-        self._limits = Limits(space.search, space.resources.gpu)
+        self._stopping_criterion = StoppingCriterion(space.search, space.resources.gpu)
         self._running: dict[int, Assignment] = {}
         self._histories: dict[int, dict[int, Mapping[str, Any]]] = {}
         self._failures_in_a_row = 0
@@ -102,21 +102,23 @@ class Conductor:
         self._out_of_time = self._stale = ""
         self.front = Front()
         self._plan_controls()
-        self._waiting = deque(record.park())
+        self._waiting = deque(record.requeue_running())
         trials = record.trials()
-        self.controls = {trial.number for trial in trials if plan_of(trial).origin == "control"}
-        self._given = sum(plan_of(trial).origin in ("control", "seed") for trial in trials)
+        self.controls = {trial.number for trial in trials if read_plan(trial).origin == "control"}
+        self._given = sum(read_plan(trial).origin in ("control", "enqueued") for trial in trials)
         for trial in trials:
             self._recall(trial)
         self.planned = len(trials)
         self.finished = self.planned - len(self._waiting)
-        over = {trial.number: outcome_of(trial) for trial in trials if trial.state.is_finished()}
+        over = {trial.number: read_outcome(trial) for trial in trials if trial.state.is_finished()}
         for number, outcome in sorted(over.items(), key=lambda one: one[1].elapsed):
             self._settle(number, outcome)
-        self._stale = self._limits.stale()
+        self._stale = self._stopping_criterion.stale()
         spent, self._left = record.spent()
-        self._began = self._noted = self._clock() - max([spent, *(outcome.elapsed for outcome in over.values())])
-        self._plan_starts(starts)
+        self._began = self._noted = self._clock() - max(
+            [spent, *(outcome.elapsed for outcome in over.values())]
+        )
+        self._enqueue(starts)
         if not self.complete:
             self._check_time()
 
@@ -155,7 +157,7 @@ class Conductor:
         if self._waiting:
             trial = self._waiting.popleft()
             self._record.start(trial.number)
-            assignment = self._assign(trial.number, plan_of(trial), trial.params)
+            assignment = self._assign(trial.number, read_plan(trial), trial.params)
         else:
             assignment = self._propose()
         self._running[assignment.number] = assignment
@@ -163,7 +165,7 @@ class Conductor:
         self._left.pop(assignment.number, None)
         return assignment
 
-    def report(self, number: int, history: Sequence[Mapping[str, Any]]) -> Verdict:
+    def report(self, number: int, history: Sequence[Mapping[str, Any]]) -> Decision:
         """A running trial has finished epochs.
 
         Args:
@@ -172,16 +174,22 @@ class Conductor:
         """
         known, running = self._histories[number], self._running[number]
         epochs = [int(result["epoch"]) for result in history]
-        if epochs[0] == 1:  # begun anew, as its checkpoint was lost or torn, or continued: what it says is all there is
+        if (
+            epochs[0] == 1
+        ):  # begun anew, as its checkpoint was lost or torn, or continued: what it says is all there is
             known.clear()
         known.update(zip(epochs, history, strict=True))
         self._check_time()
         course = [known[epoch] for epoch in sorted(known)]
-        if self.stopping.advance(number, course, running.train.epochs, spared=running.plan.origin == "control"):
-            return Verdict.STOP
-        return Verdict.HALT if self._out_of_time and epochs[-1] < running.train.epochs else Verdict.GO_ON
+        if self.stopping.advance(
+            number, course, running.train.epochs, exempt=running.plan.origin == "control"
+        ):
+            return Decision.STOP
+        return (
+            Decision.PAUSE if self._out_of_time and epochs[-1] < running.train.epochs else Decision.CONTINUE
+        )
 
-    def halt(self, number: int) -> None:
+    def pause(self, number: int) -> None:
         """A running trial does not run any more and is not over: it waits for another start."""
         self._running.pop(number)
         self._left[number] = self._seconds_of(self._histories.pop(number))
@@ -201,27 +209,27 @@ class Conductor:
         """
         assignment, known = self._running.pop(number), self._histories.pop(number)
         history = history or [known[epoch] for epoch in sorted(known)]
-        course = self.stopping.leave(number)
-        outcome = judge(
+        progress = self.stopping.leave(number)
+        outcome = outcome_of(
             history,
             failure,
-            self.space.search.point,
-            course=course,
+            self.space.search.select_epoch,
+            progress=progress,
             violations=lambda measured: self._violations(assignment.train, measured),
             elapsed=self.elapsed,
         )
         self._record.finish(number, outcome)
-        self._proposer.finish(number, told_of(outcome))
+        self._proposer.finish(number, population_entry(outcome))
         self.finished += 1
         beaten = self._settle(number, outcome)
-        self._stale = self._stale or self._limits.stale()
+        self._stale = self._stale or self._stopping_criterion.stale()
         self._count_failure(outcome)
         on_front = any((number, epoch) in self.front for epoch, _, _ in outcome.points)
         return FinishedTrial(assignment, outcome, on_front, beaten)
 
     def train_settings(self, trial: FrozenTrial) -> TrainSettings:
         """What a trial of the study is or was trained with."""
-        return self._assign(trial.number, plan_of(trial), trial.params).train
+        return self._assign(trial.number, read_plan(trial), trial.params).train
 
     def note_time(self) -> None:
         """Write down how long the search has taken, so that limits hold over all its starts."""
@@ -230,8 +238,10 @@ class Conductor:
         self._noted = self._clock()
 
     def _check_time(self) -> None:
-        running = sum(self._seconds_of(known) for known in self._histories.values()) + sum(self._left.values())
-        self._out_of_time = self._limits.spent(self.elapsed, self._trained + running)
+        running = sum(self._seconds_of(known) for known in self._histories.values()) + sum(
+            self._left.values()
+        )
+        self._out_of_time = self._stopping_criterion.spent(self.elapsed, self._trained + running)
         if self._clock() - self._noted >= SECONDS_BETWEEN_NOTES and self._running:
             self.note_time()
 
@@ -243,7 +253,11 @@ class Conductor:
         """By how much the constraints are broken; a searched setting that is switched off breaks none."""
         searched = {parameter.name: getattr(settings, parameter.name) for parameter in self.space.parameters}
         active = self.space.active(searched)
-        values = {constraint.name: getattr(settings, constraint.name) for constraint in self.space.constraints if not constraint.measured}
+        values = {
+            constraint.name: getattr(settings, constraint.name)
+            for constraint in self.space.constraints
+            if not constraint.measured
+        }
         values |= {name: None for name in values if name in searched and name not in active}
         return violations_of(self.space.constraints, {**values, **measured})
 
@@ -251,37 +265,53 @@ class Conductor:
         """Count what a trial took and put its points on the front; which other trials' points had to leave it."""
         beaten = self._place(number, outcome)
         self._trained += outcome.seconds
-        self._limits.finished(self.front.hypervolume)
+        self._stopping_criterion.finished(self.front.hypervolume)
         return beaten
 
     def _place(self, number: int, outcome: Outcome) -> list[Member]:
         """Put a trial's points on the front, where they belong there and keep to the constraints."""
         if outcome.state != TrialState.COMPLETE or outcome.violation > 0:
             return []
-        beaten = [one for epoch, clean, robust in outcome.points for one in self.front.add((number, epoch), (clean, robust))]
+        beaten = [
+            one
+            for epoch, clean, robust in outcome.points
+            for one in self.front.add((number, epoch), (clean, robust))
+        ]
         return [one for one in beaten if one[0] != number]
 
     def _count_failure(self, outcome: Outcome) -> None:
         self._failures_in_a_row = self._failures_in_a_row + 1 if outcome.failure else 0
         if self._failures_in_a_row >= self.space.search.max_failures and not self.stopped_because:
-            self.stopped_because = f"{self._failures_in_a_row} trials in a row failed, the last one with: {outcome.failure}"
+            self.stopped_because = (
+                f"{self._failures_in_a_row} trials in a row failed, the last one with: {outcome.failure}"
+            )
 
     def _plan_controls(self) -> None:
         """Write down the controls that are not in the study yet; an earlier start may have been stopped in the middle of it."""
         trials = self._record.trials()
-        planned = {plan_of(trial).name for trial in trials}
-        for number, control in enumerate((one for one in self.space.controls if one.name not in planned), start=len(trials)):
-            params = encode(self.space, self.space.control_settings(control)) if self._varies_only_parameters(control.overrides) else None
-            plan = TrialPlan("control", control.name, derive_seed(self.space.search.seed, number), params is not None)
+        planned = {read_plan(trial).name for trial in trials}
+        for number, control in enumerate(
+            (one for one in self.space.controls if one.name not in planned), start=len(trials)
+        ):
+            params = (
+                encode(self.space, self.space.control_settings(control))
+                if self._varies_only_parameters(control.overrides)
+                else None
+            )
+            plan = TrialPlan(
+                "control", control.name, derive_seed(self.space.search.seed, number), params is not None
+            )
             self._record.plan(plan, params or {}, self._distributions, running=False)
 
-    def _plan_starts(self, starts: Sequence[Mapping[str, Any]]) -> None:
+    def _enqueue(self, starts: Sequence[Mapping[str, Any]]) -> None:
         """Write down the configurations to begin with that are not in the study yet."""
         for start in starts:
-            params = start_params(self.space, self._distributions, start, derive_seed(self.space.search.seed, STARTS))
+            params = enqueued_params(
+                self.space, self._distributions, start, derive_seed(self.space.search.seed, STARTS)
+            )
             if self._proposer.known(params):
                 continue
-            plan = TrialPlan("seed", "", derive_seed(self.space.search.seed, self.planned), True)
+            plan = TrialPlan("enqueued", "", derive_seed(self.space.search.seed, self.planned), True)
             number = self._record.plan(plan, params, self._distributions, running=False)
             self._proposer.add(number, params)
             self._waiting.append(self._record.trials()[number])
@@ -291,24 +321,31 @@ class Conductor:
     def _varies_only_parameters(self, overrides: Mapping[str, Any]) -> bool:
         """Whether a control differs from the base settings in searched parameters alone, so that its values say all about it."""
         searched = {parameter.name for parameter in self.space.parameters}
-        return all(name in searched or getattr(self.space.train, name) == value for name, value in overrides.items())
+        return all(
+            name in searched or getattr(self.space.train, name) == value for name, value in overrides.items()
+        )
 
-    def _signature(self, params: Mapping[str, Any]) -> Any:
-        return signature(self.space, decode(self.space, params))
+    def _configuration_key(self, params: Mapping[str, Any]) -> Any:
+        return configuration_key(self.space, decode(self.space, params))
 
     def _recall(self, trial: FrozenTrial) -> None:
         """Make an earlier trial known to the sampler and the rungs."""
-        outcome = outcome_of(trial)
+        outcome = read_outcome(trial)
         finished = trial.state.is_finished()
         if finished:
             self.stopping.recall(trial.number, outcome.history)
-        if plan_of(trial).in_space:
-            self._proposer.add(trial.number, trial.params, told_of(outcome) if finished else None)
+        if read_plan(trial).in_space:
+            self._proposer.add(trial.number, trial.params, population_entry(outcome) if finished else None)
 
     def _propose(self) -> Assignment:
         number = self.planned
         proposal = self._proposer.propose(number)
-        plan = TrialPlan("replicate" if proposal.replicate else "search", "", derive_seed(self.space.search.seed, number), True)
+        plan = TrialPlan(
+            "replicate" if proposal.replicate else "search",
+            "",
+            derive_seed(self.space.search.seed, number),
+            True,
+        )
         written = self._record.plan(plan, proposal.params, self._distributions, running=True)
         assert written == number, "the record counts as the conductor does"
         self.planned += 1

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from morel_search.config import Parameter, Space
 
-__all__ = ["decode", "distributions", "encode", "encode_value", "signature"]
+__all__ = ["configuration_key", "decode", "distributions", "encode", "encode_value"]
 
 RESOLUTION = 1000
 """Two values of a continuous parameter count as the same when they share one of so many equal cells of its (log) range."""
@@ -28,7 +28,9 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 def decode(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
     """Optuna's values as the settings they stand for; inactive parameters are left out."""
-    return space.active({parameter.name: _value(parameter, params[parameter.name]) for parameter in space.parameters})
+    return space.active(
+        {parameter.name: _value(parameter, params[parameter.name]) for parameter in space.parameters}
+    )
 
 
 def encode(space: Space, settings: Any) -> dict[str, Any] | None:
@@ -42,13 +44,20 @@ def encode(space: Space, settings: Any) -> dict[str, Any] | None:
     return params
 
 
-def signature(space: Space, values: Mapping[str, Any]) -> Hashable:
+def configuration_key(space: Space, values: Mapping[str, Any]) -> Hashable:
     """What two trials share exactly when they try the same configuration, continuous values compared in :data:`RESOLUTION` cells."""
     cells: list[tuple[str, Hashable]] = []
     for parameter in space.parameters:
         if parameter.name in values:
             value = values[parameter.name]
-            cells.append((parameter.name, _cell(parameter, value) if parameter.kind == "float" and parameter.step is None else value))
+            cells.append(
+                (
+                    parameter.name,
+                    _cell(parameter, value)
+                    if parameter.kind == "float" and parameter.step is None
+                    else value,
+                )
+            )
     return tuple(cells)
 
 

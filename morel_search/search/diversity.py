@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RANKINGS"]
+__all__ = ["DIVERSITY_RANKINGS"]
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -35,7 +35,11 @@ def _by_epsilon_net(front: Floats) -> Places:
     places[ends] = 0
     while (places < 0).any():
         left = np.flatnonzero(places < 0)
-        gaps = np.linalg.norm(front[left][:, None, :] - front[places >= 0][None, :, :], axis=2).min(axis=1).round(12)
+        gaps = (
+            np.linalg.norm(front[left][:, None, :] - front[places >= 0][None, :, :], axis=2)
+            .min(axis=1)
+            .round(12)
+        )
         places[left[gaps == gaps.max()]] = places.max() + 1
     return places
 
@@ -45,5 +49,8 @@ def _dense(keys: Floats) -> Places:
     return places
 
 
-RANKINGS: dict[str, Callable[[Floats], Places]] = {"crowding": _by_crowding, "epsilon_net": _by_epsilon_net}
+DIVERSITY_RANKINGS: dict[str, Callable[[Floats], Places]] = {
+    "crowding": _by_crowding,
+    "epsilon_net": _by_epsilon_net,
+}
 """How points of one front are told apart: scaled points of the front to places, 0 first, equal places for equal need."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
 
-__all__ = ["FailedRegions"]
+__all__ = ["KnownFailures"]
 
 
-class FailedRegions:
+class KnownFailures:
     """Known configurations, and which of them failed for a reason that their neighbours share.
 
     Args:

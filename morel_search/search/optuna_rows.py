@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from morel_search.errors import RunFolderError
 
-__all__ = ["TrialRows"]
+__all__ = ["OptunaRowWriter"]
 
 _TRIALS, _PARAMS, _VALUES, _USER, _SYSTEM = (
     model.__table__
@@ -34,7 +34,7 @@ _TRIALS, _PARAMS, _VALUES, _USER, _SYSTEM = (
 FOREIGN = "another program writes to this study; it has to stop before the search can go on"
 
 
-class TrialRows:
+class OptunaRowWriter:
     """Writes the trials of one study.
 
     Args:
@@ -68,10 +68,17 @@ class TrialRows:
             RunFolderError: The study has a trial after that one.
         """
         with self._engine.begin() as connection:
-            last = connection.execute(select(func.max(_TRIALS.c.trial_id)).where(_TRIALS.c.study_id == self._study_id)).scalar()
+            last = connection.execute(
+                select(func.max(_TRIALS.c.trial_id)).where(_TRIALS.c.study_id == self._study_id)
+            ).scalar()
             if last != after:
                 raise RunFolderError(FOREIGN)
-            row = {"study_id": self._study_id, "number": number, "state": state, "datetime_start": datetime.now()}
+            row = {
+                "study_id": self._study_id,
+                "number": number,
+                "state": state,
+                "datetime_start": datetime.now(),
+            }
             key = connection.execute(insert(_TRIALS).values(row)).inserted_primary_key
             assert key is not None, "the table has a primary key"
             trial_id = int(key[0])
@@ -116,7 +123,8 @@ class TrialRows:
                 raise RunFolderError(FOREIGN)
             finite = models.TrialValueModel.TrialValueType.FINITE
             rows = [
-                {"trial_id": trial_id, "objective": index, "value": value, "value_type": finite} for index, value in enumerate(values or ())
+                {"trial_id": trial_id, "objective": index, "value": value, "value_type": finite}
+                for index, value in enumerate(values or ())
             ]
             if rows:
                 connection.execute(insert(_VALUES), rows)
@@ -124,7 +132,12 @@ class TrialRows:
             _write_attributes(connection, _SYSTEM, trial_id, system_attrs)
 
 
-def _write_attributes(connection: Connection, table: Any, trial_id: int, attributes: Mapping[str, Any]) -> None:
-    rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+def _write_attributes(
+    connection: Connection, table: Any, trial_id: int, attributes: Mapping[str, Any]
+) -> None:
+    rows = [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for key, value in attributes.items()
+    ]
     if rows:
         connection.execute(insert(table), rows)

@@ -49,4 +49,6 @@ class Front:
         """The area that the front dominates, from (0, 0)."""
         if not self._points:
             return 0.0
-        return float(moocore.hypervolume(np.array(list(self._points.values())), ref=(0.0, 0.0), maximise=True))
+        return float(
+            moocore.hypervolume(np.array(list(self._points.values())), ref=(0.0, 0.0), maximise=True)
+        )

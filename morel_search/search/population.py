@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["TO_THE_END", "Pool", "Select", "violation_attributes"]
+__all__ = ["TO_THE_END", "Population", "Select", "violation_attributes"]
 
 TO_THE_END = math.inf
 """The rung of a training that was not stopped."""
@@ -22,7 +22,7 @@ TO_THE_END = math.inf
 Select = Callable[[list[FrozenTrial], int], list[FrozenTrial]]
 
 
-class Pool:
+class Population:
     """Finished trainings by the highest rung that they reached.
 
     Of each rung only those are kept that fewer than ``size`` others dominate. The rest can never be among the first ``size`` of a
@@ -35,7 +35,7 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._bands: dict[float, _Band] = {}
+        self._rungs: dict[float, RungPopulation] = {}
         self._added = 0
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class Pool:
             violations: Name of a constraint to by how much it is broken (0 or less: not).
         """
         self._added += 1
-        band = self._bands.setdefault(rung, _Band(self._size))
+        rung_population = self._rungs.setdefault(rung, RungPopulation(self._size))
         for index, point in enumerate(points):
             trial = optuna.create_trial(
                 state=TrialState.COMPLETE,
@@ -73,7 +73,7 @@ class Pool:
                 system_attrs=violation_attributes(violations or {}),
             )
             trial.number = number * 1000 + index  # Optuna tells individuals apart by their numbers
-            band.add(trial, sum(value for value in (violations or {}).values() if value > 0))
+            rung_population.add(trial, sum(value for value in (violations or {}).values() if value > 0))
 
     def parents(self, select: Select | None = None) -> list[FrozenTrial]:
         """From the highest rung down, the best of each until there are ``size``.
@@ -82,16 +82,16 @@ class Pool:
             select: Takes individuals and how many are wanted, and returns the best of them; None selects as NSGA-II does.
         """
         chosen: list[FrozenTrial] = []
-        for rung in sorted(self._bands, reverse=True):
+        for rung in sorted(self._rungs, reverse=True):
             left = self._size - len(chosen)
             if left <= 0:
                 break
-            band = self._bands[rung]
-            individuals = band.individuals()
+            rung_population = self._rungs[rung]
+            individuals = rung_population.individuals()
             if len(individuals) <= left:
                 chosen += individuals
             elif select is None:
-                chosen += band.best(left)
+                chosen += rung_population.best(left)
             else:
                 chosen += select(individuals, left)[:left]
         return chosen
@@ -103,7 +103,7 @@ def violation_attributes(violations: Mapping[str, float]) -> dict[str, float]:
 
 
 @dataclass(slots=True)
-class _Band:
+class RungPopulation:
     """The individuals of a rung that fewer than ``size`` others dominate (all objectives are maximised)."""
 
     size: int
@@ -132,11 +132,16 @@ class _Band:
         """The first of NSGA-II's sorting, in the order in which Optuna's selection has them."""
         assert self.values is not None
         order = np.argsort([trial.number for trial in self.trials], kind="stable")
-        return [self.trials[order[index]] for index in _elite(self.values[order], self.violations[order], count)]
+        return [
+            self.trials[order[index]] for index in _elite(self.values[order], self.violations[order], count)
+        ]
 
 
 def _dominates(
-    one: NDArray[np.float64], one_violation: NDArray[np.float64], other: NDArray[np.float64], other_violation: NDArray[np.float64]
+    one: NDArray[np.float64],
+    one_violation: NDArray[np.float64],
+    other: NDArray[np.float64],
+    other_violation: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     """Constrained domination (Deb et al. 2002), row by row: what keeps to the constraints better, and among equals what is better."""
     better = (one >= other).all(axis=1) & (one > other).any(axis=1)

@@ -15,11 +15,11 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
-from morel_search.search.sobol import design_point
-from morel_search.search.known_failures import FailedRegions
+from morel_search.search.known_failures import KnownFailures
 from morel_search.search.pareto import Point
-from morel_search.search.population import TO_THE_END, Pool, violation_attributes
-from morel_search.search.sampler import begins_with_design, make_sampler
+from morel_search.search.population import TO_THE_END, Population, violation_attributes
+from morel_search.search.sampler import begins_with_sobol, make_sampler
+from morel_search.search.sobol import sobol_point
 
 __all__ = ["Proposal", "Proposer", "Told", "derive_seed"]
 
@@ -60,32 +60,32 @@ class Told:
     points: tuple[Point, ...] = ()
     rung: float = TO_THE_END
     violations: Mapping[str, float] = field(default_factory=dict)
-    hopeless: bool = False
+    deterministic_failure: bool = False
 
 
 class Proposer:
     """Asks the sampler, and keeps it from proposing what was tried already or is known to fail.
 
-    The genetic samplers take their parents from a :class:`Pool`, the others from an in-memory study of the trials that lie in the space,
+    The genetic samplers take their parents from a :class:`Population`, the others from an in-memory study of the trials that lie in the space,
     in the order of their numbers; the record on disk is another matter. A proposal depends on the seed, the trial's number and the
     trials finished by then, and on nothing else, so that a search that was stopped and continued proposes what an uninterrupted one would.
 
     Args:
         settings: Sampler, population, operators and seed.
         space: Name to distribution.
-        signature: Optuna's values to something equal for equal configurations.
+        configuration_key: Optuna's values to something equal for equal configurations.
     """
 
     def __init__(
         self,
         settings: SearchSettings,
         space: dict[str, BaseDistribution],
-        signature: Callable[[Mapping[str, Any]], Hashable],
+        configuration_key: Callable[[Mapping[str, Any]], Hashable],
     ) -> None:
-        self._settings, self._space, self._signature = settings, space, signature
+        self._settings, self._space, self._configuration_key = settings, space, configuration_key
         self._study = optuna.create_study(directions=["maximize", "maximize"])
-        self._pool = Pool(settings.population)
-        self._failures = FailedRegions(space)
+        self._population = Population(settings.population)
+        self._failures = KnownFailures(space)
         self._inner: dict[int, int] = {}
         self._params: dict[int, dict[str, Any]] = {}
         self._seen: set[Hashable] = set()
@@ -100,22 +100,26 @@ class Proposer:
             inner, params = self._ask(number, attempt)
             wish = wish or params
             doomed = attempt < AVOIDING_TRIES and self._failures.near(params)
-            if self._signature(params) not in self._seen and not doomed:
+            if self._configuration_key(params) not in self._seen and not doomed:
                 return self._take(number, inner, params, replicate=False)
             self._study._storage.set_trial_state_values(self._trial_id(inner), TrialState.FAIL)
         assert wish is not None, "there was at least one try"
-        return self._take(number, self._add_running(wish), wish, replicate=self._signature(wish) in self._seen)
+        return self._take(
+            number, self._add_running(wish), wish, replicate=self._configuration_key(wish) in self._seen
+        )
 
     def _ask(self, number: int, attempt: int) -> tuple[int, dict[str, Any]]:
         """A configuration, which the in-memory study holds as RUNNING, and its number there."""
-        if attempt == 0 and begins_with_design(self._settings, self._pool, number):
-            params = design_point(self._space, derive_seed(self._settings.seed), number)
+        if attempt == 0 and begins_with_sobol(self._settings, self._population, number):
+            params = sobol_point(self._space, derive_seed(self._settings.seed), number)
             return self._add_running(params), params
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             seed = derive_seed(self._settings.seed, number, attempt)
             if attempt < SAMPLER_TRIES:
-                self._study.sampler = make_sampler(self._settings, self._space, self._pool, number, seed)
+                self._study.sampler = make_sampler(
+                    self._settings, self._space, self._population, number, seed
+                )
             else:
                 self._study.sampler = RandomSampler(seed=seed)
             trial = self._study.ask(self._space)
@@ -126,16 +130,18 @@ class Proposer:
 
     def _take(self, number: int, inner: int, params: dict[str, Any], *, replicate: bool) -> Proposal:
         self._inner[number], self._params[number] = inner, params
-        self._seen.add(self._signature(params))
+        self._seen.add(self._configuration_key(params))
         return Proposal(dict(params), replicate)
 
     def _add_running(self, params: dict[str, Any]) -> int:
-        self._study.add_trial(optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=self._space))
+        self._study.add_trial(
+            optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=self._space)
+        )
         return self._study._storage.get_n_trials(self._study._study_id) - 1
 
     def known(self, params: Mapping[str, Any]) -> bool:
         """Whether that configuration was tried, runs or waits."""
-        return self._signature(params) in self._seen
+        return self._configuration_key(params) in self._seen
 
     def add(self, number: int, params: Mapping[str, Any], told: Told | None = None) -> None:
         """Make a trial known that was not proposed here: a control, a start, or one of an earlier start; None says that it is not over."""
@@ -145,11 +151,17 @@ class Proposer:
             state, values = self._state_of(told)
             system_attrs = violation_attributes(self._constraints(told))
         distributions = {name: self._space[name] for name in params}
-        trial = optuna.create_trial(state=state, values=values, params=dict(params), distributions=distributions, system_attrs=system_attrs)
+        trial = optuna.create_trial(
+            state=state,
+            values=values,
+            params=dict(params),
+            distributions=distributions,
+            system_attrs=system_attrs,
+        )
         self._study.add_trial(trial)
         self._inner[number] = self._study._storage.get_n_trials(self._study._study_id) - 1
         self._params[number] = dict(params)
-        self._seen.add(self._signature(params))
+        self._seen.add(self._configuration_key(params))
         if told is not None:
             self._learn(number, told)
 
@@ -167,25 +179,31 @@ class Proposer:
 
     def _learn(self, number: int, told: Told) -> None:
         params = self._params.pop(number)
-        if told.hopeless:
+        if told.deterministic_failure:
             self._failures.add(params, failed=True)
         elif told.points:
             self._failures.add(params, failed=False)
             distributions = {name: self._space[name] for name in params}
-            self._pool.add(number, params, distributions, told.points, rung=told.rung, violations=told.violations)
+            self._population.add(
+                number, params, distributions, told.points, rung=told.rung, violations=told.violations
+            )
 
     def _state_of(self, told: Told) -> tuple[TrialState, tuple[float, float] | None]:
         """How the in-memory study sees it. TPE learns from what ran out of memory or diverged, as the worst of all and infeasible."""
         if told.points:
-            return (TrialState.COMPLETE, told.points[0]) if told.rung == TO_THE_END else (TrialState.PRUNED, None)
-        if told.hopeless and self._learns_from_failures:
+            return (
+                (TrialState.COMPLETE, told.points[0])
+                if told.rung == TO_THE_END
+                else (TrialState.PRUNED, None)
+            )
+        if told.deterministic_failure and self._learns_from_failures:
             return TrialState.COMPLETE, (0.0, 0.0)
         return TrialState.FAIL, None
 
     def _constraints(self, told: Told) -> dict[str, float]:
         found = dict(told.violations)
         if self._learns_from_failures:
-            found["failed"] = 1.0 if told.hopeless else 0.0
+            found["failed"] = 1.0 if told.deterministic_failure else 0.0
         return found
 
     @property

@@ -7,15 +7,30 @@ from copy import copy
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler, nsgaii
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+    nsgaii,
+)
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import SearchSettings
-from morel_search.search.population import Pool
+from morel_search.search.population import Population
 
-__all__ = ["SAMPLERS", "SteadyNSGAIIISampler", "SteadyNSGAIISampler", "begins_with_design", "make_sampler", "warmup_trials"]
+__all__ = [
+    "SAMPLERS",
+    "SteadyNSGAIIISampler",
+    "SteadyNSGAIISampler",
+    "begins_with_sobol",
+    "make_sampler",
+    "warmup_trials",
+]
 
 
 class _Steady:
@@ -26,7 +41,7 @@ class _Steady:
 
     Args:
         space: Name to distribution of every parameter; None infers it from the study, as Optuna's samplers do.
-        pool: What has finished, where it is kept outside the study; None reads the study's COMPLETE trials.
+        population: What has finished, where it is kept outside the study; None reads the study's COMPLETE trials.
         **options: As for the sampler.
     """
 
@@ -36,19 +51,28 @@ class _Steady:
     population_size: int | None
     _search_space: IntersectionSearchSpace
     _elite_population_selection_strategy: Callable[[Study, list[FrozenTrial]], list[FrozenTrial]]
-    _child_generation_strategy: Callable[[Study, dict[str, BaseDistribution], list[FrozenTrial]], dict[str, Any]]
+    _child_generation_strategy: Callable[
+        [Study, dict[str, BaseDistribution], list[FrozenTrial]], dict[str, Any]
+    ]
     sample_independent: Callable[[Study, FrozenTrial, str, BaseDistribution], Any]
 
-    def __init__(self, space: dict[str, BaseDistribution] | None = None, pool: Pool | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        space: dict[str, BaseDistribution] | None = None,
+        population: Population | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self._space, self._pool = space, pool
+        self._space, self._population = space, population
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002  # Optuna's signature
         """The whole space but for parameters with a single value."""
         space = self._search_space.calculate(study) if self._space is None else self._space
         return {name: distribution for name, distribution in space.items() if not distribution.single()}
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         """A child of parents from the elite; random values until a first population has finished, and where a mutation draws anew."""
         assert self.population_size is not None
         parents = self._parents(study, search_space, self.population_size) if search_space else []
@@ -58,15 +82,21 @@ class _Steady:
                 child[name] = self.sample_independent(study, trial, name, distribution)
         return child
 
-    def _parents(self, study: Study, search_space: dict[str, BaseDistribution], size: int) -> list[FrozenTrial]:
+    def _parents(
+        self, study: Study, search_space: dict[str, BaseDistribution], size: int
+    ) -> list[FrozenTrial]:
         def select(individuals: list[FrozenTrial], count: int) -> list[FrozenTrial]:
             strategy: Any = copy(self._elite_population_selection_strategy)
             strategy._population_size = max(2, count)
             chosen: list[FrozenTrial] = strategy(study, individuals)
             return chosen[:count]
 
-        if self._pool is not None:
-            return self._pool.parents(None if self.pool_sorts else select) if len(self._pool) >= size else []
+        if self._population is not None:
+            return (
+                self._population.parents(None if self.pool_sorts else select)
+                if len(self._population) >= size
+                else []
+            )
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         candidates = [one for one in finished if search_space.keys() <= one.params.keys()]
         return select(candidates, size) if len(candidates) >= size else []
@@ -117,13 +147,19 @@ OTHERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
 SAMPLERS = (*GENETIC, *OTHERS)
 
 
-def make_sampler(settings: SearchSettings, space: dict[str, BaseDistribution], pool: Pool, number: int, seed: int) -> BaseSampler:
+def make_sampler(
+    settings: SearchSettings,
+    space: dict[str, BaseDistribution],
+    population: Population,
+    number: int,
+    seed: int,
+) -> BaseSampler:
     """The sampler that proposes the trial of that number, seeded: the settings' own, or that of the warm-up."""
     if settings.sampler in OTHERS:
         return OTHERS[settings.sampler](settings, seed)
     if number < warmup_trials(settings):
         return _tpe(settings, seed) if settings.warmup == "tpe" else RandomSampler(seed=seed)
-    sampler: Any = GENETIC[settings.sampler](space, pool, **_genetic(settings, seed))
+    sampler: Any = GENETIC[settings.sampler](space, population, **_genetic(settings, seed))
     made: BaseSampler = sampler
     return made
 
@@ -135,8 +171,8 @@ def warmup_trials(settings: SearchSettings) -> int:
     return 4 * settings.population if settings.warmup == "tpe" else 0
 
 
-def begins_with_design(settings: SearchSettings, pool: Pool, number: int) -> bool:
+def begins_with_sobol(settings: SearchSettings, population: Population, number: int) -> bool:
     """Whether the trial of that number belongs to the evenly spread ones, with which the genetic samplers begin."""
     if settings.sampler not in GENETIC or settings.warmup != "sobol":
         return False
-    return number < warmup_trials(settings) or len(pool) < settings.population
+    return number < warmup_trials(settings) or len(population) < settings.population

@@ -10,10 +10,10 @@ import numpy as np
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-__all__ = ["design_point"]
+__all__ = ["sobol_point"]
 
 
-def design_point(space: Mapping[str, BaseDistribution], seed: int, index: int) -> dict[str, Any]:
+def sobol_point(space: Mapping[str, BaseDistribution], seed: int, index: int) -> dict[str, Any]:
     """A point of a scrambled Sobol sequence (Owen 1998) in the space.
 
     Args:
@@ -32,6 +32,12 @@ def design_point(space: Mapping[str, BaseDistribution], seed: int, index: int) -
         point = sequence.fast_forward(index).random(1)[0] if index else sequence.random(1)[0]
     shares = dict(zip(space, point, strict=True))
     numbers = {name: one for name, one in space.items() if not isinstance(one, CategoricalDistribution)}
-    values = _SearchSpaceTransform(numbers, transform_0_1=True).untransform(np.array([shares[name] for name in numbers])) if numbers else {}
+    values = (
+        _SearchSpaceTransform(numbers, transform_0_1=True).untransform(
+            np.array([shares[name] for name in numbers])
+        )
+        if numbers
+        else {}
+    )
     choices = {name: one.choices for name, one in space.items() if isinstance(one, CategoricalDistribution)}
     return {**values, **{name: every[int(shares[name] * len(every))] for name, every in choices.items()}}

@@ -6,12 +6,12 @@ from collections import deque
 
 from morel_search.config import SearchSettings
 
-__all__ = ["Limits"]
+__all__ = ["StoppingCriterion"]
 
 HOUR = 3600.0
 
 
-class Limits:
+class StoppingCriterion:
     """Says whether a search is to end, and why.
 
     Args:
@@ -46,7 +46,9 @@ class Limits:
         patience, least = self._settings.patience, self._settings.min_improvement
         if patience is None or len(self._volumes) <= patience or self._rise() >= max(least, 1e-12):
             return ""
-        return f"the hypervolume rose by less than {least:g} in the last {patience} trainings (search.patience)"
+        return (
+            f"the hypervolume rose by less than {least:g} in the last {patience} trainings (search.patience)"
+        )
 
     def _rise(self) -> float:
         return self._volumes[-1] - self._volumes[0]

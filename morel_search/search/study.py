@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -19,11 +19,12 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from morel_search.errors import RunFolderError
+from morel_search.results.renamed import RENAMED_ORIGINS, current_space
+from morel_search.search.optuna_rows import OptunaRowWriter
 from morel_search.search.pareto import Member
 from morel_search.search.population import violation_attributes
-from morel_search.search.optuna_rows import TrialRows
 
-__all__ = ["Outcome", "StudyRecord", "TrialPlan"]
+__all__ = ["Outcome", "TrialPlan", "TrialStore"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -39,7 +40,7 @@ class TrialPlan:
     """What a trial is to do.
 
     Attributes:
-        origin: ``search``, ``control``, ``seed`` (given by ``search.start_from``) or ``replicate``.
+        origin: ``search``, ``control``, ``enqueued`` (given by ``search.start_from``) or ``replicate``.
         name: The control's name, else empty.
         seed: Seed of the training.
         in_space: Whether the trial lies in the search space, and so can be a parent.
@@ -64,7 +65,7 @@ class Outcome:
         seconds: What the training took.
         rung: The highest rung that the trial reached, in epochs.
         stopped: Whether it was stopped there.
-        spared: The rung where it would have been stopped if it did not belong to those that run through.
+        exempt_at: The rung where it would have been stopped if it did not belong to those that run through.
         violations: Name of a constraint to by how much it is broken (0 or less: not).
         elapsed: Seconds that the search had taken by then, those of earlier starts counted.
         failure: Why there is nothing, where the trial failed.
@@ -78,7 +79,7 @@ class Outcome:
     seconds: float = 0.0
     rung: int | None = None
     stopped: bool = False
-    spared: int | None = None
+    exempt_at: int | None = None
     violations: Mapping[str, float] = field(default_factory=dict)
     elapsed: float = 0.0
     failure: str = ""
@@ -96,7 +97,7 @@ class Outcome:
         return sum(value for value in self.violations.values() if value > 0)
 
     @property
-    def hopeless(self) -> bool:
+    def deterministic_failure(self) -> bool:
         """Whether it failed for a reason that similar configurations share."""
         return self.failure.startswith(HOPELESS)
 
@@ -115,11 +116,11 @@ def _explained(method: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     return explained
 
 
-class StudyRecord:
+class TrialStore:
     """An Optuna study in a database, written by one driver.
 
     A trial is written once when it is planned, whole, and once when it is over; what happens between lives in the trial's checkpoint.
-    So a crash leaves whole trials, some of them RUNNING, which :meth:`park` hands out again.
+    So a crash leaves whole trials, some of them RUNNING, which :meth:`requeue_running` hands out again.
 
     Args:
         url: Database, as Optuna's RDBStorage takes it.
@@ -132,24 +133,32 @@ class StudyRecord:
     def __init__(self, url: str, name: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            self._storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None)
-            self._study = optuna.create_study(study_name=name, storage=self._storage, directions=DIRECTIONS, load_if_exists=True)
+            self._storage = RDBStorage(
+                url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
+            )
+            self._study = optuna.create_study(
+                study_name=name, storage=self._storage, directions=DIRECTIONS, load_if_exists=True
+            )
         except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError) as error:
-            raise RunFolderError(f"the study at {url} cannot be opened: {str(error).splitlines()[0]}") from error
+            raise RunFolderError(
+                f"the study at {url} cannot be opened: {str(error).splitlines()[0]}"
+            ) from error
         if len(self._study.directions) != len(DIRECTIONS):
-            raise RunFolderError(f"the study {name!r} at {url} has {len(self._study.directions)} objectives, not clean and robust accuracy")
-        self._rows = TrialRows(self._storage, self._study._study_id)
+            raise RunFolderError(
+                f"the study {name!r} at {url} has {len(self._study.directions)} objectives, not clean and robust accuracy"
+            )
+        self._rows = OptunaRowWriter(self._storage, self._study._study_id)
         self._ids: dict[int, int] = {trial.number: trial._trial_id for trial in self.trials()}
 
     @classmethod
-    def of_file(cls, path: Path, name: str) -> StudyRecord:
+    def of_file(cls, path: Path, name: str) -> TrialStore:
         """The study in an SQLite file."""
         return cls(f"sqlite:///{path.absolute()}", name)
 
     def identity(self) -> dict[str, Any] | None:
         """What the search must not change, as it was when the study began; None for a new study."""
         text = self._study.user_attrs.get("identity")
-        return json.loads(text) if text else None
+        return current_space(json.loads(text)) if text else None
 
     @_explained
     def set_identity(self, identity: Mapping[str, Any]) -> None:
@@ -162,12 +171,17 @@ class StudyRecord:
     def tested(self) -> dict[Member, tuple[float, float]]:
         """Trial and epoch to clean and robust accuracy on the test split, of what was tested."""
         stored = json.loads(self._study.user_attrs.get("tested", "[]"))
-        return {(int(number), int(epoch)): (float(clean), float(robust)) for number, epoch, clean, robust in stored}
+        return {
+            (int(number), int(epoch)): (float(clean), float(robust))
+            for number, epoch, clean, robust in stored
+        }
 
     @_explained
     def set_tested(self, scores: Mapping[Member, tuple[float, float]]) -> None:
         """Keep accuracies on the test split."""
-        self._study.set_user_attr("tested", json.dumps([[*member, *score] for member, score in sorted(scores.items())]))
+        self._study.set_user_attr(
+            "tested", json.dumps([[*member, *score] for member, score in sorted(scores.items())])
+        )
 
     def spent(self) -> tuple[float, dict[int, float]]:
         """Seconds of the search, and of the trainings that were under way, by number, as they were noted last."""
@@ -184,11 +198,20 @@ class StudyRecord:
         return self._study.get_trials(deepcopy=False)
 
     @_explained
-    def plan(self, plan: TrialPlan, params: Mapping[str, Any], space: Mapping[str, BaseDistribution], *, running: bool) -> int:
+    def plan(
+        self,
+        plan: TrialPlan,
+        params: Mapping[str, Any],
+        space: Mapping[str, BaseDistribution],
+        *,
+        running: bool,
+    ) -> int:
         """Write a new trial and return its number; not running means that it waits."""
         number = len(self._ids)
         state = TrialState.RUNNING if running else TrialState.WAITING
-        self._ids[number] = self._rows.create(number, state, params, space, {"plan": asdict(plan)}, self._ids.get(number - 1))
+        self._ids[number] = self._rows.create(
+            number, state, params, space, {"plan": asdict(plan)}, self._ids.get(number - 1)
+        )
         return number
 
     @_explained
@@ -204,7 +227,7 @@ class StudyRecord:
         self._rows.finish(self._ids[number], outcome.state, outcome.values, attributes, constraints)
 
     @_explained
-    def park(self) -> list[FrozenTrial]:
+    def requeue_running(self) -> list[FrozenTrial]:
         """Make every RUNNING trial wait, and return all that wait. Only the driver that holds the run folder's lock may call this."""
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
@@ -216,24 +239,28 @@ class StudyRecord:
         self._storage.engine.dispose()
 
 
-def plan_of(trial: FrozenTrial) -> TrialPlan:
+def read_plan(trial: FrozenTrial) -> TrialPlan:
     """The plan that a trial was written with.
 
     Raises:
         RunFolderError: The trial was not written by this project.
     """
     try:
-        return TrialPlan(**trial.user_attrs["plan"])
+        plan = TrialPlan(**trial.user_attrs["plan"])
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"trial {trial.number} of the study was not written by morel_search") from error
+    return replace(plan, origin=RENAMED_ORIGINS.get(plan.origin, plan.origin))
 
 
-def outcome_of(trial: FrozenTrial) -> Outcome:
+def read_outcome(trial: FrozenTrial) -> Outcome:
     """The outcome that a finished trial was written with; an empty one where there is none."""
     stored = dict(trial.user_attrs.get("outcome", {}))
+    stored.setdefault("exempt_at", stored.get("spared"))  # its name in studies of earlier versions
     for name in ("values", "last_values"):
         stored[name] = _pair(stored.get(name))
-    stored["points"] = tuple((int(epoch), float(clean), float(robust)) for epoch, clean, robust in stored.get("points", ()))
+    stored["points"] = tuple(
+        (int(epoch), float(clean), float(robust)) for epoch, clean, robust in stored.get("points", ())
+    )
     stored["history"] = tuple(stored.get("history", ()))
     return Outcome(**{one.name: stored[one.name] for one in fields(Outcome) if one.name in stored})
 

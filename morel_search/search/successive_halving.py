@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from morel_search.config import EarlyStoppingSettings, Space, highest
+from morel_search.search.diversity import DIVERSITY_RANKINGS
 from morel_search.search.pareto import Point
-from morel_search.search.diversity import RANKINGS
 
-__all__ = ["Ladder", "Standing", "rung_levels", "rungs_of"]
+__all__ = ["AsyncSuccessiveHalving", "RungRank", "rung_levels", "rungs_of"]
 
 
 def rungs_of(space: Space) -> tuple[int, ...]:
@@ -32,7 +32,7 @@ def rung_levels(settings: EarlyStoppingSettings, epochs: int) -> tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RungRank:
     """Where a training stands at a rung.
 
     Attributes:
@@ -48,12 +48,12 @@ class Standing:
     enough: bool
 
     @property
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Whether the rule lets it train on."""
         return not self.enough or self.position < self.places
 
 
-class Ladder:
+class AsyncSuccessiveHalving:
     """Multi-objective successive halving without waiting (Schmucker et al. 2021, arXiv 2106.12639).
 
     A training that comes to a rung is recorded first, then ranked among all that have been there; the first ceil(n / eta) go on. All of
@@ -81,11 +81,11 @@ class Ladder:
         """Whether a training has come to that rung."""
         return number in self._rungs[level].index
 
-    def standing(self, number: int, level: int) -> Standing:
+    def rank_of(self, number: int, level: int) -> RungRank:
         """Where a recorded training stands now."""
         rung = self._rungs[level]
         count = len(rung.index)
-        return Standing(
+        return RungRank(
             position=rung.position(number, self._settings.ranking),
             peers=count,
             places=math.ceil(count / self._settings.eta),
@@ -136,6 +136,6 @@ class _Rung:
         front, scale = points[ranks == ranks[index]], points.max(axis=0) - points.min(axis=0)
         scaled = (front - points.min(axis=0)) / np.where(scale > 0, scale, 1.0)
         unique, inverse, counts = np.unique(scaled, axis=0, return_inverse=True, return_counts=True)
-        places = RANKINGS[ranking](unique)
+        places = DIVERSITY_RANKINGS[ranking](unique)
         mine = inverse.reshape(-1)[int((ranks[:index] == ranks[index]).sum())]
         return ahead + int(counts[places < places[mine]].sum())

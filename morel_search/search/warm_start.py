@@ -13,16 +13,16 @@ from optuna.distributions import BaseDistribution
 from morel_search.config import Parameter, Space, parse_rational
 from morel_search.errors import RunFolderError, SpaceError
 from morel_search.results.folder import open_run_folder
-from morel_search.search.sobol import design_point
 from morel_search.search.distributions import encode_value
+from morel_search.search.sobol import sobol_point
 
-__all__ = ["start_params", "starts_of"]
+__all__ = ["enqueued_configurations", "enqueued_params"]
 
 NEAR = 1e-9
 """Tables hold 8/255 as a decimal; so near to a step of the grid it is that step."""
 
 
-def starts_of(space: Space) -> tuple[Mapping[str, Any], ...]:
+def enqueued_configurations(space: Space) -> tuple[Mapping[str, Any], ...]:
     """The configurations of ``search.start_from``: those of the space file, or the front of the run that it names.
 
     Raises:
@@ -38,18 +38,26 @@ def starts_of(space: Space) -> tuple[Mapping[str, Any], ...]:
         raise RunFolderError(f"search.start_from: {error}") from None
     found = []
     for row in front.to_dict("records"):
-        values = {parameter.name: _read(parameter, row.get(f"param_{parameter.name}")) for parameter in space.parameters}
+        values = {
+            parameter.name: _read(parameter, row.get(f"param_{parameter.name}"))
+            for parameter in space.parameters
+        }
         known = {name: value for name, value in values.items() if value is not None}
         if known:
             found.append(known)
     if not found:
-        raise SpaceError([f"search.start_from: the front of {source} has no configuration that lies in this space"], str(space.path))
+        raise SpaceError(
+            [f"search.start_from: the front of {source} has no configuration that lies in this space"],
+            str(space.path),
+        )
     return tuple(found)
 
 
-def start_params(space: Space, distributions: Mapping[str, BaseDistribution], start: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def enqueued_params(
+    space: Space, distributions: Mapping[str, BaseDistribution], start: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
     """Optuna's values for a configuration; what it leaves open is as in ``train`` where the space contains that, else drawn."""
-    params = design_point(distributions, seed, 0)
+    params = sobol_point(distributions, seed, 0)
     for parameter in space.parameters:
         value = start.get(parameter.name, ...)
         if value is ...:

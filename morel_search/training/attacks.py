@@ -99,7 +99,9 @@ def pgd(
     epsilon = float(attack.epsilon)
     if epsilon == 0.0:
         return images.clone()
-    adversarial = first_points(images, attack, starting_points(images, attack, generator) if start is None else start)
+    adversarial = first_points(
+        images, attack, starting_points(images, attack, generator) if start is None else start
+    )
     for _ in range(attack.steps):
         gradient, _ = input_gradient(model, adversarial, objective)
         adversarial = ascend(adversarial, gradient, images, attack)
@@ -113,7 +115,9 @@ def first_points(images: Tensor, attack: AttackSettings, start: Tensor) -> Tenso
     return start
 
 
-def input_gradient(model: Callable[[Tensor], Tensor], points: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+def input_gradient(
+    model: Callable[[Tensor], Tensor], points: Tensor, objective: Objective
+) -> tuple[Tensor, Tensor]:
     """The objective's gradient with respect to the images, of their shape, and the logits there, without a graph."""
     points = points.detach().requires_grad_()
     with torch.enable_grad():
@@ -137,7 +141,9 @@ def _noise_like(images: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
 
 
-def starting_points(images: Tensor, attack: AttackSettings, generator: torch.Generator | None = None) -> Tensor:
+def starting_points(
+    images: Tensor, attack: AttackSettings, generator: torch.Generator | None = None
+) -> Tensor:
     """Where the attack begins, shape of the images; a uniform start may still lie outside [0, 1].
 
     Args:
@@ -154,7 +160,9 @@ def starting_points(images: Tensor, attack: AttackSettings, generator: torch.Gen
         return images + float(attack.epsilon) * (2.0 * unit - 1.0)
     direction = _l2_step(_noise_like(images, generator))
     # A radius of u^(1/d) makes the points uniform in a d-dimensional ball.
-    radius = torch.rand(len(images), generator=generator, device=images.device, dtype=images.dtype) ** (1.0 / images[0].numel())
+    radius = torch.rand(len(images), generator=generator, device=images.device, dtype=images.dtype) ** (
+        1.0 / images[0].numel()
+    )
     return images + float(attack.epsilon) * direction * _per_image(radius, images)
 
 
@@ -164,11 +172,15 @@ def _linf_step(gradient: Tensor) -> Tensor:
 
 def _l2_step(gradient: Tensor) -> Tensor:
     norms = _per_image(gradient.flatten(1).norm(dim=1), gradient)
-    return torch.where(norms > 0, gradient / norms.clamp(min=torch.finfo(gradient.dtype).tiny), torch.zeros_like(gradient))
+    return torch.where(
+        norms > 0, gradient / norms.clamp(min=torch.finfo(gradient.dtype).tiny), torch.zeros_like(gradient)
+    )
 
 
 def _project_linf(adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
-    return torch.clamp(torch.minimum(torch.maximum(adversarial, images - epsilon), images + epsilon), 0.0, 1.0)
+    return torch.clamp(
+        torch.minimum(torch.maximum(adversarial, images - epsilon), images + epsilon), 0.0, 1.0
+    )
 
 
 def _project_l2(adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:

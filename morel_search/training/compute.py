@@ -17,7 +17,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from morel_search.errors import TrainingError
 from morel_search.training.settings import Compute, ComputeSettings
 
-__all__ = ["autocast", "configure", "exact_arithmetic", "lay_out", "operations", "resolve_compute", "takes_channels_last"]
+__all__ = [
+    "autocast",
+    "configure",
+    "exact_arithmetic",
+    "operations",
+    "resolve_compute",
+    "supports_channels_last",
+    "to_memory_format",
+]
 
 TINY = 1_000_000
 """Below so many floating point operations an image, conversions cost what bfloat16 gains (measured, benchmarks/RESULTS.md)."""
@@ -34,7 +42,7 @@ def autocast(compute: Compute, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=compute.precision == "bfloat16")
 
 
-def lay_out(compute: Compute, images: Tensor) -> Tensor:
+def to_memory_format(compute: Compute, images: Tensor) -> Tensor:
     """Images, shape (N, C, H, W), in the memory layout of the convolutions."""
     return images.contiguous(memory_format=torch.channels_last) if compute.channels_last else images
 
@@ -75,7 +83,7 @@ def operations(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
     return int(counter.get_total_flops())
 
 
-def takes_channels_last(network: nn.Module, images: Tensor) -> bool:
+def supports_channels_last(network: nn.Module, images: Tensor) -> bool:
     """Whether a network works on maps in that layout: ``view`` after a convolution, for one, does not.
 
     Args:
@@ -101,9 +109,13 @@ def configure(compute: Compute, device: torch.device | str) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(compute.deterministic)
     switches: Any = torch.utils.deterministic
-    switches.fill_uninitialized_memory = False  # costs a pass over every new tensor, and nothing here reads what it has not written
+    switches.fill_uninitialized_memory = (
+        False  # costs a pass over every new tensor, and nothing here reads what it has not written
+    )
     convolutions = "tf32" if compute.precision == "tf32" else "ieee"
-    _set_float32(convolutions, convolutions, "ieee")  # the head, the embedding space and the losses are matrix products
+    _set_float32(
+        convolutions, convolutions, "ieee"
+    )  # the head, the embedding space and the losses are matrix products
 
 
 @contextmanager
@@ -134,10 +146,16 @@ def _precision(asked: str, device: torch.device, tiny: bool) -> str:
     if asked == "auto":
         return "bfloat16" if not tiny and _has_bfloat16(device) else "float32"
     if asked == "tf32" and not (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)):
-        raise TrainingError("compute.precision is tf32, which only NVIDIA GPUs since Ampere compute; float32 and auto work everywhere")
+        raise TrainingError(
+            "compute.precision is tf32, which only NVIDIA GPUs since Ampere compute; float32 and auto work everywhere"
+        )
     if asked == "bfloat16" and not _has_bfloat16(device):
-        where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"this machine's {device.type}"
-        raise TrainingError(f"compute.precision is bfloat16, which {where} does not compute natively; float32 and auto work everywhere")
+        where = (
+            torch.cuda.get_device_name(device) if device.type == "cuda" else f"this machine's {device.type}"
+        )
+        raise TrainingError(
+            f"compute.precision is bfloat16, which {where} does not compute natively; float32 and auto work everywhere"
+        )
     return asked
 
 
@@ -146,13 +164,19 @@ def _has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not have it
+    capabilities: Mapping[str, Any] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # older torch does not have it
     return any(capabilities.get(name) for name in NATIVE_BF16)
 
 
 def _check_compiler(device: torch.device) -> None:
     if device.type == "cuda" and find_spec("triton") is None:
-        raise TrainingError("compute.compile is on, but Triton, which compiles for the GPU, is not installed: pip install triton, or off")
+        raise TrainingError(
+            "compute.compile is on, but Triton, which compiles for the GPU, is not installed: pip install triton, or off"
+        )
     names = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
     if not any(name and shutil.which(name) for name in names):
-        raise TrainingError("compute.compile is on, but there is no C++ compiler here (looked for $CXX, g++, clang++ and c++)")
+        raise TrainingError(
+            "compute.compile is on, but there is no C++ compiler here (looked for $CXX, g++, clang++ and c++)"
+        )

@@ -19,12 +19,12 @@ from morel_search.training.attacks import (
     starting_points,
 )
 from morel_search.training.augment import to_float
-from morel_search.training.compute import exact_arithmetic, lay_out
+from morel_search.training.compute import exact_arithmetic, to_memory_format
 from morel_search.training.datasets.loading import ImageSet
 from morel_search.training.frozen import FrozenNetwork
-from morel_search.training.settings import EXACT, Compute, EvaluationSettings
+from morel_search.training.settings import FLOAT32, Compute, EvaluationSettings
 
-__all__ = ["TEST_SEED", "Evaluation", "evaluate", "right", "survivors"]
+__all__ = ["TEST_SEED", "Evaluation", "correct", "evaluate", "robust_mask"]
 
 TEST_SEED = 1
 """Seed of the attack on the test split; the epochs are compared with another one."""
@@ -50,7 +50,7 @@ def evaluate(
     settings: EvaluationSettings,
     *,
     seed: int = 0,
-    compute: Compute = EXACT,
+    compute: Compute = FLOAT32,
     adversary: FrozenNetwork | None = None,
 ) -> Evaluation:
     """Score a network: the share of images it classifies rightly, and the share it still does under the attack.
@@ -73,7 +73,9 @@ def evaluate(
     clean = robust = 0
     with attack_mode(model), _changing_sizes(device):
         for start in range(0, len(image_set), settings.batch_size):
-            images = lay_out(compute, to_float(image_set.images[start : start + settings.batch_size]))
+            images = to_memory_format(
+                compute, to_float(image_set.images[start : start + settings.batch_size])
+            )
             labels = image_set.labels[start : start + settings.batch_size]
             starts = [starting_points(images, settings.attack, generator) for _ in range(settings.restarts)]
             adversary = adversary or FrozenNetwork(model, images, compute)
@@ -83,14 +85,19 @@ def evaluate(
 
 
 def _score(
-    model: nn.Module, adversary: FrozenNetwork, images: Tensor, labels: Tensor, starts: list[Tensor], settings: EvaluationSettings
+    model: nn.Module,
+    adversary: FrozenNetwork,
+    images: Tensor,
+    labels: Tensor,
+    starts: list[Tensor],
+    settings: EvaluationSettings,
 ) -> tuple[int, int]:
     """How many are right, and how many survive. The starts are all images' own, whatever the network does on the others."""
     try:
-        is_right = right(model, images, labels)
+        is_right = correct(model, images, labels)
         alive = is_right.nonzero().squeeze(1)
         for start in starts:
-            alive = alive[survivors(model, adversary, images[alive], labels[alive], start[alive], settings)]
+            alive = alive[robust_mask(model, adversary, images[alive], labels[alive], start[alive], settings)]
         return int(is_right.sum()), len(alive)
     except torch.OutOfMemoryError:
         if len(images) == 1:
@@ -105,14 +112,14 @@ def _score(
 
 
 @torch.no_grad()
-def right(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
+def correct(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
     """Which images, shape (M,), a network classifies rightly, in float32."""
     with exact_arithmetic(images.device):
         prediction: Tensor = model(images).argmax(dim=1)
     return prediction == labels
 
 
-def survivors(
+def robust_mask(
     model: nn.Module,
     adversary: Callable[[Tensor], Tensor],
     images: Tensor,
@@ -144,11 +151,13 @@ def survivors(
         if step and step % LOOK_EVERY == 0:
             keep = _unbroken(model, points, labels, logits)
             if not keep.all():
-                images, labels, points, gradient, index = (part[keep] for part in (images, labels, points, gradient, index))
+                images, labels, points, gradient, index = (
+                    part[keep] for part in (images, labels, points, gradient, index)
+                )
                 if not len(index):
                     return standing
         points = ascend(points, gradient, images, attack)
-    standing[index[right(model, points, labels)]] = True
+    standing[index[correct(model, points, labels)]] = True
     return standing
 
 
@@ -157,7 +166,7 @@ def _unbroken(model: nn.Module, points: Tensor, labels: Tensor, logits: Tensor) 
     keep = torch.ones(len(points), dtype=torch.bool, device=points.device)
     suspects = (logits.argmax(dim=1) != labels).nonzero().squeeze(1)
     if len(suspects):
-        keep[suspects] = right(model, points[suspects], labels[suspects])
+        keep[suspects] = correct(model, points[suspects], labels[suspects])
     return keep
 
 

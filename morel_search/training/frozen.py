@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from morel_search.training.compute import autocast
 from morel_search.training.networks import Classifier
 from morel_search.training.networks.classifier import BatchNorm
-from morel_search.training.settings import EXACT, Compute
+from morel_search.training.settings import FLOAT32, Compute
 
 __all__ = ["FrozenNetwork"]
 
@@ -35,7 +35,7 @@ class FrozenNetwork:
         compute: The arithmetic.
     """
 
-    def __init__(self, network: nn.Module, images: Tensor, compute: Compute = EXACT) -> None:
+    def __init__(self, network: nn.Module, images: Tensor, compute: Compute = FLOAT32) -> None:
         self._compute = compute
         self._module = module = copy.deepcopy(network).eval().requires_grad_(False)
         pairs = _foldable(network, images[:2].detach())
@@ -52,7 +52,9 @@ class FrozenNetwork:
         copies = dict(module.named_modules())
         self._network = network
         self._folded = [(parts[conv], parts[norm], copies[conv]) for conv, norm in pairs]
-        made = {id(tensor) for _, _, conv in self._folded for tensor in (conv.weight, conv.bias)}  # whatever other name it has
+        made = {
+            id(tensor) for _, _, conv in self._folded for tensor in (conv.weight, conv.bias)
+        }  # whatever other name it has
         self._targets = {name: tensor for name, tensor in _state(module).items() if id(tensor) not in made}
         self.refresh()
 
@@ -90,7 +92,9 @@ def _make_room(module: nn.Module, pairs: list[Pair]) -> None:
 
 
 def _write_fused(conv: Any, norm: Any, target: Any) -> None:
-    weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
     target.weight.copy_(weight)
     target.bias.copy_(bias)
 
@@ -112,7 +116,12 @@ def _foldable(network: nn.Module, images: Tensor) -> list[Pair]:
             pairs = _followed(trial, images)
             _disturb(trial, [trial.get_submodule(norm) for _, norm in pairs])
             return _kept(trial, pairs, images, trial(images)) if pairs else []
-        except (AttributeError, IndexError, RuntimeError, TypeError):  # a network that reads its own parts in ways of its own
+        except (
+            AttributeError,
+            IndexError,
+            RuntimeError,
+            TypeError,
+        ):  # a network that reads its own parts in ways of its own
             return []
 
 
@@ -125,7 +134,12 @@ def _kept(network: nn.Module, pairs: list[Pair], images: Tensor, expected: Tenso
     if torch.allclose(folded(images), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
         return pairs
     middle = len(pairs) // 2
-    return [pair for half in (pairs[:middle], pairs[middle:]) if middle for pair in _kept(network, half, images, expected)]
+    return [
+        pair
+        for half in (pairs[:middle], pairs[middle:])
+        if middle
+        for pair in _kept(network, half, images, expected)
+    ]
 
 
 def _followed(network: nn.Module, images: Tensor) -> list[Pair]:
@@ -144,7 +158,8 @@ def _followed(network: nn.Module, images: Tensor) -> list[Pair]:
     hooks = [
         part.register_forward_hook(lambda part, inputs, output, name=name: after(name, part, inputs, output))
         for name, part in network.named_modules()
-        if type(part) is nn.Conv2d or (type(part) in (nn.BatchNorm2d, BatchNorm) and part.running_mean is not None)
+        if type(part) is nn.Conv2d
+        or (type(part) in (nn.BatchNorm2d, BatchNorm) and part.running_mean is not None)
     ]
     try:
         network(images)

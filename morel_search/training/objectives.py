@@ -94,7 +94,9 @@ def accuracy_objective(settings: TrainSettings) -> AccuracyObjective:
         return build(settings)
     loss = import_name(settings.accuracy_loss)
     target = cast(AttackTarget, getattr(loss, "attack_target", "cross_entropy"))
-    return AccuracyObjective(lambda clean, adv, y, epoch: loss(clean, adv, y, epoch=epoch, settings=settings), target)
+    return AccuracyObjective(
+        lambda clean, adv, y, epoch: loss(clean, adv, y, epoch=epoch, settings=settings), target
+    )
 
 
 def import_name(path: str) -> Any:
@@ -108,4 +110,6 @@ def import_name(path: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         known = ", ".join(ACCURACY_OBJECTIVES)
-        raise TrainingError(f"accuracy_loss {path!r} is neither one of {known} nor an import path package.module:name ({error})") from error
+        raise TrainingError(
+            f"accuracy_loss {path!r} is neither one of {known} nor an import path package.module:name ({error})"
+        ) from error

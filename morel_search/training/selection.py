@@ -41,7 +41,11 @@ def _best_robust(result: EpochResult) -> tuple[float, ...]:
 
 
 def _best_sum(result: EpochResult) -> tuple[float, ...]:
-    return ((result.robust_accuracy or 0.0) + (result.clean_accuracy or 0.0), result.robust_accuracy or 0.0, result.epoch)
+    return (
+        (result.robust_accuracy or 0.0) + (result.clean_accuracy or 0.0),
+        result.robust_accuracy or 0.0,
+        result.epoch,
+    )
 
 
 POINT_RULES: dict[str, Callable[[EpochResult], tuple[float, ...]]] = {
@@ -68,7 +72,14 @@ def chosen_epochs(history: Sequence[EpochResult], rule: str) -> list[EpochResult
     if chosen is None or rule != "front":
         return [] if chosen is None else [chosen]
     latest = {_pair(result): result for result in history if result.robust_accuracy is not None}
-    return [chosen, *(one for pair, one in latest.items() if one is not chosen and not any(_above(other, pair) for other in latest))]
+    return [
+        chosen,
+        *(
+            one
+            for pair, one in latest.items()
+            if one is not chosen and not any(_above(other, pair) for other in latest)
+        ),
+    ]
 
 
 def _pair(result: EpochResult) -> tuple[float, float]:

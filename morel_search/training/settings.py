@@ -16,7 +16,7 @@ from typing import Any, Literal
 from morel_search.training.names import ACCURACY_LOSSES, NETWORK_NAMES
 
 __all__ = [
-    "EXACT",
+    "FLOAT32",
     "AttackSettings",
     "Compute",
     "ComputeSettings",
@@ -73,7 +73,9 @@ class AttackSettings:
     epsilon: Fraction = setting(Fraction(8, 255), doc="radius of the ball, pixel range [0, 1]", ge=0)
     steps: int = setting(10, doc="gradient steps", ge=0)
     step_size: float = setting(2 / 255, doc="length of a step, pixel range [0, 1]", ge=0)
-    random_start: RandomStart = setting("gaussian", doc="start: gaussian (0.001 N(0, 1), as MOREL does), uniform in the ball, or none")
+    random_start: RandomStart = setting(
+        "gaussian", doc="start: gaussian (0.001 N(0, 1), as MOREL does), uniform in the ball, or none"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +91,13 @@ class TrainSettings:
     schedule: Literal["cosine", "one_cycle", "step", "constant"] = setting(
         "cosine", doc="learning rate over the epoch budget: cosine, one_cycle, step, constant"
     )
-    schedule_drops: tuple[float, ...] = setting((0.75, 0.9), doc="step schedule: where the rate drops, as shares of the budget")
+    schedule_drops: tuple[float, ...] = setting(
+        (0.75, 0.9), doc="step schedule: where the rate drops, as shares of the budget"
+    )
     schedule_factor: float = setting(0.1, doc="step schedule: factor at each drop", gt=0, le=1)
-    warmup: float = setting(0.0, doc="share of the budget over which the rate rises linearly (one_cycle: 0.3 when 0)", ge=0, lt=1)
+    warmup: float = setting(
+        0.0, doc="share of the budget over which the rate rises linearly (one_cycle: 0.3 when 0)", ge=0, lt=1
+    )
     ema: float = setting(0.0, doc="decay of the weight average a step; 0 switches it off", ge=0, lt=1)
 
     accuracy_loss: str = setting(
@@ -101,8 +107,12 @@ class TrainSettings:
         optional_module=True,
     )
     beta: float = setting(6.0, doc="weight of the KL term of trades, mart and loat", ge=0)
-    k_robust: float = setting(0.1, doc="weight k_f of the robust objective (cosine + alpha x contrastive)", ge=0)
-    k_accuracy: float | None = setting(None, doc="weight k_a of the accuracy objective; null means 1 - k_robust", ge=0)
+    k_robust: float = setting(
+        0.1, doc="weight k_f of the robust objective (cosine + alpha x contrastive)", ge=0
+    )
+    k_accuracy: float | None = setting(
+        None, doc="weight k_a of the accuracy objective; null means 1 - k_robust", ge=0
+    )
     gamma: float = setting(2e-5, doc="augmentation of the conic scalarisation, added to both weights", ge=0)
     reference_robust: float = setting(0.0, doc="reference point r_f; shifts the loss by a constant")
     reference_accuracy: float = setting(0.0, doc="reference point r_a; shifts the loss by a constant")
@@ -114,7 +124,9 @@ class TrainSettings:
     embedding_dim: int = setting(128, doc="width of the embedding space", ge=1)
     attention_heads: int = setting(2, doc="heads of the class attention; divides embedding_dim", ge=1)
 
-    loat_variant: Literal["lore", "lore_v1"] = setting("lore_v1", doc="LOAT: lore adds the term loat_gamma, lore_v1 does not")
+    loat_variant: Literal["lore", "lore_v1"] = setting(
+        "lore_v1", doc="LOAT: lore adds the term loat_gamma, lore_v1 does not"
+    )
     loat_regularizer: Literal["mse", "kl"] = setting("mse", doc="LOAT: form of the regulariser")
     loat_theta: float = setting(1.0, doc="LOAT: weight of the regulariser", ge=0)
     loat_gamma: float = setting(0.05, doc="LOAT: weight of lore's change of probabilities", ge=0)
@@ -122,16 +134,26 @@ class TrainSettings:
     loat_late_from: int = setting(100, doc="LOAT: first epoch, from 0, of the late phase", ge=0)
 
     norm: Norm = setting("linf", doc="norm of the training attack: linf or l2")
-    epsilon: Fraction = setting(Fraction(8, 255), doc="radius of the training attack, pixel range [0, 1]", ge=0)
+    epsilon: Fraction = setting(
+        Fraction(8, 255), doc="radius of the training attack, pixel range [0, 1]", ge=0
+    )
     attack_steps: int = setting(10, doc="steps of the training attack", ge=0)
-    step_size: Fraction | None = setting(None, doc="step of the training attack; null means step_ratio x epsilon / attack_steps", ge=0)
-    step_ratio: float = setting(2.25, doc="step of the training attack in units of epsilon / attack_steps", gt=0)
-    random_start: RandomStart = setting("gaussian", doc="start of the training attack: gaussian, uniform, none")
+    step_size: Fraction | None = setting(
+        None, doc="step of the training attack; null means step_ratio x epsilon / attack_steps", ge=0
+    )
+    step_ratio: float = setting(
+        2.25, doc="step of the training attack in units of epsilon / attack_steps", gt=0
+    )
+    random_start: RandomStart = setting(
+        "gaussian", doc="start of the training attack: gaussian, uniform, none"
+    )
 
     def __post_init__(self) -> None:
         check_limits(self)
         if self.embedding_dim % self.attention_heads:
-            raise ValueError(f"attention_heads must divide embedding_dim, got {self.attention_heads} and {self.embedding_dim}")
+            raise ValueError(
+                f"attention_heads must divide embedding_dim, got {self.attention_heads} and {self.embedding_dim}"
+            )
 
     @property
     def accuracy_weight(self) -> float:
@@ -141,7 +163,9 @@ class TrainSettings:
     @property
     def attack(self) -> AttackSettings:
         """The training attack, with its step size resolved."""
-        return attack_settings(self.norm, self.epsilon, self.attack_steps, self.step_size, self.step_ratio, self.random_start)
+        return attack_settings(
+            self.norm, self.epsilon, self.attack_steps, self.step_size, self.step_ratio, self.random_start
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,11 +175,15 @@ class EvaluationSettings:
     norm: Norm = setting("linf", doc="norm of the perturbation: linf or l2")
     epsilon: Fraction = setting(Fraction(8, 255), doc="radius of the ball, pixel range [0, 1]", gt=0)
     steps: int = setting(20, doc="gradient steps", ge=1)
-    step_size: Fraction | None = setting(None, doc="length of a step; null means step_ratio x epsilon / steps", gt=0)
+    step_size: Fraction | None = setting(
+        None, doc="length of a step; null means step_ratio x epsilon / steps", gt=0
+    )
     step_ratio: float = setting(2.5, doc="length of a step in units of epsilon / steps", gt=0)
     random_start: RandomStart = setting("uniform", doc="start: gaussian, uniform, none")
     restarts: int = setting(1, doc="starts; an image counts as robust if it survives all", ge=1)
-    loss: Literal["cross_entropy", "margin"] = setting("cross_entropy", doc="what the attack maximises: cross_entropy or margin")
+    loss: Literal["cross_entropy", "margin"] = setting(
+        "cross_entropy", doc="what the attack maximises: cross_entropy or margin"
+    )
     every: int = setting(1, doc="evaluate after every so many epochs (the last always)", ge=1)
     batch_size: int = setting(512, doc="images in a batch", ge=1)
 
@@ -165,7 +193,9 @@ class EvaluationSettings:
     @property
     def attack(self) -> AttackSettings:
         """The evaluation attack, with its step size resolved."""
-        return attack_settings(self.norm, self.epsilon, self.steps, self.step_size, self.step_ratio, self.random_start)
+        return attack_settings(
+            self.norm, self.epsilon, self.steps, self.step_size, self.step_ratio, self.random_start
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,19 +207,28 @@ class DataSettings:
     )
     folder: str = setting("data", doc="cifar10, cifar100: where the archive is or will be downloaded to")
     download: bool = setting(True, doc="cifar10, cifar100: download the archive if it is not there")
-    train: str | None = setting(None, doc="parquet: file(s) (a glob is allowed); image_folder: folder with one folder a class")
+    train: str | None = setting(
+        None, doc="parquet: file(s) (a glob is allowed); image_folder: folder with one folder a class"
+    )
     test: str | None = setting(None, doc="the same for the test split")
     image_column: str | None = setting(None, doc="parquet: column of the images; null finds it (img, image)")
-    label_column: str | None = setting(None, doc="parquet: column of the labels; null finds it (label, fine_label, labels)")
-    image_size: int | None = setting(
-        None, doc="image_folder, parquet: side in pixels that images are resized to; null wants them all alike", ge=1
+    label_column: str | None = setting(
+        None, doc="parquet: column of the labels; null finds it (label, fine_label, labels)"
     )
-    validation: float = setting(0.1, doc="validation split: a share of the training images below 1, or a number of images", gt=0)
+    image_size: int | None = setting(
+        None,
+        doc="image_folder, parquet: side in pixels that images are resized to; null wants them all alike",
+        ge=1,
+    )
+    validation: float = setting(
+        0.1, doc="validation split: a share of the training images below 1, or a number of images", gt=0
+    )
     seed: int = setting(0, doc="seed of the split", ge=0)
     limit: int | None = setting(None, doc="use only so many training images (before the split)", ge=2)
     test_limit: int | None = setting(None, doc="use only so many test images", ge=1)
     augmentation: Augmentation = setting(
-        "auto", doc="auto (crop_flip for colour images of 32 pixels or more, else none), none, crop, crop_flip"
+        "auto",
+        doc="auto (crop_flip for colour images of 32 pixels or more, else none), none, crop, crop_flip",
     )
 
     def __post_init__(self) -> None:
@@ -201,10 +240,13 @@ class NetworkSettings:
     """Which network."""
 
     name: str = setting(
-        doc="a built-in name, or package.module:name of something that returns an nn.Module", choices=NETWORK_NAMES, optional_module=True
+        doc="a built-in name, or package.module:name of something that returns an nn.Module",
+        choices=NETWORK_NAMES,
+        optional_module=True,
     )
     options: Mapping[str, Any] = dataclasses.field(
-        default_factory=dict, metadata={"doc": "keyword arguments of the network (width, depth, dropout, ...)"}
+        default_factory=dict,
+        metadata={"doc": "keyword arguments of the network (width, depth, dropout, ...)"},
     )
 
 
@@ -218,10 +260,16 @@ class ComputeSettings:
         "or auto (bfloat16 where the device computes it natively and the network is not tiny, else float32)",
     )
     channels_last: Switch = setting(
-        "auto", doc="memory layout of images and convolutions: on, off, or auto (on unless the network is tiny)"
+        "auto",
+        doc="memory layout of images and convolutions: on, off, or auto (on unless the network is tiny)",
     )
-    compile: Switch = setting("auto", doc="torch.compile, which needs a C++ compiler: on, off, or auto (off: it gained nothing on a CPU)")
-    deterministic: bool = setting(False, doc="bit-equal repeats on one CUDA device too, at the cost of cuDNN's choice of algorithms")
+    compile: Switch = setting(
+        "auto",
+        doc="torch.compile, which needs a C++ compiler: on, off, or auto (off: it gained nothing on a CPU)",
+    )
+    deterministic: bool = setting(
+        False, doc="bit-equal repeats on one CUDA device too, at the cost of cuDNN's choice of algorithms"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,17 +289,28 @@ class Compute:
     deterministic: bool = False
 
     def __str__(self) -> str:
-        also = (self.channels_last, "channels last"), (self.compile, "compiled"), (self.deterministic, "deterministic")
+        also = (
+            (self.channels_last, "channels last"),
+            (self.compile, "compiled"),
+            (self.deterministic, "deterministic"),
+        )
         return ", ".join([self.precision, *(name for holds, name in also if holds)])
 
 
-EXACT = Compute()
+FLOAT32 = Compute()
 """Float32 in torch's own layout: what everything else is compared with."""
 
 
 def attack_settings(
-    norm: Norm, epsilon: Fraction, steps: int, step_size: Fraction | None, step_ratio: float, random_start: RandomStart
+    norm: Norm,
+    epsilon: Fraction,
+    steps: int,
+    step_size: Fraction | None,
+    step_ratio: float,
+    random_start: RandomStart,
 ) -> AttackSettings:
     """An attack whose step is ``step_size``, or ``step_ratio * epsilon / steps`` where that is None."""
     length = float(step_size) if step_size is not None else step_ratio * float(epsilon) / max(1, steps)
-    return AttackSettings(norm=norm, epsilon=epsilon, steps=steps, step_size=length, random_start=random_start)
+    return AttackSettings(
+        norm=norm, epsilon=epsilon, steps=steps, step_size=length, random_start=random_start
+    )

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from morel_search.training import losses
 from morel_search.training.attacks import Objective, cross_entropy_objective, kl_objective, pgd
-from morel_search.training.compute import autocast, lay_out
+from morel_search.training.compute import autocast, to_memory_format
 from morel_search.training.embedding import EmbeddingSpace, stack
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.networks import Classifier
 from morel_search.training.objectives import accuracy_objective
-from morel_search.training.settings import EXACT, Compute, TrainSettings
+from morel_search.training.settings import FLOAT32, Compute, TrainSettings
 
 __all__ = ["MorelStep", "StepLosses", "TermGradients"]
 
@@ -55,20 +55,24 @@ class MorelStep(nn.Module):
         TrainingError: The accuracy objective's import path leads nowhere.
     """
 
-    def __init__(self, classifier: Classifier, settings: TrainSettings, compute: Compute = EXACT) -> None:
+    def __init__(self, classifier: Classifier, settings: TrainSettings, compute: Compute = FLOAT32) -> None:
         super().__init__()
         self.settings, self.compute = settings, compute
         self.classifier = classifier
         self.objective = accuracy_objective(settings)
         self.robust_weight = settings.k_robust + settings.gamma
         self.embedding = (
-            EmbeddingSpace(classifier.feature_dim, settings.embedding_dim, settings.attention_heads) if self.robust_weight > 0 else None
+            EmbeddingSpace(classifier.feature_dim, settings.embedding_dim, settings.attention_heads)
+            if self.robust_weight > 0
+            else None
         )
         self._adversary: FrozenNetwork | None = None
         self.watch = False
         """Whether a forward pass is kept for :meth:`term_gradients`."""
         self._watched: tuple[tuple[Tensor, Tensor], StepLosses[Tensor]] | None = None
-        self._encode: Callable[[Tensor], Tensor] = torch.compile(classifier.features) if compute.compile else classifier.features
+        self._encode: Callable[[Tensor], Tensor] = (
+            torch.compile(classifier.features) if compute.compile else classifier.features
+        )
 
     def forward(
         self, images: Tensor, labels: Tensor, epoch: int = 0, generator: torch.Generator | None = None
@@ -84,8 +88,12 @@ class MorelStep(nn.Module):
         Returns:
             The losses, and the clean logits of shape (N, classes).
         """
-        images = lay_out(self.compute, images)
-        adversarial = self.attack(images, labels, generator) if self.objective.needs_attack or self.embedding is not None else None
+        images = to_memory_format(self.compute, images)
+        adversarial = (
+            self.attack(images, labels, generator)
+            if self.objective.needs_attack or self.embedding is not None
+            else None
+        )
         features = self._features(images)
         logits: Tensor = self.classifier.head(features)
         if adversarial is None:
@@ -114,11 +122,19 @@ class MorelStep(nn.Module):
         assert self._watched is not None, "there was a watched forward pass"
         features, found = self._watched
         self._watched = None
-        weights = self.settings.accuracy_weight + self.settings.gamma, self.robust_weight, self.robust_weight * self.settings.alpha
+        weights = (
+            self.settings.accuracy_weight + self.settings.gamma,
+            self.robust_weight,
+            self.robust_weight * self.settings.alpha,
+        )
         norms = []
         for term, weight in zip((found.accuracy, found.cosine, found.contrastive), weights, strict=True):
             known = weight > 0 and term.requires_grad
-            parts = torch.autograd.grad(weight * term, features, retain_graph=True, allow_unused=True) if known else ()
+            parts = (
+                torch.autograd.grad(weight * term, features, retain_graph=True, allow_unused=True)
+                if known
+                else ()
+            )
             norms.append(sum(float(part.square().sum()) for part in parts if part is not None) ** 0.5)
         return TermGradients(*norms)
 
@@ -128,19 +144,27 @@ class MorelStep(nn.Module):
             self._adversary = FrozenNetwork(self.classifier, images, self.compute)
         else:
             self._adversary.refresh()
-        return pgd(self._adversary, images, self._attack_objective(images, labels), self.settings.attack, generator)
+        return pgd(
+            self._adversary, images, self._attack_objective(images, labels), self.settings.attack, generator
+        )
 
     @torch.no_grad()
     def _attack_objective(self, images: Tensor, labels: Tensor) -> Objective:
         assert self._adversary is not None, "made by attack()"
-        return kl_objective(self._adversary(images)) if self.objective.attack_target == "kl" else cross_entropy_objective(labels)
+        return (
+            kl_objective(self._adversary(images))
+            if self.objective.attack_target == "kl"
+            else cross_entropy_objective(labels)
+        )
 
     def _features(self, images: Tensor) -> Tensor:
         with autocast(self.compute, images.device):
             features = self._encode(images)
         return features.float()
 
-    def _robust(self, features: Tensor, features_adv: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _robust(
+        self, features: Tensor, features_adv: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """f = L_cos + alpha L_con, L_cos and L_con; zeros where the scalarisation gives them no weight."""
         if self.embedding is None:
             zero = features.new_zeros(())

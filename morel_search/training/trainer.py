@@ -21,7 +21,14 @@ from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.networks import Classifier, build_network
 from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
-from morel_search.training.settings import EXACT, Augmentation, Compute, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import (
+    FLOAT32,
+    Augmentation,
+    Compute,
+    EvaluationSettings,
+    NetworkSettings,
+    TrainSettings,
+)
 from morel_search.training.step import MorelStep, StepLosses, TermGradients
 
 __all__ = ["Training", "seed_everything", "train"]
@@ -64,13 +71,17 @@ class Training:
         device: torch.device | str = "cpu",
         augmentation: Augmentation = "auto",
         also_evaluate: Collection[int] = (),
-        compute: Compute = EXACT,
+        compute: Compute = FLOAT32,
     ) -> None:
         self.settings, self.evaluation = settings, evaluation
         self.also_evaluate = frozenset(also_evaluate)
         self.device = torch.device(device)
         self.data, self.validation = development.train.to(self.device), development.validation.to(self.device)
-        shape = (int(self.data.images.shape[1]), int(self.data.images.shape[2]), int(self.data.images.shape[3]))
+        shape = (
+            int(self.data.images.shape[1]),
+            int(self.data.images.shape[2]),
+            int(self.data.images.shape[3]),
+        )
         self.augmentation = resolve_augmentation(augmentation, shape)
         self.compute = compute
         configure(compute, self.device)
@@ -107,9 +118,13 @@ class Training:
     def run_epoch(self) -> EpochResult:
         """Train for one epoch and, where it is due, evaluate on the validation split."""
         began = time.perf_counter()
-        losses, right, rate = self.train_epoch()
+        losses, correct, rate = self.train_epoch()
         pulls = self._pulls
-        due = self.epoch % self.evaluation.every == 0 or self.epoch == self.settings.epochs or self.epoch in self.also_evaluate
+        due = (
+            self.epoch % self.evaluation.every == 0
+            or self.epoch == self.settings.epochs
+            or self.epoch in self.also_evaluate
+        )
         scores = self.evaluate() if due else None
         return EpochResult(
             epoch=self.epoch,
@@ -119,7 +134,7 @@ class Training:
             cosine_loss=losses.cosine,
             contrastive_loss=losses.contrastive,
             lr=rate,
-            train_accuracy=right,
+            train_accuracy=correct,
             clean_accuracy=scores.clean_accuracy if scores else None,
             robust_accuracy=scores.robust_accuracy if scores else None,
             accuracy_gradient=pulls.accuracy,
@@ -134,7 +149,9 @@ class Training:
             self._adversary = FrozenNetwork(self.model, to_float(self.validation.images[:2]), self.compute)
         else:
             self._adversary.refresh()
-        return evaluate(self.model, self.validation, self.evaluation, compute=self.compute, adversary=self._adversary)
+        return evaluate(
+            self.model, self.validation, self.evaluation, compute=self.compute, adversary=self._adversary
+        )
 
     def train_epoch(self) -> tuple[StepLosses[float], float, float]:
         """Pass over the training images once.
@@ -157,12 +174,14 @@ class Training:
 
     def _train_epoch(self) -> tuple[StepLosses[float], float, float]:
         sums = torch.zeros(5, device=self.device)
-        right = torch.zeros((), device=self.device)
+        correct = torch.zeros((), device=self.device)
         order = torch.randperm(len(self.data), generator=self.order).to(self.device)
         rate = 0.0
         self.step.train()
         for number, chosen in enumerate(_batches(order, self.settings.batch_size)):
-            rate = self._set_learning_rate((self.epoch + number / self.steps_per_epoch) / self.settings.epochs)
+            rate = self._set_learning_rate(
+                (self.epoch + number / self.steps_per_epoch) / self.settings.epochs
+            )
             labels = self.data.labels[chosen]
             images = to_float(augment(self.data.images[chosen], self.augmentation, self.noise))
             self.step.watch = number == 0
@@ -175,14 +194,16 @@ class Training:
             if self.average is not None:
                 self.average.update_parameters(self.classifier)
             sums += len(chosen) * torch.stack([value.detach() for value in losses])
-            right += (logits.argmax(dim=1) == labels).sum()
+            correct += (logits.argmax(dim=1) == labels).sum()
         means = [float(value) / len(self.data) for value in sums]
         self._check_finite(means[0])
         self.epoch += 1
-        return StepLosses(*means), float(right) / len(self.data), rate
+        return StepLosses(*means), float(correct) / len(self.data), rate
 
     def _check_finite(self, loss: float) -> None:
-        finite = math.isfinite(loss) and all(bool(torch.isfinite(weight).all()) for weight in self.step.parameters())
+        finite = math.isfinite(loss) and all(
+            bool(torch.isfinite(weight).all()) for weight in self.step.parameters()
+        )
         if not finite:
             raise DivergedError(f"diverged in epoch {self.epoch + 1}: the training loss is {loss}")
 
@@ -228,10 +249,19 @@ def train(
     seed: int,
     device: torch.device | str = "cpu",
     augmentation: Augmentation = "auto",
-    compute: Compute = EXACT,
+    compute: Compute = FLOAT32,
 ) -> Iterator[EpochResult]:
     """Train one network and yield each epoch's result; see :class:`Training`, which also saves and continues."""
-    yield from Training(settings, network, development, evaluation, seed=seed, device=device, augmentation=augmentation, compute=compute)
+    yield from Training(
+        settings,
+        network,
+        development,
+        evaluation,
+        seed=seed,
+        device=device,
+        augmentation=augmentation,
+        compute=compute,
+    )
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:
@@ -245,9 +275,15 @@ def _batches(order: Tensor, size: int) -> list[Tensor]:
 def _optimizer(step: MorelStep, settings: TrainSettings) -> torch.optim.Optimizer:
     parameters = list(step.parameters())
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=settings.lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
+        return torch.optim.AdamW(
+            parameters, lr=settings.lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay
+        )
     return torch.optim.SGD(
-        parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay, nesterov=settings.momentum > 0
+        parameters,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.momentum > 0,
     )
 
 

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from morel_search.results.attack_names import STAGES, STANDARD
 from morel_search.training.attacks import attack_mode, project, starting_points
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import ImageSet
-from morel_search.training.evaluation import right, survivors
+from morel_search.training.evaluation import correct, robust_mask
 from morel_search.training.frozen import FrozenNetwork
-from morel_search.training.settings import EXACT, Compute, EvaluationSettings
-from morel_search.results.attack_names import STAGES, STANDARD
+from morel_search.training.settings import FLOAT32, Compute, EvaluationSettings
 
-__all__ = ["Battery", "Verdict", "autoattack"]
+__all__ = ["AttackSuite", "Verdict", "autoattack"]
 
 DLR_CLASSES = 4
 """The targeted DLR loss looks at the four largest logits."""
@@ -52,7 +52,7 @@ class Verdict:
     broken: Mapping[str, int]
 
 
-class Battery:
+class AttackSuite:
     """The attacks on one network.
 
     Args:
@@ -71,7 +71,7 @@ class Battery:
         evaluation: EvaluationSettings,
         *,
         seed: int = 0,
-        compute: Compute = EXACT,
+        compute: Compute = FLOAT32,
         scale: float = 1.0,
     ) -> None:
         self._model, self._evaluation, self._seed = model, evaluation, seed
@@ -79,23 +79,33 @@ class Battery:
             copy = FrozenNetwork(model, images[:2], compute)
             self._copy, self._exact = _divided(copy, scale), _divided(model, scale)
             classes = int(copy(images[:1]).shape[1])
-        self._standard = [_standard(network, classes, images.device, evaluation, seed) for network in (self._copy, self._exact)]
+        self._standard = [
+            _standard(network, classes, images.device, evaluation, seed)
+            for network in (self._copy, self._exact)
+        ]
         self._own = {
-            "fgsm": replace(evaluation, steps=1, step_size=evaluation.epsilon, random_start="none", restarts=1),
+            "fgsm": replace(
+                evaluation, steps=1, step_size=evaluation.epsilon, random_start="none", restarts=1
+            ),
             "pgd": evaluation,
             "pgd-50": replace(
-                evaluation, steps=STRONG_STEPS, step_size=None, step_ratio=2.5, restarts=STRONG_STARTS, random_start="uniform"
+                evaluation,
+                steps=STRONG_STEPS,
+                step_size=None,
+                step_ratio=2.5,
+                restarts=STRONG_STARTS,
+                random_start="uniform",
             ),
         }
         self.names = tuple(name for name in STAGES if name in self._own or name in self._standard[0])
         """The attacks that there are: with fewer than four classes APGD-T, whose loss looks at four logits, is not."""
 
-    def right(self, images: Tensor, labels: Tensor) -> Tensor:
+    def correct(self, images: Tensor, labels: Tensor) -> Tensor:
         """Which images, float in [0, 1], shape (N, C, H, W), the network classifies rightly: booleans of shape (N,)."""
         with attack_mode(self._model):
-            return right(self._model, images, labels)
+            return correct(self._model, images, labels)
 
-    def survivors(self, name: str, images: Tensor, labels: Tensor) -> Tensor:
+    def robust_mask(self, name: str, images: Tensor, labels: Tensor) -> Tensor:
         """Which images withstand one attack.
 
         Args:
@@ -117,27 +127,34 @@ class Battery:
         starts = [starting_points(images, settings.attack) for _ in range(settings.restarts)]
         alive = torch.arange(len(images), device=images.device)
         for start in starts:
-            found = survivors(self._model, self._copy, images[alive], labels[alive], start[alive], settings)
+            found = robust_mask(self._model, self._copy, images[alive], labels[alive], start[alive], settings)
             alive = alive[found]
-        standing = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        standing[alive] = True
-        return standing
+        is_robust = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        is_robust[alive] = True
+        return is_robust
 
     @torch.no_grad()
     def _by_standard(self, name: str, images: Tensor, labels: Tensor) -> Tensor:
         """On the frozen copy; where that ends with an image that the network itself does not get wrong, once more on the network."""
         fast, exact = (attacks[name] for attacks in self._standard)
         points = project(fast(images, labels), images, self._evaluation.attack)
-        standing = right(self._model, points, labels)
-        disputed = (standing & ~right(self._copy, points, labels)).nonzero().squeeze(1)
+        is_robust = correct(self._model, points, labels)
+        disputed = (is_robust & ~correct(self._copy, points, labels)).nonzero().squeeze(1)
         if len(disputed):
             images, labels = images[disputed], labels[disputed]
-            standing[disputed] = right(self._model, project(exact(images, labels), images, self._evaluation.attack), labels)
-        return standing
+            is_robust[disputed] = correct(
+                self._model, project(exact(images, labels), images, self._evaluation.attack), labels
+            )
+        return is_robust
 
 
 def autoattack(
-    model: nn.Module, image_set: ImageSet, evaluation: EvaluationSettings, *, seed: int = 0, compute: Compute = EXACT
+    model: nn.Module,
+    image_set: ImageSet,
+    evaluation: EvaluationSettings,
+    *,
+    seed: int = 0,
+    compute: Compute = FLOAT32,
 ) -> Verdict:
     """Attack a network with AutoAttack's standard version and say which images withstand all of it.
 
@@ -152,15 +169,17 @@ def autoattack(
         compute: The arithmetic of the frozen copy.
     """
     images, labels = to_float(image_set.images), image_set.labels
-    battery = Battery(model, images, evaluation, seed=seed, compute=compute)
+    suite = AttackSuite(model, images, evaluation, seed=seed, compute=compute)
     everything = torch.arange(len(labels), device=labels.device)
-    clean = torch.cat([battery.right(images[part], labels[part]) for part in torch.split(everything, evaluation.batch_size)])
+    clean = torch.cat(
+        [suite.correct(images[part], labels[part]) for part in torch.split(everything, evaluation.batch_size)]
+    )
     robust, broken = clean.clone(), {}
     for name in ("pgd", *STANDARD):
-        if name in battery.names:
+        if name in suite.names:
             alive = robust.nonzero().squeeze(1)
             for batch in torch.split(alive, evaluation.batch_size):
-                robust[batch] = battery.survivors(name, images[batch], labels[batch])
+                robust[batch] = suite.robust_mask(name, images[batch], labels[batch])
             broken[name] = len(alive) - int(robust.sum())
     return Verdict(clean, robust, broken)
 
@@ -175,10 +194,17 @@ def _standard(
     """AutoAttack's standard version on a network: each attack takes images and labels to points."""
     from pyautoattack import AutoAttack
 
-    whole = AutoAttack(network, norm=NORMS[evaluation.norm], eps=float(evaluation.epsilon), seed=seed, device=device)
+    whole = AutoAttack(
+        network, norm=NORMS[evaluation.norm], eps=float(evaluation.epsilon), seed=seed, device=device
+    )
     whole.apgd.loss, whole.fab.targeted = "ce", True
     whole.apgd_targeted.n_target_classes = whole.fab.n_target_classes = min(9, classes - 1)
-    attacks = {"apgd-ce": whole.apgd, "apgd-t": whole.apgd_targeted, "fab-t": whole.fab, "square": whole.square}
+    attacks = {
+        "apgd-ce": whole.apgd,
+        "apgd-t": whole.apgd_targeted,
+        "fab-t": whole.fab,
+        "square": whole.square,
+    }
     return {name: one.perturb for name, one in attacks.items() if name != "apgd-t" or classes >= DLR_CLASSES}
 
 

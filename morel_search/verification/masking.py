@@ -10,13 +10,18 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
-from morel_search.training.attacks import attack_mode, cross_entropy_objective, input_gradient, starting_points
-from morel_search.training.evaluation import right, survivors
+from morel_search.results.attack_names import MULTIPLES
+from morel_search.training.attacks import (
+    attack_mode,
+    cross_entropy_objective,
+    input_gradient,
+    starting_points,
+)
+from morel_search.training.evaluation import correct, robust_mask
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import Compute, EvaluationSettings
-from morel_search.results.attack_names import MULTIPLES
 
-__all__ = ["Signs", "read_signs"]
+__all__ = ["MaskingDiagnostics", "diagnose_masking"]
 
 USUAL_GAP = 5.0
 """To which distance the two largest logits are brought, at the median, where they lie more than :data:`WIDE_GAP` apart."""
@@ -26,7 +31,7 @@ WIDE_GAP = 50.0
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
+class MaskingDiagnostics:
     """What a network showed on some images.
 
     Attributes:
@@ -52,7 +57,15 @@ class Signs:
     everywhere: float
 
 
-def read_signs(model: nn.Module, images: Tensor, labels: Tensor, evaluation: EvaluationSettings, *, seed: int, compute: Compute) -> Signs:
+def diagnose_masking(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    evaluation: EvaluationSettings,
+    *,
+    seed: int,
+    compute: Compute,
+) -> MaskingDiagnostics:
     """Look at a network.
 
     Args:
@@ -83,7 +96,7 @@ def read_signs(model: nn.Module, images: Tensor, labels: Tensor, evaluation: Eva
 
         attacked = divided if scale != 1.0 else copy
         curve, everywhere = _curve(model, attacked, images, labels, evaluation, seed)
-    return Signs(
+    return MaskingDiagnostics(
         images=len(images),
         zero_gradients=float(zero.sum()) / max(1, int(is_right.sum())),
         unfit=float(unfit.float().mean()),
@@ -106,13 +119,13 @@ def _curve(
 ) -> tuple[tuple[float, ...], float]:
     """Each radius is attacked where the smaller ones did not break the image: their points lie in its ball too."""
     found: list[float] = []
-    alive = right(model, images, labels).nonzero().squeeze(1)
+    alive = correct(model, images, labels).nonzero().squeeze(1)
     longest = 1.0 if evaluation.norm == "linf" else math.sqrt(images[0].numel())
     radii = [*(Fraction(multiple) * evaluation.epsilon for multiple in MULTIPLES), Fraction(longest)]
     for radius in radii:
         settings = replace(evaluation, epsilon=radius, step_size=None, step_ratio=2.5, random_start="uniform")
         generator = torch.Generator(images.device).manual_seed(seed)
         start = starting_points(images, settings.attack, generator)[alive]
-        alive = alive[survivors(model, attacked, images[alive], labels[alive], start, settings)]
+        alive = alive[robust_mask(model, attacked, images[alive], labels[alive], start, settings)]
         found.append(len(alive) / len(images))
     return tuple(found[:-1]), found[-1]

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from morel_search.cluster.session import concurrency
+from morel_search.cluster.test_scores import test_images
+from morel_search.cluster.trainable import describe_failure, development_for
+from morel_search.cluster.tuner import device_for, with_absolute_paths
 from morel_search.config import Space
 from morel_search.errors import MorelSearchError, ResourceError, TrainingError
+from morel_search.models.recipe import TrainingConfig, train_from_config
 from morel_search.results.folder import REPLICATE_COLUMNS, RunFolder
-from morel_search.cluster.session import concurrency
-from morel_search.cluster.trainable import describe_failure, development_for
 from morel_search.search.proposer import derive_seed
-from morel_search.cluster.test_scores import test_images
-from morel_search.cluster.tuner import anchored, device_for
 from morel_search.training.evaluation import TEST_SEED, evaluate
-from morel_search.models.recipe import Recipe, train_recipe
 from morel_search.training.settings import Compute
 
 __all__ = ["Replicate", "missing_replicates", "train_replicates"]
@@ -27,10 +27,10 @@ class Replicate:
     """One training: the network it repeats, as its folder is named, and the recipe with the seed of its own."""
 
     network: str
-    recipe: Recipe
+    recipe: TrainingConfig
 
 
-def missing_replicates(run: RunFolder, recipes: Mapping[str, Recipe], count: int) -> list[Replicate]:
+def missing_replicates(run: RunFolder, recipes: Mapping[str, TrainingConfig], count: int) -> list[Replicate]:
     """The trainings that ``replicates.csv`` does not have yet, one of each network first.
 
     Two epochs of one training that are networks of their own have seeds of their own: the trainings are independent.
@@ -50,7 +50,9 @@ def missing_replicates(run: RunFolder, recipes: Mapping[str, Recipe], count: int
     return [one for one in wanted if (one.network, one.recipe.seed) not in known]
 
 
-def train_replicates(space: Space, run: RunFolder, wanted: list[Replicate], compute: Compute, on_done: Callable[[], None]) -> None:
+def train_replicates(
+    space: Space, run: RunFolder, wanted: list[Replicate], compute: Compute, on_done: Callable[[], None]
+) -> None:
     """Train, score on the test split under the search's own attack, and add a row to ``replicates.csv`` after each.
 
     A training that is cut off begins anew; one that diverges or runs out of memory is a row with its reason.
@@ -77,7 +79,7 @@ def train_replicates(space: Space, run: RunFolder, wanted: list[Replicate], comp
         while waiting or pending:
             while waiting and len(pending) < at_a_time:
                 one = waiting.pop()
-                recipe = replace(one.recipe, data=anchored(one.recipe.data), threads=threads)
+                recipe = replace(one.recipe, data=with_absolute_paths(one.recipe.data), threads=threads)
                 pending[task.remote(recipe, compute, device)] = one
             ready, _ = ray.wait(list(pending))
             one = pending.pop(ready[0])
@@ -90,18 +92,28 @@ def train_replicates(space: Space, run: RunFolder, wanted: list[Replicate], comp
         raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
-        raise ResourceError(f"training again was cut off ({reason}); python -m morel_search.verify continues it") from error
+        raise ResourceError(
+            f"training again was cut off ({reason}); python -m morel_search.verify continues it"
+        ) from error
     finally:
         for reference in pending:
             ray.cancel(reference)
 
 
-def _train(recipe: Recipe, compute: Compute, device: str) -> dict[str, Any]:
+def _train(recipe: TrainingConfig, compute: Compute, device: str) -> dict[str, Any]:
     """Run on a worker: the cells of the training's row."""
     began = time.perf_counter()
     try:
-        kept, model = train_recipe(recipe, development_for(recipe.data, device), compute=compute, device=device)
-        test = evaluate(model.to(device), test_images(recipe.data).to(device), recipe.evaluation, seed=TEST_SEED, compute=compute)
+        kept, model = train_from_config(
+            recipe, development_for(recipe.data, device), compute=compute, device=device
+        )
+        test = evaluate(
+            model.to(device),
+            test_images(recipe.data).to(device),
+            recipe.evaluation,
+            seed=TEST_SEED,
+            compute=compute,
+        )
     except TrainingError as error:
         return {"seconds": time.perf_counter() - began, "failure": describe_failure(error)}
     return {

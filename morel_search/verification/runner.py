@@ -11,20 +11,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from morel_search.cluster.session import concurrency
+from morel_search.cluster.tuner import device_for, with_absolute_paths
 from morel_search.config import ResourceSettings, Space
 from morel_search.errors import MorelSearchError, ResourceError
-from morel_search.results.folder import RunFolder
-from morel_search.cluster.session import concurrency
-from morel_search.cluster.tuner import anchored, device_for
-from morel_search.training.settings import Compute
 from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
-from morel_search.results.attack_records import COLUMNS, STANDING, UNKNOWN, Record, fingerprint, open_record
+from morel_search.results.attack_records import (
+    COLUMNS,
+    ROBUST,
+    UNKNOWN,
+    AttackRecord,
+    fingerprint,
+    open_record,
+)
+from morel_search.results.folder import RunFolder
+from morel_search.training.settings import Compute
 from morel_search.verification.worker import Task, attack, look
 
 if TYPE_CHECKING:
     pass
 
-__all__ = ["Piece", "Plan", "verify_networks"]
+__all__ = ["Chunk", "VerificationBudget", "verify_networks"]
 
 RATE = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
 """Floating point operations a second that a device is roughly good for."""
@@ -45,7 +52,7 @@ Table = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class VerificationBudget:
     """How much is verified.
 
     Attributes:
@@ -60,7 +67,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """What a worker does at a time.
 
     Attributes:
@@ -82,8 +89,8 @@ def verify_networks(
     models: Mapping[str, Path],
     sources: Mapping[str, Path],
     compute: Compute,
-    plan: Plan,
-    on_piece: Callable[[int, int], None],
+    budget: VerificationBudget,
+    on_chunk: Callable[[int, int], None],
 ) -> bool:
     """Attack networks on the test split until every image has seen every attack, or the time is over.
 
@@ -96,8 +103,8 @@ def verify_networks(
         models: Files with weights, by the network's name.
         sources: Files with the weights of networks on which examples for all others are made (transfer), by what they are called.
         compute: The arithmetic of the attacks' gradients.
-        plan: How much.
-        on_piece: Called after each piece with the pieces done and all.
+        budget: How much.
+        on_chunk: Called after each piece with the pieces done and all.
 
     Returns:
         Whether everything was done.
@@ -105,17 +112,30 @@ def verify_networks(
     Raises:
         MorelSearchError: The test split or a network cannot be read, a machine was lost, or the run folder cannot be written.
     """
-    data = anchored(space.data)
+    data = with_absolute_paths(space.data)
     made_on = tuple((label, str(path.absolute())) for label, path in sources.items())
-    what = Task(data, space.evaluation, compute, device_for(space.resources), max(1, int(space.resources.cpu)), plan.seed, made_on)
+    what = Task(
+        data,
+        space.evaluation,
+        compute,
+        device_for(space.resources),
+        max(1, int(space.resources.cpu)),
+        budget.seed,
+        made_on,
+    )
     size, block, images = _measure(what, next(iter(models.values())))
-    facts = {"evaluation": space.describe()["evaluation"], "seed": plan.seed, "data": images}
-    records = {name: open_record(run, name, {"weights": fingerprint(path), **facts}, size) for name, path in models.items()}
+    diagnostics = {"evaluation": space.describe()["evaluation"], "seed": budget.seed, "data": images}
+    records = {
+        name: open_record(run, name, {"weights": fingerprint(path), **diagnostics}, size)
+        for name, path in models.items()
+    }
     for record in records.values():
-        record.facts["compute"] = asdict(compute)  # of the attacks' gradients alone: what was found before with another one holds
-    rows = np.random.default_rng(plan.seed).permutation(size)[: plan.images]
-    pieces = _pieces(records, rows, min(block, space.evaluation.batch_size), space.evaluation.batch_size)
-    return _Work(run, records, models, what, plan).run(pieces, space.resources, on_piece)
+        record.diagnostics["compute"] = asdict(
+            compute
+        )  # of the attacks' gradients alone: what was found before with another one holds
+    rows = np.random.default_rng(budget.seed).permutation(size)[: budget.images]
+    chunks = _chunks(records, rows, min(block, space.evaluation.batch_size), space.evaluation.batch_size)
+    return _Work(run, records, models, what, budget).run(chunks, space.resources, on_chunk)
 
 
 def _measure(what: Task, model: Path) -> tuple[int, int, str]:
@@ -126,79 +146,106 @@ def _measure(what: Task, model: Path) -> tuple[int, int, str]:
         size, work, images = ray.get(ray.remote(look).remote(what.data, str(model.absolute())))
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
-    return int(size), int(min(MOST, max(FEWEST, RATE[what.device] * SECONDS / (PASSES * max(1, work))))), str(images)
+    return (
+        int(size),
+        int(min(MOST, max(FEWEST, RATE[what.device] * SECONDS / (PASSES * max(1, work))))),
+        str(images),
+    )
 
 
 class _Work:
     """Pieces under way, and what comes of them."""
 
-    def __init__(self, run: RunFolder, records: Mapping[str, Record], models: Mapping[str, Path], what: Task, plan: Plan) -> None:
-        self._run, self._records, self._models, self._what = run, records, models, what
+    def __init__(
+        self,
+        run: RunFolder,
+        records: Mapping[str, AttackRecord],
+        models: Mapping[str, Path],
+        what: Task,
+        budget: VerificationBudget,
+    ) -> None:
+        self._run, self._records, self._models, self.task_identity = run, records, models, what
         self._began = time.monotonic()
-        self._seconds = plan.seconds
+        self._seconds = budget.seconds
         self._unwritten: set[str] = set()
         self._written = self._began
 
-    def run(self, pieces: list[Piece], resources: ResourceSettings, on_piece: Callable[[int, int], None]) -> bool:
+    def run(
+        self, chunks: list[Chunk], resources: ResourceSettings, on_chunk: Callable[[int, int], None]
+    ) -> bool:
         import ray
 
         task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(attack)
         at_a_time = concurrency(resources)
-        waiting = list(pieces)
-        pending: dict[Any, Piece] = {}
+        waiting = list(chunks)
+        pending: dict[Any, Chunk] = {}
         done = 0
         try:
             while waiting or pending:
-                while len(pending) < at_a_time and (index := self._next(waiting, [*pending.values()])) is not None:
-                    piece = waiting.pop(index)
-                    record = self._records[piece.network]
-                    what = str(self._models[piece.network].absolute()), piece.stages, piece.rows
-                    pending[task.remote(*what, record.table[piece.rows], float(record.facts.get("scale", 1.0)), self._what)] = piece
+                while (
+                    len(pending) < at_a_time
+                    and (index := self._next(waiting, [*pending.values()])) is not None
+                ):
+                    chunk = waiting.pop(index)
+                    record = self._records[chunk.network]
+                    what = str(self._models[chunk.network].absolute()), chunk.stages, chunk.rows
+                    pending[
+                        task.remote(
+                            *what,
+                            record.table[chunk.rows],
+                            float(record.diagnostics.get("scale", 1.0)),
+                            self.task_identity,
+                        )
+                    ] = chunk
                 if not pending:
                     break
                 ready, _ = ray.wait(list(pending))
                 self._take(pending.pop(ready[0]), ray.get(ready[0]))
                 done += 1
-                on_piece(done, len(pieces))
+                on_chunk(done, len(chunks))
         except ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
         except ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[0]
-            raise ResourceError(f"the verification was cut off ({reason}); the same command continues it") from error
+            raise ResourceError(
+                f"the verification was cut off ({reason}); the same command continues it"
+            ) from error
         finally:
             for reference in pending:
                 ray.cancel(reference)
             self._write()
         return not waiting
 
-    def _next(self, waiting: list[Piece], pending: Collection[Piece]) -> int | None:
+    def _next(self, waiting: list[Chunk], pending: Collection[Chunk]) -> int | None:
         """The piece to begin now; None where nothing can begin yet, or the time is over."""
         passed = time.monotonic() - self._began
         if self._seconds is not None and passed > self._seconds:
             return None
-        looked_at = {piece.network for piece in pending if not piece.stages}
-        able = (index for index, piece in enumerate(waiting) if self._able(piece, looked_at))
-        begun = not any(piece.first and piece.stages != LATE for piece in (*waiting, *pending))  # something can be compared already
+        looked_at = {chunk.network for chunk in pending if not chunk.stages}
+        able = (index for index, chunk in enumerate(waiting) if self._able(chunk, looked_at))
+        begun = not any(
+            chunk.first and chunk.stages != LATE for chunk in (*waiting, *pending)
+        )  # something can be compared already
         if begun and self._seconds is not None and passed > FOR_WHITE_BOX * self._seconds:
             return min(able, key=lambda index: waiting[index].stages == WHITE_BOX, default=None)
         return next(able, None)
 
-    def _able(self, piece: Piece, looked_at: set[str]) -> bool:
+    def _able(self, chunk: Chunk, looked_at: set[str]) -> bool:
         """Attacks wait for the signs of their network; FAB-T and Square see only what the attacks by gradient have left."""
-        if piece.stages and piece.network in looked_at:
+        if chunk.stages and chunk.network in looked_at:
             return False
-        if piece.stages != LATE:
+        if chunk.stages != LATE:
             return True
-        record = self._records[piece.network]
-        return not _open(record, piece.rows, WHITE_BOX)
+        record = self._records[chunk.network]
+        return not _open(record, chunk.rows, WHITE_BOX)
 
-    def _take(self, piece: Piece, found: tuple[Table, dict[str, Any]]) -> None:
-        record = self._records[piece.network]
-        table, facts = found
-        if piece.stages:
-            record.table[piece.rows] = table
-        record.facts.update(facts)
-        self._unwritten.add(piece.network)
+    def _take(self, chunk: Chunk, found: tuple[Table, dict[str, Any]]) -> None:
+        record = self._records[chunk.network]
+        table, diagnostics = found
+        if chunk.stages:
+            record.table[chunk.rows] = table
+        record.diagnostics.update(diagnostics)
+        self._unwritten.add(chunk.network)
         if time.monotonic() > self._written + SECONDS_BETWEEN_WRITES:
             self._write()
 
@@ -209,23 +256,33 @@ class _Work:
         self._written = time.monotonic()
 
 
-def _pieces(records: Mapping[str, Record], rows: NDArray[np.int64], block: int, batch_size: int) -> list[Piece]:
+def _chunks(
+    records: Mapping[str, AttackRecord], rows: NDArray[np.int64], block: int, batch_size: int
+) -> list[Chunk]:
     """Signs of every network, then block by block the attacks by gradient, then block by block the rest; nothing that is known."""
     blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
-    pieces = [Piece(name, (), rows[: min(LOOKED_AT, batch_size)], True) for name, record in records.items() if "scale" not in record.facts]
+    chunks = [
+        Chunk(name, (), rows[: min(LOOKED_AT, batch_size)], True)
+        for name, record in records.items()
+        if "scale" not in record.diagnostics
+    ]
     for stages in (WHITE_BOX, LATE):
-        pieces += [
-            Piece(name, stages, part, part is blocks[0])
+        chunks += [
+            Chunk(name, stages, part, part is blocks[0])
             for part in blocks
             for name, record in records.items()
             if _open(record, part, stages)
         ]
-    return pieces
+    return chunks
 
 
-def _open(record: Record, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
+def _open(record: AttackRecord, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
     """Whether one of these attacks has something to do on some image; one that has never run there is UNKNOWN on a standing image."""
     table = record.table[rows]
-    for_stages = [COLUMNS.index(stage) for stage in stages if stage in record.facts.get("attacks", STAGES)]
-    standing = (table == STANDING).any(axis=1) & ~(table == 0).any(axis=1)
-    return bool((table[:, 0] == UNKNOWN).any() or (standing & (table[:, for_stages] == UNKNOWN).any(axis=1)).any())
+    for_stages = [
+        COLUMNS.index(stage) for stage in stages if stage in record.diagnostics.get("attacks", STAGES)
+    ]
+    is_robust = (table == ROBUST).any(axis=1) & ~(table == 0).any(axis=1)
+    return bool(
+        (table[:, 0] == UNKNOWN).any() or (is_robust & (table[:, for_stages] == UNKNOWN).any(axis=1)).any()
+    )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from morel_search.training.attacks import attack_mode, cross_entropy_objective, pgd
-from morel_search.training.evaluation import right
+from morel_search.training.evaluation import correct
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import Compute, EvaluationSettings
 
@@ -18,7 +18,14 @@ STEPS = 50
 
 
 def transferred(
-    model: nn.Module, source: nn.Module, images: Tensor, labels: Tensor, evaluation: EvaluationSettings, *, seed: int, compute: Compute
+    model: nn.Module,
+    source: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    evaluation: EvaluationSettings,
+    *,
+    seed: int,
+    compute: Compute,
 ) -> float:
     """Accuracy of a network on PGD-50 examples that were made on another one.
 
@@ -37,4 +44,4 @@ def transferred(
         copy = FrozenNetwork(source, images[:2], compute)
         examples = pgd(copy, images, cross_entropy_objective(labels), attack, generator)
     with attack_mode(model):
-        return float(right(model, examples, labels).float().mean())
+        return float(correct(model, examples, labels).float().mean())

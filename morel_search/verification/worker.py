@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.errors import OutOfMemoryError
 from morel_search.cluster.test_scores import test_images
-from morel_search.training.settings import Compute, DataSettings, EvaluationSettings
+from morel_search.errors import OutOfMemoryError
 from morel_search.results.attack_records import COLUMNS, UNKNOWN
+from morel_search.training.settings import Compute, DataSettings, EvaluationSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from morel_search.verification.attack_suite import Battery
+    from morel_search.verification.attack_suite import AttackSuite
 
 __all__ = ["Task", "attack", "look"]
 
@@ -72,7 +72,7 @@ def attack(
 
     from morel_search.training.augment import to_float
     from morel_search.training.compute import configure
-    from morel_search.verification.masking import read_signs
+    from morel_search.verification.masking import diagnose_masking
     from morel_search.verification.transfer import transferred
 
     torch.set_num_threads(what.threads)
@@ -83,37 +83,49 @@ def attack(
     table = known.copy()
     if not stages:
         model = _model(path, what.device)
-        signs = read_signs(model, images, labels, what.evaluation, seed=what.seed, compute=what.compute)
+        signs = diagnose_masking(model, images, labels, what.evaluation, seed=what.seed, compute=what.compute)
         transfer = {
-            label: transferred(model, _model(source, what.device), images, labels, what.evaluation, seed=what.seed, compute=what.compute)
+            label: transferred(
+                model,
+                _model(source, what.device),
+                images,
+                labels,
+                what.evaluation,
+                seed=what.seed,
+                compute=what.compute,
+            )
             for label, source in what.sources
             if _trial(source) != _trial(path)
         }
         return table, {**asdict(signs), "transfer": transfer}
-    battery = _battery(path, scale, what)
+    suite = _battery(path, scale, what)
     for stage in ("clean", *stages):
-        if stage != "clean" and stage not in battery.names:
+        if stage != "clean" and stage not in suite.names:
             continue
         column = COLUMNS.index(stage)
         alive = np.flatnonzero(~(table == 0).any(axis=1) & (table[:, column] == UNKNOWN))
         if len(alive):
             part = torch.from_numpy(alive).to(what.device)
-            table[alive, column] = _standing(battery, stage, images[part], labels[part]).cpu().numpy()
-    return table, {"attacks": list(battery.names)}
+            table[alive, column] = _standing(suite, stage, images[part], labels[part]).cpu().numpy()
+    return table, {"attacks": list(suite.names)}
 
 
-def _standing(battery: Battery, stage: str, images: Tensor, labels: Tensor) -> Tensor:
+def _standing(suite: AttackSuite, stage: str, images: Tensor, labels: Tensor) -> Tensor:
     """Which images are right as they are, or withstand an attack; those that the device's memory does not hold at once, by halves."""
     import torch
 
     try:
-        return battery.right(images, labels) if stage == "clean" else battery.survivors(stage, images, labels)
+        return suite.correct(images, labels) if stage == "clean" else suite.robust_mask(stage, images, labels)
     except torch.OutOfMemoryError as error:
         if len(images) == 1:
-            raise OutOfMemoryError(f"out of memory: {images.device} does not hold the attack {stage} on one image") from error
+            raise OutOfMemoryError(
+                f"out of memory: {images.device} does not hold the attack {stage} on one image"
+            ) from error
     torch.cuda.empty_cache()
     middle = len(images) // 2
-    return torch.cat([_standing(battery, stage, images[part], labels[part]) for part in (slice(middle), slice(middle, None))])
+    return torch.cat(
+        [_standing(suite, stage, images[part], labels[part]) for part in (slice(middle), slice(middle, None))]
+    )
 
 
 def _trial(path: str) -> str:
@@ -129,9 +141,11 @@ def _model(path: str, device: str) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _battery(path: str, scale: float, what: Task) -> Battery:
+def _battery(path: str, scale: float, what: Task) -> AttackSuite:
     from morel_search.training.augment import to_float
-    from morel_search.verification.attack_suite import Battery
+    from morel_search.verification.attack_suite import AttackSuite
 
     images = to_float(test_images(what.data).images[:2].to(what.device))
-    return Battery(_model(path, what.device), images, what.evaluation, seed=what.seed, compute=what.compute, scale=scale)
+    return AttackSuite(
+        _model(path, what.device), images, what.evaluation, seed=what.seed, compute=what.compute, scale=scale
+    )

@@ -10,28 +10,41 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from morel_search.cluster.trainable import STATE_FILE, model_file
 from morel_search.config import Space
 from morel_search.results.folder import FORMAT, RunFolder
-from morel_search.cluster.trainable import STATE_FILE, model_file
 from morel_search.search.pareto import Member
-from morel_search.training.settings import EXACT, Compute
+from morel_search.training.settings import FLOAT32, Compute
 
 if TYPE_CHECKING:
-    from morel_search.search.controller import Conductor, FinishedTrial
-    from morel_search.search.study import StudyRecord
+    from morel_search.search.controller import FinishedTrial, SearchController
+    from morel_search.search.study import TrialStore
 
-__all__ = ["Keeper"]
+__all__ = ["RunArtifacts"]
 
 SECONDS_BETWEEN_TABLES = 10
 SHARE_FOR_TABLES = 0.02
 """The tables of a long search take long to write; this share of the driver's time may go there."""
 
 
-class Keeper:
+class RunArtifacts:
     """Keeps the run folder up to date while trials finish, and completes it at the end."""
 
-    def __init__(self, space: Space, run: RunFolder, record: StudyRecord, conductor: Conductor, compute: Compute = EXACT) -> None:
-        self._space, self._run, self._record, self._conductor, self._compute = space, run, record, conductor, compute
+    def __init__(
+        self,
+        space: Space,
+        run: RunFolder,
+        record: TrialStore,
+        controller: SearchController,
+        compute: Compute = FLOAT32,
+    ) -> None:
+        self._space, self._run, self._record, self._controller, self._compute = (
+            space,
+            run,
+            record,
+            controller,
+            compute,
+        )
         self._next_tables = 0.0
 
     def finished(self, trial: FinishedTrial) -> None:
@@ -64,11 +77,19 @@ class Keeper:
 
     def lost(self) -> list[int]:
         """Trials on the front whose network is nowhere: their checkpoints were removed after they had finished."""
-        return sorted({number for number, epoch in self._conductor.front if not (self._folder((number, epoch)) / "model.pt").exists()})
+        return sorted(
+            {
+                number
+                for number, epoch in self._controller.front
+                if not (self._folder((number, epoch)) / "model.pt").exists()
+            }
+        )
 
     def _folder(self, member: Member) -> Path:
         number, epoch = member
-        return self._run.front_models / (f"{number}-{epoch}" if self._space.search.point == "front" else str(number))
+        return self._run.front_models / (
+            f"{number}-{epoch}" if self._space.search.select_epoch == "front" else str(number)
+        )
 
     def _write_tables(self) -> None:
         from morel_search.workflows.tables import epochs_table, front_table, trials_table
@@ -76,7 +97,9 @@ class Keeper:
         tested = self._record.tested()
         self._run.write_table(self._run.trials, trials_table(self._record, self._space, tested))
         self._run.write_table(self._run.epochs, epochs_table(self._record.trials()))
-        self._run.write_table(self._run.front, front_table(self._record, self._space, self._conductor.front, tested))
+        self._run.write_table(
+            self._run.front, front_table(self._record, self._space, self._controller.front, tested)
+        )
 
     def _test(self) -> None:
         """Score what was never scored: the members of the front and the controls."""
@@ -90,19 +113,22 @@ class Keeper:
 
     def _wanted(self) -> set[Member]:
         """The members of the front, and the epochs that the controls stand for."""
-        from morel_search.search.study import outcome_of
+        from morel_search.search.study import read_outcome
 
         trials = self._record.trials()
-        outcomes = {number: outcome_of(trials[number]) for number in self._conductor.controls}
-        return {*self._conductor.front, *((number, one.epoch) for number, one in outcomes.items() if one.epoch is not None)}
+        outcomes = {number: read_outcome(trials[number]) for number in self._controller.controls}
+        return {
+            *self._controller.front,
+            *((number, one.epoch) for number, one in outcomes.items() if one.epoch is not None),
+        }
 
     def _model(self, member: Member) -> Path:
         number, epoch = member
-        return self._run.checkpoints / str(number) / model_file(epoch, self._space.search.point)
+        return self._run.checkpoints / str(number) / model_file(epoch, self._space.search.select_epoch)
 
     def _keep_models(self) -> None:
         """``front/`` and ``controls/`` hold the networks of the front and of the controls, and no others."""
-        front = set(self._conductor.front)
+        front = set(self._controller.front)
         self._keep(self._run.front_models, front)
         self._keep(self._run.control_models, self._wanted() - front)
 
@@ -120,27 +146,31 @@ class Keeper:
 
     def _member_settings(self, member: Member) -> dict[str, Any]:
         """What trains this network again by itself."""
-        from morel_search.search.study import plan_of
+        from morel_search.search.study import read_plan
 
         number, epoch = member
         trial = self._record.trials()[number]
-        train = self._conductor.train_settings(trial)
+        train = self._controller.train_settings(trial)
         described = self._space.describe()
         return {
             "format": FORMAT,
             "number": number,
             "epoch": epoch,
-            "seed": plan_of(trial).seed,
+            "seed": read_plan(trial).seed,
             "train": asdict(train),
             **{section: described[section] for section in ("data", "network", "evaluation")},
-            "point": self._space.search.point,
+            "select_epoch": self._space.search.select_epoch,
         }
 
     def _drop_models(self, number: int) -> None:
         """Remove a finished trial's networks that are not on the front; the controls keep theirs."""
-        if number in self._conductor.controls:
+        if number in self._controller.controls:
             return
-        kept = {model_file(epoch, self._space.search.point) for one, epoch in self._conductor.front if one == number}
+        kept = {
+            model_file(epoch, self._space.search.select_epoch)
+            for one, epoch in self._controller.front
+            if one == number
+        }
         for path in (self._run.checkpoints / str(number)).glob("model*.pt"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)

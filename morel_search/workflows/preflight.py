@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from morel_search.training.datasets.loading import ImageSet
     from morel_search.training.networks import Classifier
 
-__all__ = ["Facts", "check_device", "inspect", "plan_text", "time_epoch"]
+__all__ = ["PreflightResult", "check_device", "inspect", "plan_text", "time_epoch"]
 
 FEW_VALIDATION = 200
 """Below so many validation images the standard error of an accuracy of 0.5 is above 0.035."""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class PreflightResult:
     """What the data and the network turned out to be.
 
     Attributes:
@@ -44,7 +44,7 @@ class Facts:
     compute: Compute
 
 
-def inspect(space: Space) -> Facts:
+def inspect(space: Space) -> PreflightResult:
     """Read the development images and build the network; the test split is not touched.
 
     Raises:
@@ -54,7 +54,7 @@ def inspect(space: Space) -> Facts:
     """
     from morel_search.cluster.tuner import device_for
     from morel_search.training.augment import to_float
-    from morel_search.training.compute import operations, resolve_compute, takes_channels_last
+    from morel_search.training.compute import operations, resolve_compute, supports_channels_last
     from morel_search.training.datasets.loading import check_test, load_development
     from morel_search.training.networks import build_network
 
@@ -62,8 +62,10 @@ def inspect(space: Space) -> Facts:
     development = load_development(space.data)
     channels, height, width = (int(size) for size in development.train.images.shape[1:])
     network = build_network(space.network, (channels, height, width), len(development.classes))
-    compute = resolve_compute(space.compute, device_for(space.resources), operations(network, (channels, height, width)))
-    if compute.channels_last and not takes_channels_last(network, to_float(development.train.images[:2])):
+    compute = resolve_compute(
+        space.compute, device_for(space.resources), operations(network, (channels, height, width))
+    )
+    if compute.channels_last and not supports_channels_last(network, to_float(development.train.images[:2])):
         if space.compute.channels_last == "on":
             raise TrainingError(
                 f"compute.channels_last is on, but {space.network.name} does not work on maps in that layout; off or auto do"
@@ -72,7 +74,7 @@ def inspect(space: Space) -> Facts:
     _try_objectives(space, network, development.train)
     if not len(development.validation):
         raise DataError("the validation split is empty: raise data.validation")
-    return Facts(
+    return PreflightResult(
         train=len(development.train),
         validation=len(development.validation),
         image_shape=(channels, height, width),
@@ -93,8 +95,16 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
     from morel_search.training.augment import to_float
     from morel_search.training.step import MorelStep
 
-    used = [space.train.accuracy_loss, *(space.control_settings(control).accuracy_loss for control in space.controls)]
-    used += [choice for parameter in space.parameters if parameter.name == "accuracy_loss" for choice in parameter.choices]
+    used = [
+        space.train.accuracy_loss,
+        *(space.control_settings(control).accuracy_loss for control in space.controls),
+    ]
+    used += [
+        choice
+        for parameter in space.parameters
+        if parameter.name == "accuracy_loss"
+        for choice in parameter.choices
+    ]
     for name in dict.fromkeys(used):
         step = MorelStep(network, replace(space.train, accuracy_loss=name, attack_steps=1)).train()
         few = _first(images, 8)
@@ -105,9 +115,13 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
             finite = bool(torch.isfinite(losses.total)) and losses.accuracy.ndim == 0
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise TrainingError(f"a first step with accuracy_loss {name} and {space.network.name} fails: {reason}") from error
+            raise TrainingError(
+                f"a first step with accuracy_loss {name} and {space.network.name} fails: {reason}"
+            ) from error
         if not finite:
-            raise TrainingError(f"accuracy_loss {name} must give one finite number, got {losses.accuracy.detach()}")
+            raise TrainingError(
+                f"accuracy_loss {name} must give one finite number, got {losses.accuracy.detach()}"
+            )
 
 
 def check_device(space: Space) -> None:
@@ -127,7 +141,9 @@ def check_device(space: Space) -> None:
             "--set resources.gpu=0 trains on the CPU"
         )
     if resources.device == "cuda" and not resources.gpu:
-        raise ResourceError("resources.device is cuda but resources.gpu is 0: say how much of a GPU a trial takes, such as 1 or 0.25")
+        raise ResourceError(
+            "resources.device is cuda but resources.gpu is 0: say how much of a GPU a trial takes, such as 1 or 0.25"
+        )
     if resources.device == "mps" and not torch.backends.mps.is_available():
         raise ResourceError("resources.device is mps, but torch sees no Apple GPU here")
     cores = os.cpu_count() or 1
@@ -173,7 +189,7 @@ def _first(images: ImageSet, count: int) -> ImageSet:
     return replace(images, images=images.images[:count], labels=images.labels[:count])
 
 
-def plan_text(space: Space, facts: Facts, epoch_seconds: float, concurrent: int) -> str:
+def plan_text(space: Space, preflight_result: PreflightResult, epoch_seconds: float, concurrent: int) -> str:
     """The plan in words and numbers: what is searched, how often, and what it will cost."""
     from morel_search.search.successive_halving import rungs_of
 
@@ -183,10 +199,10 @@ def plan_text(space: Space, facts: Facts, epoch_seconds: float, concurrent: int)
     levels = rungs_of(space)
     least = _least_share(space, levels)
     lines = [
-        f"data         {space.data.name}: {facts.train} training and {facts.validation} validation images, "
-        f"{'x'.join(map(str, facts.image_shape))}, {facts.classes} classes",
-        f"network      {space.network.name}: {facts.weights:,} weights",
-        f"compute      {facts.compute}",
+        f"data         {space.data.name}: {preflight_result.train} training and {preflight_result.validation} validation images, "
+        f"{'x'.join(map(str, preflight_result.image_shape))}, {preflight_result.classes} classes",
+        f"network      {space.network.name}: {preflight_result.weights:,} weights",
+        f"compute      {preflight_result.compute}",
         f"evaluation   PGD-{space.evaluation.steps}, {space.evaluation.norm}, epsilon {format_value(space.evaluation.epsilon)}",
         "parameters",
         *(f"  {parameter.name:<22} {_range(parameter)}" for parameter in space.parameters),
@@ -199,16 +215,18 @@ def plan_text(space: Space, facts: Facts, epoch_seconds: float, concurrent: int)
         f"cost         about {_duration(trial_seconds)} a trial at the settings under train, "
         f"{_total(trial_seconds * trials / concurrent, least)} in all (measured on {3} batches; attack steps that are searched shift it)",
     ]
-    return "\n".join([*lines, *(f"warning: {warning}" for warning in warnings(space, facts))])
+    return "\n".join([*lines, *(f"warning: {warning}" for warning in warnings(space, preflight_result))])
 
 
-def warnings(space: Space, facts: Facts) -> list[str]:
+def warnings(space: Space, preflight_result: PreflightResult) -> list[str]:
     """What is allowed and looks wrong: the space's own warnings, and those that need the data."""
     found = list(space.warnings)
-    if facts.validation < FEW_VALIDATION and not any(warning.startswith("data.validation") for warning in found):
+    if preflight_result.validation < FEW_VALIDATION and not any(
+        warning.startswith("data.validation") for warning in found
+    ):
         found.append(
-            f"data.validation: {facts.validation} validation images make an accuracy uncertain by "
-            f"{0.5 / facts.validation**0.5:.3f} (one standard error)"
+            f"data.validation: {preflight_result.validation} validation images make an accuracy uncertain by "
+            f"{0.5 / preflight_result.validation**0.5:.3f} (one standard error)"
         )
     return found
 
@@ -224,9 +242,7 @@ def _stopping(space: Space, levels: Sequence[int]) -> str:
         return "none: every trial is trained to its end"
     settings = space.early_stopping
     after = " and ".join(map(str, levels)) if len(levels) < 3 else ", ".join(map(str, levels))
-    return (
-        f"after {after} epochs the first 1 in {settings.eta} go on ({settings.ranking}); {settings.run_through:.0%} run through regardless"
-    )
+    return f"after {after} epochs the first 1 in {settings.eta} go on ({settings.ranking}); {settings.run_through:.0%} run through regardless"
 
 
 def _least_share(space: Space, levels: Sequence[int]) -> float:
@@ -249,7 +265,11 @@ def _limits(search: SearchSettings) -> str:
     limits = [
         *([f"{search.max_hours:g} hours"] if search.max_hours is not None else []),
         *([f"{search.max_gpu_hours:g} GPU-hours"] if search.max_gpu_hours is not None else []),
-        *([f"{search.patience} trials without a rise of {search.min_improvement:g}"] if search.patience is not None else []),
+        *(
+            [f"{search.patience} trials without a rise of {search.min_improvement:g}"]
+            if search.patience is not None
+            else []
+        ),
     ]
     return f", or {' or '.join(limits)}" if limits else ""
 
@@ -266,7 +286,9 @@ def _range(parameter: object) -> str:
             text += " (log)"
         elif parameter.step is not None:
             text += f" in steps of {format_value(parameter.step)}"
-    when = " and ".join(f"{name} is {' or '.join(map(str, values))}" for name, values in parameter.when.items())
+    when = " and ".join(
+        f"{name} is {' or '.join(map(str, values))}" for name, values in parameter.when.items()
+    )
     return f"{text}, when {when}" if when else text
 
 

@@ -40,12 +40,22 @@ class Progress:
     def __init__(self, total: int, done: int, verbosity: int) -> None:
         self._verbosity = verbosity
         # smoothing=0: the time left follows the mean of all trials of this start; a single trial says little, they differ tenfold.
-        self._bar = tqdm(total=total, initial=done, unit="trial", file=sys.stderr, disable=verbosity == 0, smoothing=0, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            unit="trial",
+            file=sys.stderr,
+            disable=verbosity == 0,
+            smoothing=0,
+            dynamic_ncols=True,
+        )
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.close()
 
     def finished(self, trial: FinishedTrial) -> None:
@@ -60,7 +70,10 @@ class Progress:
         if self._verbosity > 1:
             clean, robust = result["clean_accuracy"], result["robust_accuracy"]
             scores = "" if clean is None else f"  clean {clean:.3f}  robust {robust:.3f}"
-            self._bar.write(f"      trial {number} epoch {result['epoch']}: loss {result['loss']:.4f}{scores}", file=sys.stdout)
+            self._bar.write(
+                f"      trial {number} epoch {result['epoch']}: loss {result['loss']:.4f}{scores}",
+                file=sys.stdout,
+            )
 
 
 def trial_line(trial: FinishedTrial) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
-from morel_search._cli import complain, guarded
+from morel_search._cli import exit_code_of, print_err
 from morel_search.config import ResourceSettings
 from morel_search.errors import MorelSearchError, ResourceError, RunFolderError
 
@@ -52,13 +52,15 @@ def on_cluster(function: Callable[..., Result], *arguments: Any, **options: Any)
 
     task = ray.remote(function).options(**options).remote(*arguments)
     if not ray.wait([task], timeout=BUSY_SECONDS)[0]:
-        complain("waiting for a free machine of the cluster")
+        print_err("waiting for a free machine of the cluster")
     try:
         return cast("Result", ray.get(task))
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, Exception) else error from None
     except ray.exceptions.RayError as error:
-        raise ResourceError(f"a first task on the cluster failed: {' '.join(str(error).split())[:400]}") from error
+        raise ResourceError(
+            f"a first task on the cluster failed: {' '.join(str(error).split())[:400]}"
+        ) from error
 
 
 def check_shared(results: Path, resources: ResourceSettings) -> None:
@@ -229,9 +231,11 @@ def _drive(request: Request, command: list[str], console: Any) -> int:
     over = threading.Event()
     threading.Thread(target=_interrupt_when_asked, args=(console, over), daemon=True).start()
     with redirect_stdout(output), redirect_stderr(errors):
-        code = guarded(lambda: execute(request))
+        code = exit_code_of(lambda: execute(request))
     over.set()
-    ray.get(console.write.remote("stdout", ""))  # an actor does its work in order: all that was printed has arrived
+    ray.get(
+        console.write.remote("stdout", "")
+    )  # an actor does its work in order: all that was printed has arrived
     return code
 
 

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morel_search import __version__
-from morel_search._cli import INTERRUPTED, complain, say, terminate_as_interrupt
+from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
 from morel_search.config import Space, changes
 from morel_search.errors import MorelSearchError, RunFolderError
 from morel_search.results.folder import FORMAT, RunFolder, check_new_run, create_run_folder, open_run_folder
 
 if TYPE_CHECKING:
-    from morel_search.workflows.preflight import Facts
-    from morel_search.search.controller import Conductor
-    from morel_search.search.study import StudyRecord
+    from morel_search.search.controller import SearchController
+    from morel_search.search.study import TrialStore
     from morel_search.training.settings import Compute
+    from morel_search.workflows.preflight import PreflightResult
 
 __all__ = ["Request", "dry_run", "execute"]
 
@@ -58,9 +58,15 @@ def dry_run(request: Request) -> int:
     _refuse_early(request)
     if request.address is None:
         check_device(request.space)
-    facts = inspect(request.space)
-    concurrent = request.space.resources.concurrent or max(1, int((os.cpu_count() or 1) // request.space.resources.cpu))
-    say(plan_text(request.space, facts, time_epoch(request.space, facts.compute), concurrent))
+    preflight_result = inspect(request.space)
+    concurrent = request.space.resources.concurrent or max(
+        1, int((os.cpu_count() or 1) // request.space.resources.cpu)
+    )
+    print_out(
+        plan_text(
+            request.space, preflight_result, time_epoch(request.space, preflight_result.compute), concurrent
+        )
+    )
     return 0
 
 
@@ -73,107 +79,118 @@ def execute(request: Request) -> int:
     Raises:
         MorelSearchError: Something is wrong that the user can mend; nothing was written then, unless the search had begun.
     """
+    from morel_search.cluster.session import MACHINE_SECONDS, check_resources, ray_session
     from morel_search.workflows import preflight
     from morel_search.workflows.ray_client import check_shared, on_cluster
-    from morel_search.cluster.session import MACHINE_SECONDS, check_resources, ray_session
 
     _refuse_early(request)
     space, resources = request.space, request.space.resources
-    facts = None
+    preflight_result = None
     if request.address is None:  # what is wrong here is said before Ray starts
         preflight.check_device(space)
-        facts = preflight.inspect(space)
+        preflight_result = preflight.inspect(space)
     # Twice: Ray sets a handler of its own when it starts, one that ends the process at once.
     with terminate_as_interrupt(), ray_session(request.address), terminate_as_interrupt():
         check_resources(resources, 0 if request.address is None else MACHINE_SECONDS)
-        if facts is None:
+        if preflight_result is None:
             check_shared(request.results, resources)
-            facts = on_cluster(preflight.inspect, space, num_cpus=resources.cpu, num_gpus=resources.gpu)
-        for warning in preflight.warnings(space, facts):
-            complain(f"warning: {warning}")
-        run = _open(request, facts)
+            preflight_result = on_cluster(
+                preflight.inspect, space, num_cpus=resources.cpu, num_gpus=resources.gpu
+            )
+        for warning in preflight.warnings(space, preflight_result):
+            print_err(f"warning: {warning}")
+        run = _open(request, preflight_result)
         with run.lock():
-            conductor, record = _begin(request, run)
-            return _search(request, run, conductor, record, facts.compute)
+            controller, record = _begin(request, run)
+            return _search(request, run, controller, record, preflight_result.compute)
 
 
 def _refuse_early(request: Request) -> None:
     """What is wrong with the run folder, or with that of ``search.start_from``, is said before anything starts."""
-    from morel_search.search.warm_start import starts_of
+    from morel_search.search.warm_start import enqueued_configurations
 
     if not request.resume:
         check_new_run(request.results, request.name)
-        starts_of(request.space)
+        enqueued_configurations(request.space)
     elif not (request.results / request.name).is_dir():
         raise RunFolderError(f"{request.results / request.name} does not exist: there is nothing to resume")
 
 
-def _open(request: Request, facts: Facts) -> RunFolder:
+def _open(request: Request, preflight_result: PreflightResult) -> RunFolder:
     if request.resume:
         return open_run_folder(request.results / request.name)
     run = create_run_folder(request.results, request.name)
     try:
         run.write_text(run.space, request.space.text)
-        run.write_json(run.settings, _settings(request, facts))
+        run.write_json(run.settings, _settings(request, preflight_result))
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise
     return run
 
 
-def _begin(request: Request, run: RunFolder) -> tuple[Conductor, StudyRecord]:
+def _begin(request: Request, run: RunFolder) -> tuple[SearchController, TrialStore]:
     """Open the study and plan the controls; a new run that does not get so far leaves no folder."""
-    from morel_search.search.controller import Conductor
-    from morel_search.search.study import StudyRecord, plan_of
-    from morel_search.search.warm_start import starts_of
+    from morel_search.search.controller import SearchController
+    from morel_search.search.study import TrialStore, read_plan
+    from morel_search.search.warm_start import enqueued_configurations
 
     try:
-        record = StudyRecord.of_file(run.study, run.name)
+        record = TrialStore.of_file(run.study, run.name)
         _check_identity(request.space, record, run)
-        begun = any(plan_of(trial).origin == "seed" for trial in record.trials())
-        from_run = isinstance(request.space.search.start_from, str)  # its front is taken once; the study remembers it
-        return Conductor(request.space, record, () if begun and from_run else starts_of(request.space)), record
+        begun = any(read_plan(trial).origin == "enqueued" for trial in record.trials())
+        from_run = isinstance(
+            request.space.search.start_from, str
+        )  # its front is taken once; the study remembers it
+        return SearchController(
+            request.space, record, () if begun and from_run else enqueued_configurations(request.space)
+        ), record
     except BaseException:
         if not request.resume:
             shutil.rmtree(run.path, ignore_errors=True)
         raise
 
 
-def _search(request: Request, run: RunFolder, conductor: Conductor, record: StudyRecord, compute: Compute) -> int:
-    from morel_search.workflows.artifacts import Keeper
-    from morel_search.workflows.progress import Progress
+def _search(
+    request: Request, run: RunFolder, controller: SearchController, record: TrialStore, compute: Compute
+) -> int:
     from morel_search.cluster.tuner import job_maker, search
     from morel_search.training.settings import Compute
+    from morel_search.workflows.artifacts import RunArtifacts
+    from morel_search.workflows.progress import Progress
 
     before = run.read_settings()
     if before.get("compute", asdict(compute)) != asdict(compute):
-        complain(
+        print_err(
             f"warning: the trainings so far were computed in {Compute(**before['compute'])}; on this machine it is {compute} from now on"
         )
     run.write_json(run.settings, {**before, **_changing_settings(request, compute)})
-    keeper = Keeper(request.space, run, record, conductor, compute)
+    artifacts = RunArtifacts(request.space, run, record, controller, compute)
     began = time.monotonic()
-    with Progress(conductor.budget, conductor.finished, request.verbosity) as progress:
+    with Progress(controller.budget, controller.finished, request.verbosity) as progress:
 
         def finished(trial: Any) -> None:
             progress.finished(trial)
-            keeper.finished(trial)
+            artifacts.finished(trial)
 
         shutil.rmtree(run.ray / "tune", ignore_errors=True)
         complete = search(
-            conductor,
+            controller,
             record,
             ray_folder=run.ray,
             job=job_maker(request.space, run.checkpoints, compute),
             on_finished=finished,
             on_epoch=progress.epoch,
         )
-    failed = bool(conductor.stopped_because)
+    failed = bool(controller.stopped_because)
     if request.verbosity and complete and not failed:
-        say("scoring the front and the controls on the test split, drawing the report")
-    keeper.finish("finished" if complete and not failed else "failed" if failed else "stopped", test=complete and not failed)
-    if lost := keeper.lost():
-        complain(
+        print_out("scoring the front and the controls on the test split, drawing the report")
+    artifacts.finish(
+        "finished" if complete and not failed else "failed" if failed else "stopped",
+        test=complete and not failed,
+    )
+    if lost := artifacts.lost():
+        print_err(
             f"warning: the networks of trials {', '.join(map(str, lost))} are on the front and gone, because their checkpoints were "
             "removed; they have no test accuracies"
         )
@@ -184,15 +201,19 @@ def _search(request: Request, run: RunFolder, conductor: Conductor, record: Stud
     finally:
         _conclude(request, run)  # whatever became of the verification
     if verified and request.verbosity:
-        say(verified)
+        print_out(verified)
     record.close()
     if failed:
-        complain(f"morel_search: stopped: {conductor.stopped_because}")
+        print_err(f"morel_search: stopped: {controller.stopped_because}")
         return 1
-    if conductor.ended_because:
-        say(f"ended: {conductor.ended_because}; the same command with --resume and a higher limit continues")
+    if controller.ended_because:
+        print_out(
+            f"ended: {controller.ended_because}; the same command with --resume and a higher limit continues"
+        )
     if not complete:
-        say(f"interrupted after {conductor.finished} of {conductor.budget} trials; the same command with --resume continues")
+        print_out(
+            f"interrupted after {controller.finished} of {controller.budget} trials; the same command with --resume continues"
+        )
         return INTERRUPTED
     return INTERRUPTED if verified is None else 0
 
@@ -204,7 +225,7 @@ def _verify(request: Request, run: RunFolder, compute: Compute, seconds: float) 
         What to say of it below the front; None where it was interrupted.
     """
     from morel_search.analysis.report.replication import replication_text
-    from morel_search.verification.runner import Plan
+    from morel_search.verification.runner import VerificationBudget
     from morel_search.workflows.verify import replicate_run, verification_text, verify_run
 
     settings = request.space.verify
@@ -213,29 +234,45 @@ def _verify(request: Request, run: RunFolder, compute: Compute, seconds: float) 
     limit = 60 * settings.minutes if settings.minutes else max(LEAST_VERIFYING, SHARE_FOR_VERIFYING * seconds)
     quiet = not request.verbosity
     try:
-        found = verify_run(request.space, run, compute, Plan(settings.images, limit, settings.seed), quiet=quiet)
-        again = replicate_run(request.space, run, compute, settings.replicates, quiet=quiet) if settings.replicates else ()
+        found = verify_run(
+            request.space,
+            run,
+            compute,
+            VerificationBudget(settings.images, limit, settings.seed),
+            quiet=quiet,
+        )
+        again = (
+            replicate_run(request.space, run, compute, settings.replicates, quiet=quiet)
+            if settings.replicates
+            else ()
+        )
     except KeyboardInterrupt:
-        complain(f"the verification was interrupted; python -m morel_search.verify {run.path} continues it")
+        print_err(f"the verification was interrupted; python -m morel_search.verify {run.path} continues it")
         return None
     except MorelSearchError as error:
-        complain(f"warning: the verification failed: {error}; python -m morel_search.verify {run.path} tries again")
+        print_err(
+            f"warning: the verification failed: {error}; python -m morel_search.verify {run.path} tries again"
+        )
         return ""
     more = f"python -m morel_search.verify {run.path} continues where the time was over"
-    said = f"the time was too short to verify the front: {more}" if found is None else verification_text(found)
+    said = (
+        f"the time was too short to verify the front: {more}" if found is None else verification_text(found)
+    )
     if found is not None and found.late_images < min(settings.images or found.all_images, found.all_images):
         said += more
     return f"{said}\n{replication_text(again)}" if again else said
 
 
-def _check_identity(space: Space, record: StudyRecord, run: RunFolder) -> None:
+def _check_identity(space: Space, record: TrialStore, run: RunFolder) -> None:
     identity, known = space.identity(), record.identity()
     if known is None:
         record.set_identity(identity)
         return
     differences = changes(known, identity)
     if differences:
-        raise RunFolderError(f"{run.path} holds another search, start a new one with --name: {'; '.join(differences)}")
+        raise RunFolderError(
+            f"{run.path} holds another search, start a new one with --name: {'; '.join(differences)}"
+        )
 
 
 def _conclude(request: Request, run: RunFolder) -> None:
@@ -244,16 +281,16 @@ def _conclude(request: Request, run: RunFolder) -> None:
 
     report = write_report(run)
     if request.verbosity:
-        say(front_text(run.read_front(), run.read_trials()))
+        print_out(front_text(run.read_front(), run.read_trials()))
         for sentence in stopping_text(run):
-            say(sentence)
-    say(f"report: {report}")
+            print_out(sentence)
+    print_out(f"report: {report}")
 
 
-def _settings(request: Request, facts: Facts) -> dict[str, Any]:
+def _settings(request: Request, preflight_result: PreflightResult) -> dict[str, Any]:
+    from morel_search.cluster.tuner import device_for
     from morel_search.results.provenance import commit, hardware, versions
     from morel_search.search.successive_halving import rungs_of
-    from morel_search.cluster.tuner import device_for
 
     return {
         "format": FORMAT,
@@ -264,13 +301,18 @@ def _settings(request: Request, facts: Facts) -> dict[str, Any]:
         "seed": request.space.search.seed,
         "space": request.space.describe(),
         "rungs": list(rungs_of(request.space)),
-        "images": {"train": facts.train, "validation": facts.validation, "shape": list(facts.image_shape), "classes": facts.classes},
+        "images": {
+            "train": preflight_result.train,
+            "validation": preflight_result.validation,
+            "shape": list(preflight_result.image_shape),
+            "classes": preflight_result.classes,
+        },
         "overrides": list(request.space.overrides),
         "versions": {**versions(), "morel_search": __version__},
         "hardware": hardware(),
         "commit": commit(),
         "device": device_for(request.space.resources),
-        "compute": asdict(facts.compute),
+        "compute": asdict(preflight_result.compute),
         "command": ["python", "-m", "morel_search.run", *sys.argv[1:]],
         "warnings": list(request.space.warnings),
     }

@@ -13,7 +13,7 @@ from morel_search.config import Space
 from morel_search.results.folder import EPOCH_COLUMNS, front_columns, trial_columns
 from morel_search.search.distributions import decode
 from morel_search.search.pareto import Member
-from morel_search.search.study import StudyRecord, outcome_of, plan_of
+from morel_search.search.study import TrialStore, read_outcome, read_plan
 
 __all__ = ["epochs_table", "front_table", "trials_table"]
 
@@ -21,7 +21,7 @@ _ACCURACIES, _TEST = ("clean_accuracy", "robust_accuracy"), ("test_clean_accurac
 Tested = Mapping[Member, tuple[float, float]]
 
 
-def trials_table(record: StudyRecord, space: Space, tested: Tested | None = None) -> pd.DataFrame:
+def trials_table(record: TrialStore, space: Space, tested: Tested | None = None) -> pd.DataFrame:
     """One row a finished trial, see the run folder's ``trials.csv``.
 
     Args:
@@ -35,11 +35,13 @@ def trials_table(record: StudyRecord, space: Space, tested: Tested | None = None
 
 def epochs_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
     """One row an epoch of a finished trial, see the run folder's ``epochs.csv``."""
-    rows = [{"number": trial.number, **epoch} for trial in trials for epoch in outcome_of(trial).history]
+    rows = [{"number": trial.number, **epoch} for trial in trials for epoch in read_outcome(trial).history]
     return pd.DataFrame(rows, columns=list(EPOCH_COLUMNS))
 
 
-def front_table(record: StudyRecord, space: Space, front: Iterable[Member], tested: Tested | None = None) -> pd.DataFrame:
+def front_table(
+    record: TrialStore, space: Space, front: Iterable[Member], tested: Tested | None = None
+) -> pd.DataFrame:
     """One row a member of the front, from the least to the most accurate, see the run folder's ``front.csv``.
 
     Args:
@@ -50,16 +52,22 @@ def front_table(record: StudyRecord, space: Space, front: Iterable[Member], test
     """
     trials, rows = record.trials(), []
     for number, epoch in front:
-        clean, robust = next(tuple(rest) for one, *rest in outcome_of(trials[number]).points if one == epoch)
+        clean, robust = next(
+            tuple(rest) for one, *rest in read_outcome(trials[number]).points if one == epoch
+        )
         test = (tested or {}).get((number, epoch), (None, None))
-        row = {"epoch": epoch, **dict(zip(_ACCURACIES, (clean, robust), strict=True)), **dict(zip(_TEST, test, strict=True))}
+        row = {
+            "epoch": epoch,
+            **dict(zip(_ACCURACIES, (clean, robust), strict=True)),
+            **dict(zip(_TEST, test, strict=True)),
+        }
         rows.append({**_row(trials[number], space, {}), **row})
     rows.sort(key=lambda row: (row["clean_accuracy"], row["number"], row["epoch"]))
     return pd.DataFrame(rows, columns=front_columns([parameter.name for parameter in space.parameters]))
 
 
 def _row(trial: FrozenTrial, space: Space, tested: Tested) -> dict[str, Any]:
-    plan, outcome = plan_of(trial), outcome_of(trial)
+    plan, outcome = read_plan(trial), read_outcome(trial)
     values, last = outcome.values or (None, None), outcome.last_values or (None, None)
     test = (None, None) if outcome.epoch is None else tested.get((trial.number, outcome.epoch), (None, None))
     return {
@@ -77,7 +85,7 @@ def _row(trial: FrozenTrial, space: Space, tested: Tested) -> dict[str, Any]:
         "test_robust_accuracy": test[1],
         **{f"param_{name}": _cell(value) for name, value in _parameters(trial, space).items()},
         "rung": outcome.rung,
-        "spared": outcome.spared,
+        "spared": outcome.exempt_at,
         "violation": None if outcome.values is None else outcome.violation,
         "seconds": outcome.seconds,
         "seed": plan.seed,
@@ -87,7 +95,7 @@ def _row(trial: FrozenTrial, space: Space, tested: Tested) -> dict[str, Any]:
 
 def _parameters(trial: FrozenTrial, space: Space) -> dict[str, Any]:
     """What the trial was trained with, of the searched parameters; those whose condition does not hold are left out."""
-    plan = plan_of(trial)
+    plan = read_plan(trial)
     if plan.origin != "control":
         return decode(space, trial.params)
     control = next(one for one in space.controls if one.name == plan.name)

@@ -30,20 +30,28 @@ def front_text(front: pd.DataFrame, trials: pd.DataFrame | None = None) -> str:
         finished = trials is not None and (trials["state"] == "COMPLETE").any()
         return f"no trial {'keeps to the constraints' if finished else 'finished'}, so there is no front"
     several = front["number"].duplicated().any()
-    names = [f"{number}-{epoch}" if several else str(number) for number, epoch in zip(front["number"], front["epoch"], strict=True)]
+    names = [
+        f"{number}-{epoch}" if several else str(number)
+        for number, epoch in zip(front["number"], front["epoch"], strict=True)
+    ]
     width = max(5, *map(len, names))
     header = f"{'trial':>{width}}  {'origin':<13} {'clean':>7} {'robust':>7} {'test clean':>11} {'test robust':>12}  parameters"
     rows = ["", "the front, on the validation split and on the test split:", header]
     for who, record in zip(names, front.to_dict("records"), strict=True):
         origin = record["name"] if record["origin"] == "control" else record["origin"]
-        numbers = [record[column] for column in ("clean_accuracy", "robust_accuracy", "test_clean_accuracy", "test_robust_accuracy")]
+        numbers = [
+            record[column]
+            for column in ("clean_accuracy", "robust_accuracy", "test_clean_accuracy", "test_robust_accuracy")
+        ]
         cells = [f"{100 * value:.1f} %" if not pd.isna(value) else "-" for value in numbers]
         parameters = " ".join(
             f"{str(name).removeprefix('param_')}={_parameter(str(name), value)}"
             for name, value in record.items()
             if str(name).startswith("param_") and not pd.isna(value)
         )
-        rows.append(f"{who:>{width}}  {origin:<13.13} {cells[0]:>7} {cells[1]:>7} {cells[2]:>11} {cells[3]:>12}  {parameters}")
+        rows.append(
+            f"{who:>{width}}  {origin:<13.13} {cells[0]:>7} {cells[1]:>7} {cells[2]:>11} {cells[3]:>12}  {parameters}"
+        )
     return "\n".join([*rows, ""])
 
 
@@ -53,14 +61,19 @@ def stopping_text(run: RunFolder) -> list[str]:
     Raises:
         RunFolderError: A file of the folder is damaged.
     """
-    from morel_search.analysis.stopping import rung_correlations, saving_sentence, stopping_costs, stopping_warnings
-    from morel_search.analysis.run_data import read_summary
+    from morel_search.analysis.run_data import read_run_data
+    from morel_search.analysis.stopping import (
+        rung_correlations,
+        saving_sentence,
+        stopping_costs,
+        stopping_warnings,
+    )
 
-    summary = read_summary(run)
-    if not summary.rungs:
+    run_data = read_run_data(run)
+    if not run_data.rungs:
         return []
-    saving = saving_sentence(stopping_costs(summary.trials, summary.settings), " %")
-    correlations = rung_correlations(summary.trials, summary.epochs, summary.rungs, summary.point)
+    saving = saving_sentence(stopping_costs(run_data.trials, run_data.settings), " %")
+    correlations = rung_correlations(run_data.trials, run_data.epochs, run_data.rungs, run_data.select_epoch)
     return [*([saving] if saving else []), *stopping_warnings(correlations)]
 
 

@@ -11,8 +11,8 @@ from morel_search.analysis.hypervolume import hypervolume_history
 from morel_search.analysis.importance import FEWEST_TRIALS
 from morel_search.analysis.parameters import SearchedParameter
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded, safe, short
-from morel_search.analysis.run_data import RunSummary
 from morel_search.analysis.report.text import percent
+from morel_search.analysis.run_data import RunData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,13 +21,20 @@ __all__ = ["gradient_figures", "history_figure", "importance_figure", "learning_
 
 SLICE_POINTS = 300
 CURVES, STOPPED_CURVES = 24, 60
-TERMS = {"accuracy_gradient": "accuracy objective", "cosine_gradient": "cosine term", "contrastive_gradient": "contrastive term"}
-SLICES = (("clean_accuracy", "clean", "@second", "circle-open"), ("robust_accuracy", "robust", "@front", "circle"))
+TERMS = {
+    "accuracy_gradient": "accuracy objective",
+    "cosine_gradient": "cosine term",
+    "contrastive_gradient": "contrastive term",
+}
+SLICES = (
+    ("clean_accuracy", "clean", "@second", "circle-open"),
+    ("robust_accuracy", "robust", "@front", "circle"),
+)
 
 
-def history_figure(summary: RunSummary) -> Figure:
+def history_figure(run_data: RunData) -> Figure:
     """Draw the hypervolume over the trials, and that of the controls alone."""
-    counted, numbers = summary.counted, summary.trials["number"].astype(int).tolist()
+    counted, numbers = run_data.counted, run_data.trials["number"].astype(int).tolist()
     history = hypervolume_history([counted.get(number, ()) for number in numbers])
     rises = np.flatnonzero(np.diff(history, prepend=0.0) > 0)
     data: list[Figure] = [
@@ -44,10 +51,12 @@ def history_figure(summary: RunSummary) -> Figure:
             "marker": {"color": "@front", "size": 6}, "hoverinfo": "skip",
         },
     ]  # fmt: skip
-    control = summary.control_hypervolume
+    control = run_data.control_hypervolume
     if control and numbers:
         ends = [numbers[0], max(numbers[-1], numbers[0] + 1)]
-        data.append({**line(ends, [control] * 2, "@control", 1.2, "dot"), "name": f"controls alone: {control:.4f}"})
+        data.append(
+            {**line(ends, [control] * 2, "@control", 1.2, "dot"), "name": f"controls alone: {control:.4f}"}
+        )
     layout = layout_of("trial", "hypervolume", legend=True)
     return {"data": data, "layout": layout}
 
@@ -71,20 +80,25 @@ def importance_figure(table: pd.DataFrame) -> Figure:
     layout.update(barmode="group", bargap=0.35, bargroupgap=0.12)
     layout["legend"]["traceorder"] = "reversed"
     layout["yaxis"].update(showgrid=False, automargin=True, type="category", ticks="")
-    layout["xaxis"].update(range=[0, max(10.0, float(np.nanmax(shares.to_numpy())) * 112)], zeroline=True, zerolinecolor="@muted")
+    layout["xaxis"].update(
+        range=[0, max(10.0, float(np.nanmax(shares.to_numpy())) * 112)], zeroline=True, zerolinecolor="@muted"
+    )
     return {"data": data, "layout": layout, "rows": len(labels)}
 
 
-def slice_figure(summary: RunSummary, parameter: SearchedParameter) -> Figure:
+def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
     """Draw both accuracies over one parameter; at most :data:`SLICE_POINTS` trials, spread evenly, the front's among them."""
-    rows = summary.searched
-    keep = rows["number"].isin(summary.front["number"])
+    rows = run_data.searched
+    keep = rows["number"].isin(run_data.front["number"])
     if len(rows) > SLICE_POINTS:
         step = -(-len(rows) // SLICE_POINTS)
         rows = rows[keep | (np.arange(len(rows)) % step == 0)]
     rows = rows[[parameter.value(cell) is not None for cell in rows[parameter.column]]]
     values = [parameter.value(cell) for cell in rows[parameter.column]]
-    texts = [f"network {n}: {safe(parameter.text(cell))}" for n, cell in zip(rows["number"], rows[parameter.column], strict=True)]
+    texts = [
+        f"network {n}: {safe(parameter.text(cell))}"
+        for n, cell in zip(rows["number"], rows[parameter.column], strict=True)
+    ]
     data = [
         {
             "type": "scatter", "mode": "markers", "x": values, "y": rounded(rows[column] * 100, 2), "name": title,
@@ -102,45 +116,67 @@ def slice_figure(summary: RunSummary, parameter: SearchedParameter) -> Figure:
     elif parameter.log:
         ticks = parameter.ticks()
         layout["xaxis"].update(
-            type="log", tickmode="array", tickvals=[_at(parameter, place) for place, _ in ticks], ticktext=[t for _, t in ticks]
+            type="log",
+            tickmode="array",
+            tickvals=[_at(parameter, place) for place, _ in ticks],
+            ticktext=[t for _, t in ticks],
         )
     return {"data": data, "layout": layout}
 
 
-def learning_figures(summary: RunSummary) -> list[tuple[str, Figure]]:
+def learning_figures(run_data: RunData) -> list[tuple[str, Figure]]:
     """Draw the validation accuracies over the epochs: clean, then robust; empty where no epoch is known.
 
     Of the front's trials, with a dot at each epoch that is on the front, and faintly, up to where they ended, of those stopped early.
     """
-    numbers = _some(list(dict.fromkeys(summary.front["number"].astype(int))), CURVES)
-    on_front = {number: set(rows["epoch"].dropna().astype(int)) for number, rows in summary.front.groupby("number")}
-    stopped = _some(summary.stopped["number"].astype(int).tolist(), STOPPED_CURVES)
-    shown = summary.epochs[summary.epochs["number"].isin([*numbers, *stopped])]
+    numbers = _some(list(dict.fromkeys(run_data.front["number"].astype(int))), CURVES)
+    on_front = {
+        number: set(rows["epoch"].dropna().astype(int)) for number, rows in run_data.front.groupby("number")
+    }
+    stopped = _some(run_data.stopped["number"].astype(int).tolist(), STOPPED_CURVES)
+    shown = run_data.epochs[run_data.epochs["number"].isin([*numbers, *stopped])]
     known = {number: shown[shown["number"] == number].sort_values("epoch") for number in [*stopped, *numbers]}
     figures = []
     for column, title in (("clean_accuracy", "clean accuracy"), ("robust_accuracy", "robust accuracy")):
-        curves = {number: _curve(rows, column) for number, rows in known.items() if rows[column].notna().any()}
+        curves = {
+            number: _curve(rows, column) for number, rows in known.items() if rows[column].notna().any()
+        }
         data = _stopped_curves({number: curves[number] for number in stopped if number in curves})
         for index, number in enumerate(numbers):
             if number in curves:
-                data += _member_curve(number, curves[number], on_front[number], index / max(1, len(numbers) - 1))
+                data += _member_curve(
+                    number, curves[number], on_front[number], index / max(1, len(numbers) - 1)
+                )
         if data:
             layout = layout_of("epoch", f"{title} (%)", legend=False)
             pen = {"color": "@dot", "width": 1, "dash": "dot"}
             layout["shapes"] = [
-                {"type": "line", "x0": rung, "x1": rung, "y0": 0, "y1": 1, "yref": "paper", "line": pen, "layer": "below"}
-                for rung in summary.rungs
+                {
+                    "type": "line",
+                    "x0": rung,
+                    "x1": rung,
+                    "y0": 0,
+                    "y1": 1,
+                    "yref": "paper",
+                    "line": pen,
+                    "layer": "below",
+                }
+                for rung in run_data.rungs
             ]
             figures.append((title, {"data": data, "layout": layout}))
     return figures
 
 
-def gradient_figures(summary: RunSummary) -> list[tuple[str, Figure]]:
+def gradient_figures(run_data: RunData) -> list[tuple[str, Figure]]:
     """Draw over the epochs which share of the gradient each robust term has, for the front's trials; empty where it is not known."""
-    numbers = _some(list(dict.fromkeys(summary.front["number"].astype(int))), CURVES)
-    rows = summary.epochs[summary.epochs["number"].isin(numbers)].dropna(subset=list(TERMS))
+    numbers = _some(list(dict.fromkeys(run_data.front["number"].astype(int))), CURVES)
+    rows = run_data.epochs[run_data.epochs["number"].isin(numbers)].dropna(subset=list(TERMS))
     whole = rows[list(TERMS)].sum(axis=1)
-    shares = rows[list(TERMS)].div(whole.where(whole > 0), axis=0).assign(number=rows["number"], epoch=rows["epoch"])
+    shares = (
+        rows[list(TERMS)]
+        .div(whole.where(whole > 0), axis=0)
+        .assign(number=rows["number"], epoch=rows["epoch"])
+    )
     figures = []
     for column, title in list(TERMS.items())[1:]:
         known = shares[shares[column].notna()].sort_values("epoch")
@@ -150,7 +186,15 @@ def gradient_figures(summary: RunSummary) -> list[tuple[str, Figure]]:
                 continue
             data += _member_curve(number, _curve(own, column), (), index / max(1, len(numbers) - 1))
         if data:
-            figures.append((title, {"data": data, "layout": layout_of("epoch", f"{title} (% of the gradient)", legend=False)}))
+            figures.append(
+                (
+                    title,
+                    {
+                        "data": data,
+                        "layout": layout_of("epoch", f"{title} (% of the gradient)", legend=False),
+                    },
+                )
+            )
     return figures
 
 
@@ -172,7 +216,10 @@ def _member_curve(number: int, curve: Curve, on_front: Container[int], share: fl
         return [drawn]
     xs, ys = (list(values) for values in zip(*counted, strict=True))
     marker = {"color": colour, "size": 7}
-    return [drawn, {"type": "scatter", "mode": "markers", "x": xs, "y": ys, "marker": marker, "hoverinfo": "skip"}]
+    return [
+        drawn,
+        {"type": "scatter", "mode": "markers", "x": xs, "y": ys, "marker": marker, "hoverinfo": "skip"},
+    ]
 
 
 def _stopped_curves(curves: Mapping[int, Curve]) -> list[Figure]:
@@ -185,9 +232,18 @@ def _stopped_curves(curves: Mapping[int, Curve]) -> list[Figure]:
     for number, curve in curves.items():
         xs += [*curve[0], None]
         ys += [*curve[1], None]
-        hover += [*(f"network {number}, stopped early, epoch {x}: {y:.1f}%" for x, y in zip(*curve, strict=True)), None]
+        hover += [
+            *(f"network {number}, stopped early, epoch {x}: {y:.1f}%" for x, y in zip(*curve, strict=True)),
+            None,
+        ]
     ends = [(curve[0][-1], curve[1][-1]) for curve in curves.values()]
-    faint = {**line(xs, ys, "@dot", 0.8), "opacity": 0.55, "hoverinfo": "text", "hovertext": hover, "name": "stopped early"}
+    faint = {
+        **line(xs, ys, "@dot", 0.8),
+        "opacity": 0.55,
+        "hoverinfo": "text",
+        "hovertext": hover,
+        "name": "stopped early",
+    }
     marker = {"color": "@dot", "size": 4, "symbol": "x-thin-open"}
     cross = {"type": "scatter", "mode": "markers", "x": [x for x, _ in ends], "y": [y for _, y in ends]}
     return [faint, {**cross, "marker": marker, "opacity": 0.8, "hoverinfo": "skip"}]

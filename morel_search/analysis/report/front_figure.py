@@ -10,75 +10,94 @@ from numpy.typing import NDArray
 
 from morel_search.analysis.report.labels import Place, place_labels
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded, safe, short
-from morel_search.analysis.run_data import POINT, TEST, RunSummary
 from morel_search.analysis.report.text import percent
+from morel_search.analysis.run_data import POINT, TEST, RunData
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "BREAKS",
+    "INFEASIBLE",
     "MANY_TRIALS",
     "axis_limits",
     "control_names",
+    "feasible_controls",
     "front_figure",
-    "keeping_controls",
     "obstacles",
     "other_trials",
     "step_line",
 ]
 
-BREAKS = "breaks a constraint"
+INFEASIBLE = "breaks a constraint"
 
 LABELLED_MEMBERS, MANY_TRIALS = 16, 300
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 
 
-def front_figure(summary: RunSummary) -> Figure:
+def front_figure(run_data: RunData) -> Figure:
     """Draw every trial that ran to its end, the controls by name, the front as steps, and its points on the test split."""
-    limits = axis_limits(summary)
-    others, broken = other_trials(summary), summary.breaking
-    members = summary.front[summary.front["origin"] != "control"]
+    limits = axis_limits(run_data)
+    others, broken = other_trials(run_data), run_data.infeasible
+    members = run_data.front[run_data.front["origin"] != "control"]
     many = len(others) > MANY_TRIALS
-    data = [_dots(others, summary, "trials", {"color": "@dot", "size": 5 if many else 7, "opacity": 0.6 if many else 0.9})]
+    data = [
+        _dots(
+            others,
+            run_data,
+            "trials",
+            {"color": "@dot", "size": 5 if many else 7, "opacity": 0.6 if many else 0.9},
+        )
+    ]
     if len(broken):
         cross = {"color": "@dot", "size": 6, "symbol": "x-thin-open", "opacity": 0.8, "line": {"width": 1.2}}
-        data.append(_dots(broken, summary, BREAKS, cross))
-    if len(summary.front):
-        xs, ys = step_line(summary.front, limits)
+        data.append(_dots(broken, run_data, INFEASIBLE, cross))
+    if len(run_data.front):
+        xs, ys = step_line(run_data.front, limits)
         data.append({**line(xs, ys, "@front", 1.6), "name": "front", "showlegend": False})
-    data += _test_traces(summary)
+    data += _test_traces(run_data)
     if len(members):
-        data.append(_dots(members, summary, "front", {"color": "@front", "size": 10, "line": {"color": "@paper", "width": 1}}))
-    controls = keeping_controls(summary)
+        data.append(
+            _dots(
+                members,
+                run_data,
+                "front",
+                {"color": "@front", "size": 10, "line": {"color": "@paper", "width": 1}},
+            )
+        )
+    controls = feasible_controls(run_data)
     if len(controls):
-        marker = {"color": "@control", "size": 10, "symbol": "diamond", "line": {"color": "@paper", "width": 1}}
-        data.append(_dots(controls, summary, "controls", marker))
+        marker = {
+            "color": "@control",
+            "size": 10,
+            "symbol": "diamond",
+            "line": {"color": "@paper", "width": 1},
+        }
+        data.append(_dots(controls, run_data, "controls", marker))
     layout = layout_of("clean accuracy (%)", "robust accuracy (%)", legend=True)
     layout["xaxis"]["range"], layout["yaxis"]["range"] = [list(pair) for pair in limits]
-    layout["annotations"] = _annotations(summary, members, limits)
+    layout["annotations"] = _annotations(run_data, members, limits)
     return {"data": data, "layout": layout}
 
 
-def other_trials(summary: RunSummary) -> pd.DataFrame:
+def other_trials(run_data: RunData) -> pd.DataFrame:
     """The searched trials that keep to the constraints and are not on the front with the epoch that they stand for."""
-    rows = summary.keeping
-    return rows[(rows["origin"] != "control").to_numpy() & ~summary.on_front(rows)]
+    rows = run_data.feasible
+    return rows[(rows["origin"] != "control").to_numpy() & ~run_data.on_front(rows)]
 
 
-def keeping_controls(summary: RunSummary) -> pd.DataFrame:
+def feasible_controls(run_data: RunData) -> pd.DataFrame:
     """The controls that keep to the constraints, and the members of the front that are other epochs of controls."""
     import pandas as pd
 
-    rows, members = summary.keeping, summary.front[summary.front["origin"] == "control"]
-    rows = rows[(rows["origin"] == "control").to_numpy() & ~summary.on_front(rows)]
+    rows, members = run_data.feasible, run_data.front[run_data.front["origin"] == "control"]
+    rows = rows[(rows["origin"] == "control").to_numpy() & ~run_data.on_front(rows)]
     return pd.concat([rows, members]) if len(rows) and len(members) else members if len(members) else rows
 
 
-def axis_limits(summary: RunSummary) -> Limits:
+def axis_limits(run_data: RunData) -> Limits:
     """Find the range of both axes, in percent, that shows every finished trial and every test point with a margin."""
-    shown = _shown(summary) * 100
+    shown = _shown(run_data) * 100
     limits = []
     for axis in range(2):
         values = shown[~np.isnan(shown[:, axis]), axis]
@@ -98,8 +117,8 @@ def step_line(front: pd.DataFrame, limits: Limits) -> tuple[list[float], list[fl
     return rounded([*xs, xs[-1]], 3), rounded([*ys, limits[1][0]], 3)
 
 
-def _test_traces(summary: RunSummary) -> list[Figure]:
-    tested = summary.front[summary.front[TEST].notna().all(axis=1)]
+def _test_traces(run_data: RunData) -> list[Figure]:
+    tested = run_data.front[run_data.front[TEST].notna().all(axis=1)]
     if tested.empty:
         return []
     xs: list[float | None] = []
@@ -108,8 +127,10 @@ def _test_traces(summary: RunSummary) -> list[Figure]:
         xs += [row[0], row[2], None]
         ys += [row[1], row[3], None]
     hover = [
-        f"network {summary.network(number, epoch)} on the test split<br>{percent(clean)} clean, {percent(robust)} robust"
-        for number, epoch, clean, robust in zip(*(tested[column] for column in ("number", "epoch", *TEST)), strict=True)
+        f"network {run_data.network(number, epoch)} on the test split<br>{percent(clean)} clean, {percent(robust)} robust"
+        for number, epoch, clean, robust in zip(
+            *(tested[column] for column in ("number", "epoch", *TEST)), strict=True
+        )
     ]
     marker = {"color": "@front", "size": 8, "symbol": "circle-open", "line": {"width": 1.3}}
     return [
@@ -121,62 +142,93 @@ def _test_traces(summary: RunSummary) -> list[Figure]:
     ]  # fmt: skip
 
 
-def control_names(summary: RunSummary) -> list[tuple[float, float, str]]:
+def control_names(run_data: RunData) -> list[tuple[float, float, str]]:
     """Place the controls' names, in percent; those of equal points stand together."""
     names: dict[tuple[float, float], list[str]] = {}
-    for x, y, name in zip(summary.controls[POINT[0]], summary.controls[POINT[1]], summary.controls["name"], strict=True):
+    for x, y, name in zip(
+        run_data.controls[POINT[0]], run_data.controls[POINT[1]], run_data.controls["name"], strict=True
+    ):
         names.setdefault((float(x * 100), float(y * 100)), []).append(short(str(name)))
     return [(x, y, ", ".join(together)) for (x, y), together in names.items()]
 
 
-def obstacles(summary: RunSummary, limits: Limits) -> list[tuple[float, float]]:
+def obstacles(run_data: RunData, limits: Limits) -> list[tuple[float, float]]:
     """Collect what a label should not cover: all points, and the steps, as a dotted line."""
-    marks = [(float(x), float(y)) for x, y in _shown(summary) * 100]
-    if len(summary.front):
-        xs, ys = step_line(summary.front, limits)
+    marks = [(float(x), float(y)) for x, y in _shown(run_data) * 100]
+    if len(run_data.front):
+        xs, ys = step_line(run_data.front, limits)
         for x0, x1, y0, y1 in zip(xs, xs[1:], ys, ys[1:], strict=False):
-            count = 1 + round(abs(x1 - x0) / (limits[0][1] - limits[0][0]) * 50 + abs(y1 - y0) / (limits[1][1] - limits[1][0]) * 35)
+            count = 1 + round(
+                abs(x1 - x0) / (limits[0][1] - limits[0][0]) * 50
+                + abs(y1 - y0) / (limits[1][1] - limits[1][0]) * 35
+            )
             marks += [(x0 + (x1 - x0) * k / count, y0 + (y1 - y0) * k / count) for k in range(count)]
     return [mark for mark in marks if not np.isnan(mark).any()]
 
 
-def _shown(summary: RunSummary) -> NDArray[np.float64]:
+def _shown(run_data: RunData) -> NDArray[np.float64]:
     """All points of the figure: those of the trials, of the front and of the test split."""
-    tables = (summary.complete[POINT], summary.front[POINT], summary.front[TEST])
+    tables = (run_data.complete[POINT], run_data.front[POINT], run_data.front[TEST])
     return np.concatenate([table.to_numpy(dtype=float) for table in tables])
 
 
-def _dots(rows: pd.DataFrame, summary: RunSummary, name: str, marker: Figure) -> Figure:
+def _dots(rows: pd.DataFrame, run_data: RunData, name: str, marker: Figure) -> Figure:
     return {
         "type": "scatter", "mode": "markers", "name": name, "x": rounded(rows[POINT[0]] * 100, 3), "y": rounded(rows[POINT[1]] * 100, 3),
-        "marker": marker, "hoverinfo": "text", "hovertext": [_hover(row, summary) for row in rows.to_dict("records")],
+        "marker": marker, "hoverinfo": "text", "hovertext": [_hover(row, run_data) for row in rows.to_dict("records")],
     }  # fmt: skip
 
 
-def _hover(row: Mapping[Any, Any], summary: RunSummary) -> str:
-    title = f"control {safe(row['name'])}" if row["origin"] == "control" else f"network {summary.network(row['number'], row['epoch'])}"
+def _hover(row: Mapping[Any, Any], run_data: RunData) -> str:
+    title = (
+        f"control {safe(row['name'])}"
+        if row["origin"] == "control"
+        else f"network {run_data.network(row['number'], row['epoch'])}"
+    )
     lines = [f"<b>{title}</b>", f"{percent(row[POINT[0]])} clean, {percent(row[POINT[1]])} robust"]
     if not any(np.isnan(row[column]) for column in TEST):
         lines.append(f"test: {percent(row[TEST[0]])} clean, {percent(row[TEST[1]])} robust")
-    texts = [(safe(parameter.name), safe(parameter.text(row.get(parameter.column)))) for parameter in summary.parameters]
+    texts = [
+        (safe(parameter.name), safe(parameter.text(row.get(parameter.column))))
+        for parameter in run_data.parameters
+    ]
     return "<br>".join(lines + [f"{name}  {text}" for name, text in texts if text])
 
 
-def _annotations(summary: RunSummary, members: pd.DataFrame, limits: Limits) -> list[Figure]:
+def _annotations(run_data: RunData, members: pd.DataFrame, limits: Limits) -> list[Figure]:
     """Name the controls, and the members by number where these are few."""
-    named = [(x, y, text, "@control") for x, y, text in control_names(summary)]
+    named = [(x, y, text, "@control") for x, y, text in control_names(run_data)]
     if len(members) <= LABELLED_MEMBERS:
         named += [
-            (row[POINT[0]] * 100, row[POINT[1]] * 100, summary.network(row["number"], row["epoch"]), "@front")
+            (
+                row[POINT[0]] * 100,
+                row[POINT[1]] * 100,
+                run_data.network(row["number"], row["epoch"]),
+                "@front",
+            )
             for _, row in members.iterrows()
         ]
-    placed = place_labels([(x, y, text) for x, y, text, _ in named], limits, obstacles(summary, limits))
+    placed = place_labels([(x, y, text) for x, y, text, _ in named], limits, obstacles(run_data, limits))
     return [_annotation(*one, place) for one, place in zip(named, placed, strict=True)]
 
 
 def _annotation(x: float, y: float, text: str, colour: str, place: Place) -> Figure:
-    shared = {"x": x, "y": y, "text": safe(text), "font": {"color": colour, "size": 11}, "xanchor": place.xanchor, "yanchor": place.yanchor}
+    shared = {
+        "x": x,
+        "y": y,
+        "text": safe(text),
+        "font": {"color": colour, "size": 11},
+        "xanchor": place.xanchor,
+        "yanchor": place.yanchor,
+    }
     if not place.leader:
         return {**shared, "showarrow": False, "xshift": place.xshift, "yshift": place.yshift, "borderpad": 0}
-    line = {"arrowhead": 0, "arrowwidth": 0.8, "arrowcolor": colour, "standoff": 5, "ax": place.xshift, "ay": -place.yshift}
+    line = {
+        "arrowhead": 0,
+        "arrowwidth": 0.8,
+        "arrowcolor": colour,
+        "standoff": 5,
+        "ax": place.xshift,
+        "ay": -place.yshift,
+    }
     return {**shared, **line, "showarrow": True, "borderpad": 1}

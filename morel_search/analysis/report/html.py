@@ -12,9 +12,16 @@ from typing import Any
 
 import pandas as pd
 
+from morel_search.analysis.report.text import (
+    compare_controls,
+    headline,
+    key_figures,
+    percent,
+    reason_words,
+    sentences,
+)
+from morel_search.analysis.run_data import POINT, TEST, RunData
 from morel_search.analysis.stopping import RungCorrelation, StoppingCosts
-from morel_search.analysis.run_data import POINT, TEST, RunSummary
-from morel_search.analysis.report.text import compare_controls, headline, key_facts, percent, reason_words, sentences
 
 __all__ = ["figure_place", "fill_page", "section", "text"]
 
@@ -26,27 +33,29 @@ def text(value: Any) -> str:
     return html.escape(str(value), quote=True)
 
 
-def fill_page(summary: RunSummary, body: Sequence[str], figures: Mapping[str, Any], script: str) -> str:
+def fill_page(run_data: RunData, body: Sequence[str], figures: Mapping[str, Any], script: str) -> str:
     """Put the page together.
 
     Args:
-        summary: The run.
+        run_data: The run.
         body: Its sections, as HTML, in order.
         figures: Figures by the id of their place, and ``parallel``; as plain values.
         script: Plotly's own script.
     """
-    room = resources.files("morel_search.analysis")
+    room = resources.files("morel_search.analysis.report")
     return Template((room / "page.html").read_text(encoding="utf-8")).substitute(
-        title=text(f"{summary.run.name}: clean against robust accuracy"),
-        name=text(summary.run.name),
+        title=text(f"{run_data.run.name}: clean against robust accuracy"),
+        name=text(run_data.run.name),
         style=(room / "page.css").read_text(encoding="utf-8"),
-        headline=text(headline(summary)),
-        status=_status(summary),
-        lead="".join(f"<p>{text(sentence)}</p>" for sentence in sentences(summary)),
-        facts="".join(f"<div><dt>{text(label)}</dt><dd>{text(fact)}</dd></div>" for label, fact in key_facts(summary)),
+        headline=text(headline(run_data)),
+        status=_status(run_data),
+        lead="".join(f"<p>{text(sentence)}</p>" for sentence in sentences(run_data)),
+        facts="".join(
+            f"<div><dt>{text(label)}</dt><dd>{text(fact)}</dd></div>" for label, fact in key_figures(run_data)
+        ),
         body="\n".join(body),
-        date=text(str(summary.settings.get("created", ""))[:16].replace("T", " ")),
-        version=text((summary.settings.get("versions") or {}).get("morel_search", "")),
+        date=text(str(run_data.settings.get("created", ""))[:16].replace("T", " ")),
+        version=text((run_data.settings.get("versions") or {}).get("morel_search", "")),
         figures=json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         plotly=script,
         script=(room / "page.js").read_text(encoding="utf-8"),
@@ -72,65 +81,104 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str | tuple[str, Any]]],
     return f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
-def front_table(summary: RunSummary) -> str:
+def front_table(run_data: RunData) -> str:
     """List the members of the front."""
-    heads = ["network", "clean", "robust", *(("test clean", "test robust") if summary.tested else ()), "epoch"]
+    heads = [
+        "network",
+        "clean",
+        "robust",
+        *(("test clean", "test robust") if run_data.tested else ()),
+        "epoch",
+    ]
     rows = []
-    for row in summary.front.to_dict("records"):
-        who = summary.network(row["number"], row["epoch"]) + (f" ({row['name']})" if row["origin"] == "control" else "")
-        columns = [*POINT, *(TEST if summary.tested else ())]
-        cells: list[str | tuple[str, Any]] = [(who, _order(row)), *((percent(row[column]), row[column]) for column in columns)]
+    for row in run_data.front.to_dict("records"):
+        who = run_data.network(row["number"], row["epoch"]) + (
+            f" ({row['name']})" if row["origin"] == "control" else ""
+        )
+        columns = [*POINT, *(TEST if run_data.tested else ())]
+        cells: list[str | tuple[str, Any]] = [
+            (who, _order(row)),
+            *((percent(row[column]), row[column]) for column in columns),
+        ]
         cells.append((str(row["epoch"]), row["epoch"]) if not pd.isna(row["epoch"]) else "")
-        for parameter in summary.parameters:
-            value, shown = parameter.value(row.get(parameter.column)), parameter.text(row.get(parameter.column))
+        for parameter in run_data.parameters:
+            value, shown = (
+                parameter.value(row.get(parameter.column)),
+                parameter.text(row.get(parameter.column)),
+            )
             cells.append((shown, value) if isinstance(value, float) else shown)
         rows.append(cells)
-    return table([*heads, *(parameter.name for parameter in summary.parameters)], rows, "sortable")
+    return table([*heads, *(parameter.name for parameter in run_data.parameters)], rows, "sortable")
 
 
-def stopping_table(summary: RunSummary, costs: StoppingCosts, correlations: Sequence[RungCorrelation]) -> str:
+def stopping_table(run_data: RunData, costs: StoppingCosts, correlations: Sequence[RungCorrelation]) -> str:
     """List the rungs: how many trainings came there, how many were stopped there, and whether their order there lasts."""
     rows: list[Sequence[str | tuple[str, Any]]] = []
     for one in correlations:
-        reached, stopped = int((summary.trials["rung"].dropna() >= one.rung).sum()), costs.stopped.get(one.rung, 0)
+        reached, stopped = (
+            int((run_data.trials["rung"].dropna() >= one.rung).sum()),
+            costs.stopped.get(one.rung, 0),
+        )
         cells: list[str | tuple[str, Any]] = [(str(count), count) for count in (one.rung, reached, stopped)]
-        rows.append([*cells, *("–" if value is None else (f"{value:.2f}", value) for value in (one.clean, one.robust))])
-    return table(["epoch", "reached it", "stopped there", "rank correlation, clean", "rank correlation, robust"], rows, "rungs")
+        rows.append(
+            [
+                *cells,
+                *("–" if value is None else (f"{value:.2f}", value) for value in (one.clean, one.robust)),
+            ]
+        )
+    return table(
+        ["epoch", "reached it", "stopped there", "rank correlation, clean", "rank correlation, robust"],
+        rows,
+        "rungs",
+    )
 
 
-def control_list(summary: RunSummary) -> str:
+def control_list(run_data: RunData) -> str:
     """Say what each control got beside the front."""
     lines = [
         f'<div><dt>{text(name)}</dt><dd><span class="point">{text(point)}.</span> {text(sentence)}</dd></div>'
-        for name, point, sentence in compare_controls(summary)
+        for name, point, sentence in compare_controls(run_data)
     ]
     return f'<dl class="controls">{"".join(lines)}</dl>'
 
 
-def failure_table(summary: RunSummary) -> str:
+def failure_table(run_data: RunData) -> str:
     """List the failures, equal reasons together."""
     reasons: dict[str, list[str]] = {}
-    for row in summary.failed.to_dict("records"):
+    for row in run_data.failed.to_dict("records"):
         who = str(row["number"]) + (f" ({row['name']})" if row["name"] else "")
         reasons.setdefault(reason_words(row["failure"]), []).append(who)
     rows: list[Sequence[str | tuple[str, Any]]] = []
     for reason, numbers in sorted(reasons.items(), key=lambda one: -len(one[1]))[:MOST_REASONS]:
-        rows.append([(str(len(numbers)), len(numbers)), reason, ", ".join(numbers[:12]) + (", …" if len(numbers) > 12 else "")])
-    more = f"<p>{len(reasons) - MOST_REASONS} more reasons stand in trials.csv.</p>" if len(reasons) > MOST_REASONS else ""
+        rows.append(
+            [
+                (str(len(numbers)), len(numbers)),
+                reason,
+                ", ".join(numbers[:12]) + (", …" if len(numbers) > 12 else ""),
+            ]
+        )
+    more = (
+        f"<p>{len(reasons) - MOST_REASONS} more reasons stand in trials.csv.</p>"
+        if len(reasons) > MOST_REASONS
+        else ""
+    )
     return table(["times", "reason", "trials"], rows, "reasons") + more
 
 
-def settings_section(summary: RunSummary) -> str:
+def settings_section(run_data: RunData) -> str:
     """List the resolved settings, the versions, the machine and the space file, folded away."""
-    space = summary.settings.get("space") or {}
+    space = run_data.settings.get("space") or {}
     parts = [(name, _pairs(value)) for name, value in space.items() if isinstance(value, Mapping)]
     parts += [(name, _items(space.get(name) or [])) for name in ("parameters", "controls")]
-    rest = {key: summary.settings.get(key) for key in ("created", "finished", "status", "seed", "device", "commit", "overrides", "format")}
+    rest = {
+        key: run_data.settings.get(key)
+        for key in ("created", "finished", "status", "seed", "device", "commit", "overrides", "format")
+    }
     parts += [("run", _pairs(rest))]
-    parts += [(name, _pairs(summary.settings.get(name) or {})) for name in ("versions", "hardware")]
+    parts += [(name, _pairs(run_data.settings.get(name) or {})) for name in ("versions", "hardware")]
     blocks = "".join(f"<div><h3>{text(title)}</h3>{content}</div>" for title, content in parts if content)
     try:
-        given = summary.run.space.read_text(encoding="utf-8", errors="replace")
+        given = run_data.run.space.read_text(encoding="utf-8", errors="replace")
     except OSError:
         given = ""
     file = f"<h3>space.yaml</h3><pre>{text(given)}</pre>" if given else ""
@@ -138,30 +186,42 @@ def settings_section(summary: RunSummary) -> str:
     return f'<details class="settings"><summary>{title}</summary><div class="columns">{blocks}</div>{file}</details>'
 
 
-def reproduce_section(summary: RunSummary) -> str:
+def reproduce_section(run_data: RunData) -> str:
     """Give the commands that run the search again and draw this page again."""
-    run, command = summary.run, summary.settings.get("command")
+    run, command = run_data.run, run_data.settings.get("command")
     place = f"{run.path.parent.name}/{run.name}"
-    seed = summary.settings.get("seed")
+    seed = run_data.settings.get("seed")
     given = shlex.join(str(word) for word in command) if isinstance(command, list) and command else ""
-    again = f"python -m morel_search.run --space {place}/space.yaml" + ("" if seed is None else f" --seed {seed}")
-    lines = [*([f"# as it was started\n{given}"] if given else []), f"# from the file kept with the run\n{again}"]
+    again = f"python -m morel_search.run --space {place}/space.yaml" + (
+        "" if seed is None else f" --seed {seed}"
+    )
+    lines = [
+        *([f"# as it was started\n{given}"] if given else []),
+        f"# from the file kept with the run\n{again}",
+    ]
     lines.append(f"# this page\npython -m morel_search.report {place}")
     files = [
         (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"), (run.figures / "front.pdf", "figure, PDF"),
         (run.figures / "front.svg", "SVG"), (run.figures / "front.png", "PNG"),
     ]  # fmt: skip
-    links = [f'<a href="{text(path.relative_to(run.path).as_posix())}">{text(label)}</a>' for path, label in files if path.is_file()]
+    links = [
+        f'<a href="{text(path.relative_to(run.path).as_posix())}">{text(label)}</a>'
+        for path, label in files
+        if path.is_file()
+    ]
     shown = "\n\n".join(lines)
     note = f'<p class="caption">Beside this page: {", ".join(links)}.</p>' if links else ""
     return section("To do it again", f"<pre>{text(shown)}</pre>{note}", ident="again")
 
 
-def _status(summary: RunSummary) -> str:
-    status = summary.settings.get("status")
-    notes = {"running": "The search was still running when this page was drawn.", "stopped": "The search was stopped before its end."}
+def _status(run_data: RunData) -> str:
+    status = run_data.settings.get("status")
+    notes = {
+        "running": "The search was still running when this page was drawn.",
+        "stopped": "The search was stopped before its end.",
+    }
     said = [notes[status]] if status in notes else []
-    said += [str(warning) for warning in summary.settings.get("warnings") or []]
+    said += [str(warning) for warning in run_data.settings.get("warnings") or []]
     return "".join(f'<p class="note">{text(one)}</p>' for one in said)
 
 
@@ -177,17 +237,27 @@ def _cell(cell: str | tuple[str, Any]) -> str:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    rows = "".join(f"<tr><th scope=row>{text(key)}</th><td>{text(_value(value))}</td></tr>" for key, value in values.items())
+    rows = "".join(
+        f"<tr><th scope=row>{text(key)}</th><td>{text(_value(value))}</td></tr>"
+        for key, value in values.items()
+    )
     return f'<table class="pairs">{rows}</table>' if rows else ""
 
 
 def _items(items: Sequence[Mapping[str, Any]]) -> str:
     kept = {
-        str(item.get("name")): {key: value for key, value in item.items() if key != "name" and value not in (None, {}, False)}
+        str(item.get("name")): {
+            key: value for key, value in item.items() if key != "name" and value not in (None, {}, False)
+        }
         for item in items
     }
     kept = {name: {**item, **item.pop("overrides", {})} for name, item in kept.items()}
-    return _pairs({name: ", ".join(f"{key} {_value(value)}" for key, value in item.items()) for name, item in kept.items()})
+    return _pairs(
+        {
+            name: ", ".join(f"{key} {_value(value)}" for key, value in item.items())
+            for name, item in kept.items()
+        }
+    )
 
 
 def _value(value: Any) -> str:
@@ -195,4 +265,6 @@ def _value(value: Any) -> str:
         return ", ".join(f"{key} {_value(one)}" for key, one in value.items()) or "–"
     if isinstance(value, list):
         return ", ".join(_value(one) for one in value) or "–"
-    return "–" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    return (
+        "–" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    )

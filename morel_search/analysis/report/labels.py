@@ -39,7 +39,13 @@ NEAR = (
 )
 
 FAR = tuple(
-    Place({-1: "right", 0: "center", 1: "left"}[x], "middle" if x else ("bottom" if y > 0 else "top"), x * across, y * up, leader=True)
+    Place(
+        {-1: "right", 0: "center", 1: "left"}[x],
+        "middle" if x else ("bottom" if y > 0 else "top"),
+        x * across,
+        y * up,
+        leader=True,
+    )
     for across, up in ((22, 20), (30, 34), (40, 50), (54, 66))
     for x, y in ((-1, -1), (1, -1), (-1, 1), (1, 1), (0, -1), (0, 1))
 )
@@ -74,7 +80,12 @@ def place_labels(
         for rank, place in enumerate((*NEAR, *FAR)):
             box = _box(*pixels(x, y), text, place)
             line = _leader(*pixels(x, y), place) if place.leader else []
-            cost = sum(_overlap(box, mark) for mark in marks) + 4 * _outside(box, scale) + rank + (LEADER_COST if line else 0.0)
+            cost = (
+                sum(_overlap(box, mark) for mark in marks)
+                + 4 * _outside(box, scale)
+                + rank
+                + (LEADER_COST if line else 0.0)
+            )
             cost += sum(3 * _overlap(own, other) for other in boxes for own in (box, *line))
             costs.append((cost, rank, place, [box, *line]))
         best = min(costs, key=lambda one: one[:2])
@@ -93,11 +104,21 @@ def _box(x: float, y: float, text: str, place: Place) -> Box:
 def _leader(x: float, y: float, place: Place) -> list[Box]:
     """Cover the line to a label with small boxes."""
     steps = [share / 8 for share in range(2, 8)]
-    return [(x + place.xshift * s - 2, y + place.yshift * s - 2, x + place.xshift * s + 2, y + place.yshift * s + 2) for s in steps]
+    return [
+        (
+            x + place.xshift * s - 2,
+            y + place.yshift * s - 2,
+            x + place.xshift * s + 2,
+            y + place.yshift * s + 2,
+        )
+        for s in steps
+    ]
 
 
 def _overlap(one: Box, other: Box) -> float:
-    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(
+        0.0, min(one[3], other[3]) - max(one[1], other[1])
+    )
 
 
 def _outside(box: Box, scale: float) -> float:

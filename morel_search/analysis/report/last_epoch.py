@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from morel_search.analysis.run_data import POINT, RunSummary
 from morel_search.analysis.report.text import points
+from morel_search.analysis.run_data import POINT, RunData
 
 __all__ = ["last_epoch_words"]
 
 LAST = ["last_clean_accuracy", "last_robust_accuracy"]
 
 
-def last_epoch_words(summary: RunSummary) -> str:
+def last_epoch_words(run_data: RunData) -> str:
     """Say what the front's networks would have with their last epoch instead; empty where that is not known."""
-    rows = summary.front.dropna(subset=[*LAST, *POINT])
+    rows = run_data.front.dropna(subset=[*LAST, *POINT])
     if rows.empty:
         return ""
     own, last = (rows[columns].to_numpy(dtype=float) for columns in (POINT, LAST))
     earlier = int((own != last).any(axis=1).sum())
     if not earlier:
-        return "Best against last: each network of the front is its training's last epoch, or as good as that."
+        return (
+            "Best against last: each network of the front is its training's last epoch, or as good as that."
+        )
     lost = own[:, 1] - last[:, 1]
     worst = rows.iloc[int(lost.argmax())]
-    most = f"; network {summary.network(worst['number'], worst['epoch'])} would lose most, {points(lost.max())}" if lost.max() > 0 else ""
+    most = (
+        f"; network {run_data.network(worst['number'], worst['epoch'])} would lose most, {points(lost.max())}"
+        if lost.max() > 0
+        else ""
+    )
     return (
         f"Best against last: for {earlier} of {len(rows)} networks an earlier epoch counts. With the last one the front would have "
         f"{points(lost.mean())} {'less' if lost.mean() >= 0 else 'more'} robust accuracy on average{most}."

@@ -6,17 +6,17 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from morel_search.analysis.report.front_figure import (
-    BREAKS,
+    INFEASIBLE,
     MANY_TRIALS,
     axis_limits,
     control_names,
-    keeping_controls,
+    feasible_controls,
     obstacles,
     other_trials,
     step_line,
 )
 from morel_search.analysis.report.labels import WIDTH, place_labels
-from morel_search.analysis.run_data import POINT, TEST, RunSummary
+from morel_search.analysis.run_data import POINT, TEST, RunData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ STYLE = {
 }
 
 
-def paper_figure(summary: RunSummary) -> dict[str, bytes]:
+def paper_figure(run_data: RunData) -> dict[str, bytes]:
     """Draw every trial that ran to its end, the controls, the front, and its points on the test split.
 
     Returns:
@@ -63,34 +63,55 @@ def paper_figure(summary: RunSummary) -> dict[str, bytes]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         FigureCanvasAgg(figure)
-        _draw(figure.add_subplot(), summary)
+        _draw(figure.add_subplot(), run_data)
         drawn = {}
-        for kind, empty in zip(FORMATS, ({"Software": None}, {"Date": None}, {"CreationDate": None}), strict=True):
+        for kind, empty in zip(
+            FORMATS, ({"Software": None}, {"Date": None}, {"CreationDate": None}), strict=True
+        ):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=300, metadata=empty)
             drawn[kind] = buffer.getvalue()
     return drawn
 
 
-def _draw(axes: Axes, summary: RunSummary) -> None:
-    limits = axis_limits(summary)
-    others, broken = _xy(other_trials(summary)), _xy(summary.breaking)
-    axes.scatter(*others, s=11 if len(others[0]) <= MANY_TRIALS else 4, color=TRIAL, linewidths=0, alpha=0.8, label="trials", zorder=2)
+def _draw(axes: Axes, run_data: RunData) -> None:
+    limits = axis_limits(run_data)
+    others, broken = _xy(other_trials(run_data)), _xy(run_data.infeasible)
+    axes.scatter(
+        *others,
+        s=11 if len(others[0]) <= MANY_TRIALS else 4,
+        color=TRIAL,
+        linewidths=0,
+        alpha=0.8,
+        label="trials",
+        zorder=2,
+    )
     if len(broken[0]):
-        axes.scatter(*broken, s=12, marker="x", color=TRIAL, linewidths=0.6, alpha=0.8, label=BREAKS, zorder=2)
-    if len(summary.front):
-        axes.plot(*step_line(summary.front, limits), color=FRONT, linewidth=1.0, zorder=3)
-    tested = summary.front[summary.front[TEST].notna().all(axis=1)]
+        axes.scatter(
+            *broken, s=12, marker="x", color=TRIAL, linewidths=0.6, alpha=0.8, label=INFEASIBLE, zorder=2
+        )
+    if len(run_data.front):
+        axes.plot(*step_line(run_data.front, limits), color=FRONT, linewidth=1.0, zorder=3)
+    tested = run_data.front[run_data.front[TEST].notna().all(axis=1)]
     if len(tested):
         _draw_tested(axes, tested)
-    members = _xy(summary.front[summary.front["origin"] != "control"])
+    members = _xy(run_data.front[run_data.front["origin"] != "control"])
     if len(members[0]):
         axes.scatter(*members, s=26, color=FRONT, edgecolors="white", linewidths=0.6, label="front", zorder=5)
-    controls = _xy(keeping_controls(summary))
+    controls = _xy(feasible_controls(run_data))
     if len(controls[0]):
-        axes.scatter(*controls, s=30, marker="D", color=CONTROL, edgecolors="white", linewidths=0.6, label="controls", zorder=6)
-    if len(summary.controls):
-        _name_controls(axes, summary, limits)
+        axes.scatter(
+            *controls,
+            s=30,
+            marker="D",
+            color=CONTROL,
+            edgecolors="white",
+            linewidths=0.6,
+            label="controls",
+            zorder=6,
+        )
+    if len(run_data.controls):
+        _name_controls(axes, run_data, limits)
     axes.set(xlim=limits[0], ylim=limits[1], xlabel="clean accuracy (%)", ylabel="robust accuracy (%)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e1da", linewidth=0.5, zorder=0)
@@ -111,20 +132,35 @@ def _draw_tested(axes: Axes, tested: Any) -> None:
     for row in tested[[*POINT, *TEST]].to_numpy(dtype=float) * 100:
         axes.plot(row[[0, 2]], row[[1, 3]], color=FRONT, linewidth=0.5, alpha=0.6, zorder=3)
     x, y = (tested[column].to_numpy(dtype=float) * 100 for column in TEST)
-    axes.scatter(x, y, s=18, facecolors="white", edgecolors=FRONT, linewidths=0.8, label="front, test split", zorder=4)
+    axes.scatter(
+        x, y, s=18, facecolors="white", edgecolors=FRONT, linewidths=0.8, label="front, test split", zorder=4
+    )
 
 
-def _name_controls(axes: Axes, summary: RunSummary, limits: Any) -> None:
+def _name_controls(axes: Axes, run_data: RunData, limits: Any) -> None:
     from matplotlib.patheffects import withStroke
 
-    named = [(x, y, _plain(name)) for x, y, name in control_names(summary)]
-    placed = place_labels(named, limits, obstacles(summary, limits), LABEL_SCALE)
+    named = [(x, y, _plain(name)) for x, y, name in control_names(run_data)]
+    placed = place_labels(named, limits, obstacles(run_data, limits), LABEL_SCALE)
     for (x, y, text), place in zip(named, placed, strict=True):
         up = "center" if place.yanchor == "middle" else place.yanchor
-        line = {"arrowstyle": "-", "color": CONTROL, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3.5} if place.leader else None
-        style: dict[str, Any] = {"ha": place.xanchor, "va": up, "color": CONTROL, "fontsize": FONT, "zorder": 7, "parse_math": False}
+        line = (
+            {"arrowstyle": "-", "color": CONTROL, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3.5}
+            if place.leader
+            else None
+        )
+        style: dict[str, Any] = {
+            "ha": place.xanchor,
+            "va": up,
+            "color": CONTROL,
+            "fontsize": FONT,
+            "zorder": 7,
+            "parse_math": False,
+        }
         shift = (place.xshift * FONT / 11, place.yshift * FONT / 11)
-        label = axes.annotate(text, (x, y), xytext=shift, textcoords="offset points", arrowprops=line, **style)
+        label = axes.annotate(
+            text, (x, y), xytext=shift, textcoords="offset points", arrowprops=line, **style
+        )
         label.set_path_effects([withStroke(linewidth=1.6, foreground="white")])
 
 
@@ -135,4 +171,6 @@ def _xy(rows: Any) -> tuple[list[float], list[float]]:
 
 def _plain(name: str) -> str:
     """Leave out what the font cannot draw."""
-    return "".join(letter for letter in name if letter == "…" or (letter.isprintable() and ord(letter) < 0x2000))
+    return "".join(
+        letter for letter in name if letter == "…" or (letter.isprintable() and ord(letter) < 0x2000)
+    )

@@ -19,7 +19,14 @@ Figure = dict[str, Any]
 def line(xs: Sequence[Any], ys: Sequence[Any], colour: str, width: float, dash: str = "solid") -> Figure:
     """Draw a line that does not react to the pointer."""
     pen = {"color": colour, "width": width, "dash": dash}
-    return {"type": "scatter", "mode": "lines", "x": list(xs), "y": list(ys), "line": pen, "hoverinfo": "skip"}
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(xs),
+        "y": list(ys),
+        "line": pen,
+        "hoverinfo": "skip",
+    }
 
 
 def layout_of(x: str, y: str, *, legend: bool) -> Figure:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from morel_search.analysis.replication import Replicated
 from morel_search.analysis.report.html import figure_place, section, table, text
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, rounded, safe
-from morel_search.analysis.replication import Replicated
 from morel_search.analysis.report.text import percent, points
 
 __all__ = ["replication_section", "replication_text", "replication_words"]
@@ -35,7 +35,10 @@ def replication_section(found: Sequence[Replicated], attack: str, figures: dict[
         [
             (_name(one), one.number),
             *(_cell(value) for value in one.own or (math.nan, math.nan)),
-            (str(len(one.points)) + (f" of {len(one.points) + one.failed}" if one.failed else ""), len(one.points)),
+            (
+                str(len(one.points)) + (f" of {len(one.points) + one.failed}" if one.failed else ""),
+                len(one.points),
+            ),
             *(_cell(value) for axis in range(2) for value in (one.mean[axis], one.spread[axis])),
             _cell(one.chance),
         ]
@@ -51,8 +54,16 @@ def replication_words(found: Sequence[Replicated]) -> list[str]:
     spreads = np.array([one.spread for one in found if len(one.points) > 1])
     if len(spreads):
         clean, robust = np.sqrt((spreads**2).mean(axis=0))
-        said.append(f"The seed alone moves clean accuracy by {points(clean)} and robust accuracy by {points(robust)} (standard deviation).")
-    lucky = np.array([np.subtract(one.own, one.mean) for one in found if one.member and one.own is not None and len(one.points)])
+        said.append(
+            f"The seed alone moves clean accuracy by {points(clean)} and robust accuracy by {points(robust)} (standard deviation)."
+        )
+    lucky = np.array(
+        [
+            np.subtract(one.own, one.mean)
+            for one in found
+            if one.member and one.own is not None and len(one.points)
+        ]
+    )
     if len(lucky):
         clean, robust = lucky.mean(axis=0)
         said.append(
@@ -61,8 +72,13 @@ def replication_words(found: Sequence[Replicated]) -> list[str]:
         )
     members = [one for one in found if one.member]
     if members:
-        likely, rest = ([one.name for one in members if (one.chance >= LIKELY) == is_likely] for is_likely in (True, False))
-        said.append(f"On the front again, more likely than not: {', '.join(likely) or 'none'}. Less likely: {', '.join(rest) or 'none'}.")
+        likely, rest = (
+            [one.name for one in members if (one.chance >= LIKELY) == is_likely]
+            for is_likely in (True, False)
+        )
+        said.append(
+            f"On the front again, more likely than not: {', '.join(likely) or 'none'}. Less likely: {', '.join(rest) or 'none'}."
+        )
     if failed := sum(one.failed for one in found):
         said.append(f"{failed} of the trainings failed; the reasons stand in replicates.csv.")
     return said
@@ -75,10 +91,16 @@ def replication_text(found: Sequence[Replicated]) -> str:
     rows.append(f"{'network':>{width}}  {'':<13} {'clean':>14} {'robust':>14} {'on the front':>13}")
     for one in found:
         cells = [
-            f"{100 * mean:.1f} ± {100 * sd:.1f} %" if not math.isnan(sd) else f"{100 * mean:.1f} %" if not math.isnan(mean) else "-"
+            f"{100 * mean:.1f} ± {100 * sd:.1f} %"
+            if not math.isnan(sd)
+            else f"{100 * mean:.1f} %"
+            if not math.isnan(mean)
+            else "-"
             for mean, sd in zip(one.mean, one.spread, strict=True)
         ]
-        rows.append(f"{one.name:>{width}}  {one.label:<13.13} {cells[0]:>14} {cells[1]:>14} {f'{100 * one.chance:.0f} %':>13}")
+        rows.append(
+            f"{one.name:>{width}}  {one.label:<13.13} {cells[0]:>14} {cells[1]:>14} {f'{100 * one.chance:.0f} %':>13}"
+        )
     return "\n".join([*rows, *replication_words(found), ""])
 
 
@@ -113,7 +135,13 @@ def _figure(found: Sequence[Replicated]) -> Figure:
         )  # fmt: skip
         means, spreads = (np.array([getattr(one, what) for one in networks]) for what in ("mean", "spread"))
         bars = [
-            {"type": "data", "array": rounded(100 * np.nan_to_num(spreads[:, axis]), 3), "color": colour, "thickness": 0.8, "width": 0}
+            {
+                "type": "data",
+                "array": rounded(100 * np.nan_to_num(spreads[:, axis]), 3),
+                "color": colour,
+                "thickness": 0.8,
+                "width": 0,
+            }
             for axis in range(2)
         ]
         data.append(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.analysis.parameters import format_number, number_of
-from morel_search.analysis.run_data import POINT, RunSummary
+from morel_search.analysis.run_data import POINT, RunData
 
 __all__ = [
     "attack_words",
@@ -20,7 +20,7 @@ __all__ = [
     "constraint_words",
     "exchange_rate",
     "headline",
-    "key_facts",
+    "key_figures",
     "percent",
     "points",
     "reason_words",
@@ -67,13 +67,17 @@ def attack_words(evaluation: Any) -> str:
     return f"PGD-{evaluation.get('steps', '?')}, {norm}, ε = {'?' if epsilon is None else format_number(epsilon)}{again}"
 
 
-def headline(summary: RunSummary) -> str:
+def headline(run_data: RunData) -> str:
     """Say in one line what the search found."""
-    front = summary.front
-    if len(summary.complete) and summary.keeping.empty:
+    front = run_data.front
+    if len(run_data.complete) and run_data.feasible.empty:
         return "No network keeps to the constraints"
-    if summary.complete.empty or front.empty:
-        return "No trial has finished yet" if summary.settings.get("status") == "running" else "No trial finished with a result"
+    if run_data.complete.empty or front.empty:
+        return (
+            "No trial has finished yet"
+            if run_data.settings.get("status") == "running"
+            else "No trial finished with a result"
+        )
     best, robust = front.iloc[0], front.iloc[-1]
     if len(front) == 1:
         return f"One network on the front: {percent(best[POINT[0]])} clean, {percent(best[POINT[1]])} robust"
@@ -83,29 +87,37 @@ def headline(summary: RunSummary) -> str:
     )
 
 
-def sentences(summary: RunSummary) -> list[str]:
+def sentences(run_data: RunData) -> list[str]:
     """Say below the headline what the front costs, how it was chosen and what was not used for it."""
-    if summary.complete.empty:
-        failed = len(summary.failed)
-        return [f"{failed} of {len(summary.trials)} trials failed; their reasons stand below."] if failed else []
-    if summary.keeping.empty:
-        return [f"{constraint_words(summary)} So there is no front, and no hypervolume."]
+    if run_data.complete.empty:
+        failed = len(run_data.failed)
+        return (
+            [f"{failed} of {len(run_data.trials)} trials failed; their reasons stand below."]
+            if failed
+            else []
+        )
+    if run_data.feasible.empty:
+        return [f"{constraint_words(run_data)} So there is no front, and no hypervolume."]
     said = []
-    rate = exchange_rate(summary.front[POINT].to_numpy(dtype=float))
+    rate = exchange_rate(run_data.front[POINT].to_numpy(dtype=float))
     if rate is not None:
-        where = "In the middle of the front" if len(summary.front) > 2 else "Between its ends"
-        said.append(f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy.")
+        where = "In the middle of the front" if len(run_data.front) > 2 else "Between its ends"
+        said.append(
+            f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy."
+        )
     said.append("Every choice, that of the epoch included, was made on the validation split.")
-    if summary.tested:
-        said.append("The test split was used once, after the search, for the networks on the front; it chose nothing.")
+    if run_data.tested:
+        said.append(
+            "The test split was used once, after the search, for the networks on the front; it chose nothing."
+        )
     else:
         said.append("The test split has not been used.")
     return said
 
 
-def constraint_words(summary: RunSummary) -> str:
+def constraint_words(run_data: RunData) -> str:
     """Say which constraints there are and how many of the finished networks break one; empty where there are neither."""
-    bounds, broken, finished = summary.constraints, len(summary.breaking), len(summary.complete)
+    bounds, broken, finished = run_data.constraints, len(run_data.infeasible), len(run_data.complete)
     if not bounds and not broken:
         return ""
     named = f"Constraints: {', '.join(bound_words(*one) for one in bounds.items())}. " if bounds else ""
@@ -147,32 +159,38 @@ def exchange_rate(front: NDArray[np.float64]) -> float | None:
     return float((at[0] - at[1]) / (ends[1] - ends[0]))
 
 
-def compare_controls(summary: RunSummary) -> list[tuple[str, str, str]]:
+def compare_controls(run_data: RunData) -> list[tuple[str, str, str]]:
     """Say what each control got beside the front.
 
     Returns:
         Name, its two accuracies, and a sentence: by how much the most robust network of the front that is at least as accurate on clean
         images beats it, or that none does.
     """
-    members = summary.front[summary.front["origin"] != "control"]
-    broken, compared = set(summary.breaking["number"]), []
-    for _, control in summary.controls.iterrows():
+    members = run_data.front[run_data.front["origin"] != "control"]
+    broken, compared = set(run_data.infeasible["number"]), []
+    for _, control in run_data.controls.iterrows():
         clean, robust = float(control[POINT[0]]), float(control[POINT[1]])
         rivals = members[(members[POINT[0]] >= clean) & (members[POINT[1]] >= robust)]
         rivals = rivals[(rivals[POINT[0]] > clean) | (rivals[POINT[1]] > robust)]
         if rivals.empty:
             sentence = "No searched network dominates it" + (
-                "; it is on the front itself." if control["number"] in set(summary.front["number"]) else "."
+                "; it is on the front itself." if control["number"] in set(run_data.front["number"]) else "."
             )
         else:
             rival = rivals.sort_values([POINT[1], POINT[0]]).iloc[-1]
             sentence = _beaten(
-                summary.network(rival["number"], rival["epoch"]), float(rival[POINT[0]]) - clean, float(rival[POINT[1]]) - robust
+                run_data.network(rival["number"], rival["epoch"]),
+                float(rival[POINT[0]]) - clean,
+                float(rival[POINT[1]]) - robust,
             )
         if control["number"] in broken:
             sentence += " It breaks a constraint."
         compared.append(
-            (str(control["name"]) or f"trial {control['number']}", f"{percent(clean)} clean, {percent(robust)} robust", sentence)
+            (
+                str(control["name"]) or f"trial {control['number']}",
+                f"{percent(clean)} clean, {percent(robust)} robust",
+                sentence,
+            )
         )
     return compared
 
@@ -185,65 +203,86 @@ def _beaten(network: str, clean: float, robust: float) -> str:
     return f"Network {network} is {points(robust)} more robust and {points(clean)} more accurate on clean images."
 
 
-def key_facts(summary: RunSummary) -> list[tuple[str, str]]:
+def key_figures(run_data: RunData) -> list[tuple[str, str]]:
     """Choose what one wants to know first, as pairs of a label and a short text."""
-    data, network = summary.section("data"), summary.section("network")
-    controls, any_keeps = summary.control_hypervolume, len(summary.keeping) > 0 or summary.complete.empty
+    data, network = run_data.section("data"), run_data.section("network")
+    controls, any_keeps = run_data.control_hypervolume, len(run_data.feasible) > 0 or run_data.complete.empty
     return [
         ("Images", _DATA.get(str(data.get("name")), str(data.get("name", "?")))),
         ("Network", str(network.get("name", "?")).rpartition(":")[2]),
-        ("Judged by", attack_words(summary.section("evaluation"))),
-        ("Trials", _trial_words(summary)),
-        ("Hypervolume", f"{summary.hypervolume:.4f}" + (f" (controls alone {controls:.4f})" if controls else "") if any_keeps else "–"),
-        ("Time", _time_words(summary)),
-        ("Search", _search_words(summary)),
-        ("Device", _device_words(summary)),
+        ("Judged by", attack_words(run_data.section("evaluation"))),
+        ("Trials", _trial_words(run_data)),
+        (
+            "Hypervolume",
+            f"{run_data.hypervolume:.4f}" + (f" (controls alone {controls:.4f})" if controls else "")
+            if any_keeps
+            else "–",
+        ),
+        ("Time", _time_words(run_data)),
+        ("Search", _search_words(run_data)),
+        ("Device", _device_words(run_data)),
     ]
 
 
-def _trial_words(summary: RunSummary) -> str:
-    parts = [f"{len(summary.complete)} finished"]
-    if len(summary.breaking):
-        parts[0] += f" ({len(summary.breaking)} break{'s' if len(summary.breaking) == 1 else ''} a constraint)"
-    if len(summary.stopped):
-        parts.append(f"{len(summary.stopped)} stopped early")
-    parts.append(f"{len(summary.failed)} failed")
+def _trial_words(run_data: RunData) -> str:
+    parts = [f"{len(run_data.complete)} finished"]
+    if len(run_data.infeasible):
+        parts[0] += (
+            f" ({len(run_data.infeasible)} break{'s' if len(run_data.infeasible) == 1 else ''} a constraint)"
+        )
+    if len(run_data.stopped):
+        parts.append(f"{len(run_data.stopped)} stopped early")
+    parts.append(f"{len(run_data.failed)} failed")
     return ", ".join(parts)
 
 
-def _search_words(summary: RunSummary) -> str:
-    count, seed = len(summary.parameters), summary.settings.get("seed")
-    sampler = {"nsga2": "NSGA-II", "nsga3": "NSGA-III", "tpe": "TPE", "gp": "GP"}.get(str(summary.section("search").get("sampler")))
-    words = [f"{count} parameter{'' if count == 1 else 's'}", sampler or str(summary.section("search").get("sampler", "?"))]
+def _search_words(run_data: RunData) -> str:
+    count, seed = len(run_data.parameters), run_data.settings.get("seed")
+    sampler = {"nsga2": "NSGA-II", "nsga3": "NSGA-III", "tpe": "TPE", "gp": "GP"}.get(
+        str(run_data.section("search").get("sampler"))
+    )
+    words = [
+        f"{count} parameter{'' if count == 1 else 's'}",
+        sampler or str(run_data.section("search").get("sampler", "?")),
+    ]
     return ", ".join([*words, *([] if seed is None else [f"seed {seed}"])])
 
 
-def _time_words(summary: RunSummary) -> str:
-    trained = float(summary.trials["seconds"].sum())
+def _time_words(run_data: RunData) -> str:
+    trained = float(run_data.trials["seconds"].sum())
     try:
-        begun, ended = (datetime.fromisoformat(str(summary.settings[key])) for key in ("created", "finished"))
+        begun, ended = (
+            datetime.fromisoformat(str(run_data.settings[key])) for key in ("created", "finished")
+        )
         return f"{seconds_words((ended - begun).total_seconds())}; {seconds_words(trained)} of training"
     except (KeyError, ValueError, TypeError):
         return f"{seconds_words(trained)} of training"
 
 
-def _device_words(summary: RunSummary) -> str:
-    hardware = summary.settings.get("hardware") or {}
+def _device_words(run_data: RunData) -> str:
+    hardware = run_data.settings.get("hardware") or {}
     gpus = hardware.get("gpus") or []
-    if str(summary.settings.get("device", "")).startswith("cuda") and gpus:
+    if str(run_data.settings.get("device", "")).startswith("cuda") and gpus:
         names = [str(gpu.get("name", gpu) if isinstance(gpu, dict) else gpu) for gpu in gpus]
-        return ", ".join(f"{names.count(name)} × {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names))
+        return ", ".join(
+            f"{names.count(name)} × {name}" if names.count(name) > 1 else name
+            for name in dict.fromkeys(names)
+        )
     cores = hardware.get("cores")
-    return f"{summary.settings.get('device', '?')}" + (f", {cores} cores" if cores else "")
+    return f"{run_data.settings.get('device', '?')}" + (f", {cores} cores" if cores else "")
 
 
-def chance_words(summary: RunSummary) -> str:
+def chance_words(run_data: RunData) -> str:
     """Say how far chance alone moves an accuracy, where the number of validation images is known; else nothing."""
-    images = summary.settings.get("images")
-    count = number_of(images.get("validation") if isinstance(images, dict) else summary.section("data").get("validation"))
+    images = run_data.settings.get("images")
+    count = number_of(
+        images.get("validation") if isinstance(images, dict) else run_data.section("data").get("validation")
+    )
     if count is None or count < 2:
         return ""
-    return f"With {count:.0f} validation images, one standard error is up to {points(0.5 / math.sqrt(count))}."
+    return (
+        f"With {count:.0f} validation images, one standard error is up to {points(0.5 / math.sqrt(count))}."
+    )
 
 
 def reason_words(text: Any) -> str:

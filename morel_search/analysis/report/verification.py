@@ -8,8 +8,8 @@ from typing import Any
 from morel_search.analysis.intervals import Difference, wilson
 from morel_search.analysis.report.html import figure_place, section, table, text
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded
-from morel_search.analysis.verification import Network, Verification, compare
 from morel_search.analysis.report.text import percent, points
+from morel_search.analysis.verification import Network, Verification, compare
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 
 __all__ = ["gain_sentences", "verified_sections", "verified_words", "weakness"]
@@ -21,7 +21,9 @@ MOST_CURVES, LABEL_GAP = 12, 6.5
 """Curves that are drawn, and the least distance of their labels in percentage points."""
 
 
-def verified_sections(found: Verification, epsilon: str, multiples: Sequence[float], figures: dict[str, Any]) -> list[str]:
+def verified_sections(
+    found: Verification, epsilon: str, multiples: Sequence[float], figures: dict[str, Any]
+) -> list[str]:
     """Frame what was found.
 
     Args:
@@ -32,52 +34,79 @@ def verified_sections(found: Verification, epsilon: str, multiples: Sequence[flo
     """
     figures["verified"] = _front_figure(found)
     words = "".join(f"<p>{text(sentence)}</p>" for sentence in verified_words(found))
-    notes = "".join(f'<p class="note">{text(_flagged(network, flag))}</p>' for network in found.networks for flag in network.flags)
+    notes = "".join(
+        f'<p class="note">{text(_flagged(network, flag))}</p>'
+        for network in found.networks
+        for flag in network.flags
+    )
     notes = "".join(f'<p class="note">{text(sentence)}</p>' for sentence in weakness(found)) + notes
     caption = "Test split, which no choice has seen. Bars: 95 % intervals. Faint lines lead from what the search saw. Hollow: a tie with a "
-    caption += (
-        "network that is better in both accuracies, but not beyond chance (McNemar's test on the same images, corrected for their number)."
-    )
+    caption += "network that is better in both accuracies, but not beyond chance (McNemar's test on the same images, corrected for their number)."
     parts = [
-        section("The front, verified", f'<div class="words">{words}</div>{notes}{figure_place("verified", "wide")}', caption, "verified")
+        section(
+            "The front, verified",
+            f'<div class="words">{words}</div>{notes}{figure_place("verified", "wide")}',
+            caption,
+            "verified",
+        )
     ]
     caption = "After each attack: accuracy on what it and all before it left. An image counts as robust when it withstands every attack."
     parts.append(section("Attack by attack", _table(found), caption, "attacks"))
-    if any(network.facts.get("transfer") for network in found.networks):
+    if any(network.diagnostics.get("transfer") for network in found.networks):
         caption = "Accuracy on PGD-50 examples that were made on another network (columns) and not on this one. Lower than under its own "
         caption += "attacks would mean that those do not work."
         parts.append(section("Transfer attacks", _transfer_table(found), caption, "transfer"))
     if gains := gain_sentences(found):
-        lines = "".join(f"<div><dt>{text(name)}</dt><dd>{text(sentence)}</dd></div>" for name, sentence in gains)
+        lines = "".join(
+            f"<div><dt>{text(name)}</dt><dd>{text(sentence)}</dd></div>" for name, sentence in gains
+        )
         caption = "Verified figures; differences on the same images, with 95 % intervals."
-        parts.append(section("What the search gained", f'<dl class="controls">{lines}</dl>', caption, "gains"))
-    if any(network.facts.get("curve") for network in found.networks):
+        parts.append(
+            section("What the search gained", f'<dl class="controls">{lines}</dl>', caption, "gains")
+        )
+    if any(network.diagnostics.get("curve") for network in found.networks):
         figures["radius"] = _curves(found, multiples)
-        images = min(int(network.facts.get("images", 0)) for network in found.networks)
+        images = min(int(network.diagnostics.get("images", 0)) for network in found.networks)
         caption = f"PGD at several radii on {images} images; 1 is epsilon = {epsilon}. A curve that stays level is a bad sign."
-        parts.append(section("Robust accuracy against the radius", figure_place("radius", "wide"), caption, "radius"))
+        parts.append(
+            section("Robust accuracy against the radius", figure_place("radius", "wide"), caption, "radius")
+        )
     return parts
 
 
 def verified_words(found: Verification) -> list[str]:
     """What was done, and what the front is worth now."""
-    count = f"all {found.images}" if found.images == found.all_images else f"{found.images} of the {found.all_images}"
+    count = (
+        f"all {found.images}"
+        if found.images == found.all_images
+        else f"{found.images} of the {found.all_images}"
+    )
     late = (
         ""
         if found.late_images == found.images
         else f" FAB-T and Square on {found.late_images} of them; python -m morel_search.verify goes on."
     )
     names = {"pgd": "the search's PGD", "square": "Square"}
-    able = [stage for stage in STAGES if any(stage in network.facts.get("attacks", STAGES) for network in found.networks)]
+    able = [
+        stage
+        for stage in STAGES
+        if any(stage in network.diagnostics.get("attacks", STAGES) for network in found.networks)
+    ]
     *first, last = (names.get(stage, stage.upper()) for stage in able)
     said = [f"Each network met {', '.join(first)} and {last} on {count} test images.{late}"]
     if found.missing:
         said.append(f"Not verified yet: {', '.join(found.missing)}.")
     before, after = found.hypervolumes
-    said.append(f"The front's hypervolume was {before:.3f} as the search saw it, and is {after:.3f} verified.")
+    said.append(
+        f"The front's hypervolume was {before:.3f} as the search saw it, and is {after:.3f} verified."
+    )
     ranks = found.rank_correlation
-    agree = "" if ranks is None else f" The order of the networks under both agrees by {ranks:.2f} (1 is fully)."
-    said.append(f"The search's own attack leaves {points(found.overestimate)} more than all together, on average.{agree}")
+    agree = (
+        "" if ranks is None else f" The order of the networks under both agrees by {ranks:.2f} (1 is fully)."
+    )
+    said.append(
+        f"The search's own attack leaves {points(found.overestimate)} more than all together, on average.{agree}"
+    )
     return said
 
 
@@ -104,8 +133,11 @@ def gain_sentences(found: Verification) -> list[tuple[str, str]]:
             continue
         clean, robust = control.accuracy
         sentences = [f"{percent(clean)} clean, {percent(robust)} robust."]
-        able = [network for network in found.sound if not network.label]
-        as_clean, as_robust = ([network for network in able if network.validation[axis] >= control.validation[axis]] for axis in range(2))
+        able = [network for network in found.unflagged if not network.label]
+        as_clean, as_robust = (
+            [network for network in able if network.validation[axis] >= control.validation[axis]]
+            for axis in range(2)
+        )
         sentences.append(_gain("as accurate", "robust", as_clean, control, 1))
         sentences.append(_gain("as robust", "clean", as_robust, control, 0))
         said.append((control.label or control.name, " ".join(sentences)))
@@ -137,26 +169,42 @@ def _upper(sentence: str) -> str:
 
 
 def _table(found: Verification) -> str:
-    stages = [stage for stage in WHITE_BOX if any(stage in network.facts.get("attacks", (stage,)) for network in found.networks)]
+    stages = [
+        stage
+        for stage in WHITE_BOX
+        if any(stage in network.diagnostics.get("attacks", (stage,)) for network in found.networks)
+    ]
     heads = ["network", "clean", "± ", *(stage.upper() for stage in stages), "all", "interval", "verdict"]
     rows = []
     for network, row in zip(found.networks, found.table().to_dict("records"), strict=True):
         name = f"{network.name} ({network.label})" if network.label else network.name
         (clean, robust), count = network.accuracy, found.images
         half = (row["clean_high"] - row["clean_low"]) / 2
-        cells: list[str | tuple[str, Any]] = [(name, network.number), (percent(clean), clean), (f"{100 * half:.1f}", half)]
+        cells: list[str | tuple[str, Any]] = [
+            (name, network.number),
+            (percent(clean), clean),
+            (f"{100 * half:.1f}", half),
+        ]
         cells += [(percent(network.after[stage] / count), network.after[stage]) for stage in stages]
-        cells += [(percent(robust), robust), f"{100 * row['robust_low']:.1f} to {100 * row['robust_high']:.1f}", _verdict(network, row)]
+        cells += [
+            (percent(robust), robust),
+            f"{100 * row['robust_low']:.1f} to {100 * row['robust_high']:.1f}",
+            _verdict(network, row),
+        ]
         rows.append(cells)
     return table(heads, rows)
 
 
 def _transfer_table(found: Verification) -> str:
-    sources = list(dict.fromkeys(source for network in found.networks for source in network.facts.get("transfer", {})))
+    sources = list(
+        dict.fromkeys(
+            source for network in found.networks for source in network.diagnostics.get("transfer", {})
+        )
+    )
     rows = []
     for network in found.networks:
         name = f"{network.name} ({network.label})" if network.label else network.name
-        known = network.facts.get("transfer", {})
+        known = network.diagnostics.get("transfer", {})
         cells: list[str | tuple[str, Any]] = [(name, network.number)]
         cells += [(percent(known[source]), known[source]) if source in known else "–" for source in sources]
         rows.append([*cells, (percent(network.accuracy[1]), network.accuracy[1])])
@@ -177,22 +225,32 @@ def _front_figure(found: Verification) -> Figure:
         (x0, y0), (x1, y1) = network.validation, network.accuracy
         data.append(
             {
-                **line(rounded([100 * x0, 100 * x1], 3), rounded([100 * y0, 100 * y1], 3), _colour(network), 0.8),
+                **line(
+                    rounded([100 * x0, 100 * x1], 3), rounded([100 * y0, 100 * y1], 3), _colour(network), 0.8
+                ),
                 "opacity": 0.4,
                 "showlegend": False,
             }
         )
-    ties = {network.name for network in found.front if any(_dominates(other, network) for other in found.networks if not other.flags)}
+    ties = {
+        network.name
+        for network in found.front
+        if any(_dominates(other, network) for other in found.networks if not other.flags)
+    }
     flagged = [network for network in found.networks if network.flags]
-    sound = [network for network in found.networks if not network.flags and network.member]
+    unflagged = [network for network in found.networks if not network.flags and network.member]
     groups = (
-        ("verified front", [one for one in found.front if one.name not in ties], {"color": "@front", "size": 9}),
+        (
+            "verified front",
+            [one for one in found.front if one.name not in ties],
+            {"color": "@front", "size": 9},
+        ),
         (
             "tie",
             [one for one in found.front if one.name in ties],
             {"color": "@front", "size": 9, "symbol": "circle-open", "line": {"width": 1.5}},
         ),
-        ("beaten", [one for one in sound if one not in found.front], {"color": "@dot", "size": 8}),
+        ("beaten", [one for one in unflagged if one not in found.front], {"color": "@dot", "size": 8}),
         (
             "controls",
             [one for one in found.networks if not one.member and not one.flags],
@@ -200,13 +258,18 @@ def _front_figure(found: Verification) -> Figure:
         ),
         ("flagged", flagged, {"color": "@control", "size": 9, "symbol": "x-thin-open", "line": {"width": 2}}),
     )
-    data += [_points_of(name, networks, marker, found.images) for name, networks, marker in groups if networks]
+    data += [
+        _points_of(name, networks, marker, found.images) for name, networks, marker in groups if networks
+    ]
     layout = layout_of("clean accuracy (%)", "robust accuracy (%)", legend=True)
     return {"data": data, "layout": layout}
 
 
 def _dominates(first: Network, second: Network) -> bool:
-    return all(a >= b for a, b in zip(first.accuracy, second.accuracy, strict=True)) and first.accuracy != second.accuracy
+    return (
+        all(a >= b for a, b in zip(first.accuracy, second.accuracy, strict=True))
+        and first.accuracy != second.accuracy
+    )
 
 
 def _colour(network: Network) -> str:
@@ -222,7 +285,15 @@ def _points_of(name: str, networks: Sequence[Network], marker: Figure, count: in
         below = rounded([100 * (value - low) for (low, _), value in zip(limits, values, strict=True)], 3)
         colour = str(marker["color"])
         bars.append(
-            {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": colour, "thickness": 0.8, "width": 0}
+            {
+                "type": "data",
+                "symmetric": False,
+                "array": above,
+                "arrayminus": below,
+                "color": colour,
+                "thickness": 0.8,
+                "width": 0,
+            }
         )
     return {
         "type": "scatter", "mode": "markers+text", "name": name,
@@ -239,15 +310,21 @@ def _points_of(name: str, networks: Sequence[Network], marker: Figure, count: in
 
 def _curves(found: Verification, multiples: Sequence[float]) -> Figure:
     """Clean accuracy of the curve's images is not known apart from the others', so a curve begins at the smallest radius."""
-    shown = [network for network in found.networks if network.facts.get("curve")][:MOST_CURVES]
+    shown = [network for network in found.networks if network.diagnostics.get("curve")][:MOST_CURVES]
     data = []
     for network in shown:
-        values = rounded([100 * value for value in network.facts["curve"]], 2)
-        pen = line(list(multiples), values, _colour(network), 1.4 if network.member else 1.2, "solid" if network.member else "dot")
+        values = rounded([100 * value for value in network.diagnostics["curve"]], 2)
+        pen = line(
+            list(multiples),
+            values,
+            _colour(network),
+            1.4 if network.member else 1.2,
+            "solid" if network.member else "dot",
+        )
         hover = f"<b>{text(_who(network))}</b><br>%{{x}} epsilon: %{{y:.1f}} %<extra></extra>"
         data.append({**pen, "hoverinfo": "all", "hovertemplate": hover, "showlegend": False, "opacity": 0.85})
     layout = layout_of("radius, in units of epsilon", "robust accuracy (%)", legend=False)
-    begins = [100 * float(network.facts["curve"][0]) for network in shown]
+    begins = [100 * float(network.diagnostics["curve"][0]) for network in shown]
     layout["annotations"] = [
         {"x": multiples[0], "y": place, "text": text(network.label or network.name), "showarrow": False,
          "xanchor": "right", "xshift": -6, "font": {"size": 10, "color": _colour(network)}}

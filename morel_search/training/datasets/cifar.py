@@ -16,14 +16,22 @@ import numpy as np
 import torch
 
 from morel_search.errors import DataError
-from morel_search.training.settings import DataSettings
 from morel_search.training.datasets.source import Source, Split, local_path
+from morel_search.training.settings import DataSettings
 
 __all__ = ["open_cifar10", "open_cifar100"]
 
 SILENCE = 30.0
 """Seconds without a byte after which a download is given up; without a limit a filtered network hangs for minutes."""
-FAILURES = (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, zlib.error, pickle.UnpicklingError)
+FAILURES = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    HTTPException,
+    tarfile.TarError,
+    zlib.error,
+    pickle.UnpicklingError,
+)
 
 
 def open_cifar10(settings: DataSettings, split: Split) -> Source:
@@ -92,13 +100,21 @@ def _unpack(folder: Path, dataset: Any, download: bool) -> None:
             return
         given = archive.exists()
         if given and (found := calculate_md5(archive)) != dataset.tgz_md5:
-            raise _cannot(folder, dataset, f"is damaged or not the original (its MD5 sum is {found}, not {dataset.tgz_md5})")
+            raise _cannot(
+                folder,
+                dataset,
+                f"is damaged or not the original (its MD5 sum is {found}, not {dataset.tgz_md5})",
+            )
         try:
             with _impatient():
-                download_and_extract_archive(dataset.url, folder, filename=dataset.filename, md5=dataset.tgz_md5)
+                download_and_extract_archive(
+                    dataset.url, folder, filename=dataset.filename, md5=dataset.tgz_md5
+                )
         except BaseException:
             if not given and not check_integrity(archive, dataset.tgz_md5):
-                archive.unlink(missing_ok=True)  # half a download would be taken for a damaged archive the next time
+                archive.unlink(
+                    missing_ok=True
+                )  # half a download would be taken for a damaged archive the next time
             raise
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from morel_search.training.settings import DataSettings
 from morel_search.training.datasets.source import Source, Split
 from morel_search.training.datasets.splits import stratified_order
+from morel_search.training.settings import DataSettings
 
 __all__ = ["open_digits"]
 

@@ -8,12 +8,14 @@ import torch
 
 from morel_search.errors import DataError
 from morel_search.training.datasets.images import common_shape, decode_all
-from morel_search.training.settings import DataSettings
 from morel_search.training.datasets.source import Source, Split, local_path
+from morel_search.training.settings import DataSettings
 
 __all__ = ["check_folder", "open_folder"]
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".pnm", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
 
 
 def open_folder(settings: DataSettings, split: Split) -> Source:
@@ -27,7 +29,9 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
     train = check_folder(settings, "development")
     classes = _classes(train)
     if len(classes) < 2:
-        raise DataError(f"data.train {train} must have a folder for each of at least two classes, and has {len(classes)}")
+        raise DataError(
+            f"data.train {train} must have a folder for each of at least two classes, and has {len(classes)}"
+        )
     files = _files(train, classes)
     shape = common_shape(len(files), lambda number: _read(files[number]), settings.image_size)
     if split == "test":
@@ -38,7 +42,11 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
         files = _files(test, _classes(test))
     labels = torch.tensor([classes.index(name) for name, _ in files], dtype=torch.int64)
     resized = settings.image_size is not None
-    return Source(labels, classes, lambda indices: decode_all(indices, lambda number: _read(files[number]), shape, resized=resized))
+    return Source(
+        labels,
+        classes,
+        lambda indices: decode_all(indices, lambda number: _read(files[number]), shape, resized=resized),
+    )
 
 
 def check_folder(settings: DataSettings, split: Split) -> Path:
@@ -53,7 +61,11 @@ def check_folder(settings: DataSettings, split: Split) -> Path:
     folder = local_path(field, text)
     if not folder.is_dir():
         raise DataError(f"data.{field} {text} is not a folder")
-    if split == "test" and settings.train is not None and folder.resolve() == local_path("train", settings.train).resolve():
+    if (
+        split == "test"
+        and settings.train is not None
+        and folder.resolve() == local_path("train", settings.train).resolve()
+    ):
         raise DataError(f"data.test {text} is the folder of the training images")
     return folder
 
@@ -66,7 +78,11 @@ def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, Path]]:
     """Each image's class and path, in the order of both."""
     files = []
     for name in classes:
-        paths = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+        paths = sorted(
+            path
+            for path in (folder / name).rglob("*")
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        )
         if not paths:
             raise DataError(f"the folder {folder / name} holds no image ({', '.join(sorted(SUFFIXES))})")
         files += [(name, path) for path in paths]

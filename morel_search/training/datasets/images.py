@@ -89,7 +89,9 @@ def _open(data: bytes, place: str) -> Image.Image:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{place} is not an image that can be read ({len(data)} bytes)") from error
     if image.mode not in GREY + COLOUR:
-        raise DataError(f"{place} has pixels of the kind {image.mode}; images must be grey or colour with 8 bits a channel")
+        raise DataError(
+            f"{place} has pixels of the kind {image.mode}; images must be grey or colour with 8 bits a channel"
+        )
     return image
 
 

@@ -13,9 +13,9 @@ from morel_search.training.datasets.cifar import open_cifar10, open_cifar100
 from morel_search.training.datasets.digits import open_digits
 from morel_search.training.datasets.folders import check_folder, open_folder
 from morel_search.training.datasets.parquet import open_parquet, parquet_files
-from morel_search.training.settings import DataSettings
 from morel_search.training.datasets.source import Source, Split
 from morel_search.training.datasets.splits import split_indices, stratified_order
+from morel_search.training.settings import DataSettings
 
 __all__ = ["Development", "ImageSet", "check_test", "load_development", "load_test"]
 
@@ -79,7 +79,11 @@ def load_development(settings: DataSettings) -> Development:
     """
     source = READERS[settings.name](settings, "development")
     train, validation = split_indices(
-        source.labels, source.classes, validation=settings.validation, seed=settings.seed, limit=settings.limit
+        source.labels,
+        source.classes,
+        validation=settings.validation,
+        seed=settings.seed,
+        limit=settings.limit,
     )
     return Development(_take(source, train), _take(source, validation), source.classes)
 
@@ -96,7 +100,9 @@ def load_test(settings: DataSettings) -> ImageSet:
         DataError: Images or labels cannot be read, or do not fit the training images.
     """
     source = READERS[settings.name](settings, "test")
-    return _take(source, stratified_order(source.labels, TEST_LIMIT_SEED)[: settings.test_limit].sort().values)
+    return _take(
+        source, stratified_order(source.labels, TEST_LIMIT_SEED)[: settings.test_limit].sort().values
+    )
 
 
 def check_test(settings: DataSettings) -> None:

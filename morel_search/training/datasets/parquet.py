@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from morel_search.errors import DataError
 from morel_search.training.datasets.images import common_shape, decode_all
-from morel_search.training.settings import DataSettings
 from morel_search.training.datasets.source import Source, Split, local_path
+from morel_search.training.settings import DataSettings
 
 __all__ = ["open_parquet", "parquet_files"]
 
@@ -51,11 +51,17 @@ def parquet_files(settings: DataSettings, split: Split) -> tuple[Path, ...]:
     Raises:
         DataError: None is given or there, or one is a file of the other split too.
     """
-    files = _matches("test" if split == "test" else "train", settings.test if split == "test" else settings.train)
+    files = _matches(
+        "test" if split == "test" else "train", settings.test if split == "test" else settings.train
+    )
     if split == "test":
-        both = {file.resolve() for file in files} & {file.resolve() for file in _matches("train", settings.train)}
+        both = {file.resolve() for file in files} & {
+            file.resolve() for file in _matches("train", settings.train)
+        }
         if both:
-            raise DataError(f"{min(both)} is among the files of data.train and of data.test: training images would be tested on")
+            raise DataError(
+                f"{min(both)} is among the files of data.train and of data.test: training images would be tested on"
+            )
     return files
 
 
@@ -147,7 +153,9 @@ class _Table:
         if wrong.any():
             number = int(np.argmax(wrong))
             file, row = self.place(number)
-            raise DataError(f"{self.files[file]}, row {row} has the label {self.labels[number]}; the classes are 0 to {len(classes) - 1}")
+            raise DataError(
+                f"{self.files[file]}, row {row} has the label {self.labels[number]}; the classes are 0 to {len(classes) - 1}"
+            )
 
 
 def _read(file: Path, settings: DataSettings) -> Any:
@@ -163,7 +171,9 @@ def _read(file: Path, settings: DataSettings) -> Any:
             return opened.read(columns=[image, label]).select([image, label])
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no UTF-8
         reason = " ".join(str(error).split())
-        raise DataError(f"{file} cannot be read as a parquet file; it may be truncated ({reason[:160]})") from error
+        raise DataError(
+            f"{file} cannot be read as a parquet file; it may be truncated ({reason[:160]})"
+        ) from error
 
 
 def _column(file: Path, names: list[str], given: str | None, usual: tuple[str, ...], setting: str) -> str:
@@ -171,7 +181,9 @@ def _column(file: Path, names: list[str], given: str | None, usual: tuple[str, .
     for name in candidates:
         if name in names:
             return name
-    raise DataError(f"{file} has no column {' or '.join(candidates)} (data.{setting}); its columns are {', '.join(names) or 'none'}")
+    raise DataError(
+        f"{file} has no column {' or '.join(candidates)} (data.{setting}); its columns are {', '.join(names) or 'none'}"
+    )
 
 
 def _is_wrapped(file: Path, field: Any) -> bool:
@@ -179,12 +191,20 @@ def _is_wrapped(file: Path, field: Any) -> bool:
     import pyarrow as pa
 
     def holds_bytes(kind: Any) -> bool:
-        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+        return bool(
+            pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+        )
 
-    if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0 and holds_bytes(field.type.field("bytes").type):
+    if (
+        pa.types.is_struct(field.type)
+        and field.type.get_field_index("bytes") >= 0
+        and holds_bytes(field.type.field("bytes").type)
+    ):
         return True
     if not holds_bytes(field.type):
-        raise DataError(f"{file}: column {field.name} holds {field.type}, not encoded images (binary, or a struct with bytes)")
+        raise DataError(
+            f"{file}: column {field.name} holds {field.type}, not encoded images (binary, or a struct with bytes)"
+        )
     return False
 
 

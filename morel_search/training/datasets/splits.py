@@ -49,11 +49,15 @@ def validation_count(validation: float, images: int) -> int:
     """
     count = round(validation * images) if validation < 1 else int(validation)
     if validation >= 1 and count != validation:
-        raise DataError(f"data.validation must be a share below 1 or a whole number of images, got {validation:g}")
+        raise DataError(
+            f"data.validation must be a share below 1 or a whole number of images, got {validation:g}"
+        )
     if count < 1:
         raise DataError(f"data.validation {validation:g} of {images} images leaves none to validate on")
     if count >= images:
-        raise DataError(f"data.validation {validation:g} asks for {count} of {images} images, which leaves none to train on")
+        raise DataError(
+            f"data.validation {validation:g} asks for {count} of {images} images, which leaves none to train on"
+        )
     return count
 
 

@@ -61,7 +61,9 @@ def build_network(settings: NetworkSettings, image_shape: tuple[int, int, int], 
     return Classifier(encoder, head, mean, std).train()
 
 
-def _build(name: str, options: dict[str, Any], image_shape: tuple[int, int, int], classes: int) -> tuple[nn.Module, nn.Linear]:
+def _build(
+    name: str, options: dict[str, Any], image_shape: tuple[int, int, int], classes: int
+) -> tuple[nn.Module, nn.Linear]:
     if ":" in name:
         return build_imported(name, options, image_shape, classes)
     if name not in NETWORKS:
@@ -69,6 +71,8 @@ def _build(name: str, options: dict[str, Any], image_shape: tuple[int, int, int]
     known = [option for option in inspect.signature(NETWORKS[name]).parameters if option != "image_shape"]
     for option in options:
         if option not in known:
-            raise NetworkError(f"has no option {option}; its options are {', '.join([*known, 'mean', 'std'])}")
+            raise NetworkError(
+                f"has no option {option}; its options are {', '.join([*known, 'mean', 'std'])}"
+            )
     encoder = NETWORKS[name](image_shape, **options)
     return encoder, nn.Linear(encoder.feature_dim, classes)

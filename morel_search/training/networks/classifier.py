@@ -47,7 +47,9 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise maps, shape (N, C, H, W)."""
         if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
-            return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps)
+            return functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+            )
         return super().forward(x)
 
 
@@ -66,7 +68,9 @@ class Classifier(nn.Module):
         feature_dim: Length of a feature vector.
     """
 
-    def __init__(self, encoder: nn.Module, head: nn.Linear, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, encoder: nn.Module, head: nn.Linear, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
         super().__init__()
         self.encoder = nn.Sequential(Normalize(mean, std), encoder)
         self.head = head

@@ -17,7 +17,9 @@ from morel_search.errors import NetworkError
 __all__ = ["build_imported"]
 
 
-def build_imported(path: str, options: Mapping[str, Any], image_shape: tuple[int, int, int], classes: int) -> tuple[nn.Module, nn.Linear]:
+def build_imported(
+    path: str, options: Mapping[str, Any], image_shape: tuple[int, int, int], classes: int
+) -> tuple[nn.Module, nn.Linear]:
     """Build a network from ``package.module:name`` and take it apart into encoder and head.
 
     The name is an ``nn.Module`` class, a function that returns a module, or a module. The last ``nn.Linear`` that runs becomes the head;
@@ -43,7 +45,9 @@ def build_imported(path: str, options: Mapping[str, Any], image_shape: tuple[int
     with _probing(model), _explained(f"does not take images of {shape}"):
         logits, name = _last_linear(model, images)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2:
-        raise NetworkError(f"must give logits of shape (N, classes) for N images of {shape}, got {_shape(logits)}")
+        raise NetworkError(
+            f"must give logits of shape (N, classes) for N images of {shape}, got {_shape(logits)}"
+        )
     if not name:
         raise NetworkError("has no nn.Linear inside that could be its last layer")
     head = model.get_submodule(name)
@@ -51,7 +55,9 @@ def build_imported(path: str, options: Mapping[str, Any], image_shape: tuple[int
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, nn.Identity())
     _check_parts(model, head, images, logits, name)
-    return model, head if head.out_features == classes else nn.Linear(head.in_features, classes, bias=head.bias is not None)
+    return model, head if head.out_features == classes else nn.Linear(
+        head.in_features, classes, bias=head.bias is not None
+    )
 
 
 def _find(path: str) -> Any:

@@ -35,10 +35,16 @@ def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
 def channel_values(name: str, value: Any, channels: int, *, positive: bool = False) -> tuple[float, ...]:
     """A number for each channel, from one for all or from a list; NetworkError otherwise."""
     values = list(value) if isinstance(value, (list, tuple)) else [value] * channels
-    numbers = [float(one) for one in values if isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one)]
+    numbers = [
+        float(one)
+        for one in values
+        if isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one)
+    ]
     if len(numbers) != channels or len(values) != channels or (positive and min(numbers) <= 0):
         kind = "numbers above 0" if positive else "numbers"
-        raise NetworkError(f"option {name} must be one number or {channels} (one a channel), {kind}, got {value!r}")
+        raise NetworkError(
+            f"option {name} must be one number or {channels} (one a channel), {kind}, got {value!r}"
+        )
     return tuple(numbers)
 
 
@@ -46,5 +52,7 @@ def check_image(image_shape: tuple[int, int, int], smallest: int) -> int:
     """Raise NetworkError if an image's side is below ``smallest`` pixels; the number of channels otherwise."""
     channels, height, width = image_shape
     if min(height, width) < smallest:
-        raise NetworkError(f"needs images of at least {smallest} x {smallest} pixels, got {channels} x {height} x {width}")
+        raise NetworkError(
+            f"needs images of at least {smallest} x {smallest} pixels, got {channels} x {height} x {width}"
+        )
     return channels

@@ -27,7 +27,9 @@ class BasicBlock(nn.Module):
         self.conv2, self.bn2 = conv3x3(planes, planes), BatchNorm(planes)
         same = stride == 1 and channels == planes
         self.shortcut = (
-            nn.Identity() if same else nn.Sequential(nn.Conv2d(channels, planes, 1, stride=stride, bias=False), BatchNorm(planes))
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(channels, planes, 1, stride=stride, bias=False), BatchNorm(planes))
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -25,7 +25,11 @@ class SmallCNN(Encoder):
         super().__init__()
         layers: list[nn.Module] = []
         for planes, stride in ((width, 1), (2 * width, 2), (4 * width, 2)):
-            layers += [nn.Conv2d(channels, planes, 3, stride=stride, padding=1, bias=False), BatchNorm(planes), nn.ReLU()]
+            layers += [
+                nn.Conv2d(channels, planes, 3, stride=stride, padding=1, bias=False),
+                BatchNorm(planes),
+                nn.ReLU(),
+            ]
             channels = planes
         self.layers = nn.Sequential(*layers)
         self.flat = flat > 0

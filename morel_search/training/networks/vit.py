@@ -25,7 +25,9 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tokens, shape (N, T, width), to the same shape."""
         count, tokens, width = x.shape
-        query, key, value = self.qkv(x).view(count, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            self.qkv(x).view(count, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )
         weights = (self.scale * query @ key.transpose(-2, -1)).softmax(dim=-1)
         mixed: Tensor = self.out((weights @ value).transpose(1, 2).reshape(count, tokens, width))
         return mixed
@@ -62,7 +64,17 @@ class VisionTransformer(Encoder):
         dropout: Dropout on what each half of a layer adds.
     """
 
-    def __init__(self, channels: int, patches: int, patch: int, width: int, depth: int, heads: int, mlp: int, dropout: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        patches: int,
+        patch: int,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
         self.embed = nn.Conv2d(channels, width, patch, stride=patch)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
@@ -116,8 +128,19 @@ def vit(
     channels = check_image(image_shape, whole("patch", patch))
     height, across = image_shape[1] // patch, image_shape[2] // patch
     if (height * patch, across * patch) != image_shape[1:]:
-        raise NetworkError(f"option patch {patch} does not divide images of {channels} x {image_shape[1]} x {image_shape[2]}")
+        raise NetworkError(
+            f"option patch {patch} does not divide images of {channels} x {image_shape[1]} x {image_shape[2]}"
+        )
     if whole("width", width) % whole("heads", heads):
         raise NetworkError(f"option heads must divide option width, got {heads} and {width}")
     hidden = 4 * width if mlp is None else whole("mlp", mlp)
-    return VisionTransformer(channels, height * across, patch, width, whole("depth", depth), heads, hidden, share("dropout", dropout))
+    return VisionTransformer(
+        channels,
+        height * across,
+        patch,
+        width,
+        whole("depth", depth),
+        heads,
+        hidden,
+        share("dropout", dropout),
+    )

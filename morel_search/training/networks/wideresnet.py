@@ -66,7 +66,9 @@ class WideResNet(Encoder):
         return maps.mean(dim=(2, 3))
 
 
-def wideresnet28_10(image_shape: tuple[int, int, int], *, depth: Any = 28, width: Any = 10, dropout: Any = 0.0) -> WideResNet:
+def wideresnet28_10(
+    image_shape: tuple[int, int, int], *, depth: Any = 28, width: Any = 10, dropout: Any = 0.0
+) -> WideResNet:
     """Build WRN-28-10, or another depth and width.
 
     Args:
@@ -84,6 +86,8 @@ def wideresnet28_10(image_shape: tuple[int, int, int], *, depth: Any = 28, width
     return WideResNet(channels, (depth - 4) // 6, whole("width", width), share("dropout", dropout))
 
 
-def wideresnet34_10(image_shape: tuple[int, int, int], *, depth: Any = 34, width: Any = 10, dropout: Any = 0.0) -> WideResNet:
+def wideresnet34_10(
+    image_shape: tuple[int, int, int], *, depth: Any = 34, width: Any = 10, dropout: Any = 0.0
+) -> WideResNet:
     """Build WRN-34-10; arguments as in :func:`wideresnet28_10`."""
     return wideresnet28_10(image_shape, depth=depth, width=width, dropout=dropout)
