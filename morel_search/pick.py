@@ -199,7 +199,7 @@ def _export(
 
 def _account(member: Member, kind: str, why: str, settings: dict[str, Any], run: Path) -> list[str]:
     """Which network it is, why, and what its figures are."""
-    from morel_search.analysis.report.text import percent
+    from morel_search._format import percent
     from morel_search.models.model_card import kind_words
 
     figures = member.figures[kind]

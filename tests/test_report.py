@@ -19,8 +19,9 @@ import pytest
 from PIL import Image
 from run_folders import CONTROLS, make_run, settings_of
 
+from morel_search._format import duration, format_number
 from morel_search.analysis.importance import importance
-from morel_search.analysis.parameters import format_number, nice_values, read_parameters
+from morel_search.analysis.parameters import nice_values, read_parameters
 from morel_search.analysis.report.figures import (
     history_figure,
     importance_figure,
@@ -36,7 +37,6 @@ from morel_search.analysis.report.text import (
     exchange_rate,
     headline,
     key_figures,
-    seconds_words,
     sentences,
 )
 from morel_search.analysis.run_data import POINT, RunData, read_run_data
@@ -173,7 +173,7 @@ def test_controls_are_compared_with_the_right_member(tmp_path: Path) -> None:
     [(0.2, "0 s"), (59.6, "1 min 00 s"), (192, "3 min 12 s"), (7500, "2 h 05 min"), (-1, "0 s")],
 )
 def test_durations(seconds: float, words: str) -> None:
-    assert seconds_words(seconds) == words
+    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
-__all__ = ["SearchedParameter", "format_number", "nice_values", "number_of", "read_parameters"]
+from morel_search._format import format_number, number_of
+
+__all__ = ["SearchedParameter", "nice_values", "read_parameters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +124,6 @@ def nice_values(low: float, high: float, *, whole: bool = False) -> list[float]:
     step = max(1.0, round(step)) if whole else step
     inner = [count * step for count in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return [low, *(value for value in inner if low + 0.45 * step < value < high - 0.45 * step), high]
-
-
-def number_of(value: Any) -> float | None:
-    """Read a number from a float, a whole number, ``"0.2"`` or ``"8/255"``; None for anything else."""
-    try:
-        return float(Fraction(value)) if isinstance(value, str) else float(value)
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        return None
-
-
-def format_number(value: float) -> str:
-    """Write a parameter's value in short: ``0.2`` where three digits say it all, ``8/255`` where that is exact, else three digits."""
-    short = f"{value:.3g}"
-    if math.isclose(float(short), value, rel_tol=1e-9):
-        return short
-    parts = value * 255
-    if 0 < parts <= 255 and math.isclose(parts, round(parts), rel_tol=1e-7):
-        return f"{round(parts)}/255"
-    return short
 
 
 def _same(choice: str, text: str) -> bool:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from morel_search._format import percent, points
 from morel_search.analysis.front import front_mask
 from morel_search.analysis.members import KINDS, Member
-from morel_search.analysis.report.text import percent, points
 from morel_search.errors import RunFolderError
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.analysis.parameters import number_of
+from morel_search._format import number_of
 from morel_search.analysis.run_data import POINT
 
 if TYPE_CHECKING:

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from morel_search.analysis.report.text import percent
+from morel_search._format import attack_text, percent
 
-__all__ = ["attack_text", "kind_words", "model_card"]
+__all__ = ["kind_words", "model_card"]
 
 _MOST_CLASSES = 20
 _ARITHMETIC = {"channels_last": "channels last", "compile": "compiled", "deterministic": "deterministic"}
-
-
-def attack_text(evaluation: Mapping[str, Any]) -> str:
-    """Write the evaluation's attack as ``PGD-20, linf, epsilon 0.2``."""
-    restarts = evaluation.get("restarts", 1)
-    again = f", {restarts} starts" if restarts not in (None, 1) else ""
-    return f"PGD-{evaluation.get('steps', '?')}, {evaluation.get('norm', '?')}, epsilon {evaluation.get('epsilon', '?')}{again}"
 
 
 def kind_words(kind: str, evaluation: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from morel_search._format import duration
 from morel_search.config import SearchSettings, Space, format_value
 from morel_search.errors import DataError, ResourceError, TrainingError
 from morel_search.training.settings import Compute
@@ -212,7 +213,7 @@ def plan_text(space: Space, preflight_result: PreflightResult, epoch_seconds: fl
         f"controls     {', '.join(control.name for control in space.controls) or 'none'}",
         f"budget       {trials} trials of {space.train.epochs} epochs{_limits(search)}",
         f"resources    {resources.cpu:g} CPU and {resources.gpu:g} GPU a trial ({resources.device}), {concurrent} at a time",
-        f"cost         about {_duration(trial_seconds)} a trial at the settings under train, "
+        f"cost         about {duration(trial_seconds)} a trial at the settings under train, "
         f"{_total(trial_seconds * trials / concurrent, least)} in all (measured on {3} batches; attack steps that are searched shift it)",
     ]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in warnings(space, preflight_result))])
@@ -257,8 +258,8 @@ def _least_share(space: Space, levels: Sequence[int]) -> float:
 
 def _total(seconds: float, least: float) -> str:
     if least >= 1:
-        return _duration(seconds)
-    return f"{_duration(seconds * least)} to {_duration(seconds)}"
+        return duration(seconds)
+    return f"{duration(seconds * least)} to {duration(seconds)}"
 
 
 def _limits(search: SearchSettings) -> str:
@@ -290,11 +291,3 @@ def _range(parameter: object) -> str:
         f"{name} is {' or '.join(map(str, values))}" for name, values in parameter.when.items()
     )
     return f"{text}, when {when}" if when else text
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

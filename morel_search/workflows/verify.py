@@ -114,8 +114,8 @@ def replicate_run(
     """
     from tqdm import tqdm
 
+    from morel_search._format import duration
     from morel_search.analysis.replication import read_replication
-    from morel_search.analysis.report.text import seconds_words
     from morel_search.analysis.run_data import read_run_data
     from morel_search.analysis.verification import read_verification
     from morel_search.cluster.session import concurrency
@@ -133,7 +133,7 @@ def replicate_run(
             space.resources
         )
         print_out(
-            f"training {len(settings)} networks again, {count} times each: {len(wanted)} trainings to do, about {seconds_words(cost)}"
+            f"training {len(settings)} networks again, {count} times each: {len(wanted)} trainings to do, about {duration(cost)}"
         )
     with tqdm(
         total=len(wanted),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from morel_search._format import percent
 from morel_search.analysis.hypervolume import hypervolume_history
 from morel_search.analysis.importance import FEWEST_TRIALS
 from morel_search.analysis.parameters import SearchedParameter
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded, safe, short
-from morel_search.analysis.report.text import percent
 from morel_search.analysis.run_data import RunData
 
 if TYPE_CHECKING:

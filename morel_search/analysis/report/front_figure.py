@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from morel_search._format import percent
 from morel_search.analysis.report.labels import Place, place_labels
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded, safe, short
-from morel_search.analysis.report.text import percent
 from morel_search.analysis.run_data import POINT, TEST, RunData
 
 if TYPE_CHECKING:

@@ -12,14 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from morel_search.analysis.report.text import (
-    compare_controls,
-    headline,
-    key_figures,
-    percent,
-    reason_words,
-    sentences,
-)
+from morel_search._format import percent
+from morel_search.analysis.report.text import compare_controls, headline, key_figures, reason_words, sentences
 from morel_search.analysis.run_data import POINT, TEST, RunData
 from morel_search.analysis.stopping import RungCorrelation, StoppingCosts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from morel_search.analysis.report.text import points
+from morel_search._format import points
 from morel_search.analysis.run_data import POINT, RunData
 
 __all__ = ["last_epoch_words"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from morel_search._format import attack_text
 from morel_search.analysis.importance import FEWEST_TRIALS, importance
 from morel_search.analysis.replication import read_replication
 from morel_search.analysis.report.figures import (
@@ -32,7 +33,7 @@ from morel_search.analysis.report.last_epoch import last_epoch_words
 from morel_search.analysis.report.paper_figure import paper_figure
 from morel_search.analysis.report.parallel_coordinates import parallel_data
 from morel_search.analysis.report.replication import replication_section
-from morel_search.analysis.report.text import attack_words, chance_words, constraint_words
+from morel_search.analysis.report.text import chance_words, constraint_words
 from morel_search.analysis.report.verification import verified_sections
 from morel_search.analysis.run_data import RunData, read_run_data
 from morel_search.analysis.stopping import (
@@ -129,7 +130,7 @@ def _verified(run_data: RunData, figures: dict[str, Any]) -> list[str]:
             found, str(run_data.section("evaluation").get("epsilon", "?")), MULTIPLES, figures
         )
     if again:
-        parts.append(replication_section(again, attack_words(run_data.section("evaluation")), figures))
+        parts.append(replication_section(again, attack_text(run_data.section("evaluation")), figures))
     return parts
 
 

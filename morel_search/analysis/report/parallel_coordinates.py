@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from morel_search._format import percent
 from morel_search.analysis.parameters import nice_values
-from morel_search.analysis.report.text import percent
 from morel_search.analysis.run_data import POINT, RunData
 
 __all__ = ["parallel_data"]

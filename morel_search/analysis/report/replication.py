@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from morel_search._format import percent, points
 from morel_search.analysis.replication import Replicated
 from morel_search.analysis.report.html import figure_place, section, table, text
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, rounded, safe
-from morel_search.analysis.report.text import percent, points
 
 __all__ = ["replication_section", "replication_text", "replication_words"]
 

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.analysis.parameters import format_number, number_of
+from morel_search._format import attack_text, duration, format_number, number_of, percent, points
 from morel_search.analysis.run_data import POINT, RunData
 
 __all__ = [
-    "attack_words",
     "bound_words",
     "chance_words",
     "compare_controls",
@@ -21,10 +20,7 @@ __all__ = [
     "exchange_rate",
     "headline",
     "key_figures",
-    "percent",
-    "points",
     "reason_words",
-    "seconds_words",
     "sentences",
 ]
 
@@ -35,36 +31,6 @@ _DATA = {
     "image_folder": "image folder",
     "parquet": "parquet files",
 }
-
-
-def percent(value: Any) -> str:
-    """Write a fraction as ``92.8%``; a dash where it is not known."""
-    return "–" if value is None or not math.isfinite(float(value)) else f"{100 * float(value):.1f}%"
-
-
-def points(difference: float) -> str:
-    """Write a difference of fractions as ``3.1 points``."""
-    shown = f"{100 * abs(difference):.1f}"
-    return f"{shown} point" if shown == "1.0" else f"{shown} points"
-
-
-def seconds_words(seconds: float) -> str:
-    """Write a duration as ``42 s``, ``3 min 12 s`` or ``2 h 05 min``."""
-    total = max(0, round(seconds))
-    if total < 60:
-        return f"{total} s"
-    if total < 3600:
-        return f"{total // 60} min {total % 60:02d} s"
-    return f"{total // 3600} h {total % 3600 // 60:02d} min"
-
-
-def attack_words(evaluation: Any) -> str:
-    """Write an attack as ``PGD-10, L∞, ε = 8/255``."""
-    norm = {"linf": "L∞", "l2": "L2"}.get(str(evaluation.get("norm")), str(evaluation.get("norm", "?")))
-    epsilon = number_of(evaluation.get("epsilon"))
-    starts = evaluation.get("restarts", 1)
-    again = f", {starts} starts" if isinstance(starts, int) and starts > 1 else ""
-    return f"PGD-{evaluation.get('steps', '?')}, {norm}, ε = {'?' if epsilon is None else format_number(epsilon)}{again}"
 
 
 def headline(run_data: RunData) -> str:
@@ -210,7 +176,7 @@ def key_figures(run_data: RunData) -> list[tuple[str, str]]:
     return [
         ("Images", _DATA.get(str(data.get("name")), str(data.get("name", "?")))),
         ("Network", str(network.get("name", "?")).rpartition(":")[2]),
-        ("Judged by", attack_words(run_data.section("evaluation"))),
+        ("Judged by", attack_text(run_data.section("evaluation"))),
         ("Trials", _trial_words(run_data)),
         (
             "Hypervolume",
@@ -254,9 +220,9 @@ def _time_words(run_data: RunData) -> str:
         begun, ended = (
             datetime.fromisoformat(str(run_data.settings[key])) for key in ("created", "finished")
         )
-        return f"{seconds_words((ended - begun).total_seconds())}; {seconds_words(trained)} of training"
+        return f"{duration((ended - begun).total_seconds())}; {duration(trained)} of training"
     except (KeyError, ValueError, TypeError):
-        return f"{seconds_words(trained)} of training"
+        return f"{duration(trained)} of training"
 
 
 def _device_words(run_data: RunData) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from morel_search._format import percent, points
 from morel_search.analysis.intervals import Difference, wilson
 from morel_search.analysis.report.html import figure_place, section, table, text
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded
-from morel_search.analysis.report.text import percent, points
 from morel_search.analysis.verification import Network, Verification, compare
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 
