@@ -1,4 +1,4 @@
-"""How every command ends: a user's mistake in one sentence and exit code 2, a bug with its traceback."""
+"""What all commands share: parsing, printing, exit codes, signals."""
 
 from __future__ import annotations
 
@@ -6,24 +6,84 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+import click
+
+from morel_search._version import __version__
 from morel_search.errors import MorelSearchError
 
-__all__ = ["INTERRUPTED", "exit_code_of", "print_err", "print_out", "terminate_as_interrupt"]
+__all__ = [
+    "INTERRUPTED",
+    "add_working_directory",
+    "command",
+    "exit_code_of",
+    "main_of",
+    "print_err",
+    "print_out",
+    "terminate_as_interrupt",
+]
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
+
+CONTEXT = {"show_default": True, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
 
 
-def exit_code_of(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code.
+def command(description: str, examples: str = "") -> Callable[[Callable[..., int]], click.Command]:
+    """Make a function a command that has ``--help`` with defaults and ``--version``.
 
-    Any :class:`MorelSearchError` is printed on standard error and gives 2; everything else that is raised passes.
+    Args:
+        description: First paragraph of the help.
+        examples: Text below the options, printed line by line as it is.
+    """
+    epilog = "\b\n" + examples.strip().replace("\n\n", "\n\n\b\n") if examples else None
+
+    def make(function: Callable[..., int]) -> click.Command:
+        version = click.version_option(__version__, message="morel_search %(version)s")
+        return click.command(help=description, epilog=epilog, context_settings=CONTEXT)(version(function))
+
+    return make
+
+
+def main_of(tool: click.Command, program: str, arguments: Sequence[str] | None = None) -> int:
+    """Parse a command line, run the command, and return its exit code.
+
+    Args:
+        tool: The command.
+        program: Its name in the help.
+        arguments: The words of the command line; None takes those of the process.
+
+    Returns:
+        What the command returns; 2 after a mistake of the user, which one sentence on the error stream
+        explains; 130 after an interrupt.
+    """
+
+    def run() -> int:
+        try:
+            code = tool.main(args=arguments, prog_name=program, standalone_mode=False)
+        except click.Abort as error:  # click's form of KeyboardInterrupt
+            raise KeyboardInterrupt from error
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            path = program if context is None else context.command_path
+            message = error.format_message().rstrip(".")
+            raise MorelSearchError(f"{message[:1].lower()}{message[1:]}; see {path} --help") from error
+        return code if isinstance(code, int) else 0
+
+    return exit_code_of(run)
+
+
+def exit_code_of(run: Callable[[], int]) -> int:
+    """Run a function and return its exit code.
+
+    A :class:`MorelSearchError` is printed on the error stream and gives 2, an interrupt gives 130; any other
+    exception is a bug and passes with its traceback.
     """
     try:
-        return command()
+        return run()
     except MorelSearchError as error:
         print_err(f"morel_search: {error}")
         return 2
@@ -32,9 +92,15 @@ def exit_code_of(command: Callable[[], int]) -> int:
         return INTERRUPTED
 
 
+def add_working_directory() -> None:
+    """Make modules of the current folder importable: own networks and losses, also for the console script."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+
+
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does. Outside the main thread Python hears no signals and nothing changes."""
+    """Treat SIGTERM as Ctrl-C. Outside the main thread Python receives no signals, and nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -46,10 +112,10 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 
 def print_out(text: str) -> None:
-    """Print on standard output, at once: it may be a pipe that somebody reads."""
+    """Print on standard output and flush, because standard output may be a pipe."""
     print(text, flush=True)  # noqa: T201
 
 
 def print_err(text: str) -> None:
-    """Print on standard error."""
+    """Print on the error stream."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""Percentages, durations, numbers and attacks as text: one way to print each, for the terminal, the report and the model card."""
+"""Percentages, durations, numbers and attacks as text: one way to print each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def attack_text(evaluation: Mapping[str, Any]) -> str:
     epsilon = number_of(evaluation.get("epsilon"))
     starts = evaluation.get("restarts", 1)
     again = f", {starts} starts" if isinstance(starts, int) and starts > 1 else ""
-    return f"PGD-{evaluation.get('steps', '?')}, {norm}, ε = {'?' if epsilon is None else format_number(epsilon)}{again}"
+    radius = "?" if epsilon is None else format_number(epsilon)
+    return f"PGD-{evaluation.get('steps', '?')}, {norm}, ε = {radius}{again}"
 
 
 def number_of(value: Any) -> float | None:
@@ -49,7 +50,7 @@ def number_of(value: Any) -> float | None:
 
 
 def format_number(value: float) -> str:
-    """Write a parameter's value in short: ``0.2`` where three digits say it all, ``8/255`` where that is exact, else three digits."""
+    """Write a parameter's value with three digits; as ``8/255`` where only that is exact."""
     short = f"{value:.3g}"
     if math.isclose(float(short), value, rel_tol=1e-9):
         return short

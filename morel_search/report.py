@@ -1,44 +1,43 @@
-"""``python -m morel_search.report results/NAME``: draw a run's report again."""
+"""The command ``morel-search report``: draw a run's report again."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from morel_search import __version__
-from morel_search._cli import exit_code_of, print_out
+import click
 
-__all__ = ["main"]
+from morel_search._cli import command, main_of, print_out
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw the report and say where it is.
-
-    Args:
-        arguments: The command line's words; None takes those of the process.
-
-    Returns:
-        The exit code: 0, or 2 after a mistake of the user's, which one sentence on the error stream explains.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m morel_search.report",
-        description="Draw the report of a run again: report.html and figures/front.png, .svg and .pdf, from the files in its folder alone.",
-        epilog="Works while the search runs, on any machine that has the folder, with neither torch nor Ray.",
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as results/digits")
-    parser.add_argument("--version", action="version", version=f"morel_search {__version__}")
-    given = parser.parse_args(arguments)
-    return exit_code_of(lambda: _draw(given.run))
+__all__ = ["main", "report"]
 
 
-def _draw(path: Path) -> int:
+@command(
+    "Draw the report of a run again: report.html and figures/front.png, .svg and .pdf.\n\n"
+    "RUN is the run's folder, such as results/digits. Reads its files only. Works while the search runs, on "
+    "any machine, without torch and Ray."
+)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
+def report(*, folder: Path) -> int:
+    """Draw the report and print its path."""
     from morel_search.analysis.report.page import write_report
     from morel_search.results.folder import open_run_folder
 
-    print_out(str(write_report(open_run_folder(path))))
+    print_out(str(write_report(open_run_folder(folder))))
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The words of the command line; None takes those of the process.
+
+    Returns:
+        The exit code: 0, or 2 after a mistake, which one sentence on the error stream explains.
+    """
+    return main_of(report, "python -m morel_search.report", arguments)
 
 
 if __name__ == "__main__":

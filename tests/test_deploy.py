@@ -7,11 +7,12 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ruamel.yaml import YAML
 
-from morel_search.run import parser
+from morel_search.run import run
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -53,12 +54,15 @@ def ray_job() -> dict:
     return job
 
 
+def parse(words: list[str]) -> SimpleNamespace:
+    return SimpleNamespace(**run.make_context("run", words).params)
+
+
 def check_command(command: str) -> None:
     """A command line of morel_search.run parses as that command does, and names a space file that is there."""
     arguments = command.partition("morel_search.run")[2]
-    options = parser().parse_args(
-        shlex.split(arguments.partition("'")[0] if arguments.count("'") == 1 else arguments)
-    )
+    words = shlex.split(arguments.partition("'")[0] if arguments.count("'") == 1 else arguments)
+    options = parse(words)
     assert (ROOT / "search_spaces" / options.space.name).is_file()
     assert options.address is None or re.fullmatch(r"auto|HOST:\d+|ray://HOST:\d+", options.address)
 
@@ -84,7 +88,7 @@ def test_the_ray_job_has_the_fields_that_kuberay_knows() -> None:
 def test_every_pod_of_the_ray_job_mounts_the_results_folder_that_the_command_names() -> None:
     spec, (claim,) = ray_job()["spec"], documents("kuberay-results.yaml")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    options = parser().parse_args(shlex.split(spec["entrypoint"])[3:])
+    options = parse(shlex.split(spec["entrypoint"])[3:])
     cluster = spec["rayClusterSpec"]
     for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
         pod = group["template"]["spec"]

@@ -16,7 +16,7 @@ from morel_search.errors import RunFolderError, SpaceError
 from morel_search.results.folder import create_run_folder, front_columns
 from morel_search.search.controller import Assignment, Decision, FinishedTrial, SearchController
 from morel_search.search.distributions import decode
-from morel_search.search.early_stopping import RungProgress
+from morel_search.search.early_stopping import EarlyStopping, RungProgress
 from morel_search.search.outcome import outcome_of
 from morel_search.search.study import TrialStore, read_outcome, read_plan
 from morel_search.search.warm_start import enqueued_configurations
@@ -154,13 +154,8 @@ def test_a_share_runs_through_and_is_marked(tmp_path: Path) -> None:
     assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
     spared = [read_outcome(trial).exempt_at for trial in record.trials()]
     assert sum(one is not None for one in spared) >= 10
-    share = digits("early_stopping.run_through=0.25")
-    through = [
-        SearchController(share, TrialStore.of_file(tmp_path / "other.db", "run")).stopping.runs_through(
-            number
-        )
-        for number in range(2000)
-    ]
+    stopping = EarlyStopping(digits("early_stopping.run_through=0.25"))
+    through = [stopping.runs_through(number) for number in range(2000)]
     assert 0.2 < sum(through) / len(through) < 0.3
 
 

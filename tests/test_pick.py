@@ -61,8 +61,8 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str], *words: st
         (["--weights", "0.7,0.3"], 1, "0.7 x clean + 0.3 x robust = 81.0%"),
         (["--weights", "9,1"], 0, "0.9 x clean + 0.1 x robust = 88.5%"),
         (["--weights", "0,5"], 2, "0 x clean + 1 x robust = 70.0%"),
-        (["--member", "2"], 2, "the one that was named"),
-        (["--member", "2-3"], 2, "the one that was named"),
+        (["--member", "2"], 2, "It was named with --member"),
+        (["--member", "2-3"], 2, "It was named with --member"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -73,8 +73,8 @@ def test_rules(
     said = capsys.readouterr().out
     assert words in said
     assert f"network {member}: " in said
-    assert "on test images, PGD-3, linf, epsilon 1/5" in said
-    assert f"not verified, which python -m morel_search.verify {run.path} does" in said
+    assert "on test images, PGD-3, L∞, ε = 0.2" in said
+    assert f"not verified; python -m morel_search.verify {run.path} verifies them" in said
     written = json.loads((run.path / "picked" / str(member) / "settings.json").read_text())
     assert (written["number"], written["threads"]) == (member, 1)
     assert written["picked"].get("figures") == (None if "--member" in arguments else "test")
@@ -132,12 +132,12 @@ def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(
         "network 2: 80.0% (78.0% to 82.0%) clean and 50.0% (48.0% to 52.0%) robust accuracy, verified on test images"
         in said
     )
-    assert "Not among the choice, because they were flagged or have no verified figures: 1." in said
+    assert "Not considered, because they were flagged or have no verified accuracies: 1." in said
     assert "not verified" not in said
     assert main([str(run.path), "--member", "1"]) == 0
     captured = capsys.readouterr()
     assert (
-        "warning: the verification flagged network 1, do not believe its robust accuracy: gradients vanish, attacks stand still"
+        "warning: the verification flagged network 1; its robust accuracy is not reliable: gradients vanish, attacks stand still"
         in captured.err
     )
     card = (run.path / "picked" / "1" / "README.md").read_text()
@@ -240,7 +240,7 @@ def test_runs_that_cannot_be_picked_from(
     dead = make_run(tmp_path, "dead", trials=2, failures=2, controls=False)
     refused(capsys, [str(dead.path)], "has no network to pick", "No trial finished")
     running = make_run(tmp_path, "running", status="running")
-    refused(capsys, [str(running.path)], "the weights of network", "model.pt is not there")
+    refused(capsys, [str(running.path)], "the weights of network", "model.pt does not exist")
     newer = make_trained_run(tmp_path, trained, name="newer", format=1000)
     refused(capsys, [str(newer.path)], "newer morel_search", "format 1000")
     (run.front_models / "1" / "model.pt").write_bytes(b"torn")
@@ -250,9 +250,9 @@ def test_runs_that_cannot_be_picked_from(
     assert not (run.path / "picked").exists()
 
 
-def test_two_rules_at_once_are_refused(run: RunFolder) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main([str(run.path), "--knee", "--member", "1"])
+def test_two_rules_at_once_are_refused(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run.path), "--knee", "--member", "1"]) == 2
+    assert "--knee and --member exclude each other" in capsys.readouterr().err
     result = subprocess.run(
         [sys.executable, "-m", "morel_search.pick", "--help"],
         cwd=ROOT,
@@ -260,4 +260,4 @@ def test_two_rules_at_once_are_refused(run: RunFolder) -> None:
         text=True,
         check=True,
     )
-    assert "straight line between the front's two ends" in " ".join(result.stdout.split())
+    assert "straight line between the two ends of the front" in " ".join(result.stdout.split())

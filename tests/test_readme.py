@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from morel_search.config.fields import document
-from morel_search.run import parser
+from morel_search.run import run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,8 +55,7 @@ def test_every_command_is_one(line: str) -> None:
     command = shlex.split(
         line.split("#", maxsplit=1)[0].replace("--space ...", "--space search_spaces/digits.yaml")
     )
-    options = parser().parse_args(command[3:])
-    assert (ROOT / options.space).exists()
+    assert (ROOT / run.make_context("run", command[3:]).params["space"]).exists()
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from morel_search import load_model
-from morel_search.analysis.masking import flags
+from morel_search.analysis.masking import masking_warnings
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.settings import FLOAT32, DataSettings, EvaluationSettings
@@ -157,7 +157,9 @@ def test_a_masked_copy_has_the_same_count_and_a_flag(model: nn.Module, digits: I
     x, y = to_float(digits.images), digits.labels
     masked = Masked(model).eval()
     signs = diagnose_masking(masked, x[:200], y[:200], SETTINGS, seed=0, compute=FLOAT32)
-    assert any("logits are scaled up" in sentence for sentence in flags(asdict(signs), {}, 200, 0, {}))
+    assert any(
+        "logits are scaled up" in sentence for sentence in masking_warnings(asdict(signs), {}, 200, 0, {})
+    )
     plain, hidden = (
         AttackSuite(network, x, SETTINGS, scale=scale)
         for network, scale in ((model, 1.0), (masked, signs.scale))

@@ -445,7 +445,7 @@ def test_help_and_version() -> None:
         text=True,
         check=True,
     )
-    assert "examples:" in result.stdout
+    assert "Examples:" in result.stdout
     version = subprocess.run(
         [sys.executable, "-m", "morel_search.run", "--version"],
         cwd=ROOT,

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from morel_search import __version__
 from morel_search._cli import print_err, print_out
+from morel_search._version import __version__
 from morel_search.errors import DataError, OutOfMemoryError, ResourceError, TrainingError
 
 if TYPE_CHECKING:

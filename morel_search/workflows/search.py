@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from morel_search import __version__
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
+from morel_search._version import __version__
 from morel_search.config import Space, changes
 from morel_search.errors import MorelSearchError, RunFolderError
 from morel_search.results.folder import FORMAT, RunFolder, check_new_run, create_run_folder, open_run_folder

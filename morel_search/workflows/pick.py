@@ -1,0 +1,132 @@
+"""Take one network of a front, write it as a folder of its own, and print its accuracies."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from morel_search._cli import print_err, print_out
+
+if TYPE_CHECKING:
+    from morel_search.analysis.members import Member
+    from morel_search.analysis.picking import Rule
+    from morel_search.results.folder import RunFolder
+
+__all__ = ["pick_network"]
+
+
+def pick_network(
+    path: Path,
+    *,
+    rule: Rule | None = None,
+    member_name: str | None = None,
+    target: Path | None = None,
+    formats: Sequence[str] = (),
+) -> Path:
+    """Pick a network of a run's front, print which and why, and write it.
+
+    Args:
+        path: The run's folder.
+        rule: The rule that picks; None with ``member_name`` None takes the knee point.
+        member_name: Name of the network to take, such as ``12`` or ``12-7``, instead of a rule.
+        target: Folder to write; None takes ``RUN/picked/NAME``.
+        formats: Further formats to write, keys of :data:`morel_search.models.formats.FORMATS`.
+
+    Returns:
+        The folder that was written.
+
+    Raises:
+        MorelSearchError: The run has no such network, its weights are missing, or the folder cannot be
+            written.
+    """
+    from morel_search.analysis.members import find_member, read_members
+    from morel_search.analysis.picking import candidate, candidates, choose, cost_sentences, knee_point
+    from morel_search.analysis.run_data import read_run_data
+    from morel_search.models.formats import check_format
+    from morel_search.results.folder import open_run_folder
+
+    for name in formats:
+        check_format(name)
+    run = open_run_folder(path)
+    members = read_members(read_run_data(run))
+    if member_name is None:
+        member, kind, why = choose(members, rule or knee_point)
+        picked = {"why": why, "figures": kind}
+    else:
+        member = find_member(members, member_name)
+        kind, why = member.kind, "It was named with --member."
+        picked = {"why": why}
+    target = target or path / "picked" / member.name
+    settings = _export(run, member, picked, target, formats)
+    for line in _describe(member, kind, why, settings, path):
+        print_out(line)
+    for sentence in cost_sentences(candidate(member, kind), candidates(members, kind)):
+        print_out(sentence)
+    left_out = [other.name for other in members if kind not in other.figures or other.flags]
+    if left_out and member_name is None:
+        print_out(
+            f"Not considered, because they were flagged or have no {kind} accuracies: {', '.join(left_out)}."
+        )
+    if member.flags:
+        print_err(
+            f"warning: the verification flagged network {member.name}; its robust accuracy is not "
+            f"reliable: {member.flags}"
+        )
+    print_out(f"written to {target}")
+    print_out(f"train it again: python -m morel_search.train {shlex.quote(str(target))}")
+    return target
+
+
+def _export(
+    run: RunFolder, member: Member, picked: dict[str, str], target: Path, formats: Sequence[str]
+) -> dict[str, Any]:
+    """Write the network's folder and return its settings."""
+    from morel_search.errors import RunFolderError
+    from morel_search.models.checkpoint import load_model
+    from morel_search.models.export import check_target, figures_json, settings_of, write_export
+    from morel_search.models.load import CHECKPOINT
+
+    folder = run.front_models / member.name
+    if not (folder / CHECKPOINT).is_file():
+        raise RunFolderError(
+            f"the weights of network {member.name} are missing: {folder / CHECKPOINT} does not exist; "
+            "a search writes it when it ends"
+        )
+    model, metadata = load_model(folder / CHECKPOINT)
+    settings = {
+        **settings_of(folder),
+        "made_by": "python -m morel_search.pick",
+        "image_shape": metadata["image_shape"],
+        "classes": metadata["classes"],
+        "figures": figures_json(member.figures),
+        "picked": picked,
+    }
+    check_target(target, settings)
+    write_export(target, model, settings, formats)
+    return settings
+
+
+def _describe(member: Member, kind: str, why: str, settings: dict[str, Any], run: Path) -> list[str]:
+    """Say which network was picked, why, and how accurate it is."""
+    from morel_search._format import percent
+    from morel_search.models.model_card import kind_words
+
+    figures = member.figures[kind]
+    between = [
+        "" if interval is None else f" ({percent(interval[0])} to {percent(interval[1])})"
+        for interval in (figures.clean_interval, figures.robust_interval)
+    ]
+    lines = [
+        f"network {member.name}: {percent(figures.clean)}{between[0]} clean and "
+        f"{percent(figures.robust)}{between[1]} robust accuracy, "
+        f"{kind_words(kind, settings['evaluation'])}",
+        why,
+    ]
+    if kind != "verified":
+        lines.append(
+            f"These figures are not verified; python -m morel_search.verify {shlex.quote(str(run))} "
+            "verifies them."
+        )
+    return lines

@@ -1,0 +1,69 @@
+"""Verify a finished run by command: open its folder, start Ray, attack, train replicates, draw the report again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from morel_search._cli import print_out, terminate_as_interrupt
+
+__all__ = ["verify_folder"]
+
+
+def verify_folder(
+    path: Path,
+    *,
+    minutes: float | None = None,
+    images: int | None = None,
+    replicates: int | None = None,
+    address: str | None = None,
+    quiet: bool = False,
+) -> None:
+    """Verify the front and the controls of a run, and draw its report again.
+
+    Args:
+        path: The run's folder.
+        minutes: Time limit of the attacks; None for none.
+        images: Number of test images; None takes ``verify.images`` of the run's space.
+        replicates: Trainings of each network with other random seeds; None takes ``verify.replicates``.
+        address: Address of a Ray cluster; None starts Ray on this machine.
+        quiet: Print nothing but warnings and the report's path.
+
+    Raises:
+        MorelSearchError: The run cannot be verified, see :func:`morel_search.workflows.verify.verify_run`.
+    """
+    from morel_search.analysis.report.page import write_report
+    from morel_search.analysis.report.replication import replication_text
+    from morel_search.cluster.session import MACHINE_SECONDS, check_resources, ray_session
+    from morel_search.config import load_space
+    from morel_search.results.folder import open_run_folder
+    from morel_search.verification.runner import VerificationBudget
+    from morel_search.workflows import preflight
+    from morel_search.workflows.ray_client import on_cluster
+    from morel_search.workflows.verify import networks_of, replicate_run, verification_text, verify_run
+
+    run = open_run_folder(path)
+    space = load_space(run.space, run.read_settings().get("overrides", []))
+    networks_of(run)
+    if address is None:
+        preflight.check_device(space)
+    budget = VerificationBudget(
+        images=images or space.verify.images,
+        seconds=None if minutes is None else 60 * minutes,
+        seed=space.verify.seed,
+    )
+    with run.lock(), terminate_as_interrupt(), ray_session(address), terminate_as_interrupt():
+        resources = space.resources
+        check_resources(resources, 0 if address is None else MACHINE_SECONDS)
+        checked = on_cluster(preflight.inspect, space, num_cpus=resources.cpu, num_gpus=resources.gpu)
+        verification = verify_run(space, run, checked.compute, budget, quiet=quiet)
+        count = replicates or space.verify.replicates
+        replicated = replicate_run(space, run, checked.compute, count, quiet=quiet) if count else ()
+    report = write_report(run)
+    if not quiet:
+        if verification is None:
+            print_out("no image has been through every white-box attack yet; raise --minutes")
+        else:
+            print_out(verification_text(verification))
+        if replicated:
+            print_out(replication_text(replicated))
+    print_out(f"report: {report}")
