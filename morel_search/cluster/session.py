@@ -9,23 +9,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from morel_search.config import ResourceSettings
 from morel_search.errors import ResourceError
 
 __all__ = [
-    "MACHINE_SECONDS",
     "QUIET",
     "check_cluster",
-    "check_resources",
-    "concurrency",
-    "machines_for",
     "quiet_ray",
     "ray_session",
     "runtime_env",
@@ -44,12 +38,12 @@ QUIET = {
 }
 """Read by Ray when it is imported: no chatter, and no copies of what the study holds."""
 
+PACKAGE = Path(__file__).parents[1]
+"""The folder of this package."""
+
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60
 """A cluster that is there answers the trial connection in 2 to 8 s; Ray itself would try for 120 s where nobody does."""
-
-MACHINE_SECONDS = 30
-"""How long a cluster that was just started may take to show a machine on which a trial fits."""
 
 CLIENT_TRIES = 3
 FORK_FAILED = "Starting Ray client server failed"
@@ -112,9 +106,7 @@ def quiet_ray() -> None:
 
 def runtime_env() -> dict[str, Any]:
     """The runtime environment of a run on a cluster: this package, for machines that have only its dependencies, and :data:`QUIET`."""
-    import morel_search
-
-    return {"py_modules": [str(Path(morel_search.__file__).parent)], "env_vars": QUIET}
+    return {"py_modules": [str(PACKAGE)], "env_vars": QUIET}
 
 
 def _init(ray: Any, address: str | None, temporary: Path | None) -> None:
@@ -213,51 +205,3 @@ def _refusal(address: str, reason: str, chatter: str) -> str:
     if "client connection timeout" in reason:
         return f"what listens at {address} did not answer as a Ray client server: is it that port (10001 by default)? If so, {token}"
     return f"no Ray cluster answers at {address}: {reason[:300]}"
-
-
-def machines_for(resources: ResourceSettings) -> list[dict[str, Any]]:
-    """The living machines on which one trial fits, as :func:`ray.nodes` describes them."""
-    import ray
-
-    return [
-        node
-        for node in ray.nodes()
-        if node["Alive"]
-        and node["Resources"].get("CPU", 0) >= resources.cpu
-        and node["Resources"].get("GPU", 0) >= resources.gpu
-    ]
-
-
-def check_resources(resources: ResourceSettings, patience: float = 0) -> None:
-    """Refuse a trial that no machine of the cluster could ever run; Ray would wait for ever.
-
-    Args:
-        resources: What a trial asks for.
-        patience: Seconds that a machine may still take to join.
-
-    Raises:
-        ResourceError: No machine has the processors and GPUs that one trial asks for.
-    """
-    import ray
-
-    deadline = time.monotonic() + patience
-    while not machines_for(resources):
-        if time.monotonic() < deadline:
-            time.sleep(1)
-            continue
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        has = "; ".join(
-            f"{machine.get('CPU', 0):g} CPU and {machine.get('GPU', 0):g} GPU" for machine in machines
-        )
-        raise ResourceError(
-            f"a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU (resources), but there is no such machine: {has}"
-        )
-
-
-def concurrency(resources: ResourceSettings) -> int:
-    """How many trials fit at a time on the machines that are there."""
-    fit = 0
-    for node in machines_for(resources):
-        by_cpu = node["Resources"].get("CPU", 0) // resources.cpu
-        fit += int(min(by_cpu, node["Resources"].get("GPU", 0) // resources.gpu) if resources.gpu else by_cpu)
-    return max(1, min(fit, resources.concurrent or fit))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from morel_search.cluster.tuner import device_for, with_absolute_paths
+from morel_search.cluster.placement import device_for, with_absolute_paths
+from morel_search.cluster.tasks import explained_errors
+from morel_search.cluster.worker_data import test_images
 from morel_search.config import Space
-from morel_search.errors import MorelSearchError, ResourceError
 from morel_search.search.pareto import Member
 from morel_search.training.settings import FLOAT32, Compute, DataSettings, EvaluationSettings
 
 if TYPE_CHECKING:
-    from morel_search.training.datasets.loading import ImageSet
+    pass
 
-__all__ = ["score_on_test", "test_images"]
+__all__ = ["score_on_test"]
 
 
 def score_on_test(
@@ -44,15 +44,8 @@ def score_on_test(
     device, threads = device_for(resources), max(1, int(resources.cpu))
     what = (with_absolute_paths(space.data), space.evaluation, compute, device, threads)
     pending = [task.remote(member, str(path.absolute()), *what) for member, path in models.items()]
-    try:
+    with explained_errors("the front could not be scored on the test split ({reason}); --resume tries again"):
         scores: Sequence[tuple[Member, float, float]] = ray.get(pending)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ResourceError(
-            f"the front could not be scored on the test split ({reason}); --resume tries again"
-        ) from error
     return {(member[0], member[1]): (clean, robust) for member, clean, robust in scores}
 
 
@@ -78,11 +71,3 @@ def _score(
         model.to(device), test_images(data).to(device), evaluation, seed=TEST_SEED, compute=compute
     )
     return member, result.clean_accuracy, result.robust_accuracy
-
-
-@lru_cache(maxsize=1)
-def test_images(data: DataSettings) -> ImageSet:
-    """The test split, kept for the next network of this process."""
-    from morel_search.training.datasets.loading import load_test
-
-    return load_test(data)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from morel_search.cluster.worker_data import development_for
 from morel_search.errors import MorelSearchError
 from morel_search.training.settings import (
     FLOAT32,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from morel_search.training.selection import EpochResult
     from morel_search.training.trainer import Training
 
-__all__ = ["Job", "describe_failure", "development_for", "model_file", "run_job"]
+__all__ = ["Job", "describe_failure", "model_file", "run_job"]
 
 STATE_FILE = "state.pt"
 
@@ -147,15 +147,6 @@ def _train(job: Job, report: Any) -> list[EpochResult]:
                     path.unlink()
         report({"number": job.number, "final": False, "history": [asdict(result)]})
     return history
-
-
-@lru_cache(maxsize=1)
-def development_for(settings: DataSettings, device: str) -> Development:
-    """The images, kept on the device for the next trial of this process."""
-    from morel_search.training.datasets.loading import Development, load_development
-
-    loaded = load_development(settings)
-    return Development(loaded.train.to(device), loaded.validation.to(device), loaded.classes)
 
 
 def _begin(job: Job, development: Development, checkpoint: Path) -> tuple[Training, list[EpochResult]]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from morel_search.cluster.placement import concurrency, device_for, with_absolute_paths
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
-from morel_search.cluster.session import concurrency
 from morel_search.cluster.trainable import Job, run_job
-from morel_search.config import ResourceSettings, Space
+from morel_search.config import Space
 from morel_search.search.controller import Assignment, FinishedTrial, SearchController
 from morel_search.search.study import TrialStore
 from morel_search.search.successive_halving import rungs_of
-from morel_search.training.settings import FLOAT32, Compute, DataSettings
+from morel_search.training.settings import FLOAT32, Compute
 
-__all__ = ["device_for", "job_maker", "search", "with_absolute_paths"]
+__all__ = ["job_maker", "search"]
 
 UNLIMITED = 10**9
 """Ray's number of samples; the searcher ends the search."""
@@ -110,24 +109,6 @@ def job_maker(space: Space, folder: Path, compute: Compute = FLOAT32) -> Callabl
         )
 
     return make
-
-
-def with_absolute_paths(data: DataSettings) -> DataSettings:
-    """The same images by absolute paths: Ray Tune changes a trial's working directory."""
-
-    def absolute(path: str | None) -> str | None:
-        return None if path is None else str(Path(path).expanduser().absolute())
-
-    return replace(
-        data, folder=str(absolute(data.folder)), train=absolute(data.train), test=absolute(data.test)
-    )
-
-
-def device_for(resources: ResourceSettings) -> str:
-    """Where a trial computes: what ``resources.device`` says; ``auto`` is CUDA where a GPU is asked for, else the CPU."""
-    if resources.device != "auto":
-        return resources.device
-    return "cuda" if resources.gpu else "cpu"
 
 
 def _name(trial: Any) -> str:

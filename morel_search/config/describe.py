@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from morel_search.config.rational import format_rational
 
 if TYPE_CHECKING:
+    from morel_search.config.constraints import Constraint
     from morel_search.config.parameter import Parameter
-    from morel_search.config.space import Space
 
-__all__ = ["changes", "describe_space", "identity_of"]
+__all__ = ["SECTIONS", "changes", "describe_space", "identity_of"]
 
-_SECTIONS = (
+SECTIONS = (
     "data",
     "network",
     "train",
@@ -40,16 +40,33 @@ _FREE = {
 }
 
 
-def describe_space(space: Space) -> dict[str, Any]:
-    """Every setting as JSON values: sections as mappings, ``parameters`` and ``controls`` as lists of mappings with a ``name``."""
-    sections = {name: _plain(dataclasses.asdict(getattr(space, name))) for name in _SECTIONS}
-    parameters = [_parameter(parameter) for parameter in space.parameters]
-    controls = [{"name": control.name, "overrides": _plain(control.overrides)} for control in space.controls]
-    constraints = {
+def describe_space(
+    sections: Mapping[str, Any],
+    parameters: Sequence[Parameter],
+    constraints: Sequence[Constraint],
+    controls: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Describe a space as JSON values.
+
+    Args:
+        sections: Name of a section to its settings, a dataclass; :data:`SECTIONS` are described.
+        parameters: What is searched.
+        constraints: What a network of the front must satisfy.
+        controls: Name of a control to its overrides.
+
+    Returns:
+        Sections as mappings, ``parameters`` and ``controls`` as lists of mappings with a ``name``.
+    """
+    bounds = {
         constraint.name: f"{constraint.sign} {format_rational(constraint.bound)}"
-        for constraint in space.constraints
+        for constraint in constraints
     }
-    return {**sections, "parameters": parameters, "constraints": constraints, "controls": controls}
+    return {
+        **{name: _plain(dataclasses.asdict(sections[name])) for name in SECTIONS},
+        "parameters": [_parameter(parameter) for parameter in parameters],
+        "constraints": bounds,
+        "controls": [{"name": name, "overrides": _plain(overrides)} for name, overrides in controls.items()],
+    }
 
 
 def identity_of(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from morel_search.config.constraints import Constraint
-from morel_search.config.describe import describe_space, identity_of
+from morel_search.config.describe import SECTIONS, describe_space, identity_of
 from morel_search.config.parameter import Parameter
 from morel_search.config.search_settings import (
     EarlyStoppingSettings,
@@ -124,7 +124,9 @@ class Space:
 
     def describe(self) -> dict[str, Any]:
         """Everything that was decided, as JSON values; rationals are texts such as ``"8/255"``."""
-        return describe_space(self)
+        sections = {name: getattr(self, name) for name in SECTIONS}
+        controls = {control.name: control.overrides for control in self.controls}
+        return describe_space(sections, self.parameters, self.constraints, controls)
 
     def identity(self) -> dict[str, Any]:
         """The part of :meth:`describe` that may not change when a run is resumed."""

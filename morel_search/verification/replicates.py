@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from morel_search.cluster.session import concurrency
-from morel_search.cluster.test_scores import test_images
-from morel_search.cluster.trainable import describe_failure, development_for
-from morel_search.cluster.tuner import device_for, with_absolute_paths
+from morel_search.cluster.placement import concurrency, device_for, with_absolute_paths
+from morel_search.cluster.tasks import explained_errors
+from morel_search.cluster.trainable import describe_failure
+from morel_search.cluster.worker_data import development_for, test_images
 from morel_search.config import Space
-from morel_search.errors import MorelSearchError, ResourceError, TrainingError
+from morel_search.errors import TrainingError
 from morel_search.models.recipe import TrainingConfig, train_from_config
 from morel_search.results.folder import REPLICATE_COLUMNS, RunFolder
 from morel_search.search.proposer import derive_seed
@@ -75,26 +75,23 @@ def train_replicates(
     task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_train)
     waiting, pending = wanted[::-1], dict[Any, Replicate]()
     rows = run.read_replicates()
+    lost = "training again was interrupted ({reason}); python -m morel_search.verify continues it"
     try:
         while waiting or pending:
             while waiting and len(pending) < at_a_time:
-                one = waiting.pop()
-                recipe = replace(one.recipe, data=with_absolute_paths(one.recipe.data), threads=threads)
-                pending[task.remote(recipe, compute, device)] = one
-            ready, _ = ray.wait(list(pending))
-            one = pending.pop(ready[0])
-            found = {"network": one.network, "seed": one.recipe.seed, **ray.get(ready[0])}
-            added = pd.DataFrame([found], columns=list(REPLICATE_COLUMNS)).astype(rows.dtypes.to_dict())
+                replicate = waiting.pop()
+                data = with_absolute_paths(replicate.recipe.data)
+                config = replace(replicate.recipe, data=data, threads=threads)
+                pending[task.remote(config, compute, device)] = replicate
+            with explained_errors(lost):
+                ready, _ = ray.wait(list(pending))
+                replicate = pending.pop(ready[0])
+                result = ray.get(ready[0])
+            row = {"network": replicate.network, "seed": replicate.recipe.seed, **result}
+            added = pd.DataFrame([row], columns=list(REPLICATE_COLUMNS)).astype(rows.dtypes.to_dict())
             rows = pd.concat([rows, added], ignore_index=True) if len(rows) else added
             run.write_table(run.replicates, rows)
             on_done()
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ResourceError(
-            f"training again was cut off ({reason}); python -m morel_search.verify continues it"
-        ) from error
     finally:
         for reference in pending:
             ray.cancel(reference)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.cluster.session import concurrency
-from morel_search.cluster.tuner import device_for, with_absolute_paths
+from morel_search.cluster.placement import concurrency, device_for, with_absolute_paths
+from morel_search.cluster.tasks import explained_errors
 from morel_search.config import ResourceSettings, Space
-from morel_search.errors import MorelSearchError, ResourceError
 from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.attack_records import (
     COLUMNS,
@@ -47,6 +46,8 @@ FOR_WHITE_BOX = 0.6
 """Share of the time, where it is limited, after which the attacks by gradient make room for FAB-T and Square."""
 
 SECONDS_BETWEEN_WRITES = 10.0
+
+LOST = "the verification was interrupted ({reason}); the same command continues it"
 
 Table = NDArray[np.int8]
 
@@ -142,10 +143,8 @@ def _measure(what: Task, model: Path) -> tuple[int, int, str]:
     """Images of the test split, images of a piece, and the split's fingerprint; read where a worker reads them."""
     import ray
 
-    try:
+    with explained_errors(LOST):
         size, work, images = ray.get(ray.remote(look).remote(what.data, str(model.absolute())))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
     return (
         int(size),
         int(min(MOST, max(FEWEST, RATE[what.device] * SECONDS / (PASSES * max(1, work))))),
@@ -199,17 +198,12 @@ class _Work:
                     ] = chunk
                 if not pending:
                     break
-                ready, _ = ray.wait(list(pending))
-                self._take(pending.pop(ready[0]), ray.get(ready[0]))
+                with explained_errors(LOST):
+                    ready, _ = ray.wait(list(pending))
+                    chunk, result = pending.pop(ready[0]), ray.get(ready[0])
+                self._take(chunk, result)
                 done += 1
                 on_chunk(done, len(chunks))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
-        except ray.exceptions.RayError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ResourceError(
-                f"the verification was cut off ({reason}); the same command continues it"
-            ) from error
         finally:
             for reference in pending:
                 ray.cancel(reference)

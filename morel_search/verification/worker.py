@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.cluster.test_scores import test_images
+from morel_search.cluster.worker_data import test_images
 from morel_search.errors import OutOfMemoryError
 from morel_search.results.attack_records import COLUMNS, UNKNOWN
 from morel_search.training.settings import Compute, DataSettings, EvaluationSettings

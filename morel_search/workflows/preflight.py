@@ -53,7 +53,7 @@ def inspect(space: Space) -> PreflightResult:
         NetworkError: The network does not fit the images.
         TrainingError: The accuracy objective's import path leads nowhere, or the device does not have the arithmetic that was asked for.
     """
-    from morel_search.cluster.tuner import device_for
+    from morel_search.cluster.placement import device_for
     from morel_search.training.augment import to_float
     from morel_search.training.compute import operations, resolve_compute, supports_channels_last
     from morel_search.training.datasets.loading import check_test, load_development
@@ -156,7 +156,7 @@ def time_epoch(space: Space, compute: Compute, batches: int = 3) -> float:
     """Seconds of one epoch of the space's own ``train`` settings, extrapolated from a few batches after a warm-up."""
     import torch
 
-    from morel_search.cluster.tuner import device_for
+    from morel_search.cluster.placement import device_for
     from morel_search.training.datasets.loading import Development, load_development
     from morel_search.training.trainer import Training
 

@@ -4,112 +4,27 @@ from __future__ import annotations
 
 import _thread
 import signal
-import socket
 import sys
 import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
-from morel_search._cli import exit_code_of, print_err
-from morel_search.config import ResourceSettings
-from morel_search.errors import MorelSearchError, ResourceError, RunFolderError
+from morel_search._cli import exit_code_of
+from morel_search.cluster.tasks import explained_errors
+from morel_search.errors import ResourceError
 
 if TYPE_CHECKING:
     from morel_search.workflows.search import Request
 
-__all__ = ["check_shared", "is_client_address", "on_cluster", "run_on_cluster"]
+__all__ = ["is_client_address", "run_on_cluster"]
 
 Result = TypeVar("Result")
-
-BUSY_SECONDS = 15
-"""After so long without a free machine the user is told what is being waited for."""
-
-VISIBLE_SECONDS = 5.0
-"""A file on a network file system may take a moment to show on the other machines."""
 
 
 def is_client_address(address: str | None) -> bool:
     """Whether an address is that of a Ray client server."""
     return address is not None and address.startswith("ray://")
-
-
-def on_cluster(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
-    """Call a function on a machine of the cluster and wait for what it returns.
-
-    Args:
-        function: Importable from this package.
-        *arguments: Its arguments.
-        **options: Ray's options of a task, such as ``num_cpus``.
-
-    Raises:
-        MorelSearchError: What the function raised, as it raised it; or ResourceError when its process or machine was lost.
-    """
-    import ray
-
-    task = ray.remote(function).options(**options).remote(*arguments)
-    if not ray.wait([task], timeout=BUSY_SECONDS)[0]:
-        print_err("waiting for a free machine of the cluster")
-    try:
-        return cast("Result", ray.get(task))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, Exception) else error from None
-    except ray.exceptions.RayError as error:
-        raise ResourceError(
-            f"a first task on the cluster failed: {' '.join(str(error).split())[:400]}"
-        ) from error
-
-
-def check_shared(results: Path, resources: ResourceSettings) -> None:
-    """Refuse a results folder that is not one and the same on every machine that will run trials: their checkpoints are lost otherwise.
-
-    Raises:
-        RunFolderError: A machine does not see the folder's files, or cannot write there; or the folder cannot be made.
-    """
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    from morel_search.cluster.session import machines_for
-
-    made = [folder for folder in (results, *results.parents) if not folder.exists()]
-    probe = results / f".probe-{uuid.uuid4().hex}"
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        probe.write_text(probe.name, encoding="utf-8")
-        for node in machines_for(resources):
-            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            on_cluster(_look, str(probe), num_cpus=0, scheduling_strategy=here)
-    except OSError as error:
-        raise RunFolderError(f"{results} cannot be written: {error.strerror or error}") from error
-    except MorelSearchError:
-        probe.unlink(missing_ok=True)
-        for folder in made:
-            folder.rmdir()
-        raise
-    finally:
-        probe.unlink(missing_ok=True)
-
-
-def _look(probe: str) -> None:
-    file = Path(probe)
-    deadline = time.monotonic() + VISIBLE_SECONDS
-    while not file.exists():
-        if time.monotonic() > deadline:
-            raise RunFolderError(
-                f"{file.parent} is not the same folder on {socket.gethostname()}, a machine of the cluster: "
-                "give --results a folder that all its machines share"
-            )
-        time.sleep(0.2)
-    answer = file.with_name(f"{file.name}-{uuid.uuid4().hex}")
-    try:
-        answer.write_text(file.name, encoding="utf-8")
-    except OSError as error:
-        raise RunFolderError(
-            f"{file.parent} cannot be written from {socket.gethostname()}, a machine of the cluster: {error.strerror}"
-        ) from error
-    answer.unlink()
 
 
 class _Console:
@@ -212,10 +127,8 @@ def _follow(ray: Any, task: Any, console: Any) -> int:
                 raise
             interrupted = True
             console.stop.remote()
-    try:
+    with explained_errors("the run on the cluster was lost; --resume continues it: {reason}"):
         code: int = ray.get(task)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, Exception) else error from None
     return code
 
 

@@ -79,9 +79,11 @@ def execute(request: Request) -> int:
     Raises:
         MorelSearchError: Something is wrong that the user can mend; nothing was written then, unless the search had begun.
     """
-    from morel_search.cluster.session import MACHINE_SECONDS, check_resources, ray_session
+    from morel_search.cluster.placement import MACHINE_SECONDS, check_resources
+    from morel_search.cluster.session import ray_session
+    from morel_search.cluster.shared_folder import check_shared
+    from morel_search.cluster.tasks import on_cluster
     from morel_search.workflows import preflight
-    from morel_search.workflows.ray_client import check_shared, on_cluster
 
     _refuse_early(request)
     space, resources = request.space, request.space.resources
@@ -288,7 +290,7 @@ def _conclude(request: Request, run: RunFolder) -> None:
 
 
 def _settings(request: Request, preflight_result: PreflightResult) -> dict[str, Any]:
-    from morel_search.cluster.tuner import device_for
+    from morel_search.cluster.placement import device_for
     from morel_search.results.provenance import commit, hardware, versions
     from morel_search.search.successive_halving import rungs_of
 

@@ -118,7 +118,7 @@ def replicate_run(
     from morel_search.analysis.replication import read_replication
     from morel_search.analysis.run_data import read_run_data
     from morel_search.analysis.verification import read_verification
-    from morel_search.cluster.session import concurrency
+    from morel_search.cluster.placement import concurrency
     from morel_search.models.export import settings_of
     from morel_search.models.recipe import read_training_config
     from morel_search.verification.replicates import missing_replicates, train_replicates
