@@ -12,7 +12,8 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers.nsgaii._elite_population_selection_strategy import NSGAIIElitePopulationSelectionStrategy
 from optuna.trial import FrozenTrial, TrialState
 
-from morel_search.search.population import TO_THE_END, Population, violation_attributes
+from morel_search.search.optuna_private import constraint_attributes
+from morel_search.search.population import TO_THE_END, Population
 
 SPACE = {"x": FloatDistribution(0, 1)}
 results = st.lists(
@@ -35,7 +36,7 @@ def everything(found: list[tuple[int, int, float]]) -> list[FrozenTrial]:
             values=[x, y],
             params={"x": 0.5},
             distributions=SPACE,
-            system_attrs=violation_attributes({"c": violation}),
+            system_attrs=constraint_attributes({"c": violation}),
         )
         trial.number = number * 1000
         trials.append(trial)

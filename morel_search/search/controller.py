@@ -70,9 +70,9 @@ class FinishedTrial:
 class SearchController:
     """Hands out trials until the budget is spent, stops those that are behind, and writes down what comes back.
 
-    Waiting trials go first (the controls, the configurations to begin with, and what an earlier start left), then new proposals. Every
-    trial counts towards the budget, failed ones too, so the search always ends; ``max_failures`` failures in a row end it at once, and
-    so do the limits of the settings.
+    Waiting trials go first (the controls, the configurations to begin with, and what an earlier start left),
+    then new proposals. Every trial counts towards the budget, failed ones too, so the search always ends;
+    ``max_failures`` failures in a row end it at once, and so do the limits of the settings.
 
     Args:
         space: What to search.
@@ -170,7 +170,8 @@ class SearchController:
 
         Args:
             number: Its number.
-            history: These epochs' :class:`EpochResult` as mappings; epochs that are known already may be among them.
+            history: These epochs' :class:`EpochResult` as mappings; epochs that are known already may be
+                among them.
         """
         known, running = self._histories[number], self._running[number]
         epochs = [int(result["epoch"]) for result in history]
@@ -204,7 +205,8 @@ class SearchController:
 
         Args:
             number: A running trial's number.
-            history: Each epoch's :class:`EpochResult` as a mapping; what was reported before counts where this is empty.
+            history: Each epoch's :class:`EpochResult` as a mapping; what was reported before counts where
+                this is empty.
             failure: The reason, where the training failed.
         """
         assignment, known = self._running.pop(number), self._histories.pop(number)

@@ -20,8 +20,9 @@ RESOLUTION = 1000
 def distributions(space: Space) -> dict[str, BaseDistribution]:
     """One distribution a parameter, conditional ones included.
 
-    A conditional parameter always gets a value, which is inherited and mutated like any other and only looked at where its
-    condition holds. So crossover never meets a trial that lacks a parameter, which Optuna's NSGA-II would drop for good.
+    A conditional parameter always gets a value, which is inherited and mutated like any other and only looked
+    at where its condition holds. So crossover never meets a trial that lacks a parameter, which Optuna's
+    NSGA-II would drop for good.
     """
     return {parameter.name: _distribution(parameter) for parameter in space.parameters}
 
@@ -68,7 +69,8 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
     if parameter.kind == "int":
         return IntDistribution(int(low), int(high), log=parameter.log, step=int(parameter.step or 1))
     if parameter.step is not None:
-        # Whole steps: Optuna lowers the upper bound of a float grid whose step, like 1/255, is not a short decimal.
+        # Whole steps: Optuna lowers the upper bound of a float grid whose step, like 1/255, is not a short
+        # decimal.
         offset, step = _offset(parameter), _exact(parameter.step)
         return IntDistribution(int((low - offset) / step), math.floor((high - offset) / step))
     return FloatDistribution(float(low), float(high), log=parameter.log)

@@ -35,8 +35,9 @@ class RungProgress:
 class EarlyStopping:
     """Decides after each epoch whether a trial goes on.
 
-    A rung compares the best that trials had had by then, by the same rule that makes a training one point. The decision is taken when a
-    trial comes to a rung, and only then. Controls always run through, as does a share of the trials that the seed decides.
+    A rung compares the best that trials had had by then, by the same rule that makes a training one point.
+    The decision is taken when a trial comes to a rung, and only then. Controls always run through, as does a
+    share of the trials that the seed decides.
 
     Args:
         space: Its early stopping, rule, seed and epochs are read.

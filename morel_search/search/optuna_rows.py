@@ -1,7 +1,8 @@
 """Trials as rows of Optuna's tables: one transaction a write, whose time does not grow with the study.
 
-Optuna's own ways look at earlier trials and at each parameter in turn, which takes longer the more trials there are.
-What is written here is what they write, which a test compares; it is meant for a study that has one writer.
+Optuna's own ways look at earlier trials and at each parameter in turn, which takes longer the more trials
+there are. What is written here is what they write, which a test compares; it is meant for a study that has
+one writer.
 """
 
 from __future__ import annotations
@@ -13,24 +14,21 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Connection, func, insert, select, update
 
 from morel_search.errors import RunFolderError
+from morel_search.search.optuna_private import (
+    FINITE,
+    PARAMS,
+    SYSTEM_ATTRIBUTES,
+    TRIALS,
+    USER_ATTRIBUTES,
+    VALUES,
+)
 
 __all__ = ["OptunaRowWriter"]
 
-_TRIALS, _PARAMS, _VALUES, _USER, _SYSTEM = (
-    model.__table__
-    for model in (
-        models.TrialModel,
-        models.TrialParamModel,
-        models.TrialValueModel,
-        models.TrialUserAttributeModel,
-        models.TrialSystemAttributeModel,
-    )
-)
 FOREIGN = "another program writes to this study; it has to stop before the search can go on"
 
 
@@ -69,7 +67,7 @@ class OptunaRowWriter:
         """
         with self._engine.begin() as connection:
             last = connection.execute(
-                select(func.max(_TRIALS.c.trial_id)).where(_TRIALS.c.study_id == self._study_id)
+                select(func.max(TRIALS.c.trial_id)).where(TRIALS.c.study_id == self._study_id)
             ).scalar()
             if last != after:
                 raise RunFolderError(FOREIGN)
@@ -79,7 +77,7 @@ class OptunaRowWriter:
                 "state": state,
                 "datetime_start": datetime.now(),
             }
-            key = connection.execute(insert(_TRIALS).values(row)).inserted_primary_key
+            key = connection.execute(insert(TRIALS).values(row)).inserted_primary_key
             assert key is not None, "the table has a primary key"
             trial_id = int(key[0])
             rows = [
@@ -92,8 +90,8 @@ class OptunaRowWriter:
                 for name, value in params.items()
             ]
             if rows:
-                connection.execute(insert(_PARAMS), rows)
-            _write_attributes(connection, _USER, trial_id, user_attrs)
+                connection.execute(insert(PARAMS), rows)
+            _write_attributes(connection, USER_ATTRIBUTES, trial_id, user_attrs)
         return trial_id
 
     def finish(
@@ -118,18 +116,17 @@ class OptunaRowWriter:
         """
         with self._engine.begin() as connection:
             ended = {"state": state, "datetime_complete": datetime.now()}
-            running = (_TRIALS.c.trial_id == trial_id) & (_TRIALS.c.state == TrialState.RUNNING)
-            if connection.execute(update(_TRIALS).where(running).values(ended)).rowcount != 1:
+            running = (TRIALS.c.trial_id == trial_id) & (TRIALS.c.state == TrialState.RUNNING)
+            if connection.execute(update(TRIALS).where(running).values(ended)).rowcount != 1:
                 raise RunFolderError(FOREIGN)
-            finite = models.TrialValueModel.TrialValueType.FINITE
             rows = [
-                {"trial_id": trial_id, "objective": index, "value": value, "value_type": finite}
+                {"trial_id": trial_id, "objective": index, "value": value, "value_type": FINITE}
                 for index, value in enumerate(values or ())
             ]
             if rows:
-                connection.execute(insert(_VALUES), rows)
-            _write_attributes(connection, _USER, trial_id, user_attrs)
-            _write_attributes(connection, _SYSTEM, trial_id, system_attrs)
+                connection.execute(insert(VALUES), rows)
+            _write_attributes(connection, USER_ATTRIBUTES, trial_id, user_attrs)
+            _write_attributes(connection, SYSTEM_ATTRIBUTES, trial_id, system_attrs)
 
 
 def _write_attributes(

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["TO_THE_END", "Population", "Select", "violation_attributes"]
+from morel_search.search.optuna_private import constraint_attributes
+
+__all__ = ["TO_THE_END", "Population", "Select"]
 
 TO_THE_END = math.inf
 """The rung of a training that was not stopped."""
@@ -25,9 +27,10 @@ Select = Callable[[list[FrozenTrial], int], list[FrozenTrial]]
 class Population:
     """Finished trainings by the highest rung that they reached.
 
-    Of each rung only those are kept that fewer than ``size`` others dominate. The rest can never be among the first ``size`` of a
-    non-dominated sorting, whatever finishes later, as all that dominate them have a lower rank for good; and they change no rank of
-    those that are kept, as whatever dominates one of these is kept too. So the parents are exactly those of a sorting of everything.
+    Of each rung only those are kept that fewer than ``size`` others dominate. The rest can never be among the
+    first ``size`` of a non-dominated sorting, whatever finishes later, as all that dominate them have a lower
+    rank for good; and they change no rank of those that are kept, as whatever dominates one of these is kept
+    too. So the parents are exactly those of a sorting of everything.
 
     Args:
         size: How many parents are asked for at most.
@@ -70,7 +73,7 @@ class Population:
                 values=list(point),
                 params=dict(params),
                 distributions=dict(distributions),
-                system_attrs=violation_attributes(violations or {}),
+                system_attrs=constraint_attributes(violations or {}),
             )
             trial.number = number * 1000 + index  # Optuna tells individuals apart by their numbers
             rung_population.add(trial, sum(value for value in (violations or {}).values() if value > 0))
@@ -79,7 +82,8 @@ class Population:
         """From the highest rung down, the best of each until there are ``size``.
 
         Args:
-            select: Takes individuals and how many are wanted, and returns the best of them; None selects as NSGA-II does.
+            select: Takes individuals and how many are wanted, and returns the best of them; None selects as
+                NSGA-II does.
         """
         chosen: list[FrozenTrial] = []
         for rung in sorted(self._rungs, reverse=True):
@@ -95,11 +99,6 @@ class Population:
             else:
                 chosen += select(individuals, left)[:left]
         return chosen
-
-
-def violation_attributes(violations: Mapping[str, float]) -> dict[str, float]:
-    """Constraints as Optuna keeps them with a trial."""
-    return {f"constraints:{name}": float(value) for name, value in violations.items()}
 
 
 @dataclass(slots=True)
@@ -153,7 +152,8 @@ def _dominates(
 def _elite(values: NDArray[np.float64], violations: NDArray[np.float64], count: int) -> list[int]:
     """Indices of the best by rank, and inside the last front by crowding distance (Deb et al. 2002).
 
-    Equal to Optuna's selection, the order of ties included, in a fraction of its time: a front may hold hundreds.
+    Equal to Optuna's selection, the order of ties included, in a fraction of its time: a front may hold
+    hundreds.
     """
     feasible = violations <= 0
     ranks = np.zeros(len(values), dtype=np.int64)

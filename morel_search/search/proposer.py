@@ -16,8 +16,9 @@ from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
 from morel_search.search.known_failures import KnownFailures
+from morel_search.search.optuna_private import constraint_attributes, storage_of, study_id_of
 from morel_search.search.pareto import Point
-from morel_search.search.population import TO_THE_END, Population, violation_attributes
+from morel_search.search.population import TO_THE_END, Population
 from morel_search.search.sampler import begins_with_sobol, make_sampler
 from morel_search.search.sobol import sobol_point
 
@@ -51,7 +52,8 @@ class Told:
     """What came of a trial.
 
     Attributes:
-        points: The accuracies it stands for, at its end or at the rung where it was stopped; none where it failed.
+        points: The accuracies it stands for, at its end or at the rung where it was stopped; none where it
+            failed.
         rung: The rung where it was stopped, in epochs; ``TO_THE_END`` where it was not.
         violations: Name of a constraint to by how much it is broken (0 or less: not).
         hopeless: Whether it failed in a way that its neighbours would share (out of memory, diverged).
@@ -66,9 +68,10 @@ class Told:
 class Proposer:
     """Asks the sampler, and keeps it from proposing what was tried already or is known to fail.
 
-    The genetic samplers take their parents from a :class:`Population`, the others from an in-memory study of the trials that lie in the space,
-    in the order of their numbers; the record on disk is another matter. A proposal depends on the seed, the trial's number and the
-    trials finished by then, and on nothing else, so that a search that was stopped and continued proposes what an uninterrupted one would.
+    The genetic samplers take their parents from a :class:`Population`, the others from an in-memory study of
+    the trials that lie in the space, in the order of their numbers; the record on disk is another matter. A
+    proposal depends on the seed, the trial's number and the trials finished by then, and on nothing else, so
+    that a search that was stopped and continued proposes what an uninterrupted one would.
 
     Args:
         settings: Sampler, population, operators and seed.
@@ -102,7 +105,7 @@ class Proposer:
             doomed = attempt < AVOIDING_TRIES and self._failures.near(params)
             if self._configuration_key(params) not in self._seen and not doomed:
                 return self._take(number, inner, params, replicate=False)
-            self._study._storage.set_trial_state_values(self._trial_id(inner), TrialState.FAIL)
+            storage_of(self._study).set_trial_state_values(self._trial_id(inner), TrialState.FAIL)
         assert wish is not None, "there was at least one try"
         return self._take(
             number, self._add_running(wish), wish, replicate=self._configuration_key(wish) in self._seen
@@ -126,7 +129,9 @@ class Proposer:
         return trial.number, dict(trial.params)
 
     def _trial_id(self, inner: int) -> int:
-        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, inner)
+        return storage_of(self._study).get_trial_id_from_study_id_trial_number(
+            study_id_of(self._study), inner
+        )
 
     def _take(self, number: int, inner: int, params: dict[str, Any], *, replicate: bool) -> Proposal:
         self._inner[number], self._params[number] = inner, params
@@ -137,7 +142,7 @@ class Proposer:
         self._study.add_trial(
             optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=self._space)
         )
-        return self._study._storage.get_n_trials(self._study._study_id) - 1
+        return storage_of(self._study).get_n_trials(study_id_of(self._study)) - 1
 
     def known(self, params: Mapping[str, Any]) -> bool:
         """Whether that configuration was tried, runs or waits."""
@@ -149,7 +154,7 @@ class Proposer:
         state, values = TrialState.RUNNING, None
         if told is not None:
             state, values = self._state_of(told)
-            system_attrs = violation_attributes(self._constraints(told))
+            system_attrs = constraint_attributes(self._constraints(told))
         distributions = {name: self._space[name] for name in params}
         trial = optuna.create_trial(
             state=state,
@@ -159,7 +164,7 @@ class Proposer:
             system_attrs=system_attrs,
         )
         self._study.add_trial(trial)
-        self._inner[number] = self._study._storage.get_n_trials(self._study._study_id) - 1
+        self._inner[number] = storage_of(self._study).get_n_trials(study_id_of(self._study)) - 1
         self._params[number] = dict(params)
         self._seen.add(self._configuration_key(params))
         if told is not None:
@@ -171,8 +176,8 @@ class Proposer:
         if inner is None:
             return
         state, values = self._state_of(told)
-        storage, trial_id = self._study._storage, self._trial_id(inner)
-        for name, value in violation_attributes(self._constraints(told)).items():
+        storage, trial_id = storage_of(self._study), self._trial_id(inner)
+        for name, value in constraint_attributes(self._constraints(told)).items():
             storage.set_trial_system_attr(trial_id, name, value)
         storage.set_trial_state_values(trial_id, state, values)
         self._learn(number, told)

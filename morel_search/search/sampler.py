@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import (
@@ -16,11 +15,11 @@ from optuna.samplers import (
     TPESampler,
     nsgaii,
 )
-from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import SearchSettings
+from morel_search.search.optuna_private import GeneticSampler, child_of, elite_of, inferred_space
 from morel_search.search.population import Population
 
 __all__ = [
@@ -34,26 +33,24 @@ __all__ = [
 
 
 class _Steady:
-    """Selects the parents from all finished trials at each proposal; in front of one of Optuna's genetic samplers.
+    """Mixin for Optuna's genetic samplers that selects the parents from all finished trials at each proposal.
 
-    Optuna's samplers select the parents of a generation once, so with W workers and population P a share (W - 1) / (P + W - 1) of the
-    trials, the slow ones, finishes too late to become a parent ever; nor does a trial that was given and not sampled.
+    Optuna's samplers select the parents of a generation once. With W workers and population P, a share
+    (W - 1) / (P + W - 1) of the trials, the slow ones, finishes too late to become a parent; and a trial that
+    was enqueued is never a parent.
 
     Args:
-        space: Name to distribution of every parameter; None infers it from the study, as Optuna's samplers do.
-        population: What has finished, where it is kept outside the study; None reads the study's COMPLETE trials.
-        **options: As for the sampler.
+        space: Name to distribution of every parameter; None infers it from the study, as Optuna's samplers
+            do.
+        population: The finished trials, where they are kept outside the study; None reads the study's
+            COMPLETE trials.
+        **options: Options of the sampler.
     """
 
-    pool_sorts = False
-    """Whether the pool's own selection, which is that of NSGA-II, is this sampler's."""
+    population_sorts = False
+    """Whether :meth:`Population.parents` selects as this sampler does, which is as NSGA-II does."""
 
     population_size: int | None
-    _search_space: IntersectionSearchSpace
-    _elite_population_selection_strategy: Callable[[Study, list[FrozenTrial]], list[FrozenTrial]]
-    _child_generation_strategy: Callable[
-        [Study, dict[str, BaseDistribution], list[FrozenTrial]], dict[str, Any]
-    ]
     sample_independent: Callable[[Study, FrozenTrial, str, BaseDistribution], Any]
 
     def __init__(
@@ -66,17 +63,17 @@ class _Steady:
         self._space, self._population = space, population
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002  # Optuna's signature
-        """The whole space but for parameters with a single value."""
-        space = self._search_space.calculate(study) if self._space is None else self._space
+        """Return the whole space without the parameters that have a single value."""
+        space = inferred_space(cast(GeneticSampler, self), study) if self._space is None else self._space
         return {name: distribution for name, distribution in space.items() if not distribution.single()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A child of parents from the elite; random values until a first population has finished, and where a mutation draws anew."""
+        """Return a child of parents from the elite, or random values until a first population has finished."""
         assert self.population_size is not None
         parents = self._parents(study, search_space, self.population_size) if search_space else []
-        child = self._child_generation_strategy(study, search_space, parents) if parents else {}
+        child = child_of(cast(GeneticSampler, self), study, search_space, parents) if parents else {}
         for name, distribution in search_space.items():
             if name not in child:
                 child[name] = self.sample_independent(study, trial, name, distribution)
@@ -86,14 +83,11 @@ class _Steady:
         self, study: Study, search_space: dict[str, BaseDistribution], size: int
     ) -> list[FrozenTrial]:
         def select(individuals: list[FrozenTrial], count: int) -> list[FrozenTrial]:
-            strategy: Any = copy(self._elite_population_selection_strategy)
-            strategy._population_size = max(2, count)
-            chosen: list[FrozenTrial] = strategy(study, individuals)
-            return chosen[:count]
+            return elite_of(cast(GeneticSampler, self), study, individuals, count)
 
         if self._population is not None:
             return (
-                self._population.parents(None if self.pool_sorts else select)
+                self._population.parents(None if self.population_sorts else select)
                 if len(self._population) >= size
                 else []
             )
@@ -105,7 +99,7 @@ class _Steady:
 class SteadyNSGAIISampler(_Steady, NSGAIISampler):
     """NSGA-II (Deb et al. 2002): the elite by non-dominated rank and crowding distance among everything finished."""
 
-    pool_sorts = True
+    population_sorts = True
 
 
 class SteadyNSGAIIISampler(_Steady, NSGAIIISampler):

@@ -20,9 +20,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from morel_search.errors import RunFolderError
 from morel_search.results.renamed import RENAMED_ORIGINS, current_space
+from morel_search.search.optuna_private import (
+    constraint_attributes,
+    schema_mismatch,
+    study_id_of,
+    trial_id_of,
+)
 from morel_search.search.optuna_rows import OptunaRowWriter
 from morel_search.search.pareto import Member
-from morel_search.search.population import violation_attributes
 
 __all__ = ["Outcome", "TrialPlan", "TrialStore"]
 
@@ -57,9 +62,11 @@ class Outcome:
     """What a trial gave: the point that counts, the last epoch, every epoch, or why there is none.
 
     Attributes:
-        values: Clean and robust accuracy of the epoch that counts; None where the trial failed or was stopped early.
+        values: Clean and robust accuracy of the epoch that counts; None where the trial failed or was stopped
+            early.
         epoch: That epoch.
-        points: (epoch, clean, robust) of all epochs that count, the one above first; of a trial stopped early, those at its rung.
+        points: (epoch, clean, robust) of all epochs that count, the one above first; of a trial stopped
+            early, those at its rung.
         last_values: Accuracies of the last epoch that was evaluated.
         history: Each epoch's result.
         seconds: What the training took.
@@ -119,8 +126,9 @@ def _explained(method: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 class TrialStore:
     """An Optuna study in a database, written by one driver.
 
-    A trial is written once when it is planned, whole, and once when it is over; what happens between lives in the trial's checkpoint.
-    So a crash leaves whole trials, some of them RUNNING, which :meth:`requeue_running` hands out again.
+    A trial is written once when it is planned, whole, and once when it is over; what happens between lives in
+    the trial's checkpoint. So a crash leaves whole trials, some of them RUNNING, which
+    :meth:`requeue_running` hands out again.
 
     Args:
         url: Database, as Optuna's RDBStorage takes it.
@@ -133,6 +141,7 @@ class TrialStore:
     def __init__(self, url: str, name: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
+            self._check_schema(url)
             self._storage = RDBStorage(
                 url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
             )
@@ -147,8 +156,17 @@ class TrialStore:
             raise RunFolderError(
                 f"the study {name!r} at {url} has {len(self._study.directions)} objectives, not clean and robust accuracy"
             )
-        self._rows = OptunaRowWriter(self._storage, self._study._study_id)
-        self._ids: dict[int, int] = {trial.number: trial._trial_id for trial in self.trials()}
+        self._rows = OptunaRowWriter(self._storage, study_id_of(self._study))
+        self._ids: dict[int, int] = {trial.number: trial_id_of(trial) for trial in self.trials()}
+
+    @staticmethod
+    def _check_schema(url: str) -> None:
+        """Refuse a database of another Optuna before Optuna itself opens it, which may write to it."""
+        file = Path(url.removeprefix("sqlite:///"))
+        if url.startswith("sqlite") and not (file.is_file() and file.stat().st_size):
+            return
+        if mismatch := schema_mismatch(url):
+            raise RunFolderError(f"the study at {url} cannot be opened: {mismatch}")
 
     @classmethod
     def of_file(cls, path: Path, name: str) -> TrialStore:
@@ -223,14 +241,14 @@ class TrialStore:
     def finish(self, number: int, outcome: Outcome) -> None:
         """A running trial is over: COMPLETE with its values, PRUNED with its rung as attributes, or FAIL with its reason."""
         attributes = {"outcome": asdict(outcome)}
-        constraints = violation_attributes(outcome.violations)  # what Optuna's trial.set_constraint writes
+        constraints = constraint_attributes(outcome.violations)  # what Optuna's trial.set_constraint writes
         self._rows.finish(self._ids[number], outcome.state, outcome.values, attributes, constraints)
 
     @_explained
     def requeue_running(self) -> list[FrozenTrial]:
         """Make every RUNNING trial wait, and return all that wait. Only the driver that holds the run folder's lock may call this."""
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            self._storage.set_trial_state_values(trial_id_of(trial), TrialState.WAITING)
         return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
     def close(self) -> None:

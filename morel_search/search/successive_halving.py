@@ -56,8 +56,9 @@ class RungRank:
 class AsyncSuccessiveHalving:
     """Multi-objective successive halving without waiting (Schmucker et al. 2021, arXiv 2106.12639).
 
-    A training that comes to a rung is recorded first, then ranked among all that have been there; the first ceil(n / eta) go on. All of
-    the rung's front go on unless there are more of them than places. Values of different rungs never meet.
+    A training that comes to a rung is recorded first, then ranked among all that have been there; the first
+    ceil(n / eta) go on. All of the rung's front go on unless there are more of them than places. Values of
+    different rungs never meet.
 
     Args:
         settings: eta, ranking and the number of peers it takes.
@@ -96,8 +97,9 @@ class AsyncSuccessiveHalving:
 class _Rung:
     """The points of a rung with their non-dominated ranks, which are kept up to date point by point.
 
-    A new point can raise a rank by one at most: that of points of its own rank which it dominates, then of points of the next rank which
-    one of these dominates, and so on. So nothing is sorted again, and the time for a decision hardly grows with the number of trainings.
+    A new point can raise a rank by one at most: that of points of its own rank which it dominates, then of
+    points of the next rank which one of these dominates, and so on. So nothing is sorted again, and the time
+    for a decision hardly grows with the number of trainings.
     """
 
     def __init__(self) -> None:
@@ -128,7 +130,8 @@ class _Rung:
     def position(self, number: int, ranking: str) -> int:
         """How many are ahead: those of a lower rank, and those of the same front that its spread needs more.
 
-        Equal points, and points that are needed equally, share a position, so the order of arrival changes nothing.
+        Equal points, and points that are needed equally, share a position, so the order of arrival changes
+        nothing.
         """
         count, index = len(self.index), self.index[number]
         points, ranks = self._points[:count], self._ranks[:count]
