@@ -1,7 +1,8 @@
 """Searches without trainings: what a training would report is known beforehand, and time is simulated.
 
-Workers take a training each. A training's epochs end one after the other; an epoch counts as spent when it ends. What still runs when
-the budget is spent is dropped. A search therefore meets trainings that finish in another order than they were started.
+Workers take a training each. A training's epochs end one after the other; an epoch counts as spent when it
+ends. What still runs when the budget is spent is dropped. A search therefore meets trainings that finish in
+another order than they were started.
 """
 
 from __future__ import annotations
@@ -146,8 +147,9 @@ def simulate(problem: Problem, method: Method, workers: int, seed: int) -> Run:
 class Zdt:
     """ZDT1 to ZDT3 (Zitzler, Deb and Thiele 2000) in ten variables, negated, so that both objectives are maximised.
 
-    A training is one unit of budget; how long it takes is drawn from (seed, number), the same for all methods. The hypervolume is that
-    above (1.1, 11), which no configuration reaches, divided by the true front's.
+    A training is one unit of budget; how long it takes is drawn from (seed, number), the same for all
+    methods. The hypervolume is that above (1.1, 11), which no configuration reaches, divided by the true
+    front's.
     """
 
     name: str
@@ -193,8 +195,9 @@ class Zdt:
 class Curves:
     """Recorded trainings, each configuration of ``curves.yaml`` once: clean and robust accuracy after every epoch.
 
-    A training stands for its epoch with the largest sum of both so far. An epoch is one unit of budget; how long it takes depends on
-    the configuration. The hypervolume is that above (0, 0), divided by that of all trainings together.
+    A training stands for its epoch with the largest sum of both so far. An epoch is one unit of budget; how
+    long it takes depends on the configuration. The hypervolume is that above (0, 0), divided by that of all
+    trainings together.
     """
 
     path: Path = CURVES

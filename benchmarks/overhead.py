@@ -1,12 +1,12 @@
 """What a trial costs beyond its training: this project against plain Ray Tune, with trials of zero cost.
 
-python benchmarks/overhead.py                          # 100 and 1,000 trials with Ray, 100 to 10,000 without it
-python benchmarks/overhead.py --trials 100 1000 10000  # half an hour
+python benchmarks/overhead.py                          # 100 and 1,000 trials with Ray, 100 to 10,000 without
+it python benchmarks/overhead.py --trials 100 1000 10000  # half an hour
 
-With Ray: one trial at a time, actors reused, everything that a search does on the driver included (study on disk, tables, front).
-*gap*: from a trial's end to its successor's start, as the worker sees it; median of all trials, and of the last hundred.
-*driver*: processor time of the driver a trial. *wall*: all of the search, by the number of trials.
-Without Ray: what this project adds to a trial, at that many trials before it.
+With Ray: one trial at a time, actors reused, everything that a search does on the driver included (study on
+disk, tables, front). *gap*: from a trial's end to its successor's start, as the worker sees it; median of all
+trials, and of the last hundred. *driver*: processor time of the driver a trial. *wall*: all of the search, by
+the number of trials. Without Ray: what this project adds to a trial, at that many trials before it.
 """
 
 from __future__ import annotations

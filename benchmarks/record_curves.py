@@ -1,6 +1,7 @@
 """Train every configuration of ``benchmarks/curves.yaml`` once and write ``benchmarks/curves.csv``: all epochs' accuracies.
 
-python benchmarks/record_curves.py --workers 2        # about an hour on two cores; continues where it was stopped
+python benchmarks/record_curves.py --workers 2        # about an hour on two cores; continues where it was
+stopped
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """How much front a search finds for the epochs it spends: this project against its rivals, in simulated asynchronous execution.
 
-python benchmarks/search.py --processes 2                    # everything: table, benchmarks/search.csv, search.md and search.png
-python benchmarks/search.py --seeds 3 --problems curves --workers 8 --output /tmp/try
-python benchmarks/search.py --variants --workers 8           # other settings of this project, on the recorded trainings
-python benchmarks/search.py --draw                           # table and figure anew from the CSV
+python benchmarks/search.py --processes 2                    # everything: table, benchmarks/search.csv,
+search.md and search.png python benchmarks/search.py --seeds 3 --problems curves --workers 8 --output /tmp/try
+python benchmarks/search.py --variants --workers 8           # other settings of this project, on the recorded
+trainings python benchmarks/search.py --draw                           # table and figure anew from the CSV
 
-Problems are ZDT1 to ZDT3 (200 trainings, no epochs) and 360 real trainings that benchmarks/record_curves.py recorded (1620 epochs, of
-which a whole training takes 27). Every method spends the same epochs; only trainings that came to their end count. Cells that are in the
-CSV are computed anew when they are asked for, and kept when not. Rivals: Ray Tune's OptunaSearch with Optuna's NSGA-II, TPE or chance;
-with Ray's ASHA on robust accuracy; and Syne Tune's MOASHA (pip install --no-deps syne-tune dill sortedcontainers).
+Problems are ZDT1 to ZDT3 (200 trainings, no epochs) and 360 real trainings that benchmarks/record_curves.py
+recorded (1620 epochs, of which a whole training takes 27). Every method spends the same epochs; only
+trainings that came to their end count. Cells that are in the CSV are computed anew when they are asked for,
+and kept when not. Rivals: Ray Tune's OptunaSearch with Optuna's NSGA-II, TPE or chance; with Ray's ASHA on
+robust accuracy; and Syne Tune's MOASHA (pip install --no-deps syne-tune dill sortedcontainers).
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """What a training, an attack and a verification cost, each beside its rival in one run.
 
-python benchmarks/training.py                     # every part, on a GPU where there is one; on two cores about an hour
-python benchmarks/training.py --only steps pgd    # some parts: steps, memory, attention, epoch, pgd, verify, start, sharing
-python benchmarks/training.py --batch 32 --repeats 1 --only steps
+python benchmarks/training.py                     # every part, on a GPU where there is one; on two cores
+about an hour python benchmarks/training.py --only steps pgd    # some parts: steps, memory, attention, epoch,
+pgd, verify, start, sharing python benchmarks/training.py --batch 32 --repeats 1 --only steps
 
-*steps*: one training step, loss, gradient and update, against the losses of MOREL's reference code (``advermorel``) around the same
-network with the same weights, images and noise. *memory*: what such a step takes. *attention*: its embedding space alone. *epoch*: a
-whole epoch against the sum of its steps. *pgd*: PGD-20 on a test set against torchattacks and ART. *verify*: AutoAttack's standard
-version against ``pyautoattack`` as it is. *start*: from a trial's start to its first step. *sharing*: four trainings on one GPU against
-one after the other. A ratio above 1 means that this project is faster.
+*steps*: one training step, loss, gradient and update, against the losses of MOREL's reference code
+(``advermorel``) around the same network with the same weights, images and noise. *memory*: what such a step
+takes. *attention*: its embedding space alone. *epoch*: a whole epoch against the sum of its steps. *pgd*:
+PGD-20 on a test set against torchattacks and ART. *verify*: AutoAttack's standard version against
+``pyautoattack`` as it is. *start*: from a trial's start to its first step. *sharing*: four trainings on one
+GPU against one after the other. A ratio above 1 means that this project is faster.
 """
 
 from __future__ import annotations

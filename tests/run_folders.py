@@ -119,8 +119,9 @@ def make_run(
 ) -> RunFolder:
     """A run folder with so many searched trials (of which some fail or are stopped early) after the controls.
 
-    With rungs, trials are stopped at one of them, and every ninth that ran to its end would have been stopped at the first. Constraints
-    are those on the accuracies. With the point ``front``, training on costs some robust accuracy, and each epoch may be a member.
+    With rungs, trials are stopped at one of them, and every ninth that ran to its end would have been stopped
+    at the first. Constraints are those on the accuracies. With the point ``front``, training on costs some
+    robust accuracy, and each epoch may be a member.
     """
     rng, space = np.random.default_rng(seed), make_space()
     rows, curves = [], []

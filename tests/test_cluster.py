@@ -152,7 +152,8 @@ def kill_marked(mark: str) -> None:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     temporary = Path(tempfile.mkdtemp(prefix="msc", dir="/tmp"))  # socket paths may have 107 bytes
-    # Each node its own folder: in a shared one, the second takes the first's unpacked packages away to unpack them anew.
+    # Each node its own folder: in a shared one, the second takes the first's unpacked packages away to unpack
+    # them anew.
     (temporary / "a").mkdir()
     (temporary / "b").mkdir()
     mark, ports = secrets.token_hex(8), [str(port) for port in free_ports(9)]

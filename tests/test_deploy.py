@@ -17,7 +17,8 @@ from morel_search.run import run
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 
-# ray.io/v1 as KubeRay's API types have it (https://ray-project.github.io/kuberay/reference/api/); authOptions since 1.5.1
+# ray.io/v1 as KubeRay's API types have it (https://ray-project.github.io/kuberay/reference/api/); authOptions
+# since 1.5.1
 RAY_JOB_SPEC = set(
     """activeDeadlineSeconds backoffLimit rayClusterSpec submitterPodTemplate metadata clusterSelector submitterConfig managedBy
     deletionStrategy entrypoint runtimeEnvYAML jobId submissionMode entrypointResources entrypointNumCpus entrypointNumGpus

@@ -288,7 +288,8 @@ def test_what_fails_for_good_is_told_apart(tmp_path: Path) -> None:
     assert {trial.state for trial in record.trials() if trial.state.is_finished()} == {TrialState.FAIL}
 
 
-# --- constraints -----------------------------------------------------------------------------------------------------------------------
+# --- constraints
+# -----------------------------------------------------------------------------------------------------------------------
 
 
 def test_what_breaks_a_constraint_is_not_on_the_front(tmp_path: Path) -> None:
@@ -360,7 +361,8 @@ def test_bad_constraints(text: str, words: str) -> None:
         digits(f"constraints={text}")
 
 
-# --- configurations to begin with ------------------------------------------------------------------------------------------------------
+# --- configurations to begin with
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_given_configurations_come_on_top_and_once(tmp_path: Path) -> None:
@@ -437,7 +439,8 @@ def test_bad_starts(text: str, words: str) -> None:
         digits(f"search.start_from={text}")
 
 
-# --- limits ----------------------------------------------------------------------------------------------------------------------------
+# --- limits
+# ----------------------------------------------------------------------------------------------------------------------------
 
 
 class Clock:

@@ -1,6 +1,7 @@
 """Each attack's robust count on one stored network, beside the same attack by AutoAttack, torchattacks and Foolbox.
 
-The network (``robust_network``, 107 kB) was trained once by ``python -m morel_search.train``: 64 % of 500 digits withstand everything.
+The network (``robust_network``, 107 kB) was trained once by ``python -m morel_search.train``: 64 % of 500
+digits withstand everything.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ __all__ = ["front_mask", "pairs"]
 def front_mask(points: ArrayLike) -> NDArray[np.bool_]:
     """Find the points that no other point dominates, both objectives maximised.
 
-    A point dominates another when it is at least as good in both objectives and better in one. Equal points do not dominate each
-    other, so all copies of a member are kept; moocore keeps only the first of them unless told otherwise. A point with a NaN is
-    never a member and dominates nothing.
+    A point dominates another when it is at least as good in both objectives and better in one. Equal points
+    do not dominate each other, so all copies of a member are kept; moocore keeps only the first of them
+    unless told otherwise. A point with a NaN is never a member and dominates nothing.
 
     Args:
         points: Shape (n, 2), objectives to maximise.

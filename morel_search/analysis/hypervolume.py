@@ -20,7 +20,8 @@ def hypervolume(points: ArrayLike) -> float:
     """Compute the area between the front of the points and :data:`REFERENCE`.
 
     Args:
-        points: Shape (n, 2): clean and robust accuracies, fractions in [0, 1]. Rows with a NaN are left out (moocore would answer 0).
+        points: Shape (n, 2): clean and robust accuracies, fractions in [0, 1]. Rows with a NaN are left out
+            (moocore would answer 0).
 
     Returns:
         The area, in [0, 1] for accuracies; 0 without points.
@@ -44,8 +45,9 @@ def hypervolume_history(trials: Sequence[Iterable[tuple[float, float]]]) -> NDAr
     """Compute the hypervolume after each trial.
 
     Args:
-        trials: The points that each trial stands for, in the order in which the trials count: none where it failed, was stopped early
-            or breaks a constraint, several where its epochs count one by one. Points with a NaN are left out.
+        trials: The points that each trial stands for, in the order in which the trials count: none where it
+            failed, was stopped early or breaks a constraint, several where its epochs count one by one.
+            Points with a NaN are left out.
 
     Returns:
         Shape (len(trials),), never falling.

@@ -28,16 +28,18 @@ TREES, SEED = 32, 0
 def importance(trials: pd.DataFrame, parameters: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Share of the variance of each objective that each parameter explains alone or with others (Hutter et al. 2014, fANOVA).
 
-    Only COMPLETE trials that lie in the space count, so no controls. A conditional parameter is judged among the trials in which
-    it is active, beside the parameters that always are; so shares need not sum to one. The same table gives the same figures.
+    Only COMPLETE trials that lie in the space count, so no controls. A conditional parameter is judged among
+    the trials in which it is active, beside the parameters that always are; so shares need not sum to one.
+    The same table gives the same figures.
 
     Args:
         trials: Rows of ``trials.csv``.
         parameters: The list ``parameters`` of ``settings.json["space"]``.
 
     Returns:
-        Columns ``parameter``, ``objective``, ``importance`` (in [0, 1]; 0 where the objective never changes; NaN where there are fewer
-        than two trials) and ``trials`` (how many were used), one row a parameter and objective.
+        Columns ``parameter``, ``objective``, ``importance`` (in [0, 1]; 0 where the objective never changes;
+        NaN where there are fewer than two trials) and ``trials`` (how many were used), one row a parameter
+        and objective.
     """
     import pandas as pd
 

@@ -55,7 +55,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
 def paired_difference(first: Flags, second: Flags) -> Difference:
     """Accuracy of the first network minus that of the second, on the same images; both of shape (N,), N >= 1.
 
-    The interval is Bonett and Price's (2012), Wald's with one more image in each of the two cells in which the networks differ.
+    The interval is Bonett and Price's (2012), Wald's with one more image in each of the two cells in which
+    the networks differ.
     """
     from scipy.stats import norm
 

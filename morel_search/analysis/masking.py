@@ -27,7 +27,8 @@ def masking_warnings(
     """Say what was seen and what it means; no sentence where nothing looks wrong.
 
     Args:
-        diagnostics: The signs, as :class:`morel_search.verification.masking.MaskingDiagnostics` has them; empty where none were read.
+        diagnostics: The signs, as :class:`morel_search.verification.masking.MaskingDiagnostics` has them;
+            empty where none were read.
         left: After each attack by gradient, how many images were still right; ``clean`` too.
         images: Images that saw these attacks.
         late_images: Images that saw FAB-T and Square too.

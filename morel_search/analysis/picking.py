@@ -105,8 +105,8 @@ def most_robust(among: Sequence[Candidate], clean_at_least: float) -> Choice:
 def knee_point(among: Sequence[Candidate]) -> Choice:
     """The knee: the candidate that lies farthest above the straight line between the two ends of the front.
 
-    The ends are the most accurate and the most robust of the candidates that no other dominates. Where no candidate lies above the line,
-    it is the end with the higher sum of both accuracies.
+    The ends are the most accurate and the most robust of the candidates that no other dominates. Where no
+    candidate lies above the line, it is the end with the higher sum of both accuracies.
     """
     front = _nondominated(among)
     if len({(one.clean, one.robust) for one in front}) == 1:
@@ -133,7 +133,8 @@ def knee_distances(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
         pairs: Clean and robust accuracies, shape (n, 2), n >= 1, of which none dominates another.
 
     Returns:
-        Shape (n,): distances in units of the front's own range on both axes; negative below the line, 0 for the ends.
+        Shape (n,): distances in units of the front's own range on both axes; negative below the line, 0 for
+        the ends.
     """
     low, span = pairs.min(axis=0), np.ptp(pairs, axis=0)
     if not span.all():

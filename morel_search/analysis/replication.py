@@ -64,9 +64,10 @@ class Replicated:
 def front_chances(points: Sequence[Points], trainings: Sequence[int]) -> list[float]:
     """The probability of each configuration to be on the front when each is trained once.
 
-    A training of a configuration is one of its replicates, each as likely as the other, and independent of the others; so the
-    probability is exact: the mean, over a configuration's replicates, of the product over all others of the share of their replicates
-    that does not dominate it. A failed replicate dominates nothing and is on no front.
+    A training of a configuration is one of its replicates, each as likely as the other, and independent of
+    the others; so the probability is exact: the mean, over a configuration's replicates, of the product over
+    all others of the share of their replicates that does not dominate it. A failed replicate dominates
+    nothing and is on no front.
 
     Args:
         points: Clean and robust accuracy of each configuration's replicates, each of shape (n, 2).

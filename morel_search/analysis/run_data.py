@@ -32,8 +32,8 @@ class RunData:
         settings: ``settings.json``.
         trials: Every finished trial, by number.
         epochs: Every epoch of them.
-        front: The members of the front, from the most accurate to the most robust: columns of ``trials``, with the epoch and the
-            accuracies of the member. Several may be epochs of one trial.
+        front: The members of the front, from the most accurate to the most robust: columns of ``trials``,
+            with the epoch and the accuracies of the member. Several may be epochs of one trial.
         parameters: The searched parameters.
     """
 
@@ -127,7 +127,8 @@ class RunData:
     def counted(self) -> Mapping[int, Sequence[tuple[float, float]]]:
         """What each trial that keeps to the constraints stands for: its own point, and with the rule ``front`` those of its epochs.
 
-        Of the epochs only those that do not lie beyond the written front: whatever does was left out of it for a reason.
+        Of the epochs only those that do not lie beyond the written front: whatever does was left out of it
+        for a reason.
         """
         feasible = self.feasible
         rows = [feasible[["number", *POINT]], self.front[["number", *POINT]]]
@@ -158,8 +159,8 @@ class RunData:
 def read_run_data(run: RunFolder) -> RunData:
     """Read a run folder; also that of a search which still runs, has failed, or was never verified.
 
-    The front is ``front.csv`` where that has rows, else it is found among the trials. A member's test accuracies come from there too.
-    Trials that were stopped early or break a constraint are never on it.
+    The front is ``front.csv`` where that has rows, else it is found among the trials. A member's test
+    accuracies come from there too. Trials that were stopped early or break a constraint are never on it.
 
     Raises:
         RunFolderError: A file of the folder is damaged.

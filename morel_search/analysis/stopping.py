@@ -47,9 +47,10 @@ class RungCorrelation:
 
     Attributes:
         rung: The rung, in epochs.
-        trials: Trainings that were compared: those that ran to an end beyond the rung and were evaluated up to it.
-        clean: Spearman's rank correlation of the clean accuracies; None for fewer than :data:`FEWEST_TRIALS` trainings, or where one
-            side never changes.
+        trials: Trainings that were compared: those that ran to an end beyond the rung and were evaluated up
+            to it.
+        clean: Spearman's rank correlation of the clean accuracies; None for fewer than :data:`FEWEST_TRIALS`
+            trainings, or where one side never changes.
         robust: That of the robust accuracies.
     """
 
@@ -66,7 +67,8 @@ class StoppingCosts:
     Attributes:
         started: Trainings that ended, in whatever way.
         trained: Epochs that they trained.
-        full: Epochs that they would have trained if none had been stopped; one that failed would have failed then too.
+        full: Epochs that they would have trained if none had been stopped; one that failed would have failed
+            then too.
         stopped: How many were stopped at each rung, by rung; 0 stands for one that is not known.
     """
 
@@ -105,7 +107,8 @@ def values_at(epochs: pd.DataFrame, rung: int, rule: str) -> pd.DataFrame:
     Args:
         epochs: Rows of ``epochs.csv``.
         rung: In epochs.
-        rule: ``search.select_epoch``; ``front`` stands for the epoch with the highest sum, as ``best_sum`` does.
+        rule: ``search.select_epoch``; ``front`` stands for the epoch with the highest sum, as ``best_sum``
+            does.
 
     Returns:
         Clean and robust accuracy, by number; no row for a training that was not evaluated by then.
@@ -161,7 +164,8 @@ def stopping_costs(trials: pd.DataFrame, settings: Mapping[str, Any]) -> Stoppin
 
     Args:
         trials: Rows of ``trials.csv``.
-        settings: ``settings.json``; a stopped training would have taken its ``param_epochs``, or else ``train.epochs``.
+        settings: ``settings.json``; a stopped training would have taken its ``param_epochs``, or else
+            ``train.epochs``.
     """
     space = settings.get("space")
     train = space.get("train") if isinstance(space, Mapping) else None

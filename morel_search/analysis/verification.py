@@ -51,7 +51,8 @@ class Network:
         clean: Which of the N images it classifies rightly, shape (N,).
         robust: Which of them it does after every attack, shape (N,).
         after: How many are right after each attack that was run on all N.
-        late: How many of the :attr:`Verification.late_images` are right after all attacks by gradient, and after each later one.
+        late: How many of the :attr:`Verification.late_images` are right after all attacks by gradient, and
+            after each later one.
         diagnostics: Its signs.
         flags: What looks wrong, a sentence each.
     """
@@ -85,7 +86,8 @@ class Verification:
     """Every network of a run that was verified, on the images that all of them have seen.
 
     Attributes:
-        networks: The front's members, from the most accurate to the most robust on the validation split, then the controls.
+        networks: The front's members, from the most accurate to the most robust on the validation split, then
+            the controls.
         images: Images that every network met with every attack by gradient.
         late_images: Those of them that every network met with FAB-T and Square too.
         all_images: Images of the test split.

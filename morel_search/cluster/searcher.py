@@ -18,14 +18,15 @@ LOST = "the trial's process died (killed, out of memory, or its machine was lost
 class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
     """A thin layer between Ray Tune and the :class:`SearchController`.
 
-    No metric is declared to Ray: it knows one at a time, and a trial that reports none would end the experiment.
+    No metric is declared to Ray: it knows one at a time, and a trial that reports none would end the
+    experiment.
 
     Args:
         controller: The search.
         job: Makes the job of an assignment.
         on_finished: Called after a trial was recorded.
-        errors: Receives what went wrong here. Ray would take it for the trial's fault and run that trial again; so the search ends, and
-            whoever started it raises the first of these.
+        errors: Receives what went wrong here. Ray would take it for the trial's fault and run that trial
+            again; so the search ends, and whoever started it raises the first of these.
     """
 
     def __init__(

@@ -66,9 +66,10 @@ else:
 def ray_session(address: str | None = None) -> Iterator[None]:
     """Ray for the time of a ``with``.
 
-    Without an address Ray starts here for this run alone: no dashboard, token authentication as Ray has it, an own temporary folder
-    that is removed at the end. With one (``auto`` or ``host:port``) the run joins that cluster, and this package travels with it; in a
-    task of the cluster the connection is there already and is left as it is.
+    Without an address Ray starts here for this run alone: no dashboard, token authentication as Ray has it,
+    an own temporary folder that is removed at the end. With one (``auto`` or ``host:port``) the run joins
+    that cluster, and this package travels with it; in a task of the cluster the connection is there already
+    and is left as it is.
 
     Raises:
         ResourceError: Ray does not start, or there is no cluster at the address.
@@ -125,7 +126,8 @@ def check_cluster(address: str) -> None:
     """Refuse, within :data:`ANSWER_SECONDS`, an address at which no cluster takes this process.
 
     Raises:
-        ResourceError: Nobody listens there, or it is no Ray cluster, or one of other versions, or one with another token.
+        ResourceError: Nobody listens there, or it is no Ray cluster, or one of other versions, or one with
+            another token.
     """
     if address != "auto":
         _check_listens(address)
@@ -138,7 +140,8 @@ def join_client(address: str) -> None:
     """Connect this process to a Ray client server (``ray://HOST:PORT``); Ray gives up by itself after 30 s.
 
     Raises:
-        ResourceError: Nobody listens there, or it is no Ray cluster, or one of other versions, or one with another token.
+        ResourceError: Nobody listens there, or it is no Ray cluster, or one of other versions, or one with
+            another token.
     """
     _check_listens(address)
     import ray

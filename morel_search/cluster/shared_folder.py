@@ -22,7 +22,8 @@ def check_shared(results: Path, resources: ResourceSettings) -> None:
     """Refuse a results folder that is not the same folder on every machine; checkpoints would be lost.
 
     Raises:
-        RunFolderError: A machine does not see the folder's files or cannot write there, or the folder cannot be made.
+        RunFolderError: A machine does not see the folder's files or cannot write there, or the folder cannot
+            be made.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -25,8 +25,8 @@ def explained_errors(lost: str) -> Iterator[None]:
         lost: What to say then, with ``{reason}`` where Ray's reason stands.
 
     Raises:
-        MorelSearchError: As the task raised it; any other exception of a task passes as Ray's ``RayTaskError``, whose text has the
-            task's traceback.
+        MorelSearchError: As the task raised it; any other exception of a task passes as Ray's
+            ``RayTaskError``, whose text has the task's traceback.
         ResourceError: The process or the machine of a task was lost.
     """
     import ray

@@ -64,10 +64,10 @@ class Job:
 def run_job(config: dict[str, Any]) -> None:
     """Ray Tune's trainable: ``config["job"]`` is a :class:`Job`.
 
-    Each epoch is reported with ``final: False`` and its result in the list ``history`` (Ray flattens dicts, not lists); a trial that
-    continues reports the epochs of its checkpoint first. The last report has ``final: True``, every epoch's result and, where the
-    training failed, the reason as ``failure``. An error in the training never leaves this function: it becomes the trial's reason, so
-    that the search goes on.
+    Each epoch is reported with ``final: False`` and its result in the list ``history`` (Ray flattens dicts,
+    not lists); a trial that continues reports the epochs of its checkpoint first. The last report has
+    ``final: True``, every epoch's result and, where the training failed, the reason as ``failure``. An error
+    in the training never leaves this function: it becomes the trial's reason, so that the search goes on.
     """
     from ray import tune
 

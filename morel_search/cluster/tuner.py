@@ -37,8 +37,8 @@ def search(
 ) -> bool:
     """Run until the budget is spent, or until SIGINT.
 
-    A fresh Tuner at every start: all state is in the study and in the trials' own checkpoints. Afterwards no trial is RUNNING; what was
-    under way waits for ``--resume``.
+    A fresh Tuner at every start: all state is in the study and in the trials' own checkpoints. Afterwards no
+    trial is RUNNING; what was under way waits for ``--resume``.
 
     Args:
         controller: The search.

@@ -16,7 +16,8 @@ __all__ = ["BUILT_IN", "DEFAULT_CONTROLS", "read_controls"]
 _PLACE: Location = ("controls",)
 _NAME = re.compile(r"[A-Za-z][\w-]{0,39}")
 
-# The defaults of the reference code (advermorel 0.1.6), and the single parts of it that a MOREL search is compared with.
+# The defaults of the reference code (advermorel 0.1.6), and the single parts of it that a MOREL search is
+# compared with.
 _PLAIN = {"k_robust": 0.0, "k_accuracy": 1.0, "gamma": 0.0}
 _MOREL = {
     "accuracy_loss": "mart",
@@ -44,11 +45,12 @@ def read_controls(
 ) -> tuple[Control, ...]:
     """The controls of a space file.
 
-    Every control but ``none`` trains with the norm and epsilon that it is judged by. One of the user's own leaves these two alone
-    where ``train`` fixes them or it sets them itself.
+    Every control but ``none`` trains with the norm and epsilon that it is judged by. One of the user's own
+    leaves these two alone where ``train`` fixes them or it sets them itself.
 
     Args:
-        given: The section as it stands in the file: a list of built-in names, a mapping of names to settings, or both in a list.
+        given: The section as it stands in the file: a list of built-in names, a mapping of names to settings,
+            or both in a list.
         fixed: The section ``train`` as it stands in the file.
         evaluation: The evaluation settings; None where these could not be read.
         faults: Receives what is wrong.

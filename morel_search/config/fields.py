@@ -29,8 +29,8 @@ def field_table(section: str) -> str:
     """The fields of one section as a markdown table: key, value, default, meaning.
 
     Args:
-        section: ``data``, ``network``, ``train``, ``evaluation``, ``parameters``, ``search``, ``early_stopping``,
-            ``constraints``, ``resources`` or ``controls``.
+        section: ``data``, ``network``, ``train``, ``evaluation``, ``parameters``, ``search``,
+            ``early_stopping``, ``constraints``, ``resources`` or ``controls``.
 
     Raises:
         KeyError: There is no such section.

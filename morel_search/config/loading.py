@@ -50,8 +50,8 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> Space:
         The space; its ``warnings`` say what is allowed and looks wrong.
 
     Raises:
-        SpaceError: With every fault that was found, each with its place and, where it stands in the file, its line. Checks of
-            settings against each other run once the settings themselves are right.
+        SpaceError: With every fault that was found, each with its place and, where it stands in the file, its
+            line. Checks of settings against each other run once the settings themselves are right.
     """
     path = Path(path)
     text = read_text(path)
@@ -148,8 +148,8 @@ def _section(tree: dict[str, Any], name: str) -> Any:
 def _read_train(given: Any, parameters: Sequence[Parameter], faults: Faults) -> TrainSettings | None:
     """The training settings outside the search.
 
-    Where embedding_dim or attention_heads is always searched, its default must not clash with the other one: it stands at the
-    first value of its range.
+    Where embedding_dim or attention_heads is always searched, its default must not clash with the other one:
+    it stands at the first value of its range.
     """
     values = read_given(TrainSettings, given, ("train",), faults)
     if values is None:

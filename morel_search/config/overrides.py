@@ -22,8 +22,8 @@ _MARK = "--set"
 def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], faults: Faults) -> list[str]:
     """Lay ``PATH=VALUE`` texts over the plain values of a file, in their order.
 
-    A value is read as YAML: ``3``, ``8/255``, ``null``, ``[trades, mart]``, ``{type: float, low: 1, high: 8}``.
-    ``parameters.NAME=null`` takes a parameter out of the search.
+    A value is read as YAML: ``3``, ``8/255``, ``null``, ``[trades, mart]``, ``{type: float, low: 1, high:
+    8}``. ``parameters.NAME=null`` takes a parameter out of the search.
 
     Args:
         tree: The values of the file; changed in place.

@@ -30,7 +30,8 @@ class Parameter:
         step: Distance of the allowed values from ``low`` on, or None for all of them.
         log: Whether the range is searched on a logarithmic scale.
         choices: The values of a categorical one.
-        when: Other parameters and the values of theirs for which this one is active; all of them have to hold.
+        when: Other parameters and the values of theirs for which this one is active; all of them have to
+            hold.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """From bytes to plain values: the only place where YAML is read.
 
-YAML 1.2 without tags and merge keys; what is refused is refused with its line. Numbers that are not whole stay as they are written
-until the schema has seen them, apart from the reader's rounding to a float, which prints back as written.
+YAML 1.2 without tags and merge keys; what is refused is refused with its line. Numbers that are not whole
+stay as they are written until the schema has seen them, apart from the reader's rounding to a float, which
+prints back as written.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _PLAINLY = {
     "while scanning a quoted scalar": "this is not YAML: a quotation mark that is never closed",
     "while parsing a flow": "this is not YAML: a bracket or brace that is never closed, or a comma too few",
 }
-# Seen from ruamel.yaml 0.19 beside its own errors: an escape such as "\UFFFFFFFF", and %YAML with a number of 5,000 digits.
+# Seen from ruamel.yaml 0.19 beside its own errors: an escape such as "\UFFFFFFFF", and %YAML with a number of
+# 5,000 digits.
 _PARSER_FAILS = (ValueError, OverflowError)
 
 
@@ -84,11 +86,13 @@ def read_tree(text: str, faults: Faults, origin: str = "") -> Any:
 
     Args:
         text: The document.
-        faults: Receives the line of each value, and what can be said without giving up: duplicate keys, odd keys, odd numbers.
+        faults: Receives the line of each value, and what can be said without giving up: duplicate keys, odd
+            keys, odd numbers.
         origin: Given for a text that is not a file and has no lines.
 
     Raises:
-        SpaceError: The text is not YAML, or holds what is not read here (tags, merge keys, too much nesting, ...).
+        SpaceError: The text is not YAML, or holds what is not read here (tags, merge keys, too much nesting,
+            ...).
     """
     try:
         with warnings.catch_warnings():

@@ -15,7 +15,8 @@ def rename_old_keys(tree: dict[str, Any], faults: Faults) -> list[str]:
 
     Args:
         tree: The values of the file; changed in place.
-        faults: Receives a fault where an old key and its new name are both given, and learns where the new name stands.
+        faults: Receives a fault where an old key and its new name are both given, and learns where the new
+            name stands.
 
     Returns:
         A warning for each old key.

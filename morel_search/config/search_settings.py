@@ -1,4 +1,4 @@
-"""The settings of the search itself: who proposes, who is stopped early, what one training occupies."""
+"""Settings of the search: sampler, early stopping, resources of one training, verification."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ __all__ = ["EarlyStoppingSettings", "ResourceSettings", "SearchSettings", "Verif
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
-    """How the next trainings are chosen, and how many."""
+    """Sampler, budget and limits of the search."""
 
-    trials: int = setting(100, doc="trainings that the search proposes (the controls come on top)", ge=1)
+    trials: int = setting(
+        100,
+        doc="number of trainings that the search proposes; controls and enqueued trials come on top",
+        ge=1,
+    )
     sampler: Literal["nsga2", "nsga3", "tpe", "random", "gp"] = setting(
-        "nsga2", doc="who proposes: nsga2, nsga3, tpe, random, gp"
+        "nsga2", doc="sampler that proposes configurations: nsga2, nsga3, tpe, random or gp"
     )
     population: int = setting(
-        20, doc="nsga2, nsga3: trainings in a generation; tpe, gp: random trainings to begin with", ge=2
+        20, doc="nsga2, nsga3: population size; tpe, gp: number of random trainings at the start", ge=2
     )
     crossover: Literal["sbx", "uniform", "blxalpha", "vsbx", "undx", "spx"] = setting(
-        "sbx", doc="nsga2, nsga3: how two parents are mixed: sbx, uniform, blxalpha, vsbx, undx, spx"
+        "sbx", doc="nsga2, nsga3: crossover operator: sbx, uniform, blxalpha, vsbx, undx or spx"
     )
     crossover_prob: float = setting(
         1.0, doc="nsga2, nsga3: probability that a child has two parents instead of one", ge=0, le=1
     )
     swapping_prob: float = setting(
-        0.5, doc="nsga2, nsga3: probability that a parameter comes from the other parent", ge=0, le=1
+        0.5, doc="nsga2, nsga3: probability that a parameter is taken from the other parent", ge=0, le=1
     )
     mutation: Literal["polynomial", "uniform"] = setting(
-        "polynomial", doc="nsga2, nsga3: polynomial (small changes) or uniform (a value drawn anew)"
+        "polynomial",
+        doc="nsga2, nsga3: mutation operator: polynomial (small changes) or uniform (a new random value)",
     )
     mutation_prob: float | None = setting(
         None,
@@ -39,73 +44,87 @@ class SearchSettings:
         ge=0,
         le=1,
     )
-    seed: int = setting(0, doc="seed of the search and of every training", ge=0, le=2**32 - 1)
+    seed: int = setting(
+        0, doc="random seed of the search; the seeds of all trainings are derived from it", ge=0, le=2**32 - 1
+    )
     select_epoch: Literal["last", "best_robust", "best_sum", "front"] = setting(
         "best_sum",
-        doc="which epoch a training stands for, on the validation split: last, best_robust, best_sum (clean + robust), "
-        "or front (each epoch that no other of the training dominates)",
+        doc="epoch selection rule, on validation accuracies: last, best_robust, best_sum (clean + "
+        "robust), or front (every epoch that no other epoch of the training dominates)",
     )
     warmup: Literal["sobol", "random", "tpe"] = setting(
         "sobol",
-        doc="nsga2, nsga3: who proposes until there is a population: sobol (spread evenly), random, tpe",
+        doc="nsga2, nsga3: sampler of the first trainings: sobol (covers the space evenly), random or tpe",
     )
     warmup_trials: int | None = setting(
         None,
-        doc="nsga2, nsga3: so many trainings belong to the warm-up at the least; null means 4 x population for tpe, else the population",
+        doc="nsga2, nsga3: minimum number of trainings of the warm-up; null means 4 x population for "
+        "tpe, else the population",
         ge=1,
     )
     start_from: str | list[Any] | None = setting(
         None,
-        doc="configurations to begin with, on top of trials: mappings of parameters to values, or the folder of a run whose front is taken",
+        doc="configurations to train first, on top of trials: a list of mappings of parameters to "
+        "values, or the folder of a run whose front is taken",
         values="list of mappings, text, or null",
     )
     max_hours: float | None = setting(
-        None, doc="stop after so many hours, those of earlier starts counted", gt=0
+        None, doc="stop after this many hours; the hours before a resume count", gt=0
     )
     max_gpu_hours: float | None = setting(
-        None, doc="stop after so many hours of training x resources.gpu", gt=0
+        None, doc="stop after this many GPU-hours: hours of training x resources.gpu", gt=0
     )
     patience: int | None = setting(
         None,
-        doc="stop when so many trainings in a row did not raise the hypervolume by min_improvement",
+        doc="stop if this many trainings in a row do not raise the hypervolume by min_improvement",
         ge=1,
     )
     min_improvement: float = setting(
-        0.001, doc="patience: the least rise of the hypervolume that counts", ge=0
+        0.001, doc="smallest rise of the hypervolume that patience counts as an improvement", ge=0
     )
-    max_failures: int = setting(5, doc="stop when so many trainings in a row fail", ge=1)
+    max_failures: int = setting(5, doc="stop if this many trainings in a row fail", ge=1)
 
     def __post_init__(self) -> None:
         check_limits(self)
         parents = 3 if self.crossover in ("undx", "spx") else 2
         if self.population < parents:
             raise ValueError(
-                f"population must be >= {parents} for {self.crossover}, which mixes {parents} parents, got {self.population}"
+                f"population must be >= {parents} for {self.crossover}, which takes {parents} parents, "
+                f"got {self.population}"
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyStoppingSettings:
-    """Which trainings are not trained to their end."""
+    """Early stopping of trainings by asynchronous successive halving."""
 
-    enabled: bool = setting(True, doc="whether trainings that are behind are stopped")
+    enabled: bool = setting(True, doc="stop trainings early whose accuracies at a rung are dominated")
     eta: int = setting(
         3,
-        doc="one in so many goes on at each rung, and each rung lies at so many times the epochs of the one before",
+        doc="reduction factor: the best 1/eta of the trainings continue at each rung; each rung has "
+        "eta times the epochs of the one before",
         ge=2,
     )
-    grace: int | None = setting(None, doc="epochs before the first rung; null means epochs / eta^2", ge=1)
-    rungs: int | None = setting(None, doc="rungs at most; null means all below the last epoch", ge=1)
+    grace: int | None = setting(
+        None, doc="epochs of the first rung; null means epochs / eta^2, rounded up", ge=1
+    )
+    rungs: int | None = setting(
+        None, doc="maximum number of rungs; null means every rung below the last epoch", ge=1
+    )
     min_peers: int | None = setting(
-        None, doc="trainings that a rung has seen before it stops one, at least eta; null means eta", ge=1
+        None,
+        doc="number of trainings that a rung must have seen before it stops one, at least eta; null "
+        "means eta",
+        ge=1,
     )
     ranking: Literal["crowding", "epsilon_net"] = setting(
         "crowding",
-        doc="who is ahead inside a rung's front: crowding (distance), epsilon_net (farthest first)",
+        doc="order within one non-dominated front of a rung: crowding (crowding distance) or "
+        "epsilon_net (farthest point first)",
     )
     run_through: float = setting(
         0.05,
-        doc="share of the trainings that run to the end regardless, to measure what stopping costs",
+        doc="share of the trainings that are never stopped, to measure what early stopping loses",
         ge=0,
         le=1,
     )
@@ -116,16 +135,20 @@ class EarlyStoppingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceSettings:
-    """What one training occupies."""
+    """Resources that one training occupies."""
 
-    cpu: float = setting(1.0, doc="CPU cores of a training: a whole number, or a fraction below 1", gt=0)
+    cpu: float = setting(1.0, doc="CPU cores of one training: a whole number, or a fraction below 1", gt=0)
     gpu: float = setting(
-        0.0, doc="GPUs of a training: 0, a fraction (0.25: four share one), or a whole number", ge=0
+        0.0,
+        doc="GPUs of one training: 0, a fraction (with 0.25, four trainings share a GPU), or a whole number",
+        ge=0,
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = setting(
-        "auto", doc="where a training computes: cpu, cuda, mps, or auto (cuda where gpu is above 0, else cpu)"
+        "auto", doc="device of a training: cpu, cuda, mps, or auto (cuda if gpu is above 0, else cpu)"
     )
-    concurrent: int | None = setting(None, doc="trainings at the same time; null means as many as fit", ge=1)
+    concurrent: int | None = setting(
+        None, doc="maximum number of trainings at the same time; null means as many as fit", ge=1
+    )
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -136,21 +159,27 @@ class ResourceSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySettings:
-    """How the front and the controls are attacked on the test split once the search is over."""
+    """Verification of the front and the controls on the test split, after the search."""
 
     enabled: bool = setting(
         True,
-        doc="whether a search ends with its verification; python -m morel_search.verify does it at any time",
+        doc="verify the front at the end of a search; python -m morel_search.verify verifies at any time",
     )
     minutes: float | None = setting(
         None,
-        doc="when the verification at the end of a search stops; null means after a quarter of the search's time, at least two minutes",
+        doc="time limit of the verification at the end of a search, in minutes; null means a quarter "
+        "of the search's time, at least two minutes",
         gt=0,
     )
-    images: int | None = setting(None, doc="images of the test split; null means all", ge=1)
-    seed: int = setting(0, doc="seed of the attacks and of the order of the images", ge=0, le=2**32 - 1)
+    images: int | None = setting(None, doc="number of test images; null means all", ge=1)
+    seed: int = setting(
+        0, doc="random seed of the attacks and of the order of the images", ge=0, le=2**32 - 1
+    )
     replicates: int = setting(
-        0, doc="how often each network of the front and each control is trained again with another seed", ge=0
+        0,
+        doc="number of times that each network of the front and each control is trained again with "
+        "another random seed",
+        ge=0,
     )
 
     def __post_init__(self) -> None:

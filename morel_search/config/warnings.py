@@ -13,8 +13,8 @@ from morel_search.training.names import ACCURACY_LOSSES
 
 __all__ = ["warnings"]
 
-# At alpha = 1e-5 and k_robust = 0.1 the contrastive term changes the encoder's gradient by 6e-7 of its norm, at 0.1 by 6e-3:
-# below 1e-3 it is under 1e-4 of it, far less than the noise of one batch.
+# At alpha = 1e-5 and k_robust = 0.1 the contrastive term changes the encoder's gradient by 6e-7 of its norm,
+# at 0.1 by 6e-3: below 1e-3 it is under 1e-4 of it, far less than the noise of one batch.
 ALPHA_MATTERS = 1e-3
 FAR = 3
 FEW_IMAGES = 200

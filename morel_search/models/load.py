@@ -29,14 +29,17 @@ def load_model(folder: str | Path) -> nn.Module:
     """Load a network, ready to classify.
 
     Args:
-        folder: What ``python -m morel_search.pick`` or ``python -m morel_search.train`` wrote, or a run's ``front/NUMBER``.
+        folder: What ``python -m morel_search.pick`` or ``python -m morel_search.train`` wrote, or a run's
+            ``front/NUMBER``.
 
     Returns:
-        The network on the CPU, in eval mode: float images in [0, 1], shape (N, C, H, W), to logits, shape (N, classes). The
-        normalisation is part of it; the embedding space of the training is not. A network of your own must be importable.
+        The network on the CPU, in eval mode: float images in [0, 1], shape (N, C, H, W), to logits, shape (N,
+        classes). The normalisation is part of it; the embedding space of the training is not. A network of
+        your own must be importable.
 
     Raises:
-        NetworkError: A file is missing or damaged, the weights do not fit the settings, or a newer morel_search wrote them.
+        NetworkError: A file is missing or damaged, the weights do not fit the settings, or a newer
+            morel_search wrote them.
     """
     folder = Path(folder)
     settings = read_settings(folder)

@@ -47,7 +47,8 @@ class TrainingConfig:
         evaluation: The attack that the epochs were compared by.
         compute: The arithmetic, None where it is not known.
         rungs: Epochs that the search evaluated for its early stopping.
-        threads: Processor threads of the training, None where they are not known; they decide the last bits of sums.
+        threads: Processor threads of the training, None where they are not known; they decide the last bits
+            of sums.
         device: Where it was trained, None where that is not known.
     """
 
@@ -129,7 +130,8 @@ def train_from_config(
         The epoch that was kept, and its network on the CPU.
 
     Raises:
-        TrainingError: The training diverged or did not fit into memory, or the network does not fit the images.
+        TrainingError: The training diverged or did not fit into memory, or the network does not fit the
+            images.
     """
     import torch
 

@@ -30,8 +30,8 @@ class AttackRecord:
     Attributes:
         name: The network's, as its folder in ``front/`` is named.
         diagnostics: What it was verified with (weights, attack, seed, images), and the signs that were read.
-        table: Shape (images, 1 + attacks), one column each of :data:`COLUMNS`: UNKNOWN, BROKEN or STANDING. A broken image is not
-            attacked again, so what follows a BROKEN is UNKNOWN.
+        table: Shape (images, 1 + attacks), one column each of :data:`COLUMNS`: UNKNOWN, BROKEN or STANDING. A
+            broken image is not attacked again, so what follows a BROKEN is UNKNOWN.
     """
 
     name: str

@@ -43,15 +43,17 @@ def os_error_sentence(action: str, path: Path, error: OSError) -> RunFolderError
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file by new contents in one step.
 
-    The bytes go to a temporary file in the same folder, to the disk (fsync), and only then to their name (rename); the folder is
-    synced last, so that after a power cut the name leads to the old contents or to the new ones.
+    The bytes go to a temporary file in the same folder, to the disk (fsync), and only then to their name
+    (rename); the folder is synced last, so that after a power cut the name leads to the old contents or to
+    the new ones.
 
     Args:
         path: The file; its folder exists.
         data: The whole contents.
 
     Raises:
-        RunFolderError: The file cannot be written; the old contents are still there and no temporary file is left.
+        RunFolderError: The file cannot be written; the old contents are still there and no temporary file is
+            left.
     """
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -89,7 +91,8 @@ def _sync_folder(folder: Path) -> None:
 def hold_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive ``flock`` on a file, which holds the process id of its owner.
 
-    The system drops the lock when the process ends, however it ends; the file stays and means nothing by itself.
+    The system drops the lock when the process ends, however it ends; the file stays and means nothing by
+    itself.
 
     Raises:
         RunFolderError: Another process (or another holder in this one) has it, or the file cannot be written.
@@ -141,7 +144,8 @@ def read_table(
         later: Columns that older files lack, each with the cell that stands in all of its rows then.
 
     Returns:
-        The table; ``param_`` columns are numbers where all values are, else text; all other columns are floats.
+        The table; ``param_`` columns are numbers where all values are, else text; all other columns are
+        floats.
 
     Raises:
         RunFolderError: The file cannot be read or is not such a table.
@@ -155,7 +159,8 @@ def read_table(
     except OSError as error:
         raise os_error_sentence("read", path, error) from error
     try:
-        # by the csv module, not by pandas: which of its parsers keeps the last digit, and what it calls it, changes with its versions
+        # by the csv module, not by pandas: which of its parsers keeps the last digit, and what it calls it,
+        # changes with its versions
         head, *rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row] or [
             []
         ]

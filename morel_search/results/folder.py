@@ -1,25 +1,27 @@
 """The run folder: its names, atomic writes, and reading back; the only way in and out of it.
 
     results/NAME/
-        space.yaml           the space file as given       settings.json    resolved settings, versions, hardware, commit
-        study.db             the Optuna study              trials.csv       one row a finished trial
-        epochs.csv           one row an epoch of a trial   front.csv        one row a member of the front
-        front/NUMBER/        the members' weights          report.html, figures/
-        controls/NUMBER/     the controls' weights         verified.csv     one row a verified network
-        replicates.csv       one row a training of a member or a control with another seed
-        verification/        what each attack did to each image of the test split, two files a network
-        ray/                 Ray Tune's own folder, with checkpoints/
+        space.yaml           the space file as given       settings.json    resolved settings, versions,
+        hardware, commit study.db             the Optuna study              trials.csv       one row a
+        finished trial epochs.csv           one row an epoch of a trial   front.csv        one row a member of
+        the front front/NUMBER/        the members' weights          report.html, figures/ controls/NUMBER/
+        the controls' weights         verified.csv     one row a verified network replicates.csv       one row
+        a training of a member or a control with another seed verification/        what each attack did to
+        each image of the test split, two files a network ray/                 Ray Tune's own folder, with
+        checkpoints/
 
 Accuracies are fractions in [0, 1]; empty cells mean "not known" or "does not apply".
 
-A member of the front is an epoch of a trial. With ``search.select_epoch: front`` a trial may be there with several epochs, and the members'
-weights lie in ``front/NUMBER-EPOCH/``.
+A member of the front is an epoch of a trial. With ``search.select_epoch: front`` a trial may be there with
+several epochs, and the members' weights lie in ``front/NUMBER-EPOCH/``.
 
-Of a trial that was stopped early (state PRUNED), ``clean_accuracy``, ``robust_accuracy`` and ``epoch`` are empty, so that nothing
-compares it with trials that ran to their end; ``last_clean_accuracy`` and ``last_robust_accuracy`` are what it had when it was stopped.
-``rung`` is the highest rung that a training reached, ``spared`` the one at which it would have been stopped if it did not belong to
-those that run through regardless, both in epochs. ``violation`` is the sum of the broken constraints, 0 where all hold; a trial that
-breaks one is never on the front. Folders written before these three columns are read as if nothing was stopped or constrained.
+Of a trial that was stopped early (state PRUNED), ``clean_accuracy``, ``robust_accuracy`` and ``epoch`` are
+empty, so that nothing compares it with trials that ran to their end; ``last_clean_accuracy`` and
+``last_robust_accuracy`` are what it had when it was stopped. ``rung`` is the highest rung that a training
+reached, ``spared`` the one at which it would have been stopped if it did not belong to those that run through
+regardless, both in epochs. ``violation`` is the sum of the broken constraints, 0 where all hold; a trial that
+breaks one is never on the front. Folders written before these three columns are read as if nothing was
+stopped or constrained.
 """
 
 from __future__ import annotations
@@ -125,8 +127,9 @@ def front_columns(parameters: Sequence[str]) -> list[str]:
 class RunFolder:
     """A run's folder. Make one with :func:`create_run_folder` or :func:`open_run_folder`.
 
-    The ``write_`` methods take a path in the folder (``run.trials``, or a name relative to it), replace the file in one step, and raise
-    :class:`RunFolderError` with one sentence when the disk is full, read-only or gone.
+    The ``write_`` methods take a path in the folder (``run.trials``, or a name relative to it), replace the
+    file in one step, and raise :class:`RunFolderError` with one sentence when the disk is full, read-only or
+    gone.
 
     Attributes:
         path: The folder, absolute.
@@ -245,8 +248,9 @@ class RunFolder:
     def write_table(self, path: Path | str, table: pd.DataFrame) -> None:
         """Replace a CSV file.
 
-        Numbers keep every digit, whole numbers stay whole beside empty cells. Of texts, the first 20,000 characters are kept (a CSV
-        reader's cells end somewhere), carriage returns become newlines, and null characters are left out.
+        Numbers keep every digit, whole numbers stay whole beside empty cells. Of texts, the first 20,000
+        characters are kept (a CSV reader's cells end somewhere), carriage returns become newlines, and null
+        characters are left out.
         """
         table = table.copy()
         for column in table.columns.intersection(list(_COUNTS)):
@@ -329,10 +333,12 @@ def create_run_folder(results: Path, name: str) -> RunFolder:
 
     Args:
         results: The folder of all runs; made where it is missing.
-        name: The run's name: letters, digits, ``.``, ``_``, ``+`` and ``-``, at most 100, the first a letter or a digit.
+        name: The run's name: letters, digits, ``.``, ``_``, ``+`` and ``-``, at most 100, the first a letter
+            or a digit.
 
     Raises:
-        RunFolderError: The name is not one, the folder exists, or it cannot be written to (nothing is left behind).
+        RunFolderError: The name is not one, the folder exists, or it cannot be written to (nothing is left
+            behind).
     """
     check_new_run(results, name)
     run = RunFolder(Path(results).absolute() / name)

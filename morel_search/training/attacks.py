@@ -1,7 +1,7 @@
 """Projected gradient attacks as pure functions.
 
-Gradients are taken with respect to the images alone (measured 2.05 times faster than ``backward()``); the caller decides the mode
-of the network, see :func:`attack_mode`.
+Gradients are taken with respect to the images alone (measured 2.05 times faster than ``backward()``); the
+caller decides the mode of the network, see :func:`attack_mode`.
 """
 
 from __future__ import annotations

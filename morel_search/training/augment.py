@@ -27,7 +27,8 @@ def resolve_augmentation(kind: Augmentation, image_shape: tuple[int, int, int]) 
         image_shape: Channels, height and width.
 
     Returns:
-        ``crop_flip`` for colour images of at least 32 x 32 pixels, ``none`` for others; any other kind as it is.
+        ``crop_flip`` for colour images of at least 32 x 32 pixels, ``none`` for others; any other kind as it
+        is.
     """
     if kind != "auto":
         return kind

@@ -12,8 +12,9 @@ __all__ = ["EmbeddingSpace"]
 class EmbeddingSpace(nn.Module):
     """Projection and class attention of MOREL (Hotegni and Peitz, arXiv 2410.01697, section 3).
 
-    The reference runs one attention for each class of the batch; one attention over the batch whose mask hides every pair with
-    different labels gives the same rows (equal to 1e-7 in float32) and was measured 11 times faster at 10 classes.
+    The reference runs one attention for each class of the batch; one attention over the batch whose mask
+    hides every pair with different labels gives the same rows (equal to 1e-7 in float32) and was measured 11
+    times faster at 10 classes.
 
     Args:
         feature_dim: Width of the encoder's features.

@@ -55,13 +55,15 @@ def evaluate(
 ) -> Evaluation:
     """Score a network: the share of images it classifies rightly, and the share it still does under the attack.
 
-    An image counts as robust if it is classified rightly as it is, after each restart, and at the points on the way at which the attack
-    was looked at: what is broken is not attacked again. The attack's gradients come in the arithmetic of ``compute``; whether an image
-    is broken is decided by the network itself, in float32. The noise depends on the seed alone, so every network meets the same starts.
-    A batch that the device's memory does not hold is taken in halves.
+    An image counts as robust if it is classified rightly as it is, after each restart, and at the points on
+    the way at which the attack was looked at: what is broken is not attacked again. The attack's gradients
+    come in the arithmetic of ``compute``; whether an image is broken is decided by the network itself, in
+    float32. The noise depends on the seed alone, so every network meets the same starts. A batch that the
+    device's memory does not hold is taken in halves.
 
     Args:
-        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they were.
+        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they
+            were.
         image_set: On the model's device.
         settings: Attack, restarts and batch size.
         seed: Seed of the random starts.

@@ -25,9 +25,10 @@ Pair = tuple[str, str]
 class FrozenNetwork:
     """A network as attacks see it: in eval mode, without gradients for its weights, each batch norm folded into the convolution before it.
 
-    It is a copy: :meth:`refresh` brings it up to date with the network's parameters and buffers, in place, so that a compiled graph
-    stays valid. Folding changes no number beyond rounding; it is done where a trial run shows that it does not. Convolutions and linear
-    layers hold their weights in the attack's precision; normalisation, the head and the logits are float32.
+    It is a copy: :meth:`refresh` brings it up to date with the network's parameters and buffers, in place, so
+    that a compiled graph stays valid. Folding changes no number beyond rounding; it is done where a trial run
+    shows that it does not. Convolutions and linear layers hold their weights in the attack's precision;
+    normalisation, the head and the logits are float32.
 
     Args:
         network: The network; it is not changed.

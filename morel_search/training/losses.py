@@ -1,9 +1,11 @@
 """The losses of MOREL as pure functions: tensors in, a scalar out.
 
-p is the softmax of the clean logits, p' that of the adversarial logits, y the labels, N the images of the batch, C the classes.
-Sources: TRADES, Zhang et al. 2019, eq. 5; MART, Wang et al. 2020, eq. 8 to 10; LOAT, Yin et al. 2023; the multi-positive contrastive loss,
-Tian et al. 2023 (StableRep), eq. 2 to 4; the conic scalarisation, Hotegni and Peitz (arXiv 2410.01697). Where those leave room, the
-constants are those of MOREL's reference code (``advermorel`` 0.1.6), against which the tests compare value and gradient.
+p is the softmax of the clean logits, p' that of the adversarial logits, y the labels, N the images of the
+batch, C the classes.
+Sources: TRADES, Zhang et al. 2019, eq. 5; MART, Wang et al. 2020, eq. 8 to 10; LOAT, Yin et al. 2023; the
+multi-positive contrastive loss, Tian et al. 2023 (StableRep), eq. 2 to 4; the conic scalarisation, Hotegni
+and Peitz (arXiv 2410.01697). Where those leave room, the constants are those of MOREL's reference code
+(``advermorel`` 0.1.6), against which the tests compare value and gradient.
 """
 
 from __future__ import annotations
@@ -58,10 +60,10 @@ def loat(
 ) -> Tensor:
     """MART plus LOAT's regulariser in its early and late phase.
 
-    R_right and R_wrong are the means, over rightly and wrongly classified clean images, of the spread of the wrong classes'
-    probabilities. The loss is MART + theta (R_right - R_wrong) + gamma A_wrong early, MART + theta (R_wrong - R_right) + gamma A_right
-    late, and MART between. A is the change of the probabilities under attack, averaged over the named images alone, as the reference does.
-    An empty group counts as zero.
+    R_right and R_wrong are the means, over rightly and wrongly classified clean images, of the spread of the
+    wrong classes' probabilities. The loss is MART + theta (R_right - R_wrong) + gamma A_wrong early, MART +
+    theta (R_wrong - R_right) + gamma A_right late, and MART between. A is the change of the probabilities
+    under attack, averaged over the named images alone, as the reference does. An empty group counts as zero.
 
     Args:
         logits: Clean logits, shape (N, C), C >= 2.
@@ -96,8 +98,8 @@ def cosine(embeddings: Tensor, adversarial_embeddings: Tensor) -> Tensor:
 def contrastive(rows: Tensor, labels: Tensor, *, temperature: float) -> Tensor:
     """Multi-positive contrastive loss, -1/N sum_i sum_j p_ij log q_ij.
 
-    q_ij is the softmax over j != i of t_i.t_j / temperature; p_ij is uniform over the other rows of the same label. A row without
-    a positive contributes 0 and still counts in N.
+    q_ij is the softmax over j != i of t_i.t_j / temperature; p_ij is uniform over the other rows of the same
+    label. A row without a positive contributes 0 and still counts in N.
 
     Args:
         rows: Unit vectors t, shape (N, d).
@@ -130,8 +132,8 @@ def conic_scalarization(
 def _divergence(logits: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) of each row, shape (N,).
 
-    From the logarithm of p and not from p, as the reference has it: there, a probability that underflows to 0 (logits more than 104
-    apart) makes the gradient NaN while the loss is still finite.
+    From the logarithm of p and not from p, as the reference has it: there, a probability that underflows to 0
+    (logits more than 104 apart) makes the gradient NaN while the loss is still finite.
     """
     return F.kl_div(log_q, F.log_softmax(logits, dim=1), reduction="none", log_target=True).sum(dim=1)
 

@@ -24,8 +24,10 @@ class AccuracyObjective:
     """An accuracy objective a, ready to use.
 
     Attributes:
-        loss: (clean logits, adversarial logits, labels, epoch from 0) to a scalar. Without an attack both logits are the clean ones.
-        attack_target: What the training attack increases: the KL divergence from the clean prediction, or the cross entropy.
+        loss: (clean logits, adversarial logits, labels, epoch from 0) to a scalar. Without an attack both
+            logits are the clean ones.
+        attack_target: What the training attack increases: the KL divergence from the clean prediction, or the
+            cross entropy.
         needs_attack: Whether the loss looks at adversarial logits at all.
     """
 
@@ -83,8 +85,9 @@ ACCURACY_OBJECTIVES: dict[str, Callable[[TrainSettings], AccuracyObjective]] = {
 def accuracy_objective(settings: TrainSettings) -> AccuracyObjective:
     """The accuracy objective that the settings name.
 
-    An import path ``package.module:name`` gives a function of (clean logits, adversarial logits, labels, epoch=, settings=) to
-    a scalar; an attribute ``attack_target`` on it, "kl" or "cross_entropy" (the default), chooses what the attack increases.
+    An import path ``package.module:name`` gives a function of (clean logits, adversarial logits, labels,
+    epoch=, settings=) to a scalar; an attribute ``attack_target`` on it, "kl" or "cross_entropy" (the
+    default), chooses what the attack increases.
 
     Raises:
         TrainingError: The name is unknown or the import path leads nowhere.

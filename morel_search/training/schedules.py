@@ -41,8 +41,8 @@ def learning_rate(settings: TrainSettings, progress: float) -> float:
         progress: Share of all steps that is done, in [0, 1).
 
     Returns:
-        A rate in [0, lr]. During the warm-up it rises linearly from lr / 25; cosine and one_cycle then fall over what is left,
-        while step's drops keep their place in the whole budget.
+        A rate in [0, lr]. During the warm-up it rises linearly from lr / 25; cosine and one_cycle then fall
+        over what is left, while step's drops keep their place in the whole budget.
     """
     warmup = settings.warmup or (ONE_CYCLE_WARMUP if settings.schedule == "one_cycle" else 0.0)
     if progress < warmup:

@@ -12,8 +12,9 @@ __all__ = ["POINT_RULES", "EpochResult", "chosen_epoch", "chosen_epochs"]
 class EpochResult:
     """What one epoch gave.
 
-    Losses are means over the images; accuracies are fractions on the validation split, None if not measured. Gradients are norms of the
-    loss's weighted terms with respect to the features of the epoch's first batch, None in what older versions wrote.
+    Losses are means over the images; accuracies are fractions on the validation split, None if not measured.
+    Gradients are norms of the loss's weighted terms with respect to the features of the epoch's first batch,
+    None in what older versions wrote.
     """
 
     epoch: int
@@ -66,7 +67,8 @@ def chosen_epoch(history: Sequence[EpochResult], rule: str) -> EpochResult | Non
 def chosen_epochs(history: Sequence[EpochResult], rule: str) -> list[EpochResult]:
     """All epochs that a training stands for, the one of :func:`chosen_epoch` first.
 
-    That is one, except for the rule ``front``: each evaluated epoch that no other one dominates, of equal ones the last.
+    That is one, except for the rule ``front``: each evaluated epoch that no other one dominates, of equal
+    ones the last.
     """
     chosen = chosen_epoch(history, rule)
     if chosen is None or rule != "front":

@@ -1,7 +1,8 @@
 """The settings of one training, as frozen data.
 
-Each field carries its limits and its meaning once, in :func:`setting`; the space file's checks, this module's own checks and the
-documentation are all made from them. Epsilons are exact rationals in units of the pixel range [0, 1].
+Each field carries its limits and its meaning once, in :func:`setting`; the space file's checks, this module's
+own checks and the documentation are all made from them. Epsilons are exact rationals in units of the pixel
+range [0, 1].
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def setting(default: Any = dataclasses.MISSING, *, doc: str, **limits: Any) -> A
     Args:
         default: The default value; without one the setting must be given.
         doc: What the setting means, with its unit.
-        **limits: ``ge``, ``gt``, ``le``, ``lt`` (numbers), ``choices`` (the names a text may be), or ``optional_module=True`` for
-            a name that may also be an import path ``package.module:name``.
+        **limits: ``ge``, ``gt``, ``le``, ``lt`` (numbers), ``choices`` (the names a text may be), or
+            ``optional_module=True`` for a name that may also be an import path ``package.module:name``.
     """
     return dataclasses.field(default=default, metadata={"doc": doc, **limits})
 
@@ -70,11 +71,13 @@ class AttackSettings:
     """A projected gradient attack."""
 
     norm: Norm = setting("linf", doc="norm of the perturbation: linf or l2")
-    epsilon: Fraction = setting(Fraction(8, 255), doc="radius of the ball, pixel range [0, 1]", ge=0)
-    steps: int = setting(10, doc="gradient steps", ge=0)
-    step_size: float = setting(2 / 255, doc="length of a step, pixel range [0, 1]", ge=0)
+    epsilon: Fraction = setting(
+        Fraction(8, 255), doc="radius of the ball, in units of the pixel range [0, 1]", ge=0
+    )
+    steps: int = setting(10, doc="number of gradient steps", ge=0)
+    step_size: float = setting(2 / 255, doc="length of a step, in units of the pixel range [0, 1]", ge=0)
     random_start: RandomStart = setting(
-        "gaussian", doc="start: gaussian (0.001 N(0, 1), as MOREL does), uniform in the ball, or none"
+        "gaussian", doc="start: gaussian (0.001 N(0, 1), as in MOREL), uniform (in the ball), or none"
     )
 
 
@@ -82,70 +85,93 @@ class AttackSettings:
 class TrainSettings:
     """One MOREL training. Every field may be fixed in the space file's ``train`` or searched in its ``parameters``."""
 
-    epochs: int = setting(30, doc="passes over the training images", ge=1)
-    batch_size: int = setting(128, doc="images in a batch", ge=1)
+    epochs: int = setting(30, doc="number of passes over the training images", ge=1)
+    batch_size: int = setting(128, doc="number of images in a batch", ge=1)
     optimizer: Literal["sgd", "adamw"] = setting("sgd", doc="sgd (Nesterov momentum) or adamw")
     lr: float = setting(0.1, doc="peak learning rate", gt=0)
-    momentum: float = setting(0.9, doc="momentum of sgd, or adamw's first beta", ge=0, lt=1)
+    momentum: float = setting(0.9, doc="momentum of sgd, or the first beta of adamw", ge=0, lt=1)
     weight_decay: float = setting(5e-4, doc="weight decay", ge=0)
     schedule: Literal["cosine", "one_cycle", "step", "constant"] = setting(
-        "cosine", doc="learning rate over the epoch budget: cosine, one_cycle, step, constant"
+        "cosine", doc="learning-rate schedule over the epochs: cosine, one_cycle, step or constant"
     )
     schedule_drops: tuple[float, ...] = setting(
-        (0.75, 0.9), doc="step schedule: where the rate drops, as shares of the budget"
+        (0.75, 0.9), doc="step schedule: where the learning rate drops, as fractions of the epochs"
     )
-    schedule_factor: float = setting(0.1, doc="step schedule: factor at each drop", gt=0, le=1)
+    schedule_factor: float = setting(
+        0.1, doc="step schedule: factor of the learning rate at each drop", gt=0, le=1
+    )
     warmup: float = setting(
-        0.0, doc="share of the budget over which the rate rises linearly (one_cycle: 0.3 when 0)", ge=0, lt=1
+        0.0,
+        doc="fraction of the epochs over which the learning rate rises linearly (one_cycle: 0.3 if "
+        "this is 0)",
+        ge=0,
+        lt=1,
     )
-    ema: float = setting(0.0, doc="decay of the weight average a step; 0 switches it off", ge=0, lt=1)
+    ema: float = setting(
+        0.0,
+        doc="decay of the exponential moving average of the weights, per step; 0 switches it off",
+        ge=0,
+        lt=1,
+    )
 
     accuracy_loss: str = setting(
         "trades",
-        doc="accuracy objective: trades, mart, loat, pgd, none, or package.module:name",
+        doc="accuracy objective: trades, mart, loat, pgd, none, or a function of your own as "
+        "package.module:name",
         choices=ACCURACY_LOSSES,
         optional_module=True,
     )
     beta: float = setting(6.0, doc="weight of the KL term of trades, mart and loat", ge=0)
     k_robust: float = setting(
-        0.1, doc="weight k_f of the robust objective (cosine + alpha x contrastive)", ge=0
+        0.1, doc="weight k_f of the robust objective, which is cosine loss + alpha x contrastive loss", ge=0
     )
     k_accuracy: float | None = setting(
         None, doc="weight k_a of the accuracy objective; null means 1 - k_robust", ge=0
     )
-    gamma: float = setting(2e-5, doc="augmentation of the conic scalarisation, added to both weights", ge=0)
-    reference_robust: float = setting(0.0, doc="reference point r_f; shifts the loss by a constant")
-    reference_accuracy: float = setting(0.0, doc="reference point r_a; shifts the loss by a constant")
-    alpha: float = setting(1e-5, doc="weight of the contrastive term inside the robust objective", ge=0)
-    temperature: float = setting(0.1, doc="temperature tau of the contrastive term", gt=0)
-    contrastive_features: Literal["natural", "adversarial", "both"] = setting(
-        "both", doc="features of the contrastive term: natural, adversarial, both"
+    gamma: float = setting(
+        2e-5, doc="augmentation term of the conic scalarisation; it is added to both weights", ge=0
     )
-    embedding_dim: int = setting(128, doc="width of the embedding space", ge=1)
-    attention_heads: int = setting(2, doc="heads of the class attention; divides embedding_dim", ge=1)
+    reference_robust: float = setting(
+        0.0, doc="reference point r_f of the scalarisation; it shifts the loss by a constant"
+    )
+    reference_accuracy: float = setting(
+        0.0, doc="reference point r_a of the scalarisation; it shifts the loss by a constant"
+    )
+    alpha: float = setting(1e-5, doc="weight of the contrastive loss inside the robust objective", ge=0)
+    temperature: float = setting(0.1, doc="temperature tau of the contrastive loss", gt=0)
+    contrastive_features: Literal["natural", "adversarial", "both"] = setting(
+        "both", doc="features of the contrastive loss: natural (clean images), adversarial or both"
+    )
+    embedding_dim: int = setting(128, doc="dimension of the embedding space", ge=1)
+    attention_heads: int = setting(
+        2, doc="number of heads of the class attention; it must divide embedding_dim", ge=1
+    )
 
     loat_variant: Literal["lore", "lore_v1"] = setting(
-        "lore_v1", doc="LOAT: lore adds the term loat_gamma, lore_v1 does not"
+        "lore_v1", doc="LOAT: lore adds the term that loat_gamma weights, lore_v1 does not"
     )
-    loat_regularizer: Literal["mse", "kl"] = setting("mse", doc="LOAT: form of the regulariser")
+    loat_regularizer: Literal["mse", "kl"] = setting("mse", doc="LOAT: regulariser, mse or kl")
     loat_theta: float = setting(1.0, doc="LOAT: weight of the regulariser", ge=0)
-    loat_gamma: float = setting(0.05, doc="LOAT: weight of lore's change of probabilities", ge=0)
-    loat_early_until: int = setting(1, doc="LOAT: last epoch, from 0, of the early phase", ge=-1)
-    loat_late_from: int = setting(100, doc="LOAT: first epoch, from 0, of the late phase", ge=0)
+    loat_gamma: float = setting(0.05, doc="LOAT: weight of the change of probabilities (lore only)", ge=0)
+    loat_early_until: int = setting(
+        1, doc="LOAT: last epoch of the early phase, counted from 0; -1 leaves the phase out", ge=-1
+    )
+    loat_late_from: int = setting(100, doc="LOAT: first epoch of the late phase, counted from 0", ge=0)
 
     norm: Norm = setting("linf", doc="norm of the training attack: linf or l2")
     epsilon: Fraction = setting(
-        Fraction(8, 255), doc="radius of the training attack, pixel range [0, 1]", ge=0
+        Fraction(8, 255), doc="radius of the training attack, in units of the pixel range [0, 1]", ge=0
     )
-    attack_steps: int = setting(10, doc="steps of the training attack", ge=0)
+    attack_steps: int = setting(10, doc="number of steps of the training attack", ge=0)
     step_size: Fraction | None = setting(
-        None, doc="step of the training attack; null means step_ratio x epsilon / attack_steps", ge=0
+        None, doc="step length of the training attack; null means step_ratio x epsilon / attack_steps", ge=0
     )
     step_ratio: float = setting(
-        2.25, doc="step of the training attack in units of epsilon / attack_steps", gt=0
+        2.25, doc="step length of the training attack, in units of epsilon / attack_steps", gt=0
     )
     random_start: RandomStart = setting(
-        "gaussian", doc="start of the training attack: gaussian, uniform, none"
+        "gaussian",
+        doc="start of the training attack: gaussian (0.001 N(0, 1)), uniform (in the ball) or none",
     )
 
     def __post_init__(self) -> None:
@@ -170,22 +196,30 @@ class TrainSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
-    """The attack that scores every training on the validation split, and the finished front on the test split."""
+    """Attack that measures robust accuracy: of every training on the validation split, of the front on the test split."""
 
     norm: Norm = setting("linf", doc="norm of the perturbation: linf or l2")
-    epsilon: Fraction = setting(Fraction(8, 255), doc="radius of the ball, pixel range [0, 1]", gt=0)
-    steps: int = setting(20, doc="gradient steps", ge=1)
+    epsilon: Fraction = setting(
+        Fraction(8, 255), doc="radius of the ball, in units of the pixel range [0, 1]", gt=0
+    )
+    steps: int = setting(20, doc="number of gradient steps", ge=1)
     step_size: Fraction | None = setting(
         None, doc="length of a step; null means step_ratio x epsilon / steps", gt=0
     )
-    step_ratio: float = setting(2.5, doc="length of a step in units of epsilon / steps", gt=0)
-    random_start: RandomStart = setting("uniform", doc="start: gaussian, uniform, none")
-    restarts: int = setting(1, doc="starts; an image counts as robust if it survives all", ge=1)
-    loss: Literal["cross_entropy", "margin"] = setting(
-        "cross_entropy", doc="what the attack maximises: cross_entropy or margin"
+    step_ratio: float = setting(2.5, doc="length of a step, in units of epsilon / steps", gt=0)
+    random_start: RandomStart = setting(
+        "uniform", doc="start: gaussian (0.001 N(0, 1)), uniform (in the ball) or none"
     )
-    every: int = setting(1, doc="evaluate after every so many epochs (the last always)", ge=1)
-    batch_size: int = setting(512, doc="images in a batch", ge=1)
+    restarts: int = setting(
+        1, doc="number of starts; an image counts as robust if it withstands all of them", ge=1
+    )
+    loss: Literal["cross_entropy", "margin"] = setting(
+        "cross_entropy", doc="loss that the attack maximises: cross_entropy or margin"
+    )
+    every: int = setting(
+        1, doc="number of epochs from one evaluation to the next; the last epoch is always evaluated", ge=1
+    )
+    batch_size: int = setting(512, doc="number of images in a batch", ge=1)
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -200,35 +234,45 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
-    """Which images, and how they are split."""
+    """Data set and its splits."""
 
     name: Literal["digits", "cifar10", "cifar100", "image_folder", "parquet"] = setting(
-        doc="digits, cifar10, cifar100, image_folder or parquet"
+        doc="data set: digits, cifar10, cifar100, image_folder or parquet"
     )
-    folder: str = setting("data", doc="cifar10, cifar100: where the archive is or will be downloaded to")
-    download: bool = setting(True, doc="cifar10, cifar100: download the archive if it is not there")
+    folder: str = setting(
+        "data", doc="cifar10, cifar100: folder of the archive; it is downloaded to this folder"
+    )
+    download: bool = setting(True, doc="cifar10, cifar100: download the archive if it is missing")
     train: str | None = setting(
-        None, doc="parquet: file(s) (a glob is allowed); image_folder: folder with one folder a class"
+        None,
+        doc="training images; parquet: a file or a glob of files; image_folder: a folder with one "
+        "folder a class",
     )
-    test: str | None = setting(None, doc="the same for the test split")
-    image_column: str | None = setting(None, doc="parquet: column of the images; null finds it (img, image)")
+    test: str | None = setting(None, doc="test images, given like the training images")
+    image_column: str | None = setting(None, doc="parquet: column of the images; null takes img or image")
     label_column: str | None = setting(
-        None, doc="parquet: column of the labels; null finds it (label, fine_label, labels)"
+        None, doc="parquet: column of the labels; null takes label, fine_label or labels"
     )
     image_size: int | None = setting(
         None,
-        doc="image_folder, parquet: side in pixels that images are resized to; null wants them all alike",
+        doc="image_folder, parquet: side in pixels to which images are resized; null requires images "
+        "of equal size",
         ge=1,
     )
     validation: float = setting(
-        0.1, doc="validation split: a share of the training images below 1, or a number of images", gt=0
+        0.1,
+        doc="validation split: a fraction of the training images if below 1, else a number of images",
+        gt=0,
     )
-    seed: int = setting(0, doc="seed of the split", ge=0)
-    limit: int | None = setting(None, doc="use only so many training images (before the split)", ge=2)
-    test_limit: int | None = setting(None, doc="use only so many test images", ge=1)
+    seed: int = setting(0, doc="random seed of the validation split", ge=0)
+    limit: int | None = setting(
+        None, doc="maximum number of training images, taken before the split; null means all", ge=2
+    )
+    test_limit: int | None = setting(None, doc="maximum number of test images; null means all", ge=1)
     augmentation: Augmentation = setting(
         "auto",
-        doc="auto (crop_flip for colour images of 32 pixels or more, else none), none, crop, crop_flip",
+        doc="augmentation: none, crop, crop_flip, or auto (crop_flip for colour images of at least 32 "
+        "pixels, else none)",
     )
 
     def __post_init__(self) -> None:
@@ -237,38 +281,45 @@ class DataSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSettings:
-    """Which network."""
+    """Network and its options."""
 
     name: str = setting(
-        doc="a built-in name, or package.module:name of something that returns an nn.Module",
+        doc="a built-in network, or package.module:name of a class or function that returns an nn.Module",
         choices=NETWORK_NAMES,
         optional_module=True,
     )
     options: Mapping[str, Any] = dataclasses.field(
         default_factory=dict,
-        metadata={"doc": "keyword arguments of the network (width, depth, dropout, ...)"},
+        metadata={"doc": "keyword arguments of the network, such as width, depth or dropout"},
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeSettings:
-    """In which arithmetic trainings and attacks compute; losses, and the passes that decide an accuracy, are float32 in any case."""
+    """Arithmetic of trainings and attacks.
+
+    Losses, and the forward passes that decide an accuracy, are computed in float32 in any case.
+    """
 
     precision: Precision = setting(
         "auto",
-        doc="convolutions and linear layers of training and attacks: float32, tf32 (CUDA, convolutions alone), bfloat16, "
-        "or auto (bfloat16 where the device computes it natively and the network is not tiny, else float32)",
+        doc="precision of convolutions and linear layers: float32, tf32 (CUDA, convolutions only), "
+        "bfloat16, or auto (bfloat16 if the device computes it natively and the network is not "
+        "tiny, else float32)",
     )
     channels_last: Switch = setting(
         "auto",
-        doc="memory layout of images and convolutions: on, off, or auto (on unless the network is tiny)",
+        doc="memory layout with channels last: on, off, or auto (on unless the network is tiny)",
     )
     compile: Switch = setting(
         "auto",
-        doc="torch.compile, which needs a C++ compiler: on, off, or auto (off: it gained nothing on a CPU)",
+        doc="torch.compile, which needs a C++ compiler: on, off, or auto (off, because it gained "
+        "nothing on a CPU)",
     )
     deterministic: bool = setting(
-        False, doc="bit-equal repeats on one CUDA device too, at the cost of cuDNN's choice of algorithms"
+        False,
+        doc="make repeats equal bit for bit on one CUDA device; slower, because cuDNN may not choose "
+        "its algorithms",
     )
 
 

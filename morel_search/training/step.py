@@ -43,13 +43,15 @@ class TermGradients(NamedTuple):
 class MorelStep(nn.Module):
     """The loss of MOREL on a batch, with the embedding space that only training needs.
 
-    The clean and the adversarial batch pass the network once each in training mode, where the reference passes them four to five times
-    with the same outcome; batch-norm's running statistics therefore follow two updates a step.
+    The clean and the adversarial batch pass the network once each in training mode, where the reference
+    passes them four to five times with the same outcome; batch-norm's running statistics therefore follow two
+    updates a step.
 
     Args:
         classifier: The network; shared, not copied.
         settings: The training's settings.
-        compute: The arithmetic of the network's layers; the head, the embedding space and every loss are float32.
+        compute: The arithmetic of the network's layers; the head, the embedding space and every loss are
+            float32.
 
     Raises:
         TrainingError: The accuracy objective's import path leads nowhere.

@@ -51,7 +51,8 @@ class Training:
         seed: Decides weights, order, augmentation and noise.
         device: Where to train.
         augmentation: As in :class:`DataSettings`.
-        also_evaluate: Epochs that are evaluated whatever ``evaluation.every`` says; this changes nothing else.
+        also_evaluate: Epochs that are evaluated whatever ``evaluation.every`` says; this changes nothing
+            else.
         compute: The arithmetic, see :func:`morel_search.training.compute.resolve_compute`.
 
     Raises:

@@ -1,8 +1,8 @@
 """The attacks of a verification, one after the other, each on the images that those before it left standing.
 
-PGD is this project's own; the rest is AutoAttack's standard version (Croce and Hein 2020), by its authors' code, ``pyautoattack``. The
-attacks get their logits and gradients from a frozen copy of the network, which is faster; whether an image is broken is decided by the
-network itself, in float32.
+PGD is this project's own; the rest is AutoAttack's standard version (Croce and Hein 2020), by its authors'
+code, ``pyautoattack``. The attacks get their logits and gradients from a frozen copy of the network, which is
+faster; whether an image is broken is decided by the network itself, in float32.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class AttackSuite:
     """The attacks on one network.
 
     Args:
-        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they were.
+        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they
+            were.
         images: A few images, float in [0, 1], on the model's device.
         evaluation: Norm and radius of every attack, and the attack ``pgd``.
         seed: Seed of all attacks; what they find on a batch depends on nothing else.
@@ -158,11 +159,13 @@ def autoattack(
 ) -> Verdict:
     """Attack a network with AutoAttack's standard version and say which images withstand all of it.
 
-    Before AutoAttack's own attacks runs the evaluation's, which breaks most of what can be broken at a fraction of the cost. An image
-    that is broken is not attacked again. With fewer than four classes APGD-T is left out.
+    Before AutoAttack's own attacks runs the evaluation's, which breaks most of what can be broken at a
+    fraction of the cost. An image that is broken is not attacked again. With fewer than four classes APGD-T
+    is left out.
 
     Args:
-        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they were.
+        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they
+            were.
         image_set: On the model's device.
         evaluation: Norm and radius of every attack, the first attack, and the batch size.
         seed: Seed of all attacks.

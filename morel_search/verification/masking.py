@@ -40,7 +40,8 @@ class MaskingDiagnostics:
         unfit: Share with a logit or a gradient that is not finite.
         gap: Median distance of the two largest logits, where they are finite.
         same_class: Largest share of the images that are given one and the same class.
-        chance: Largest difference of the logits of two passes, in units of their standard deviation, where they are finite.
+        chance: Largest difference of the logits of two passes, in units of their standard deviation, where
+            they are finite.
         scale: What the attacks divide the logits by: 1, unless the gap is very wide.
         curve: Robust accuracy of the images at each of :data:`MULTIPLES` of the radius.
         everywhere: Robust accuracy where the ball holds every image there is.
@@ -69,7 +70,8 @@ def diagnose_masking(
     """Look at a network.
 
     Args:
-        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they were.
+        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they
+            were.
         images: On the model's device.
         labels: Shape (N,).
         evaluation: The attack whose radius is varied.

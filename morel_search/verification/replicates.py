@@ -33,7 +33,8 @@ class Replicate:
 def missing_replicates(run: RunFolder, recipes: Mapping[str, TrainingConfig], count: int) -> list[Replicate]:
     """The trainings that ``replicates.csv`` does not have yet, one of each network first.
 
-    Two epochs of one training that are networks of their own have seeds of their own: the trainings are independent.
+    Two epochs of one training that are networks of their own have seeds of their own: the trainings are
+    independent.
 
     Args:
         run: The run's folder.

@@ -95,14 +95,15 @@ def verify_networks(
 ) -> bool:
     """Attack networks on the test split until every image has seen every attack, or the time is over.
 
-    All networks see the same images in the same order, so that they can be compared at any time. What was found earlier, by the same
-    attacks on the same weights, is not done again.
+    All networks see the same images in the same order, so that they can be compared at any time. What was
+    found earlier, by the same attacks on the same weights, is not done again.
 
     Args:
         space: Data, attack and resources are read.
         run: Where the records are kept.
         models: Files with weights, by the network's name.
-        sources: Files with the weights of networks on which examples for all others are made (transfer), by what they are called.
+        sources: Files with the weights of networks on which examples for all others are made (transfer), by
+            what they are called.
         compute: The arithmetic of the attacks' gradients.
         budget: How much.
         on_chunk: Called after each piece with the pieces done and all.
@@ -111,7 +112,8 @@ def verify_networks(
         Whether everything was done.
 
     Raises:
-        MorelSearchError: The test split or a network cannot be read, a machine was lost, or the run folder cannot be written.
+        MorelSearchError: The test split or a network cannot be read, a machine was lost, or the run folder
+            cannot be written.
     """
     data = with_absolute_paths(space.data)
     made_on = tuple((label, str(path.absolute())) for label, path in sources.items())

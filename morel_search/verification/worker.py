@@ -37,7 +37,8 @@ class Task:
         device: ``cpu``, ``cuda`` or ``mps``.
         threads: Processor threads.
         seed: Of every attack.
-        sources: Networks on which examples for all others are made: what they are called, and the files with their weights.
+        sources: Networks on which examples for all others are made: what they are called, and the files with
+            their weights.
     """
 
     data: DataSettings

@@ -51,7 +51,8 @@ def inspect(space: Space) -> PreflightResult:
     Raises:
         DataError: The images cannot be read, or are too few for the split.
         NetworkError: The network does not fit the images.
-        TrainingError: The accuracy objective's import path leads nowhere, or the device does not have the arithmetic that was asked for.
+        TrainingError: The accuracy objective's import path leads nowhere, or the device does not have the
+            arithmetic that was asked for.
     """
     from morel_search.cluster.placement import device_for
     from morel_search.training.augment import to_float

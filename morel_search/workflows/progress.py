@@ -39,7 +39,8 @@ class Progress:
 
     def __init__(self, total: int, done: int, verbosity: int) -> None:
         self._verbosity = verbosity
-        # smoothing=0: the time left follows the mean of all trials of this start; a single trial says little, they differ tenfold.
+        # smoothing=0: the time left follows the mean of all trials of this start; a single trial says little,
+        # they differ tenfold.
         self._bar = tqdm(
             total=total,
             initial=done,

@@ -71,8 +71,8 @@ class _Stream:
 def run_on_cluster(request: Request) -> int:
     """Hand a run to a cluster through Ray's client and show what it prints.
 
-    Ray Tune's driver, the study and the run folder then are on the cluster, so the results folder must be one that its machines share.
-    Ctrl-C and SIGTERM end the search there in order.
+    Ray Tune's driver, the study and the run folder then are on the cluster, so the results folder must be one
+    that its machines share. Ctrl-C and SIGTERM end the search there in order.
 
     Returns:
         The run's exit code.

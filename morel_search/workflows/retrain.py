@@ -26,7 +26,8 @@ def retrain(
 ) -> Path:
     """Train a network's configuration again, print a line an epoch, and write the epoch that its rule chooses.
 
-    The network is written before the test images are read, which may go wrong, and once more with their accuracies.
+    The network is written before the test images are read, which may go wrong, and once more with their
+    accuracies.
 
     Args:
         folder: An exported network, or a run's ``front/NUMBER``.
@@ -38,8 +39,8 @@ def retrain(
         The new folder.
 
     Raises:
-        MorelSearchError: Settings, images or the device are missing, the training diverged or ran out of memory, or the new folder
-            cannot be written.
+        MorelSearchError: Settings, images or the device are missing, the training diverged or ran out of
+            memory, or the new folder cannot be written.
     """
     from morel_search.models.export import check_target, settings_of, write_export
     from morel_search.models.recipe import read_training_config, train_from_config

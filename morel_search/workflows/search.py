@@ -74,10 +74,12 @@ def execute(request: Request) -> int:
     """Run the search to its end, or until it is interrupted, and report what there is.
 
     Returns:
-        0 when every trial of the budget is over or a limit was reached, 1 when failures ended the search, 130 when it was interrupted.
+        0 when every trial of the budget is over or a limit was reached, 1 when failures ended the search, 130
+        when it was interrupted.
 
     Raises:
-        MorelSearchError: Something is wrong that the user can mend; nothing was written then, unless the search had begun.
+        MorelSearchError: Something is wrong that the user can mend; nothing was written then, unless the
+            search had begun.
     """
     from morel_search.cluster.placement import MACHINE_SECONDS, check_resources
     from morel_search.cluster.session import ray_session

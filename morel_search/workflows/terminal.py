@@ -23,7 +23,8 @@ def front_text(front: pd.DataFrame, trials: pd.DataFrame | None = None) -> str:
     """The front as a table for the terminal.
 
     Args:
-        front: Rows of ``front.csv``; where a trial is there with several epochs, all are named as ``12-7``, like their folders.
+        front: Rows of ``front.csv``; where a trial is there with several epochs, all are named as ``12-7``,
+            like their folders.
         trials: Rows of ``trials.csv``, to tell why there is no front.
     """
     if front.empty:

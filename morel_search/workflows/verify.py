@@ -50,7 +50,8 @@ def verify_run(
         What is known now, also of earlier starts; None where no image has seen all attacks by gradient yet.
 
     Raises:
-        MorelSearchError: See :func:`networks_of` and :func:`morel_search.verification.runner.verify_networks`.
+        MorelSearchError: See :func:`networks_of` and
+            :func:`morel_search.verification.runner.verify_networks`.
     """
     from tqdm import tqdm
 
@@ -110,7 +111,8 @@ def replicate_run(
         What is known now.
 
     Raises:
-        MorelSearchError: See :func:`networks_of` and :func:`morel_search.verification.replicates.train_replicates`.
+        MorelSearchError: See :func:`networks_of` and
+            :func:`morel_search.verification.replicates.train_replicates`.
     """
     from tqdm import tqdm
 

@@ -127,7 +127,8 @@ def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
 def learning_figures(run_data: RunData) -> list[tuple[str, Figure]]:
     """Draw the validation accuracies over the epochs: clean, then robust; empty where no epoch is known.
 
-    Of the front's trials, with a dot at each epoch that is on the front, and faintly, up to where they ended, of those stopped early.
+    Of the front's trials, with a dot at each epoch that is on the front, and faintly, up to where they ended,
+    of those stopped early.
     """
     numbers = _some(list(dict.fromkeys(run_data.front["number"].astype(int))), CURVES)
     on_front = {

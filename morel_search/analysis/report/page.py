@@ -54,7 +54,8 @@ __all__ = ["write_report"]
 def write_report(run: RunFolder) -> Path:
     """Draw ``report.html``, one page that needs no network, and ``figures/front`` as PNG, SVG and PDF.
 
-    Works at any time: of a search that still runs, that failed altogether, or that was never measured on the test split.
+    Works at any time: of a search that still runs, that failed altogether, or that was never measured on the
+    test split.
 
     Args:
         run: The run's folder; nothing but its files is read.

@@ -20,8 +20,9 @@ def parallel_data(run_data: RunData) -> dict[str, Any]:
     """Place every complete trial of the search on an axis a parameter and one an objective.
 
     Returns:
-        ``axes``: label and ticks (place from 0 to 1, text). ``rows``: number, places (None where a parameter is not active), texts, whether
-        it is on the front, and its share of the range of robust accuracy, which colours it. The front's rows come last, so on top.
+        ``axes``: label and ticks (place from 0 to 1, text). ``rows``: number, places (None where a parameter
+        is not active), texts, whether it is on the front, and its share of the range of robust accuracy,
+        which colours it. The front's rows come last, so on top.
     """
     rows = run_data.searched
     members = set(run_data.front["number"])

@@ -1,6 +1,7 @@
 """The pieces that the report's figures share, as Plotly's plain dictionaries.
 
-Colours are names such as ``@front``; the page puts in those of its light or dark style, so that a figure is made once for both.
+Colours are names such as ``@front``; the page puts in those of its light or dark style, so that a figure is
+made once for both.
 """
 
 from __future__ import annotations

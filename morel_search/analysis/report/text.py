@@ -114,7 +114,8 @@ def exchange_rate(front: NDArray[np.float64]) -> float | None:
         front: Shape (n, 2): clean and robust accuracies of the members.
 
     Returns:
-        The slope between the front, joined by straight lines, at 25 % and at 75 % of that range; None where all are equally robust.
+        The slope between the front, joined by straight lines, at 25 % and at 75 % of that range; None where
+        all are equally robust.
     """
     order = np.argsort(front[:, 1], kind="stable")
     clean, robust = front[order, 0], front[order, 1]
@@ -129,8 +130,8 @@ def compare_controls(run_data: RunData) -> list[tuple[str, str, str]]:
     """Say what each control got beside the front.
 
     Returns:
-        Name, its two accuracies, and a sentence: by how much the most robust network of the front that is at least as accurate on clean
-        images beats it, or that none does.
+        Name, its two accuracies, and a sentence: by how much the most robust network of the front that is at
+        least as accurate on clean images beats it, or that none does.
     """
     members = run_data.front[run_data.front["origin"] != "control"]
     broken, compared = set(run_data.infeasible["number"]), []

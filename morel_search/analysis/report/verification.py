@@ -124,8 +124,8 @@ def weakness(found: Verification) -> list[str]:
 def gain_sentences(found: Verification) -> list[tuple[str, str]]:
     """For each control: how much more the search's networks have, at equal clean accuracy and at equal robustness.
 
-    The network beside it is chosen by what the search saw, and the difference is that on the test split: to choose by the same images
-    would flatter the search.
+    The network beside it is chosen by what the search saw, and the difference is that on the test split: to
+    choose by the same images would flatter the search.
     """
     said = []
     for control in found.networks:

@@ -51,9 +51,9 @@ def open_cifar100(settings: DataSettings, split: Split) -> Source:
 def _open(dataset: Any, settings: DataSettings, split: Split) -> Source:
     """Read one split of a torchvision CIFAR class.
 
-    Files that are unpacked in ``settings.folder`` are used; an archive that lies there is verified and unpacked; otherwise it is
-    downloaded first, if ``settings.download`` allows it. The MD5 sum of every file is checked; of the test file nothing else is read
-    for the development split.
+    Files that are unpacked in ``settings.folder`` are used; an archive that lies there is verified and
+    unpacked; otherwise it is downloaded first, if ``settings.download`` allows it. The MD5 sum of every file
+    is checked; of the test file nothing else is read for the development split.
 
     Raises:
         DataError: The archive is not there, cannot be downloaded, or is not the original.

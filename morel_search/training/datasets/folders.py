@@ -21,7 +21,8 @@ SUFFIXES = frozenset(
 def open_folder(settings: DataSettings, split: Split) -> Source:
     """Images of ``data.train`` or ``data.test``: ``FOLDER/CLASS/**/IMAGE``.
 
-    The classes are the names of the training folder's folders, sorted; test images are brought to the training images' shape.
+    The classes are the names of the training folder's folders, sorted; test images are brought to the
+    training images' shape.
 
     Raises:
         DataError: A folder is missing or empty, or an image cannot be read or is of another size.

@@ -32,8 +32,8 @@ SLICE = 512
 def common_shape(count: int, fetch: Fetch, image_size: int | None) -> Shape:
     """The shape that all images of a data set are brought to.
 
-    Colour if one image is; the side that was asked for, or the first image's height and width. Only headers are read, up to the first
-    image in colour.
+    Colour if one image is; the side that was asked for, or the first image's height and width. Only headers
+    are read, up to the first image in colour.
 
     Args:
         count: Number of images, at least 1.
@@ -58,13 +58,15 @@ def decode_all(indices: Tensor, fetch: Fetch, shape: Shape, *, resized: bool) ->
         indices: Which images, shape (M,).
         fetch: Gives an image's bytes and its place; called from several threads.
         shape: Channels, height and width that the images shall have.
-        resized: Scale and cut other sizes (the shorter side is fitted, the middle is kept); otherwise another size is an error.
+        resized: Scale and cut other sizes (the shorter side is fitted, the middle is kept); otherwise another
+            size is an error.
 
     Returns:
         uint8, shape (M, *shape).
 
     Raises:
-        DataError: An image cannot be read or has another size; the first one in the order of the indices is named.
+        DataError: An image cannot be read or has another size; the first one in the order of the indices is
+            named.
     """
     numbers = indices.tolist()
     out = np.empty((len(numbers), *shape), dtype=np.uint8)

@@ -68,8 +68,9 @@ class Development:
 def load_development(settings: DataSettings) -> Development:
     """Read the training images and split them; the test images are not read.
 
-    The split is stratified by label and decided by ``settings.seed``; see :func:`morel_search.training.datasets.splits.split_indices` for it and
-    for ``settings.limit``. Only the images that are used are decoded.
+    The split is stratified by label and decided by ``settings.seed``; see
+    :func:`morel_search.training.datasets.splits.split_indices` for it and for ``settings.limit``. Only the
+    images that are used are decoded.
 
     Args:
         settings: Which images, and how they are split.
@@ -91,7 +92,8 @@ def load_development(settings: DataSettings) -> Development:
 def load_test(settings: DataSettings) -> ImageSet:
     """Read the test images: once, at the end of a search.
 
-    Images of a parquet file or a folder are brought to the shape and the classes of the training images, which are looked up for it.
+    Images of a parquet file or a folder are brought to the shape and the classes of the training images,
+    which are looked up for it.
 
     Args:
         settings: Which images; ``test_limit`` takes a stratified sample that does not depend on ``seed``.

@@ -26,11 +26,13 @@ LABEL_COLUMNS = ("label", "fine_label", "labels")
 def open_parquet(settings: DataSettings, split: Split) -> Source:
     """Images of ``data.train`` or ``data.test``.
 
-    An image is a struct with the encoded file in ``bytes``, or that file as plain binary; a label is an integer from 0. The classes are
-    named by the hub's metadata in the training file's schema, or else numbered. Test images are brought to the training images' shape.
+    An image is a struct with the encoded file in ``bytes``, or that file as plain binary; a label is an
+    integer from 0. The classes are named by the hub's metadata in the training file's schema, or else
+    numbered. Test images are brought to the training images' shape.
 
     Raises:
-        DataError: A file, a column, an image or a label is missing, cannot be read or does not fit; the sentence names file and row.
+        DataError: A file, a column, an image or a label is missing, cannot be read or does not fit; the
+            sentence names file and row.
     """
     train = _Table(parquet_files(settings, "development"), settings)
     classes = train.classes()

@@ -39,7 +39,8 @@ def local_path(field: str, text: str) -> Path:
         text: The path as given.
 
     Raises:
-        DataError: It cannot be a path here: too long, behind a closed folder, with a zero byte, or of an unknown user.
+        DataError: It cannot be a path here: too long, behind a closed folder, with a zero byte, or of an
+            unknown user.
     """
     try:
         path = Path(text).expanduser()

@@ -16,13 +16,15 @@ __all__ = ["split_indices", "stratified_order", "validation_count"]
 def stratified_order(labels: Tensor, seed: int) -> Tensor:
     """Shuffle images so that every prefix of the order holds every class in proportion.
 
-    The images of a class are shuffled and the r-th of its n images (r from 0) is put at (r + 1/2) / n; images at the same place come in
-    shuffled order. In a prefix, the share of its own images that a class has contributed thus differs between two classes a and b by
-    at most 1 / (2 n_a) + 1 / (2 n_b). A shorter prefix is part of a longer one.
+    The images of a class are shuffled and the r-th of its n images (r from 0) is put at (r + 1/2) / n; images
+    at the same place come in shuffled order. In a prefix, the share of its own images that a class has
+    contributed thus differs between two classes a and b by at most 1 / (2 n_a) + 1 / (2 n_b). A shorter
+    prefix is part of a longer one.
 
     Args:
         labels: Integers, shape (N,).
-        seed: At least 0. The stream is NumPy's ``RandomState``, which is frozen: a seed gives the same order with every version.
+        seed: At least 0. The stream is NumPy's ``RandomState``, which is frozen: a seed gives the same order
+            with every version.
 
     Returns:
         The images' indices in their new order, int64, shape (N,).
@@ -66,8 +68,9 @@ def split_indices(
 ) -> tuple[Tensor, Tensor]:
     """Split images into training and validation, both stratified by label.
 
-    One :func:`stratified_order` decides: its first images validate, the next ones, up to ``limit`` in all, train. With a number of
-    images as ``validation``, the validation split is therefore the same for every limit.
+    One :func:`stratified_order` decides: its first images validate, the next ones, up to ``limit`` in all,
+    train. With a number of images as ``validation``, the validation split is therefore the same for every
+    limit.
 
     Args:
         labels: Integers, shape (N,).

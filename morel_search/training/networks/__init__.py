@@ -33,9 +33,9 @@ NETWORKS: dict[str, Callable[..., Encoder]] = {
 def build_network(settings: NetworkSettings, image_shape: tuple[int, int, int], classes: int) -> Classifier:
     """Build a network; its weights come from torch's global random state.
 
-    Two options belong to no network and are taken by all: ``mean`` and ``std``, one number or one a channel, by which pixels in [0, 1]
-    are normalised inside the model. Without them the built-in networks use 0.5 and 0.5, and a network by import path gets the pixels
-    as they are (0 and 1), as it may normalise by itself.
+    Two options belong to no network and are taken by all: ``mean`` and ``std``, one number or one a channel,
+    by which pixels in [0, 1] are normalised inside the model. Without them the built-in networks use 0.5 and
+    0.5, and a network by import path gets the pixels as they are (0 and 1), as it may normalise by itself.
 
     Args:
         settings: Name and options.

@@ -40,8 +40,8 @@ class Normalize(nn.Module):
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation that also takes a single value a channel in training mode.
 
-    One image whose map has shrunk to 1 x 1 has no variance, and torch refuses it; such a batch is normalised by the running statistics,
-    which it does not change.
+    One image whose map has shrunk to 1 x 1 has no variance, and torch refuses it; such a batch is normalised
+    by the running statistics, which it does not change.
     """
 
     def forward(self, x: Tensor) -> Tensor:

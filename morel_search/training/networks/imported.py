@@ -22,14 +22,16 @@ def build_imported(
 ) -> tuple[nn.Module, nn.Linear]:
     """Build a network from ``package.module:name`` and take it apart into encoder and head.
 
-    The name is an ``nn.Module`` class, a function that returns a module, or a module. The last ``nn.Linear`` that runs becomes the head;
-    it is replaced by a new one where it gives another number of logits than there are classes. Everything before it is the encoder.
-    Two images of the right shape go through both in eval and in training mode to see that this is so. What the path names is copied
-    and never changed. A module that exists already brings its weights: a training's seed does not decide them.
+    The name is an ``nn.Module`` class, a function that returns a module, or a module. The last ``nn.Linear``
+    that runs becomes the head; it is replaced by a new one where it gives another number of logits than there
+    are classes. Everything before it is the encoder. Two images of the right shape go through both in eval
+    and in training mode to see that this is so. What the path names is copied and never changed. A module
+    that exists already brings its weights: a training's seed does not decide them.
 
     Args:
         path: ``package.module:name``; the name may be dotted.
-        options: Keyword arguments of the call; ``num_classes`` is added where it is a named parameter and not given.
+        options: Keyword arguments of the call; ``num_classes`` is added where it is a named parameter and not
+            given.
         image_shape: Channels, height and width.
         classes: Number of logits.
 
@@ -37,7 +39,8 @@ def build_imported(
         The encoder and the head.
 
     Raises:
-        NetworkError: The path leads nowhere, the call fails, or the result cannot be taken apart or does not fit the images.
+        NetworkError: The path leads nowhere, the call fails, or the result cannot be taken apart or does not
+            fit the images.
     """
     model = copy.deepcopy(_construct(_find(path), dict(options), classes))
     images = torch.linspace(0, 1, 2 * image_shape[0] * image_shape[1] * image_shape[2]).view(2, *image_shape)
