@@ -28,7 +28,10 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 def side_by_side(
     works: Sequence[Callable[[], object]], device: torch.device, repeats: int
 ) -> list[list[float]]:
-    """Seconds of each piece of work, one after the other in every round; a first round of all of them does not count."""
+    """Seconds of each piece of work, one after the other in every round.
+
+    A first round of all of them does not count.
+    """
     times: list[list[float]] = [[] for _ in works]
     for round_ in range(repeats + 1):
         for work, found in zip(works, times, strict=True):

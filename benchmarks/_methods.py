@@ -58,7 +58,10 @@ class Morel:
 
 
 class RayOptuna:
-    """Ray Tune's OptunaSearch, with one of Ray's schedulers or without; a training that it stops is told with its last values."""
+    """Ray Tune's OptunaSearch, with one of Ray's schedulers or without.
+
+    A training that it stops is told with its last values.
+    """
 
     def __init__(self, problem: Problem, sampler: BaseSampler, scheduler: Any = None) -> None:
         from ray.tune.search.optuna import OptunaSearch

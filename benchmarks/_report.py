@@ -132,7 +132,8 @@ def report(rows: list[dict[str, Any]], order: list[str], reference: str = RIVAL)
 def _means(results: Results, problem: str) -> list[str]:
     shares = (0.1, 0.25, 0.5, 1.0)
     head = [
-        "Normalised hypervolume, mean ± standard error, at shares of the budget; trainings started / finished by its end.",
+        "Normalised hypervolume, mean ± standard error, at shares of the budget; trainings started / "
+        "finished by its end.",
         "",
         "| workers | method | " + " | ".join(f"{share:.0%}" for share in shares) + " | trainings | seeds |",
         "|---|---|" + "---|" * (len(shares) + 2),
@@ -152,7 +153,8 @@ def _means(results: Results, problem: str) -> list[str]:
                 cells.append(f"**{cell}**" if column.mean() == best[share] > 0 else cell)
             started, finished = results.trainings(problem, workers, method)
             head.append(
-                f"| {workers} | {method} | {' | '.join(cells)} | {started:.0f} / {finished:.0f} | {len(values)} |"
+                f"| {workers} | {method} | {' | '.join(cells)} | {started:.0f} / {finished:.0f} | "
+                f"{len(values)} |"
             )
     return head
 

@@ -102,7 +102,10 @@ class Run:
 
 
 def simulate(problem: Problem, method: Method, workers: int, seed: int) -> Run:
-    """One search. The seed decides how long trainings take where the configuration does not; the method has its own."""
+    """One search. The seed decides how long trainings take where the configuration does not.
+
+    The method has its own.
+    """
     run = Run()
     events: list[tuple[float, int, int]] = []  # when an epoch ends, the training's number, the epoch
     trainings: dict[int, Training] = {}
@@ -218,7 +221,8 @@ class Curves:
         size = int(np.prod([_size(distribution) for distribution in self.space.values()]))
         if len(self._trainings) != size:
             raise SystemExit(
-                f"{self.path} holds {len(self._trainings)} of {size} configurations: run benchmarks/record_curves.py"
+                f"{self.path} holds {len(self._trainings)} of {size} configurations: run "
+                f"benchmarks/record_curves.py"
             )
         self._best = self._volume([one.points[-1] for one in self._trainings.values() if not one.failed])
 

@@ -117,7 +117,8 @@ def main() -> None:
     if not arguments.draw:
         if "moasha" in methods and not available({"moasha": methods["moasha"]}, "curves"):
             print(
-                "Syne Tune is not installed: moasha is left out (pip install --no-deps syne-tune dill sortedcontainers)"
+                "Syne Tune is not installed: moasha is left out (pip install --no-deps syne-tune dill "
+                "sortedcontainers)"
             )
         cells = [
             (problem, method, workers, seed)

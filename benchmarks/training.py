@@ -209,7 +209,8 @@ def theirs(
 
 def steps(arguments: argparse.Namespace, device: torch.device, rates: Rates) -> None:
     print(
-        f"### One training step: ResNet-18, batch {arguments.batch}, 10 attack steps; seconds, median of {arguments.repeats}\n"
+        f"### One training step: ResNet-18, batch {arguments.batch}, 10 attack steps; seconds, median of "
+        f"{arguments.repeats}\n"
     )
     rows = []
     for loss, classes in (("trades", 10), ("mart", 10), ("loat", 100), ("loat", 200)):
@@ -247,7 +248,8 @@ def steps(arguments: argparse.Namespace, device: torch.device, rates: Rates) -> 
 
 def attention(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None:
     print(
-        f"### Embedding and class attention alone, forward and backward: {arguments.batch} rows of 512 features; milliseconds\n"
+        f"### Embedding and class attention alone, forward and backward: {arguments.batch} rows of 512 "
+        f"features; milliseconds\n"
     )
     from reference import reference_model
 
@@ -300,7 +302,8 @@ def attention(arguments: argparse.Namespace, device: torch.device, _: Rates) -> 
 
 def memory(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None:
     print(
-        f"### Peak memory of a TRADES step, ResNet-18, batch {arguments.batch}: GiB beyond what the process had before, each in its own\n"
+        f"### Peak memory of a TRADES step, ResNet-18, batch {arguments.batch}: GiB beyond what the "
+        f"process had before, each in its own\n"
     )
     names = ["reference", *arithmetics(device)]
     rows = [
@@ -374,7 +377,8 @@ def trained(device: torch.device, width: int, epochs: int) -> tuple[nn.Module, I
     )
     last = list(training)[-1]
     print(
-        f"(ResNet-18 of width {width}, {epochs} epochs: validation {last.clean_accuracy:.3f} / {last.robust_accuracy:.3f})\n"
+        f"(ResNet-18 of width {width}, {epochs} epochs: validation {last.clean_accuracy:.3f} / "
+        f"{last.robust_accuracy:.3f})\n"
     )
     return training.classifier.eval(), test.to(device)
 

@@ -225,7 +225,8 @@ def settings_of(space: Space, name: str, status: str) -> dict[str, Any]:
         "finished": "2026-03-01T09:32:11+00:00" if status == "finished" else None,
         "status": status, "seed": 3, "space": space.describe(), "overrides": [],
         "versions": {"python": "3.12.4", "morel_search": "0.1.0", "torch": "2.14.1", "ray": "2.60.0", "optuna": "5.0.0"},
-        "hardware": {"cpu": "Test CPU at 3 GHz", "cores": 2, "memory_gib": 24.0, "gpus": [], "platform": "Linux-6.1-x86_64"},
+        "hardware": {"cpu": "Test CPU at 3 "
+                            "GHz", "cores": 2, "memory_gib": 24.0, "gpus": [], "platform": "Linux-6.1-x86_64"},
         "commit": "0123456789abcdef0123456789abcdef01234567", "device": "cpu",
         "command": ["python", "-m", "morel_search.run", "--space", "search_spaces/digits.yaml", "--name", name], "warnings": [],
     }  # fmt: skip

@@ -137,7 +137,10 @@ def test_the_same_images_survive_as_with_autoattack(
 def test_logits_scaled_up_hide_nothing_once_they_are_divided(
     robust: tuple[nn.Module, ImageSet], name: str
 ) -> None:
-    """A network whose logits are multiplied by 10,000 is the same network; PGD on its cross entropy alone would stand still."""
+    """A network whose logits are multiplied by 10,000 is the same network.
+
+    PGD on its cross entropy alone would stand still.
+    """
     model, images = robust
     x, y = to_float(images.images), images.labels
     settings = EvaluationSettings(epsilon=Fraction(1, 8), steps=5)

@@ -29,7 +29,10 @@ def md5(content: bytes) -> str:
 
 @pytest.fixture
 def archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A small archive in CIFAR-10's own format, which torchvision is told to take for the original; no server serves it."""
+    """A small archive in CIFAR-10's own format, which torchvision is told to take for the original.
+
+    No server serves it.
+    """
     dataset = torchvision.datasets.CIFAR10
     files = {}
     for number, (name, _) in enumerate([*dataset.train_list, *dataset.test_list]):

@@ -222,7 +222,10 @@ def test_a_seed_repeats_to_the_last_bit_and_continues_so(digits: Development, co
 
 
 def test_the_attack_is_as_strong_in_bfloat16(digits: Development, trained: Training) -> None:
-    """The network itself decides in float32. One start is noisy, five of 539 images here or there; over ten the aim is half a point."""
+    """The network itself decides in float32. One start is noisy, five of 539 images here or there.
+
+    Over ten the aim is half a point.
+    """
     means = []
     for compute in (FLOAT32, FAST):
         found = [

@@ -134,7 +134,8 @@ def test_no_two_trials_of_a_search_are_the_same_unless_called_replicates(tmp_pat
 def test_what_failed_before_a_restart_is_not_proposed_again(tmp_path: Path) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(
-        "data: {name: digits}\nnetwork: {name: small_cnn}\nparameters:\n  attack_steps: {type: int, low: 1, high: 20}\n"
+        "data: {name: digits}\nnetwork: {name: small_cnn}\nparameters:\n  attack_steps: {type: int, low: "
+        "1, high: 20}\n"
         "search: {trials: 20, population: 2, max_failures: 100}\ncontrols: []\n"
     )
     space = load_space(file)
@@ -216,7 +217,8 @@ def test_every_sampler_searches_and_continues(tmp_path: Path, sampler: str) -> N
 def test_a_space_of_two_points_gives_replicates_with_seeds_of_their_own(tmp_path: Path) -> None:
     file = tmp_path / "two.yaml"
     file.write_text(
-        "data: {name: digits}\nnetwork: {name: small_cnn}\nparameters:\n  accuracy_loss: {type: categorical, choices: [trades, mart]}\n"
+        "data: {name: digits}\nnetwork: {name: small_cnn}\nparameters:\n  accuracy_loss: {type: "
+        "categorical, choices: [trades, mart]}\n"
         "search: {trials: 5, population: 2}\ncontrols: []\n"
     )
     record = TrialStore.of_file(tmp_path / "study.db", "run")

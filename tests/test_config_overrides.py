@@ -82,7 +82,8 @@ def test_a_whole_section(tmp_path: Path) -> None:
         ),
         (
             "parameters.temperature.high=3",
-            "--set parameters.temperature.high=3: temperature is not among the parameters of the file; known: alpha, accuracy_loss",
+            "--set parameters.temperature.high=3: temperature is not among the parameters of the file; "
+            "known: alpha, accuracy_loss",
         ),
         (
             "parameters.alpha.hihg=3",

@@ -160,17 +160,20 @@ LOSSES = {"type": "categorical", "choices": ["trades", "mart", "loat"]}
         (
             "accuracy_loss",
             {"type": "categorical", "choices": ["mart", "no_such_module:f"]},
-            "accuracy_loss.choices[1]: cannot be imported: there is no module no_such_module, got the text 'no_such_module:f'",
+            "accuracy_loss.choices[1]: cannot be imported: there is no module no_such_module, got the "
+            "text 'no_such_module:f'",
         ),
         (
             "attention_heads",
             {"type": "int", "low": 1, "high": 4},
-            "attention_heads: attention_heads must divide embedding_dim, got 3 and 128; choose values that go together",
+            "attention_heads: attention_heads must divide embedding_dim, got 3 and 128; choose values "
+            "that go together",
         ),
         (
             "embedding_dim",
             {"type": "int", "low": 8, "high": 9},
-            "embedding_dim: attention_heads must divide embedding_dim, got 2 and 9; choose values that go together",
+            "embedding_dim: attention_heads must divide embedding_dim, got 2 and 9; choose values that "
+            "go together",
         ),
     ],
 )
@@ -195,7 +198,8 @@ def test_fixed_and_searched(tmp_path: Path) -> None:
     [
         (
             {"optimizer": "sgd"},
-            "when.optimizer: optimizer is not among the parameters; known: accuracy_loss, alpha, attack_steps",
+            "when.optimizer: optimizer is not among the parameters; known: accuracy_loss, alpha, "
+            "attack_steps",
         ),
         (
             {"acuracy_loss": "loat"},
@@ -207,7 +211,8 @@ def test_fixed_and_searched(tmp_path: Path) -> None:
         ),
         (
             {"accuracy_loss": ["loat", "none"]},
-            "when.accuracy_loss[1]: accuracy_loss never takes the value none; it is one of trades, mart, loat",
+            "when.accuracy_loss[1]: accuracy_loss never takes the value none; it is one of trades, mart, "
+            "loat",
         ),
         ({"accuracy_loss": []}, "when.accuracy_loss: must name at least one value"),
         (
@@ -217,7 +222,8 @@ def test_fixed_and_searched(tmp_path: Path) -> None:
         ({"attack_steps": "3"}, "when.attack_steps: must be a whole number, got the text '3'"),
         (
             {"alpha": 1},
-            "when.alpha: alpha has no step, so it never takes one certain value; use a categorical one, an int, or a step",
+            "when.alpha: alpha has no step, so it never takes one certain value; use a categorical one, "
+            "an int, or a step",
         ),
         ({"loat_theta": 1}, "when.loat_theta: a parameter cannot depend on itself"),
         ("loat", "when: must be a mapping such as {accuracy_loss: loat}, got the text 'loat'"),

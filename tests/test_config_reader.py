@@ -140,7 +140,8 @@ def test_yaml_1_2_and_not_1_1(tmp_path: Path) -> None:
     """``no`` is a word, ``1e-4`` a number and ``010`` ten: YAML 1.2.2, chapter 10.3."""
     text = LEAST.replace(
         "{name: small_cnn}",
-        "{name: small_cnn, options: {a: no, b: 1e-4, c: 010, d: 0x1F, e: 0o17, f: ~, g: True, h: 2001-01-01, i: 12:30}}",
+        "{name: small_cnn, options: {a: no, b: 1e-4, c: 010, d: 0x1F, e: 0o17, f: ~, g: True, h: "
+        "2001-01-01, i: 12:30}}",
     )
     options = load(tmp_path, text).network.options
     assert options == {

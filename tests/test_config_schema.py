@@ -53,7 +53,8 @@ LIMITED = [
         (
             "train",
             {"schedule": "cosin"},
-            "train.schedule: must be cosine, one_cycle, step or constant, got the text 'cosin'; did you mean cosine?",
+            "train.schedule: must be cosine, one_cycle, step or constant, got the text 'cosin'; did you "
+            "mean cosine?",
         ),
         ("train", {"schedule_drops": 0.5}, "train.schedule_drops: must be a list, got 0.5"),
         (
@@ -72,7 +73,8 @@ LIMITED = [
         (
             "data",
             {"name": "digit"},
-            "data.name: must be digits, cifar10, cifar100, image_folder or parquet, got the text 'digit'; did you mean digits?",
+            "data.name: must be digits, cifar10, cifar100, image_folder or parquet, got the text "
+            "'digit'; did you mean digits?",
         ),
         (
             "data",
@@ -104,7 +106,8 @@ LIMITED = [
         (
             "network",
             {"name": "resnet81"},
-            f"network.name: is not one of {', '.join(NETWORK_NAMES)}, {NOR}, got the text 'resnet81'; did you mean resnet18?",
+            f"network.name: is not one of {', '.join(NETWORK_NAMES)}, {NOR}, got the text 'resnet81'; "
+            f"did you mean resnet18?",
         ),
         (
             "network",

@@ -113,7 +113,8 @@ def test_controls_of_ones_own(tmp_path: Path) -> None:
         (["mart", {"mart": {"beta": 1}}], "controls[1].mart: the control mart is given twice"),
         (
             {"mine": None},
-            "controls.mine: mine is not a built-in control; known: trades, mart, pgd, none, morel, morel_alpha0",
+            "controls.mine: mine is not a built-in control; known: trades, mart, pgd, none, morel, "
+            "morel_alpha0",
         ),
         ({"mine": [1]}, "controls.mine: must be a mapping of settings (name: value)"),
         ({"mine": {"bta": 1}}, "controls.mine.bta: unknown key; did you mean beta?"),
@@ -121,11 +122,13 @@ def test_controls_of_ones_own(tmp_path: Path) -> None:
         ([3], "controls[0]: must be the name of a built-in control or a mapping (name: settings), got 3"),
         (
             "mart",
-            "controls: must be a list of built-in controls or a mapping (name: settings), got the text 'mart'",
+            "controls: must be a list of built-in controls or a mapping (name: settings), got the text "
+            "'mart'",
         ),
         (
             {"../x": {}},
-            "controls.'../x': a control's name is made of at most 40 letters, digits, - and _, got the text '../x'",
+            "controls.'../x': a control's name is made of at most 40 letters, digits, - and _, got the "
+            "text '../x'",
         ),
     ],
 )

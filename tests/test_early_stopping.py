@@ -1,4 +1,7 @@
-"""Early stopping, limits, starts and constraints in the search without Ray; trainings are stood in for by learning curves."""
+"""Early stopping, limits, starts and constraints in the search without Ray.
+
+Trainings are stood in for by learning curves.
+"""
 
 from __future__ import annotations
 

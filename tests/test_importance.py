@@ -39,7 +39,10 @@ PARAMETERS: list[dict[str, Any]] = [
 
 
 def made(count: int = 120, seed: int = 1) -> pd.DataFrame:
-    """Trials whose clean accuracy depends on alpha alone and whose robust accuracy on epsilon alone; with theta, on theta."""
+    """Trials whose clean accuracy depends on alpha alone and whose robust accuracy on epsilon alone.
+
+    With theta, on theta.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(count):

@@ -132,7 +132,10 @@ def comparable(results: Path) -> pd.DataFrame:
 
 
 def test_killed_at_random_instants_and_resumed(undisturbed: Path, tmp_path: Path) -> None:
-    """The driver, a worker, both, or the raylet, again and again; nothing finished changes, and the end is that of a quiet run."""
+    """The driver, a worker, both, or the raylet, again and again.
+
+    Nothing finished changes, and the end is that of a quiet run.
+    """
     random.seed(0)
     before: dict[int, tuple[Any, ...]] = {}
     hits = dict.fromkeys(("driver", "worker", "both", "ray"), 0)

@@ -85,8 +85,8 @@ def test_the_knee_s_neighbours_are_priced(run: RunFolder, capsys: pytest.Capture
     assert main([str(run.path)]) == 0
     said = capsys.readouterr().out
     assert (
-        "One point of robustness costs 1.0 point of clean accuracy here: network 2, the next one, has 10.0 points more"
-        in said
+        "One point of robustness costs 1.0 point of clean accuracy here: network 2, the next one, has "
+        "10.0 points more" in said
     )
     assert "One point of clean accuracy costs 6.0 points of robustness here: network 0" in said
 
@@ -129,21 +129,21 @@ def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(
     assert main([str(run.path), "--robust-at-least", "0.45"]) == 0
     said = capsys.readouterr().out
     assert (
-        "network 2: 80.0% (78.0% to 82.0%) clean and 50.0% (48.0% to 52.0%) robust accuracy, verified on test images"
-        in said
+        "network 2: 80.0% (78.0% to 82.0%) clean and 50.0% (48.0% to 52.0%) robust accuracy, verified on "
+        "test images" in said
     )
     assert "Not considered, because they were flagged or have no verified accuracies: 1." in said
     assert "not verified" not in said
     assert main([str(run.path), "--member", "1"]) == 0
     captured = capsys.readouterr()
     assert (
-        "warning: the verification flagged network 1; its robust accuracy is not reliable: gradients vanish, attacks stand still"
-        in captured.err
+        "warning: the verification flagged network 1; its robust accuracy is not reliable: gradients "
+        "vanish, attacks stand still" in captured.err
     )
     card = (run.path / "picked" / "1" / "README.md").read_text()
     assert (
-        "**The verification flagged this network, so do not believe its robust accuracy: gradients vanish, attacks stand still.**"
-        in card
+        "**The verification flagged this network, so do not believe its robust accuracy: gradients "
+        "vanish, attacks stand still.**" in card
     )
     assert "90.0% (88.0% to 92.0%)" in card
     assert "95% intervals" in card

@@ -1,4 +1,7 @@
-"""The rules that pick a network of a front, against their definitions by brute force; and where the figures come from."""
+"""The rules that pick a network of a front, against their definitions by brute force.
+
+And where the figures come from.
+"""
 
 from __future__ import annotations
 
@@ -157,9 +160,11 @@ def test_what_the_neighbours_cost_in_words() -> None:
         Candidate("11", 0.85, 0.60),
     ]
     assert cost_sentences(among[1], among) == [
-        "One point of robustness costs 1.8 points of clean accuracy here: network 9, the next one, has 5.0 points more of it and "
+        "One point of robustness costs 1.8 points of clean accuracy here: network 9, the next one, has "
+        "5.0 points more of it and "
         "9.0 points less clean accuracy.",
-        "One point of clean accuracy costs 6.0 points of robustness here: network 4, the next one, has 5.0 points more of it and "
+        "One point of clean accuracy costs 6.0 points of robustness here: network 4, the next one, has "
+        "5.0 points more of it and "
         "30.0 points less robustness.",
     ]
     assert cost_sentences(among[0], among)[1] == "It is the most accurate network of the front."

@@ -26,7 +26,10 @@ REPLICATES = st.lists(st.one_of(st.none(), st.tuples(ACCURACY, ACCURACY)), min_s
 @settings(max_examples=200, deadline=None)
 @given(st.lists(REPLICATES, min_size=1, max_size=5))
 def test_chances_are_those_of_every_combination(drawn: list[list[tuple[float, float] | None]]) -> None:
-    """Each way to take one training of each configuration, its front by the project's own definition; None is a failed one."""
+    """Each way to take one training of each configuration, its front by the project's own definition.
+
+    None is a failed one.
+    """
     hits = np.zeros(len(drawn))
     combinations = list(product(*drawn))
     for taken in combinations:
@@ -40,7 +43,10 @@ def test_chances_are_those_of_every_combination(drawn: list[list[tuple[float, fl
 
 
 def replicated_run(folder: Path) -> RunFolder:
-    """Three replicates of each network: the middle one where the network is, less two points; the first control fails once."""
+    """Three replicates of each network: the middle one where the network is, less two points.
+
+    The first control fails once.
+    """
     run = make_run(folder)
     run_data = read_run_data(run)
     rows = []

@@ -123,8 +123,8 @@ def test_the_page_says_what_matters(made: RunFolder, run_data: RunData) -> None:
     page = Reader(made.report.read_text(encoding="utf-8"))
     best, robust = run_data.front.iloc[0], run_data.front.iloc[-1]
     assert (
-        f"{len(run_data.front)} networks, from {100 * best[POINT[0]]:.1f}% clean and {100 * best[POINT[1]]:.1f}% robust"
-        in page.text
+        f"{len(run_data.front)} networks, from {100 * best[POINT[0]]:.1f}% clean and "
+        f"{100 * best[POINT[1]]:.1f}% robust" in page.text
     )
     assert f"to {100 * robust[POINT[0]]:.1f}% clean and {100 * robust[POINT[1]]:.1f}% robust" in page.text
     for words in (

@@ -27,7 +27,8 @@ def open_page(page: Path, profile: Path, *options: str) -> tuple[str, str]:
     assert BROWSER is not None
     command = [
         BROWSER, "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}",
+        "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * "
+                                                        "~NOTFOUND", f"--user-data-dir={profile}",
         "--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000", "--window-size=1400,2000", *options, "--dump-dom", page.as_uri(),
     ]  # fmt: skip
     if os.geteuid() == 0:

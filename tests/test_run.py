@@ -288,7 +288,8 @@ def test_own_objective_and_own_network_with_the_console_script(tmp_path: Path) -
         "def loss(logits, adversarial_logits, labels, *, epoch, settings):\n"
         "    return F.cross_entropy(adversarial_logits, labels, label_smoothing=0.1)\n"
         "def network(num_classes, width=8):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_classes))\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, "
+        "num_classes))\n"
     )
     arguments = [argument for argument in TINY if argument not in ("network.options.width=4",)]
     arguments = [
@@ -460,8 +461,10 @@ def test_training_and_analysis_load_neither_ray_nor_optuna_nor_each_other() -> N
     program = (
         "import sys; import morel_search.training.trainer, morel_search.models.checkpoint; "
         "assert not {'ray', 'optuna', 'pydantic', 'ruamel'} & set(sys.modules); "
-        "[sys.modules.pop(name) for name in list(sys.modules) if name.split('.')[0] in ('torch', 'torchvision')]; "
-        "import morel_search.analysis.report.page; assert not {'ray', 'torch', 'torchvision'} & set(sys.modules)"
+        "[sys.modules.pop(name) for name in list(sys.modules) if name.split('.')[0] in ('torch', "
+        "'torchvision')]; "
+        "import morel_search.analysis.report.page; assert not {'ray', 'torch', 'torchvision'} & "
+        "set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 

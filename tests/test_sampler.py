@@ -113,7 +113,10 @@ def test_a_serial_search_is_as_good_as_optunas(
 
 
 def test_constraints_set_on_the_trial_are_kept_to() -> None:
-    """Half of the space is forbidden; most of the last proposals of a constrained search lie in the other half."""
+    """Half of the space is forbidden.
+
+    Most of the last proposals of a constrained search lie in the other half.
+    """
 
     def constrained(trial: optuna.Trial) -> tuple[float, float]:
         values = objective(trial)
@@ -140,7 +143,10 @@ def proposer(**settings: Any) -> Proposer:
 
 @pytest.mark.parametrize("workers", [1, 16, 32])
 def test_every_finished_trial_can_become_a_parent(workers: int) -> None:
-    """The share of finished trials that never were candidates is 0, whatever the number of workers; Optuna's own is (W-1)/(P+W-1)."""
+    """The share of finished trials that never were candidates is 0, whatever the number of workers.
+
+    Optuna's own is (W-1)/(P+W-1).
+    """
     from collections import deque
 
     size, seen = 12, set()
@@ -199,7 +205,10 @@ def test_stopped_trials_guide_the_search_below_those_that_went_through() -> None
 
 
 def test_what_failed_for_good_is_avoided() -> None:
-    """Everything above 0.6 in x0 runs out of memory; few later proposals go there, with and without a model that knows."""
+    """Everything above 0.6 in x0 runs out of memory.
+
+    Few later proposals go there, with and without a model that knows.
+    """
     for sampler in ("nsga2", "tpe", "random"):
         found = proposer(population=8, sampler=sampler)
         late = 0

@@ -126,7 +126,10 @@ def test_step_equals_the_reference(loss: str, epoch: int, features: str) -> None
 
 
 def test_l2_trades_attack_equals_the_reference() -> None:
-    """The reference's L2 step is 2 epsilon / steps; its L2 MART runs no attack at all, so there is nothing to compare with."""
+    """The reference's L2 step is 2 epsilon / steps.
+
+    Its L2 MART runs no attack at all, so there is nothing to compare with.
+    """
     from reference import reference_trades
 
     settings = TrainSettings(
@@ -229,7 +232,10 @@ def test_a_custom_accuracy_objective_by_import_path() -> None:
 
 
 def test_the_terms_gradients_are_those_of_the_whole() -> None:
-    """With one term alone its gradient is the loss's; a weight scales its own term and no other; looking changes nothing."""
+    """With one term alone its gradient is the loss's; a weight scales its own term and no other.
+
+    Looking changes nothing.
+    """
     images, labels, noise = batch(16)
 
     def looked(**changes: Any) -> tuple[TermGradients, float]:

@@ -236,8 +236,8 @@ def test_the_page_says_what_stopping_did(stopped: RunFolder) -> None:
     page = visible(write_report(stopped))
     share = f"{100 * (full - trained) / full:.0f}"
     assert (
-        f"Early stopping ended 18 of 50 trainings and saved {share}% of their epochs: {trained} were trained instead of {full}."
-        in page
+        f"Early stopping ended 18 of 50 trainings and saved {share}% of their epochs: {trained} were "
+        f"trained instead of {full}." in page
     )
     assert re.search(
         r"Of \d trainings? that would have been stopped and ran on, (none|\d) reached the front\.", page
@@ -417,8 +417,8 @@ def test_networks_that_break_a_constraint_are_crosses(tmp_path: Path, written: b
     ) == len(complete)
     page = visible(write_report(run))
     assert (
-        f"Constraints: clean_accuracy ≥ 0.96. {len(broken)} of {len(complete)} finished networks break a constraint."
-        in page
+        f"Constraints: clean_accuracy ≥ 0.96. {len(broken)} of {len(complete)} finished networks break a "
+        f"constraint." in page
     )
     assert (
         dict(key_figures(run_data))["Trials"]

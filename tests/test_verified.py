@@ -36,7 +36,10 @@ IMAGES = 400
 def made_table(
     random: np.random.Generator, clean: float, robust: float, seen: int = IMAGES, late: int = IMAGES
 ) -> NDArray[np.int8]:
-    """Images in an order of difficulty that all networks share; each attack breaks a part of what is to be broken."""
+    """Images in an order of difficulty that all networks share.
+
+    Each attack breaks a part of what is to be broken.
+    """
     table = np.full((IMAGES, len(COLUMNS)), UNKNOWN, dtype=np.int8)
     table[:, 0] = np.arange(IMAGES) < clean * IMAGES
     for image in range(seen):

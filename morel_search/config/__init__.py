@@ -1,4 +1,7 @@
-"""The door: a YAML space file becomes frozen, checked settings, or one sentence for each fault; the only reader of YAML."""
+"""The door: a YAML space file becomes frozen, checked settings, or one sentence for each fault.
+
+The only reader of YAML.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,8 @@ def _values(other: Parameter, given: Any, location: Location, faults: Faults) ->
     if other.values is None:
         faults.add(
             location,
-            f"{other.name} has no step, so it never takes one certain value; use a categorical one, an int, or a step",
+            f"{other.name} has no step, so it never takes one certain value; use a categorical one, an "
+            f"int, or a step",
         )
         return ()
     spec = specs(TrainSettings)[other.name]
@@ -87,7 +88,10 @@ def _possible(other: Parameter) -> str:
 
 
 def sort_by_conditions(parameters: Sequence[Parameter], faults: Faults) -> tuple[Parameter, ...]:
-    """The parameters in the order of the file, but each after those that its ``when`` names; a circle is a fault."""
+    """The parameters in the order of the file, but each after those that its ``when`` names.
+
+    A circle is a fault.
+    """
     waiting = {parameter.name: parameter for parameter in parameters}
     done: dict[str, Parameter] = {}
     while waiting:

@@ -78,7 +78,8 @@ def read_constraints(given: Any, faults: Faults) -> tuple[Constraint, ...]:
         if name not in (*MEASURED, *numeric):
             faults.add(
                 location,
-                f"is neither measured ({', '.join(MEASURED)}) nor a numeric setting{nearest(name, (*MEASURED, *numeric))}",
+                f"is neither measured ({', '.join(MEASURED)}) nor a numeric "
+                f"setting{nearest(name, (*MEASURED, *numeric))}",
             )
         elif match is None:
             faults.add(location, f"must be '>= number' or '<= number', got {shown(text)}")

@@ -92,7 +92,8 @@ def _entries(given: Any, faults: Faults) -> Iterator[tuple[Location, str, Any]]:
             else:
                 faults.add(
                     location,
-                    f"must be the name of a built-in control or a mapping (name: settings), got {shown(item)}",
+                    f"must be the name of a built-in control or a mapping (name: settings), got "
+                    f"{shown(item)}",
                 )
     else:
         faults.add(

@@ -138,7 +138,10 @@ def _read(
 
 
 def _section(tree: dict[str, Any], name: str) -> Any:
-    """A section as it stands in the file; one that is absent, or a heading with nothing under it, is its default."""
+    """A section as it stands in the file.
+
+    One that is absent, or a heading with nothing under it, is its default.
+    """
     given = tree.get(name)
     if given is None:
         return list(DEFAULT_CONTROLS) if name == "controls" else {}

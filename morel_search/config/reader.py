@@ -41,7 +41,8 @@ _PLAINLY = {
     "expected <block end>": "this is not YAML: the line is not indented like those it belongs to",
     "expected '<document start>'": "this is not YAML: the line is not indented like those it belongs to",
     "could not find expected ':'": "this is not YAML: a key without its colon (name: value)",
-    "mapping values are not allowed": "this is not YAML: a colon where no key can stand; is the indentation wrong, or a quote missing?",
+    "mapping values are not allowed": "this is not YAML: a colon where no key can stand; is the "
+    "indentation wrong, or a quote missing?",
     "while scanning a quoted scalar": "this is not YAML: a quotation mark that is never closed",
     "while parsing a flow": "this is not YAML: a bracket or brace that is never closed, or a comma too few",
 }

@@ -60,7 +60,8 @@ def _search(space: Space) -> Iterator[str]:
     search = space.search
     if search.sampler in ("nsga2", "nsga3") and search.population >= search.trials:
         yield (
-            f"search.population is {search.population} for {search.trials} trials: this is random search, because {search.sampler} "
+            f"search.population is {search.population} for {search.trials} trials: this is random "
+            f"search, because {search.sampler} "
             "learns from the second generation on"
         )
     sizes = [None if parameter.values is None else len(parameter.values) for parameter in space.parameters]

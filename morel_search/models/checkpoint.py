@@ -69,7 +69,8 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         pickle.UnpicklingError,
     ) as error:
         raise NetworkError(
-            f"{path} is not a network of this project: {str(error).splitlines()[0] if str(error) else error!r}"
+            f"{path} is not a network of this project: "
+            f"{str(error).splitlines()[0] if str(error) else error!r}"
         ) from error
     return model.eval(), {
         "classes": content["classes"],

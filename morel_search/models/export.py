@@ -112,7 +112,8 @@ def check_target(target: Path, settings: Mapping[str, Any] | None = None) -> Non
         raise RunFolderError(f"{target} exists already: {error}; name another folder with --out") from error
     if any(before.get(name) != settings.get(name) for name in _SAME):
         raise RunFolderError(
-            f"{target} holds another network: trial {before.get('number')}, epoch {before.get('epoch')}, seed {before.get('seed')} "
+            f"{target} holds another network: trial {before.get('number')}, epoch {before.get('epoch')}, "
+            f"seed {before.get('seed')} "
             f"of {before.get('run', 'an unknown run')}; name another folder with --out"
         )
 
@@ -157,7 +158,10 @@ def _own_files() -> set[str]:
 
 @contextmanager
 def _replaced(target: Path) -> Iterator[Path]:
-    """An empty folder that takes the target's place in the end; after an error there is none, and the target is as it was."""
+    """An empty folder that takes the target's place in the end.
+
+    After an error there is none, and the target is as it was.
+    """
     temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

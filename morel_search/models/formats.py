@@ -17,7 +17,10 @@ __all__ = ["FORMATS", "check_format", "save_onnx", "save_program"]
 
 
 def save_program(model: nn.Module, image_shape: Sequence[int], path: Path) -> None:
-    """Write ``torch.export``'s program for batches of any size; ``torch.export.load(path).module()`` runs it without this project."""
+    """Write ``torch.export``'s program for batches of any size.
+
+    ``torch.export.load(path).module()`` runs it without this project.
+    """
     torch.export.save(_exported(model, image_shape), path)
 
 

@@ -20,7 +20,10 @@ from morel_search.training.settings import NetworkSettings
 __all__ = ["CHECKPOINT", "FORMAT", "SETTINGS", "WEIGHTS", "load_model", "read_settings", "weights_bytes"]
 
 FORMAT = 1
-"""The format of ``settings.json`` beside a network's weights; it is the run folder's, which has the same file in ``front/NUMBER``."""
+"""The format of ``settings.json`` beside a network's weights.
+
+It is the run folder's, which has the same file in ``front/NUMBER``.
+"""
 
 WEIGHTS, CHECKPOINT, SETTINGS = "model.safetensors", "model.pt", "settings.json"
 
@@ -77,7 +80,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise NetworkError(f"{path} is not the settings of a network")
     if settings["format"] > FORMAT:
         raise NetworkError(
-            f"{folder} was written by a newer morel_search: it has format {settings['format']}, and this one reads up to {FORMAT}"
+            f"{folder} was written by a newer morel_search: it has format {settings['format']}, and this "
+            f"one reads up to {FORMAT}"
         )
     return current_member_settings(settings)
 

@@ -16,7 +16,8 @@ _ARITHMETIC = {"channels_last": "channels last", "compile": "compiled", "determi
 def kind_words(kind: str, evaluation: Mapping[str, Any]) -> str:
     """Say on which images, and under which attack, figures of a kind were measured."""
     words = {
-        "verified": f"verified on test images, with attacks stronger than the search's ({evaluation.get('norm', '?')}, "
+        "verified": f"verified on test images, with attacks stronger than the search's "
+        f"({evaluation.get('norm', '?')}, "
         f"epsilon {evaluation.get('epsilon', '?')})",
         "test": f"on test images, {attack_text(evaluation)}",
         "validation": f"on validation images, {attack_text(evaluation)}",
@@ -36,11 +37,15 @@ def model_card(settings: Mapping[str, Any], name: str, more_files: Sequence[str]
     shape, classes = settings["image_shape"], settings["classes"]
     shown = ", ".join(map(str, classes[:_MOST_CLASSES])) + (", ..." if len(classes) > _MOST_CLASSES else "")
     parts = [
-        f"# {network['name'].rpartition(':')[2]} for {data['name']}: trial {settings['number']}, epoch {settings['epoch']}, "
+        f"# {network['name'].rpartition(':')[2]} for {data['name']}: trial {settings['number']}, epoch "
+        f"{settings['epoch']}, "
         f"seed {settings['seed']}",
-        f"An image classifier from a search for the trade-off between clean and robust accuracy: `{network['name']}`"
-        f"{_options(network)}, trained on `{data['name']}` by morel_search. It takes float images in [0, 1] of shape "
-        f"(N, {', '.join(map(str, shape))}) and returns logits of {len(classes)} classes: {shown}. Pixels are normalised inside it.",
+        f"An image classifier from a search for the trade-off between clean and robust accuracy: "
+        f"`{network['name']}`"
+        f"{_options(network)}, trained on `{data['name']}` by morel_search. It takes float images in [0, "
+        f"1] of shape "
+        f"(N, {', '.join(map(str, shape))}) and returns logits of {len(classes)} classes: {shown}. "
+        f"Pixels are normalised inside it.",
         _figures(settings),
         _training(settings, name),
         _loading(name, more_files),
@@ -63,7 +68,8 @@ def _figures(settings: Mapping[str, Any]) -> str:
         "| --- | --- | --- | --- |",
     ]
     rows += [
-        f"| {kind_words(kind, evaluation)} | {_accuracy(one, 'clean')} | {_accuracy(one, 'robust')} | {one.get('images', '-')} |"
+        f"| {kind_words(kind, evaluation)} | {_accuracy(one, 'clean')} | {_accuracy(one, 'robust')} | "
+        f"{one.get('images', '-')} |"
         for kind, one in figures.items()
     ]
     said = ["Robust accuracy is the share of images that are still classified rightly after the attack."]
@@ -71,7 +77,8 @@ def _figures(settings: Mapping[str, Any]) -> str:
         said.append("In brackets: 95% intervals.")
     if "verified" not in figures:
         said.append(
-            "No figure is verified: the attack is quick, and stronger ones find more. The robust accuracy is an upper bound."
+            "No figure is verified: the attack is quick, and stronger ones find more. The robust "
+            "accuracy is an upper bound."
         )
     elif flags := figures["verified"].get("flags"):
         said.append(
@@ -100,19 +107,24 @@ def _training(settings: Mapping[str, Any], name: str) -> str:
     lines = [
         "## How it was trained",
         "",
-        f"- Accuracy objective `{train['accuracy_loss']}`{weighted}; robust objective with weight {train['k_robust']}, its contrastive "
+        f"- Accuracy objective `{train['accuracy_loss']}`{weighted}; robust objective with weight "
+        f"{train['k_robust']}, its contrastive "
         f"term with weight {train['alpha']} and temperature {train['temperature']}.",
-        f"- Training attack: {train['attack_steps']} steps, {train['norm']}, epsilon {train['epsilon']}; without an objective that needs "
+        f"- Training attack: {train['attack_steps']} steps, {train['norm']}, epsilon {train['epsilon']}; "
+        f"without an objective that needs "
         "one there is none.",
-        f"- {train['optimizer']}, peak learning rate {train['lr']}, {train['schedule']} schedule, batches of {train['batch_size']}. "
+        f"- {train['optimizer']}, peak learning rate {train['lr']}, {train['schedule']} schedule, "
+        f"batches of {train['batch_size']}. "
         f"Epoch {settings['epoch']} of {train['epochs']} was kept (rule `{settings['select_epoch']}`).",
-        f"- Data:{limited} the training images of `{data['name']}`; {held_back}, split off with the seed {data['seed']}, served for "
+        f"- Data:{limited} the training images of `{data['name']}`; {held_back}, split off with the seed "
+        f"{data['seed']}, served for "
         "validation.",
     ]
     if compute:
         also = [words for key, words in _ARITHMETIC.items() if compute.get(key)]
         lines.append(
-            f"- Arithmetic: {', '.join([compute['precision'], *also])}, on {settings.get('device', 'an unknown device')}."
+            f"- Arithmetic: {', '.join([compute['precision'], *also])}, on "
+            f"{settings.get('device', 'an unknown device')}."
         )
     lines += [
         "",
@@ -132,11 +144,13 @@ def _loading(name: str, more_files: Sequence[str]) -> str:
         "```python",
         "import morel_search",
         "",
-        f'model = morel_search.load_model("{name}")  # an nn.Module in eval mode; needs torch, neither Ray nor Optuna',
+        f'model = morel_search.load_model("{name}")  # an nn.Module in eval mode; needs torch, neither '
+        f"Ray nor Optuna",
         "```",
     ]
     uses = {
-        "model.onnx": "`model.onnx` is the same network for ONNX runtimes: input `images`, output `logits`, batches of any size.",
+        "model.onnx": "`model.onnx` is the same network for ONNX runtimes: input `images`, output "
+        "`logits`, batches of any size.",
         "model.pt2": "`model.pt2` needs torch alone: `torch.export.load(file).module()`.",
     }
     return "\n".join([*code, *(line for file in more_files for line in ("", uses[file]))])
@@ -148,14 +162,17 @@ def _limits(settings: Mapping[str, Any]) -> str:
         [
             "## What it is not for",
             "",
-            f"- It was tested at one norm and radius: {evaluation['norm']}, epsilon {evaluation['epsilon']} of the pixel range. Nothing is "
+            f"- It was tested at one norm and radius: {evaluation['norm']}, epsilon "
+            f"{evaluation['epsilon']} of the pixel range. Nothing is "
             "known about larger perturbations, other norms, patches, blur, noise, rotations or weather.",
             "- Its robust accuracy is what known attacks left over. It is no proof, for any single image.",
-            f"- It knows images like those of `{settings['data']['name']}` alone, and names one of its classes whatever it is shown.",
+            f"- It knows images like those of `{settings['data']['name']}` alone, and names one of its "
+            f"classes whatever it is shown.",
             "- Where a wrong answer can do harm, it must not decide by itself.",
             "",
             "## Licence",
             "",
-            "None was chosen. Whoever passes these weights on names one here; the terms of the training data apply too.",
+            "None was chosen. Whoever passes these weights on names one here; the terms of the training "
+            "data apply too.",
         ]
     )

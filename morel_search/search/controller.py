@@ -264,7 +264,10 @@ class SearchController:
         return violations_of(self.space.constraints, {**values, **measured})
 
     def _settle(self, number: int, outcome: Outcome) -> list[Member]:
-        """Count what a trial took and put its points on the front; which other trials' points had to leave it."""
+        """Count what a trial took and put its points on the front.
+
+        Which other trials' points had to leave it.
+        """
         beaten = self._place(number, outcome)
         self._trained += outcome.seconds
         self._stopping_criterion.finished(self.front.hypervolume)
@@ -289,7 +292,10 @@ class SearchController:
             )
 
     def _plan_controls(self) -> None:
-        """Write down the controls that are not in the study yet; an earlier start may have been stopped in the middle of it."""
+        """Write down the controls that are not in the study yet.
+
+        An earlier start may have been stopped in the middle of it.
+        """
         trials = self._record.trials()
         planned = {read_plan(trial).name for trial in trials}
         for number, control in enumerate(

@@ -104,7 +104,10 @@ def _measured(clean: float, robust: float) -> dict[str, float]:
 def _within(
     points: Points, violations: Callable[[float, float], Mapping[str, float]]
 ) -> tuple[Points, Mapping[str, float]]:
-    """Of several epochs that count, those that break the constraints least; and what the first of them breaks."""
+    """Of several epochs that count, those that break the constraints least.
+
+    And what the first of them breaks.
+    """
     broken = [violations(clean, robust) for _, clean, robust in points]
     sums = [sum(value for value in one.values() if value > 0) for one in broken]
     least = min(sums)

@@ -171,7 +171,10 @@ class Proposer:
             self._learn(number, told)
 
     def finish(self, number: int, told: Told) -> None:
-        """Tell what came of a trial that was proposed or added; one that lies outside the space is nobody's parent."""
+        """Tell what came of a trial that was proposed or added.
+
+        One that lies outside the space is nobody's parent.
+        """
         inner = self._inner.get(number)
         if inner is None:
             return
@@ -217,5 +220,8 @@ class Proposer:
 
 
 def derive_seed(*parts: int) -> int:
-    """A 31-bit seed from non-negative integers, well mixed; of so many of them, as numpy takes (1, 0) and (1) for the same."""
+    """A 31-bit seed from non-negative integers, well mixed.
+
+    Of so many of them, as numpy takes (1, 0) and (1) for the same.
+    """
     return int(np.random.SeedSequence([len(parts), *parts]).generate_state(1)[0]) & 0x7FFFFFFF

@@ -154,7 +154,8 @@ class TrialStore:
             ) from error
         if len(self._study.directions) != len(DIRECTIONS):
             raise RunFolderError(
-                f"the study {name!r} at {url} has {len(self._study.directions)} objectives, not clean and robust accuracy"
+                f"the study {name!r} at {url} has {len(self._study.directions)} objectives, not clean "
+                f"and robust accuracy"
             )
         self._rows = OptunaRowWriter(self._storage, study_id_of(self._study))
         self._ids: dict[int, int] = {trial.number: trial_id_of(trial) for trial in self.trials()}

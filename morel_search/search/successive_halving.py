@@ -20,7 +20,10 @@ def rungs_of(space: Space) -> tuple[int, ...]:
 
 
 def rung_levels(settings: EarlyStoppingSettings, epochs: int) -> tuple[int, ...]:
-    """The epochs at which trainings of so many epochs are compared: grace x eta^k below the last epoch; none when switched off."""
+    """The epochs at which trainings of so many epochs are compared: grace x eta^k below the last epoch.
+
+    None when switched off.
+    """
     if not settings.enabled:
         return ()
     level = settings.grace or math.ceil(epochs / settings.eta**2)

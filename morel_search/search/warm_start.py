@@ -56,7 +56,10 @@ def enqueued_configurations(space: Space) -> tuple[Mapping[str, Any], ...]:
 def enqueued_params(
     space: Space, distributions: Mapping[str, BaseDistribution], start: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
-    """Optuna's values for a configuration; what it leaves open is as in ``train`` where the space contains that, else drawn."""
+    """Optuna's values for a configuration.
+
+    What it leaves open is as in ``train`` where the space contains that, else drawn.
+    """
     params = sobol_point(distributions, seed, 0)
     for parameter in space.parameters:
         value = start.get(parameter.name, ...)

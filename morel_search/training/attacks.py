@@ -64,7 +64,10 @@ def kl_objective(clean_logits: Tensor) -> Objective:
 
 
 def margin_objective(labels: Tensor) -> Objective:
-    """Largest other logit minus the label's (Carlini and Wagner 2017, f_6), summed over the batch; labels of shape (N,)."""
+    """Largest other logit minus the label's (Carlini and Wagner 2017, f_6), summed over the batch.
+
+    Labels of shape (N,).
+    """
 
     def margin(logits: Tensor) -> Tensor:
         own = logits.gather(1, labels.unsqueeze(1)).squeeze(1)

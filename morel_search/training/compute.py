@@ -147,14 +147,16 @@ def _precision(asked: str, device: torch.device, tiny: bool) -> str:
         return "bfloat16" if not tiny and _has_bfloat16(device) else "float32"
     if asked == "tf32" and not (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)):
         raise TrainingError(
-            "compute.precision is tf32, which only NVIDIA GPUs since Ampere compute; float32 and auto work everywhere"
+            "compute.precision is tf32, which only NVIDIA GPUs since Ampere compute; float32 and auto "
+            "work everywhere"
         )
     if asked == "bfloat16" and not _has_bfloat16(device):
         where = (
             torch.cuda.get_device_name(device) if device.type == "cuda" else f"this machine's {device.type}"
         )
         raise TrainingError(
-            f"compute.precision is bfloat16, which {where} does not compute natively; float32 and auto work everywhere"
+            f"compute.precision is bfloat16, which {where} does not compute natively; float32 and auto "
+            f"work everywhere"
         )
     return asked
 
@@ -173,7 +175,8 @@ def _has_bfloat16(device: torch.device) -> bool:
 def _check_compiler(device: torch.device) -> None:
     if device.type == "cuda" and find_spec("triton") is None:
         raise TrainingError(
-            "compute.compile is on, but Triton, which compiles for the GPU, is not installed: pip install triton, or off"
+            "compute.compile is on, but Triton, which compiles for the GPU, is not installed: pip "
+            "install triton, or off"
         )
     names = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
     if not any(name and shutil.which(name) for name in names):

@@ -164,7 +164,10 @@ def robust_mask(
 
 
 def _unbroken(model: nn.Module, points: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
-    """Which points are still classified rightly. The attack's own logits name the suspects; the network itself decides about them."""
+    """Which points are still classified rightly. The attack's own logits name the suspects.
+
+    The network itself decides about them.
+    """
     keep = torch.ones(len(points), dtype=torch.bool, device=points.device)
     suspects = (logits.argmax(dim=1) != labels).nonzero().squeeze(1)
     if len(suspects):

@@ -101,7 +101,10 @@ def _write_fused(conv: Any, norm: Any, target: Any) -> None:
 
 
 def _narrow(module: nn.Module) -> None:
-    """Convolutions and linear layers in bfloat16, as autocast would cast them in each pass; a classifier's head stays in float32."""
+    """Convolutions and linear layers in bfloat16, as autocast would cast them in each pass.
+
+    A classifier's head stays in float32.
+    """
     head = module.head if isinstance(module, Classifier) else None
     for part in module.modules():
         if type(part) in (nn.Conv2d, nn.Linear) and part is not head:
@@ -110,7 +113,10 @@ def _narrow(module: nn.Module) -> None:
 
 @torch.no_grad()
 def _foldable(network: nn.Module, images: Tensor) -> list[Pair]:
-    """Pairs whose folding leaves the logits as they are, seen in trial runs; a convolution that something else reads too is none."""
+    """Pairs whose folding leaves the logits as they are, seen in trial runs.
+
+    A convolution that something else reads too is none.
+    """
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         trial = copy.deepcopy(network).eval()
         try:

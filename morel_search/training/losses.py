@@ -160,5 +160,8 @@ def _change_kl(p: Tensor, p_adv: Tensor) -> Tensor:
 
 
 def _mean_over(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the chosen values; 0 where none is chosen. torch.where keeps what is not chosen out of the gradient."""
+    """Mean of the chosen values.
+
+    0 where none is chosen. torch.where keeps what is not chosen out of the gradient.
+    """
     return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)

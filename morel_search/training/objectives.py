@@ -114,5 +114,6 @@ def import_name(path: str) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         known = ", ".join(ACCURACY_OBJECTIVES)
         raise TrainingError(
-            f"accuracy_loss {path!r} is neither one of {known} nor an import path package.module:name ({error})"
+            f"accuracy_loss {path!r} is neither one of {known} nor an import path package.module:name "
+            f"({error})"
         ) from error

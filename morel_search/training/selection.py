@@ -55,11 +55,17 @@ POINT_RULES: dict[str, Callable[[EpochResult], tuple[float, ...]]] = {
     "best_sum": _best_sum,
     "front": _best_sum,
 }
-"""Name of a rule to the key it maximises; the later of two equal epochs is taken. ``front`` has several epochs, of which this is one."""
+"""Name of a rule to the key it maximises.
+
+The later of two equal epochs is taken. ``front`` has several epochs, of which this is one.
+"""
 
 
 def chosen_epoch(history: Sequence[EpochResult], rule: str) -> EpochResult | None:
-    """The evaluated epoch that the rule chooses on the validation split; None where no epoch was evaluated."""
+    """The evaluated epoch that the rule chooses on the validation split.
+
+    None where no epoch was evaluated.
+    """
     evaluated = [result for result in history if result.robust_accuracy is not None]
     return max(evaluated, key=POINT_RULES[rule], default=None)
 

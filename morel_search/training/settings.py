@@ -178,7 +178,8 @@ class TrainSettings:
         check_limits(self)
         if self.embedding_dim % self.attention_heads:
             raise ValueError(
-                f"attention_heads must divide embedding_dim, got {self.attention_heads} and {self.embedding_dim}"
+                f"attention_heads must divide embedding_dim, got {self.attention_heads} and "
+                f"{self.embedding_dim}"
             )
 
     @property

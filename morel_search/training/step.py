@@ -120,7 +120,10 @@ class MorelStep(nn.Module):
         return found, logits.detach()
 
     def term_gradients(self) -> TermGradients:
-        """How strongly each term pulls at the features of the watched batch; before its ``backward()``, at the cost of the head alone."""
+        """How strongly each term pulls at the features of the watched batch.
+
+        Before its ``backward()``, at the cost of the head alone.
+        """
         assert self._watched is not None, "there was a watched forward pass"
         features, found = self._watched
         self._watched = None
@@ -141,7 +144,10 @@ class MorelStep(nn.Module):
         return TermGradients(*norms)
 
     def attack(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The adversarial batch, made on a frozen copy of the network in eval mode; arguments as in :meth:`forward`."""
+        """The adversarial batch, made on a frozen copy of the network in eval mode.
+
+        Arguments as in :meth:`forward`.
+        """
         if self._adversary is None:
             self._adversary = FrozenNetwork(self.classifier, images, self.compute)
         else:

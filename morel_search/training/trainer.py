@@ -252,7 +252,10 @@ def train(
     augmentation: Augmentation = "auto",
     compute: Compute = FLOAT32,
 ) -> Iterator[EpochResult]:
-    """Train one network and yield each epoch's result; see :class:`Training`, which also saves and continues."""
+    """Train one network and yield each epoch's result.
+
+    See :class:`Training`, which also saves and continues.
+    """
     yield from Training(
         settings,
         network,
@@ -266,7 +269,10 @@ def train(
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """Consecutive batches; a single image that is left over joins the batch before it, as batch norm has no variance of one."""
+    """Consecutive batches.
+
+    A single image that is left over joins the batch before it, as batch norm has no variance of one.
+    """
     batches = list(torch.split(order, size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
@@ -289,7 +295,10 @@ def _optimizer(step: MorelStep, settings: TrainSettings) -> torch.optim.Optimize
 
 
 def _weight_average(model: nn.Module, decay: float) -> AveragedModel:
-    """Exponential average of weights and buffers; it follows faster at first: decay min(decay, (1 + n) / (10 + n)) after n steps."""
+    """Exponential average of weights and buffers.
+
+    It follows faster at first: decay min(decay, (1 + n) / (10 + n)) after n steps.
+    """
 
     def follow(averaged: Any, current: Any, steps: Any) -> None:
         weight = 1.0 - min(decay, (1.0 + float(steps)) / (10.0 + float(steps)))

@@ -42,7 +42,8 @@ def history_figure(run_data: RunData) -> Figure:
             **line(numbers, rounded(history, 5), "@front", 1.8),
             "line": {"color": "@front", "width": 1.8, "shape": "hv"},
             "hoverinfo": "text",
-            "hovertext": [f"after trial {number}: {value:.4f}" for number, value in zip(numbers, history, strict=True)],
+            "hovertext": [f"after trial {number}: "
+                          f"{value:.4f}" for number, value in zip(numbers, history, strict=True)],
             "name": "all trials",
         },
         {
@@ -87,7 +88,10 @@ def importance_figure(table: pd.DataFrame) -> Figure:
 
 
 def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
-    """Draw both accuracies over one parameter; at most :data:`SLICE_POINTS` trials, spread evenly, the front's among them."""
+    """Draw both accuracies over one parameter.
+
+    At most :data:`SLICE_POINTS` trials, spread evenly, the front's among them.
+    """
     rows = run_data.searched
     keep = rows["number"].isin(run_data.front["number"])
     if len(rows) > SLICE_POINTS:
@@ -103,7 +107,8 @@ def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
         {
             "type": "scatter", "mode": "markers", "x": values, "y": rounded(rows[column] * 100, 2), "name": title,
             "marker": {"color": colour, "size": 5, "opacity": 0.75, "symbol": symbol}, "hoverinfo": "text",
-            "hovertext": [f"{text}<br>{title} {percent(value)}" for text, value in zip(texts, rows[column], strict=True)],
+            "hovertext": [f"{text}<br>{title} "
+                          f"{percent(value)}" for text, value in zip(texts, rows[column], strict=True)],
         }
         for column, title, colour, symbol in SLICES
     ]  # fmt: skip
@@ -169,7 +174,10 @@ def learning_figures(run_data: RunData) -> list[tuple[str, Figure]]:
 
 
 def gradient_figures(run_data: RunData) -> list[tuple[str, Figure]]:
-    """Draw over the epochs which share of the gradient each robust term has, for the front's trials; empty where it is not known."""
+    """Draw over the epochs which share of the gradient each robust term has, for the front's trials.
+
+    Empty where it is not known.
+    """
     numbers = _some(list(dict.fromkeys(run_data.front["number"].astype(int))), CURVES)
     rows = run_data.epochs[run_data.epochs["number"].isin(numbers)].dropna(subset=list(TERMS))
     whole = rows[list(TERMS)].sum(axis=1)

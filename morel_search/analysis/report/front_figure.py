@@ -127,7 +127,8 @@ def _test_traces(run_data: RunData) -> list[Figure]:
         xs += [row[0], row[2], None]
         ys += [row[1], row[3], None]
     hover = [
-        f"network {run_data.network(number, epoch)} on the test split<br>{percent(clean)} clean, {percent(robust)} robust"
+        f"network {run_data.network(number, epoch)} on the test split<br>{percent(clean)} clean, "
+        f"{percent(robust)} robust"
         for number, epoch, clean, robust in zip(
             *(tested[column] for column in ("number", "epoch", *TEST)), strict=True
         )

@@ -69,7 +69,10 @@ def figure_place(ident: str, kind: str = "", height: int | None = None) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str | tuple[str, Any]]], kind: str = "") -> str:
-    """Draw a table of escaped texts; a cell may be a pair of its text and the value to sort by (a number, so right-aligned)."""
+    """Draw a table of escaped texts.
+
+    A cell may be a pair of its text and the value to sort by (a number, so right-aligned).
+    """
     head = "".join(f'<th scope="col"><button type="button">{text(one)}</button></th>' for one in heads)
     lines = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
@@ -195,7 +198,8 @@ def reproduce_section(run_data: RunData) -> str:
     ]
     lines.append(f"# this page\npython -m morel_search.report {place}")
     files = [
-        (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"), (run.figures / "front.pdf", "figure, PDF"),
+        (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"), (run.figures / "front.pdf", "figure, "
+                                                                                                          "PDF"),
         (run.figures / "front.svg", "SVG"), (run.figures / "front.png", "PNG"),
     ]  # fmt: skip
     links = [

@@ -11,7 +11,10 @@ LAST = ["last_clean_accuracy", "last_robust_accuracy"]
 
 
 def last_epoch_words(run_data: RunData) -> str:
-    """Say what the front's networks would have with their last epoch instead; empty where that is not known."""
+    """Say what the front's networks would have with their last epoch instead.
+
+    Empty where that is not known.
+    """
     rows = run_data.front.dropna(subset=[*LAST, *POINT])
     if rows.empty:
         return ""
@@ -29,6 +32,7 @@ def last_epoch_words(run_data: RunData) -> str:
         else ""
     )
     return (
-        f"Best against last: for {earlier} of {len(rows)} networks an earlier epoch counts. With the last one the front would have "
+        f"Best against last: for {earlier} of {len(rows)} networks an earlier epoch counts. With the "
+        f"last one the front would have "
         f"{points(lost.mean())} {'less' if lost.mean() >= 0 else 'more'} robust accuracy on average{most}."
     )

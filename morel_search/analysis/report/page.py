@@ -109,7 +109,8 @@ def _front(run_data: RunData, figures: dict[str, Any]) -> list[str]:
         said.append("Crosses are those that do; they are never on the front.")
     if run_data.tested:
         said.append(
-            "Hollow circles are the same networks on the test split, the fairer view: the filled ones were picked for being high."
+            "Hollow circles are the same networks on the test split, the fairer view: the filled ones "
+            "were picked for being high."
         )
     parts = [section("The front", figure_place("front", "wide"), " ".join(filter(None, said)), "front")]
     parts += _controls(run_data)
@@ -238,7 +239,10 @@ def _course(run_data: RunData, figures: dict[str, Any]) -> list[str]:
 
 
 def _stopping(run_data: RunData) -> list[str]:
-    """What early stopping saved and whether its rungs can be trusted; nothing where nothing could be stopped."""
+    """What early stopping saved and whether its rungs can be trusted.
+
+    Nothing where nothing could be stopped.
+    """
     if not run_data.rungs:
         return []
     costs = stopping_costs(run_data.trials, run_data.settings)

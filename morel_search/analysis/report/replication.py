@@ -55,7 +55,8 @@ def replication_words(found: Sequence[Replicated]) -> list[str]:
     if len(spreads):
         clean, robust = np.sqrt((spreads**2).mean(axis=0))
         said.append(
-            f"The seed alone moves clean accuracy by {points(clean)} and robust accuracy by {points(robust)} (standard deviation)."
+            f"The seed alone moves clean accuracy by {points(clean)} and robust accuracy by "
+            f"{points(robust)} (standard deviation)."
         )
     lucky = np.array(
         [
@@ -67,7 +68,8 @@ def replication_words(found: Sequence[Replicated]) -> list[str]:
     if len(lucky):
         clean, robust = lucky.mean(axis=0)
         said.append(
-            f"The front's networks have {_more(clean)} clean and {_more(robust)} robust accuracy than their replicates, on average"
+            f"The front's networks have {_more(clean)} clean and {_more(robust)} robust accuracy than "
+            f"their replicates, on average"
             + (": that much of them was luck." if max(clean, robust) > 0 else ".")
         )
     members = [one for one in found if one.member]
@@ -77,7 +79,8 @@ def replication_words(found: Sequence[Replicated]) -> list[str]:
             for is_likely in (True, False)
         )
         said.append(
-            f"On the front again, more likely than not: {', '.join(likely) or 'none'}. Less likely: {', '.join(rest) or 'none'}."
+            f"On the front again, more likely than not: {', '.join(likely) or 'none'}. Less likely: "
+            f"{', '.join(rest) or 'none'}."
         )
     if failed := sum(one.failed for one in found):
         said.append(f"{failed} of the trainings failed; the reasons stand in replicates.csv.")
@@ -99,7 +102,8 @@ def replication_text(found: Sequence[Replicated]) -> str:
             for mean, sd in zip(one.mean, one.spread, strict=True)
         ]
         rows.append(
-            f"{one.name:>{width}}  {one.label:<13.13} {cells[0]:>14} {cells[1]:>14} {f'{100 * one.chance:.0f} %':>13}"
+            f"{one.name:>{width}}  {one.label:<13.13} {cells[0]:>14} {cells[1]:>14} "
+            f"{f'{100 * one.chance:.0f} %':>13}"
         )
     return "\n".join([*rows, *replication_words(found), ""])
 
@@ -151,7 +155,8 @@ def _figure(found: Sequence[Replicated]) -> Figure:
                 "marker": {"color": colour, "size": 9, "symbol": symbol}, "textposition": "top right",
                 "text": [safe(one.label or one.name) for one in networks], "textfont": {"color": colour, "size": 11}, "hoverinfo": "text",
                 "hovertext": [
-                    f"<b>{safe(_name(one))}</b><br>{percent(one.mean[0])} clean, {percent(one.mean[1])} robust<br>"
+                    f"<b>{safe(_name(one))}</b><br>{percent(one.mean[0])} clean, {percent(one.mean[1])} "
+                    f"robust<br>"
                     f"on the front: {100 * one.chance:.0f}%"
                     for one in networks
                 ],

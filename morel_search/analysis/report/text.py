@@ -82,7 +82,10 @@ def sentences(run_data: RunData) -> list[str]:
 
 
 def constraint_words(run_data: RunData) -> str:
-    """Say which constraints there are and how many of the finished networks break one; empty where there are neither."""
+    """Say which constraints there are and how many of the finished networks break one.
+
+    Empty where there are neither.
+    """
     bounds, broken, finished = run_data.constraints, len(run_data.infeasible), len(run_data.complete)
     if not bounds and not broken:
         return ""
@@ -240,7 +243,10 @@ def _device_words(run_data: RunData) -> str:
 
 
 def chance_words(run_data: RunData) -> str:
-    """Say how far chance alone moves an accuracy, where the number of validation images is known; else nothing."""
+    """Say how far chance alone moves an accuracy, where the number of validation images is known.
+
+    Else nothing.
+    """
     images = run_data.settings.get("images")
     count = number_of(
         images.get("validation") if isinstance(images, dict) else run_data.section("data").get("validation")

@@ -105,7 +105,8 @@ def verified_words(found: Verification) -> list[str]:
         "" if ranks is None else f" The order of the networks under both agrees by {ranks:.2f} (1 is fully)."
     )
     said.append(
-        f"The search's own attack leaves {points(found.overestimate)} more than all together, on average.{agree}"
+        f"The search's own attack leaves {points(found.overestimate)} more than all together, on "
+        f"average.{agree}"
     )
     return said
 
@@ -116,7 +117,8 @@ def weakness(found: Verification) -> list[str]:
     if points <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
         return []
     return [
-        "The attack of this search was too weak to choose by. Stronger ones: evaluation.loss: margin, evaluation.restarts: 2, "
+        "The attack of this search was too weak to choose by. Stronger ones: evaluation.loss: margin, "
+        "evaluation.restarts: 2, "
         "or more evaluation.steps."
     ]
 
@@ -303,7 +305,8 @@ def _points_of(name: str, networks: Sequence[Network], marker: Figure, count: in
         "text": [network.label or network.name for network in networks], "textposition": "top right",
         "textfont": {"color": str(marker["color"]), "size": 11}, "hoverinfo": "text",
         "hovertext": [
-            f"<b>{text(_who(one))}</b><br>{percent(one.accuracy[0])} clean, {percent(one.accuracy[1])} robust" for one in networks
+            f"<b>{text(_who(one))}</b><br>{percent(one.accuracy[0])} clean, {percent(one.accuracy[1])} "
+            f"robust" for one in networks
         ],
     }  # fmt: skip
 

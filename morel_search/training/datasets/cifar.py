@@ -22,7 +22,10 @@ from morel_search.training.settings import DataSettings
 __all__ = ["open_cifar10", "open_cifar100"]
 
 SILENCE = 30.0
-"""Seconds without a byte after which a download is given up; without a limit a filtered network hangs for minutes."""
+"""Seconds without a byte after which a download is given up.
+
+Without a limit a filtered network hangs for minutes.
+"""
 FAILURES = (
     OSError,
     RuntimeError,
@@ -74,7 +77,8 @@ def _open(dataset: Any, settings: DataSettings, split: Split) -> Source:
 def _cannot(folder: Path, dataset: Any, what: str) -> DataError:
     """One sentence: what is wrong with the archive, and the two ways out."""
     return DataError(
-        f"the {dataset.__name__} archive {folder / dataset.filename} {what}: put {dataset.url} into that data folder (data.folder), "
+        f"the {dataset.__name__} archive {folder / dataset.filename} {what}: put {dataset.url} into that "
+        f"data folder (data.folder), "
         "or search on images that need no download, with search_spaces/digits.yaml"
     )
 
@@ -88,7 +92,10 @@ def _is_unpacked(folder: Path, dataset: Any) -> bool:
 
 
 def _unpack(folder: Path, dataset: Any, download: bool) -> None:
-    """Verify and unpack the archive in the folder, after downloading it where there is none; one process at a time."""
+    """Verify and unpack the archive in the folder, after downloading it where there is none.
+
+    One process at a time.
+    """
     from torchvision.datasets.utils import calculate_md5, check_integrity, download_and_extract_archive
 
     archive = folder / dataset.filename

@@ -92,7 +92,8 @@ def _open(data: bytes, place: str) -> Image.Image:
         raise DataError(f"{place} is not an image that can be read ({len(data)} bytes)") from error
     if image.mode not in GREY + COLOUR:
         raise DataError(
-            f"{place} has pixels of the kind {image.mode}; images must be grey or colour with 8 bits a channel"
+            f"{place} has pixels of the kind {image.mode}; images must be grey or colour with 8 bits a "
+            f"channel"
         )
     return image
 
@@ -110,7 +111,8 @@ def _decode(data: bytes, place: str, shape: Shape, *, resized: bool) -> NDArray[
     image = _open(data, place)
     if not resized and image.size != (width, height):
         raise DataError(
-            f"{place} is {image.height} x {image.width} pixels and the first training image {height} x {width}; "
+            f"{place} is {image.height} x {image.width} pixels and the first training image {height} x "
+            f"{width}; "
             "data.image_size resizes them"
         )
     try:

@@ -62,7 +62,8 @@ def parquet_files(settings: DataSettings, split: Split) -> tuple[Path, ...]:
         }
         if both:
             raise DataError(
-                f"{min(both)} is among the files of data.train and of data.test: training images would be tested on"
+                f"{min(both)} is among the files of data.train and of data.test: training images would "
+                f"be tested on"
             )
     return files
 
@@ -156,7 +157,8 @@ class _Table:
             number = int(np.argmax(wrong))
             file, row = self.place(number)
             raise DataError(
-                f"{self.files[file]}, row {row} has the label {self.labels[number]}; the classes are 0 to {len(classes) - 1}"
+                f"{self.files[file]}, row {row} has the label {self.labels[number]}; the classes are 0 "
+                f"to {len(classes) - 1}"
             )
 
 
@@ -184,7 +186,8 @@ def _column(file: Path, names: list[str], given: str | None, usual: tuple[str, .
         if name in names:
             return name
     raise DataError(
-        f"{file} has no column {' or '.join(candidates)} (data.{setting}); its columns are {', '.join(names) or 'none'}"
+        f"{file} has no column {' or '.join(candidates)} (data.{setting}); its columns are "
+        f"{', '.join(names) or 'none'}"
     )
 
 
@@ -205,7 +208,8 @@ def _is_wrapped(file: Path, field: Any) -> bool:
         return True
     if not holds_bytes(field.type):
         raise DataError(
-            f"{file}: column {field.name} holds {field.type}, not encoded images (binary, or a struct with bytes)"
+            f"{file}: column {field.name} holds {field.type}, not encoded images (binary, or a struct "
+            f"with bytes)"
         )
     return False
 

@@ -58,7 +58,8 @@ def validation_count(validation: float, images: int) -> int:
         raise DataError(f"data.validation {validation:g} of {images} images leaves none to validate on")
     if count >= images:
         raise DataError(
-            f"data.validation {validation:g} asks for {count} of {images} images, which leaves none to train on"
+            f"data.validation {validation:g} asks for {count} of {images} images, which leaves none to "
+            f"train on"
         )
     return count
 
@@ -93,6 +94,7 @@ def split_indices(
     for label in torch.nonzero((images > 0) & (left == 0)).flatten().tolist():
         limited = f" and data.limit {limit}" if limit is not None else ""
         raise DataError(
-            f"data.validation {validation:g}{limited} leave no training image of class {classes[label]}, which has {int(images[label])}"
+            f"data.validation {validation:g}{limited} leave no training image of class {classes[label]}, "
+            f"which has {int(images[label])}"
         )
     return train, held

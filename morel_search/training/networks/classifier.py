@@ -88,7 +88,10 @@ class Classifier(nn.Module):
 
 
 def initialise_convolutions(module: nn.Module) -> None:
-    """Draw the weights of every convolution as He et al. (arXiv 1502.01852) do, by fan-out; biases become 0."""
+    """Draw the weights of every convolution as He et al. (arXiv 1502.01852) do, by fan-out.
+
+    Biases become 0.
+    """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")

@@ -49,7 +49,10 @@ def channel_values(name: str, value: Any, channels: int, *, positive: bool = Fal
 
 
 def check_image(image_shape: tuple[int, int, int], smallest: int) -> int:
-    """Raise NetworkError if an image's side is below ``smallest`` pixels; the number of channels otherwise."""
+    """Raise NetworkError if an image's side is below ``smallest`` pixels.
+
+    The number of channels otherwise.
+    """
     channels, height, width = image_shape
     if min(height, width) < smallest:
         raise NetworkError(

@@ -15,7 +15,10 @@ __all__ = ["WideResNet", "wideresnet28_10", "wideresnet34_10"]
 
 
 class WideBlock(nn.Module):
-    """F(a) + shortcut, a = relu(BN(x)); the shortcut is x itself, or a 1 x 1 convolution of a where the width changes."""
+    """F(a) + shortcut, a = relu(BN(x)).
+
+    The shortcut is x itself, or a 1 x 1 convolution of a where the width changes.
+    """
 
     def __init__(self, channels: int, planes: int, stride: int, dropout: float) -> None:
         super().__init__()
