@@ -111,26 +111,33 @@ def robust() -> tuple[nn.Module, ImageSet]:
     return training.model.eval(), ImageSet(large.validation.images[:200], large.validation.labels[:200])
 
 
+@pytest.fixture(scope="module")
+def reference(robust: tuple[nn.Module, ImageSet]) -> Tensor:
+    """Which of the first 100 images AutoAttack's own run leaves correctly classified."""
+    from pyautoattack import AutoAttack
+
+    model, images = robust
+    x, y = to_float(images.images[:100]), images.labels[:100]
+    adversarial, _ = AutoAttack(model, norm="Linf", eps=0.125, seed=0).run_standard_evaluation(
+        x, y, batch_size=250
+    )
+    with torch.no_grad():
+        return (model(x).argmax(dim=1) == y) & (model(adversarial).argmax(dim=1) == y)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "compute", [FLOAT32, Compute(channels_last=True), Compute(precision="bfloat16", channels_last=True)]
 )
 def test_the_same_images_survive_as_with_autoattack(
-    robust: tuple[nn.Module, ImageSet], compute: Compute
+    robust: tuple[nn.Module, ImageSet], reference: Tensor, compute: Compute
 ) -> None:
-    from pyautoattack import AutoAttack
-
     model, images = robust
-    x, y = to_float(images.images), images.labels
+    images = ImageSet(images.images[:100], images.labels[:100])
     verdict: Verdict = autoattack(model, images, EvaluationSettings(epsilon=Fraction(1, 8)), compute=compute)
-    adversarial, _ = AutoAttack(model, norm="Linf", eps=0.125, seed=0).run_standard_evaluation(
-        x, y, batch_size=250
-    )
-    with torch.no_grad():
-        theirs = (model(x).argmax(dim=1) == y) & (model(adversarial).argmax(dim=1) == y)
-    assert 40 < int(theirs.sum()) < 190
-    assert abs(int(verdict.robust.sum()) - int(theirs.sum())) <= 1
-    assert int((verdict.robust & ~theirs).sum()) <= 1
+    assert 20 < int(reference.sum()) < 95
+    assert abs(int(verdict.robust.sum()) - int(reference.sum())) <= 1
+    assert int((verdict.robust & ~reference).sum()) <= 1
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name not in ("fab-t", "square")])
