@@ -83,7 +83,7 @@ def _verify(options: argparse.Namespace) -> int:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # networks by import path, also for the console script
     run = open_run_folder(options.run)
-    space = load_space(run.space, run.read_settings().get("overrides", []))
+    space = load_space(run.space, run.read_settings().overrides)
     networks_of(run)
     if options.address is None:
         preflight.check_device(space)

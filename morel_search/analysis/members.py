@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from morel_search._format import number_of
 from morel_search.analysis.report.text import headline
 from morel_search.analysis.run_data import POINT, TEST, RunData
 from morel_search.errors import RunFolderError
-from morel_search.results.files import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,9 +22,6 @@ KINDS = ("verified", "test", "validation")
 
 FEWEST_VERIFIED = 50
 """On fewer images an accuracy is uncertain by more than 14 points (95 %): a verification that has only begun decides nothing."""
-
-_COUNTS = ("number", "epoch", "images")
-_NUMBERS = (*_COUNTS, *POINT, "clean_low", "clean_high", "robust_low", "robust_high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +72,13 @@ def read_members(run_data: RunData) -> tuple[Member, ...]:
         RunFolderError: There is no front, or ``verified.csv`` is damaged.
     """
     verified = _verified(run_data.run)
-    images = run_data.settings.get("images")
-    validation = number_of(images.get("validation")) if isinstance(images, Mapping) else None
     members = []
     for _, row in run_data.front.iterrows():
         number, epoch = int(row["number"]), None if _unknown(row["epoch"]) else int(row["epoch"])
         figures = {
             "verified": verified.get((number, epoch)) or verified.get((number, None)),
             "test": _figures(row, TEST),
-            "validation": _figures(row, POINT, None if validation is None else round(validation)),
+            "validation": _figures(row, POINT, run_data.settings.validation_images),
         }
         known = {kind: one for kind, one in figures.items() if one is not None}
         if known:
@@ -133,7 +124,7 @@ def _figures(row: pd.Series[Any], columns: Sequence[str], images: int | None = N
 def _verified(run: RunFolder) -> dict[tuple[int, int | None], Figures]:
     """The rows of ``verified.csv`` by trial and epoch; none where nothing was verified."""
     found: dict[tuple[int, int | None], Figures] = {}
-    table = read_table(run.verified, (*_NUMBERS, "flags"), _texts(run.verified), _COUNTS)
+    table = run.read_verified()
     for row in table.to_dict("records"):
         if any(_unknown(row[column]) for column in ("number", *POINT)) or (
             not _unknown(row["images"]) and row["images"] < FEWEST_VERIFIED
@@ -148,15 +139,6 @@ def _verified(run: RunFolder) -> dict[tuple[int, int | None], Figures]:
             str(row["flags"]).strip(),
         )
     return found
-
-
-def _texts(path: Path) -> tuple[str, ...]:
-    """The columns of ``verified.csv`` that nothing here calculates with."""
-    try:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            return tuple(name for name in next(csv.reader(file), []) if name not in _NUMBERS)
-    except (OSError, csv.Error):
-        return ()  # read_table says what is wrong
 
 
 def _interval(low: Any, high: Any) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ from morel_search.analysis.front import front_mask
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.parameters import SearchedParameter, read_parameters
 from morel_search.results.folder import RunFolder
+from morel_search.results.settings import RunSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,21 +39,20 @@ class RunData:
     """
 
     run: RunFolder
-    settings: Mapping[str, Any]
+    settings: RunSettings
     trials: pd.DataFrame
     epochs: pd.DataFrame
     front: pd.DataFrame
     parameters: tuple[SearchedParameter, ...]
 
-    def section(self, name: str) -> Mapping[str, Any]:
-        """Read a section of the space file as it was resolved; empty where it is not there."""
-        section = (self.settings.get("space") or {}).get(name)
-        return section if isinstance(section, Mapping) else {}
+    def section(self, name: str) -> Mapping[str, object]:
+        """Return a section of the resolved space file, such as ``search``; empty when the space lacks it."""
+        return self.settings.section(name)
 
     @property
     def select_epoch(self) -> str:
         """The rule by which a training stands for one of its epochs, or with ``front`` for several."""
-        return str(self.section("search").get("select_epoch", "best_sum"))
+        return self.settings.select_epoch
 
     @property
     def constraints(self) -> Mapping[str, str]:
@@ -62,8 +62,7 @@ class RunData:
     @property
     def rungs(self) -> list[int]:
         """The epochs at which early stopping compares trainings; none where nothing could be stopped."""
-        rungs = self.settings.get("rungs")
-        return [rung for rung in rungs if isinstance(rung, int)] if isinstance(rungs, list) else []
+        return list(self.settings.rungs)
 
     @property
     def complete(self) -> pd.DataFrame:
@@ -166,10 +165,8 @@ def read_run_data(run: RunFolder) -> RunData:
     """
     settings = run.read_settings()
     trials = _unique(run.read_trials()).sort_values("number", kind="stable", ignore_index=True)
-    space = settings.get("space")
-    described = space.get("parameters", []) if isinstance(space, Mapping) else []
     parameters = tuple(
-        one for one in read_parameters(described) if one.column in trials.columns or trials.empty
+        one for one in read_parameters(settings.parameters) if one.column in trials.columns or trials.empty
     )
     written = _unique(run.read_front(), "epoch")
     trials = _with_test(trials, written)

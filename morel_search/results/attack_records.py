@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.results.attack_names import STAGES
-from morel_search.results.files import read_table
 from morel_search.results.folder import RunFolder
+from morel_search.results.tables import read_table
 
 __all__ = ["BROKEN", "COLUMNS", "ROBUST", "UNKNOWN", "AttackRecord", "open_record", "read_records"]
 

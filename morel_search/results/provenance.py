@@ -8,7 +8,8 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from morel_search.results.settings import Hardware
 
 __all__ = ["commit", "hardware", "versions"]
 
@@ -37,7 +38,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> Hardware:
     """The machine that drives the search; on a cluster the trials may run on others."""
     import torch
 

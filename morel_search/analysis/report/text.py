@@ -41,7 +41,7 @@ def headline(run_data: RunData) -> str:
     if run_data.complete.empty or front.empty:
         return (
             "No trial has finished yet"
-            if run_data.settings.get("status") == "running"
+            if run_data.settings.status == "running"
             else "No trial finished with a result"
         )
     best, robust = front.iloc[0], front.iloc[-1]
@@ -203,7 +203,7 @@ def _trial_words(run_data: RunData) -> str:
 
 
 def _search_words(run_data: RunData) -> str:
-    count, seed = len(run_data.parameters), run_data.settings.get("seed")
+    count, seed = len(run_data.parameters), run_data.settings.seed
     sampler = {"nsga2": "NSGA-II", "nsga3": "NSGA-III", "tpe": "TPE", "gp": "GP"}.get(
         str(run_data.section("search").get("sampler"))
     )
@@ -218,7 +218,8 @@ def _time_words(run_data: RunData) -> str:
     trained = float(run_data.trials["seconds"].sum())
     try:
         begun, ended = (
-            datetime.fromisoformat(str(run_data.settings[key])) for key in ("created", "finished")
+            datetime.fromisoformat(str(moment))
+            for moment in (run_data.settings.created, run_data.settings.finished)
         )
         return f"{duration((ended - begun).total_seconds())}; {duration(trained)} of training"
     except (KeyError, ValueError, TypeError):
@@ -226,24 +227,21 @@ def _time_words(run_data: RunData) -> str:
 
 
 def _device_words(run_data: RunData) -> str:
-    hardware = run_data.settings.get("hardware") or {}
-    gpus = hardware.get("gpus") or []
-    if str(run_data.settings.get("device", "")).startswith("cuda") and gpus:
-        names = [str(gpu.get("name", gpu) if isinstance(gpu, dict) else gpu) for gpu in gpus]
+    device, hardware = run_data.settings.device, run_data.settings.hardware
+    names = hardware.get("gpus") or []
+    if (device or "").startswith("cuda") and names:
         return ", ".join(
             f"{names.count(name)} × {name}" if names.count(name) > 1 else name
             for name in dict.fromkeys(names)
         )
     cores = hardware.get("cores")
-    return f"{run_data.settings.get('device', '?')}" + (f", {cores} cores" if cores else "")
+    return (device or "?") + (f", {cores} cores" if cores else "")
 
 
 def chance_words(run_data: RunData) -> str:
     """Say how far chance alone moves an accuracy, where the number of validation images is known; else nothing."""
-    images = run_data.settings.get("images")
-    count = number_of(
-        images.get("validation") if isinstance(images, dict) else run_data.section("data").get("validation")
-    )
+    images = run_data.settings.validation_images
+    count = number_of(run_data.section("data").get("validation") if images is None else images)
     if count is None or count < 2:
         return ""
     return (
