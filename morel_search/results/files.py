@@ -45,8 +45,9 @@ def os_error_sentence(action: str, path: Path, error: OSError) -> RunFolderError
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the content of a file in one step, so that a reader or a crash never leaves half of it.
 
-    The bytes are written to a temporary file in the same folder, flushed to the disk (fsync), and renamed to the
-    name of the file. The folder is synced last, so that after a power failure the file has the old or the new content.
+    The bytes are written to a temporary file in the same folder, flushed to the disk (fsync), and renamed to
+    the name of the file. The folder is synced last, so that after a power failure the file has the old or the
+    new content.
 
     Args:
         path: The file, in an existing folder.
@@ -91,12 +92,12 @@ def _sync_folder(folder: Path) -> None:
 def hold_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive ``flock`` on a file, and write the process id into the file.
 
-    The system releases the lock when the process ends, for whatever reason. The file remains; a file without a lock
-    has no effect.
+    The system releases the lock when the process ends, for whatever reason. The file remains; a file without
+    a lock has no effect.
 
     Raises:
-        RunFolderError: Another process, or another caller in this process, holds the lock, or the file cannot be
-            written.
+        RunFolderError: Another process, or another caller in this process, holds the lock, or the file cannot
+            be written.
     """
     import fcntl  # POSIX only; imported here so that reports can be written on any system
 

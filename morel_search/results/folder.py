@@ -1,10 +1,10 @@
-"""The run folder: the paths of its files, atomic writes, and reading. All access to a run folder goes through here.
+"""The run folder: the paths of its files, atomic writes, and reading.
 
     results/NAME/
-        space.yaml           the space file as given       settings.json    resolved settings, versions, hardware, commit
-        study.db             the Optuna study              trials.csv       one row per finished trial
-        epochs.csv           one row per epoch of a trial  front.csv        one row per member of the front
-        front/NUMBER/        weights of the members        report.html, figures/
+        space.yaml           the space file as given       settings.json    resolved settings, versions,
+        hardware, commit study.db             the Optuna study              trials.csv       one row per
+        finished trial epochs.csv           one row per epoch of a trial  front.csv        one row per member
+        of the front front/NUMBER/        weights of the members        report.html, figures/
         controls/NUMBER/     weights of the controls       verified.csv     one row per verified network
         replicates.csv       one row per training of a member or a control with another seed
         verification/        the result of each attack on each image of the test split, two files per network
@@ -13,8 +13,8 @@
 The columns of the tables are in :mod:`morel_search.results.tables`, the keys of ``settings.json`` in
 :mod:`morel_search.results.settings`.
 
-A member of the front is one epoch of a trial. With ``search.select_epoch: front`` several epochs of a trial can be
-members, and their weights are in ``front/NUMBER-EPOCH/``.
+A member of the front is one epoch of a trial. With ``search.select_epoch: front`` several epochs of a trial
+can be members, and their weights are in ``front/NUMBER-EPOCH/``.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 class RunFolder:
     """The folder of a run. Make one with :func:`create_run_folder` or :func:`open_run_folder`.
 
-    The ``write_`` methods take a path in the folder (``run.trials``, or a name relative to the folder), replace the
-    file in one step, and raise :class:`RunFolderError` with one sentence when the file cannot be written.
+    The ``write_`` methods take a path in the folder (``run.trials``, or a name relative to the folder),
+    replace the file in one step, and raise :class:`RunFolderError` with one sentence when the file cannot be
+    written.
 
     Attributes:
         path: The folder, absolute.
@@ -162,8 +163,8 @@ class RunFolder:
     def write_json(self, path: Path | str, value: object) -> None:
         """Replace a JSON file.
 
-        A Fraction is written as a text such as ``8/255``, a path as a text, a set as a sorted list, and a NumPy
-        scalar as a number.
+        A Fraction is written as a text such as ``8/255``, a path as a text, a set as a sorted list, and a
+        NumPy scalar as a number.
 
         Raises:
             ValueError: A number is NaN or infinite, which JSON cannot hold.
@@ -253,12 +254,12 @@ def create_run_folder(results: Path, name: str) -> RunFolder:
 
     Args:
         results: Folder of all runs; created when it does not exist.
-        name: Name of the run: letters, digits, ``.``, ``_``, ``+`` and ``-``, at most 100 characters, of which the
-            first is a letter or a digit.
+        name: Name of the run: letters, digits, ``.``, ``_``, ``+`` and ``-``, at most 100 characters, of
+            which the first is a letter or a digit.
 
     Raises:
-        RunFolderError: The name is not valid, the folder exists, or it cannot be written to. Nothing is left on
-            the disk.
+        RunFolderError: The name is not valid, the folder exists, or it cannot be written to. Nothing is left
+            on the disk.
     """
     check_new_run(results, name)
     run = RunFolder(Path(results).absolute() / name)

@@ -1,8 +1,8 @@
 """The settings of a run: ``settings.json``, checked and typed.
 
-This is the only module that knows the keys of the file. Format 1 has been extended since it was introduced: a key
-that an older folder lacks has an empty value here, ``search.point`` is read as ``search.select_epoch``, and keys
-that this version does not know are kept when the file is rewritten.
+This is the only module that knows the keys of the file. Format 1 has been extended since it was introduced: a
+key that an older folder lacks has an empty value here, ``search.point`` is read as ``search.select_epoch``,
+and keys that this version does not know are kept when the file is rewritten.
 """
 
 from __future__ import annotations
@@ -105,15 +105,15 @@ class RunSettings:
             The settings.
 
         Raises:
-            RunFolderError: A key has the wrong type, or the format is newer than :data:`FORMAT`. The message is the
-                second part of a sentence that begins with the path of the file.
+            RunFolderError: A key has the wrong type, or the format is newer than :data:`FORMAT`. The message
+                is the second part of a sentence that begins with the path of the file.
         """
         if not isinstance(values, dict) or not _is_whole(values.get("format")):
             raise RunFolderError("is not the settings of a run: it has no whole number 'format'")
         if values["format"] > FORMAT:
             raise RunFolderError(
-                f"was written by a newer morel_search: it has format {values['format']}, and this version reads "
-                f"formats up to {FORMAT}; install a newer morel_search"
+                f"was written by a newer morel_search: it has format {values['format']}, and this version "
+                f"reads formats up to {FORMAT}; install a newer morel_search"
             )
         return cls(
             format=values["format"],
@@ -147,7 +147,7 @@ class RunSettings:
         return {**values, **self.unknown}
 
     def section(self, name: str) -> Mapping[str, object]:
-        """Return a section of the space, such as ``search`` or ``resources``; empty when the space lacks it."""
+        """Return a section of the space, such as ``search``; empty when the space lacks it."""
         section = self.space.get(name)
         return section if isinstance(section, Mapping) else {}
 

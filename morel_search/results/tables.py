@@ -2,14 +2,14 @@
 
 Accuracies are fractions in [0, 1]. An empty cell means that the value is not known or does not apply.
 
-For a trial that was stopped early (state ``PRUNED``), ``clean_accuracy``, ``robust_accuracy`` and ``epoch`` are
-empty, so that it is not compared with trials that ran to their end; ``last_clean_accuracy`` and
+For a trial that was stopped early (state ``PRUNED``), ``clean_accuracy``, ``robust_accuracy`` and ``epoch``
+are empty, so that it is not compared with trials that ran to their end; ``last_clean_accuracy`` and
 ``last_robust_accuracy`` are its accuracies when it was stopped. ``rung`` is the highest rung that the trial
 reached. ``spared`` is the rung at which a trial would have been stopped if it had not been exempt from early
-stopping (``early_stopping.run_through``). Both are in epochs. ``violation`` is the sum of the amounts by which the
-trial violates the constraints, 0 when it satisfies all of them; a trial with a positive violation is never on the
-front. Folders that were written before these three columns existed are read as if no trial had been stopped early
-or constrained.
+stopping (``early_stopping.run_through``). Both are in epochs. ``violation`` is the sum of the amounts by
+which the trial violates the constraints, 0 when it satisfies all of them; a trial with a positive violation
+is never on the front. Folders that were written before these three columns existed are read as if no trial
+had been stopped early or constrained.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ EPOCH_COLUMNS = (
 """Columns of ``epochs.csv``."""
 
 FRONT_COLUMNS = ("number", "origin", "name", "epoch", *ACCURACIES, *TEST_ACCURACIES)
-"""Columns of ``front.csv``, without the parameters (``param_NAME``), which come last; see :func:`front_columns`."""
+"""Columns of ``front.csv``, without the parameters (``param_NAME``), which come last; see
+:func:`front_columns`."""
 
 REPLICATE_COLUMNS = ("network", "seed", "epoch", *ACCURACIES, *TEST_ACCURACIES, "seconds", "failure")
 """Columns of ``replicates.csv``."""
@@ -92,8 +93,9 @@ VERIFIED_COLUMNS = (
     *(f"after_{attack.replace('-', '_')}" for attack in WHITE_BOX),
     *("on_front", "beaten_by", "flags"),
 )
-"""Columns of ``verified.csv``. Accuracies are on the test split, under all attacks; ``_low`` and ``_high`` are the
-ends of 95 % intervals; ``after_ATTACK`` is the accuracy after that attack and all attacks before it."""
+"""Columns of ``verified.csv``. Accuracies are on the test split, under all attacks; ``_low`` and ``_high``
+are the ends of 95 % intervals; ``after_ATTACK`` is the accuracy after that attack and all attacks before
+it."""
 
 _VERIFIED_REQUIRED = ("number", "epoch", "images", *_VERIFIED_INTERVALS, "flags")
 
@@ -123,8 +125,9 @@ def front_columns(parameters: Sequence[str]) -> list[str]:
 def table_text(table: pd.DataFrame) -> str:
     """Return a table as CSV text.
 
-    Floats keep every digit, and whole numbers stay whole in columns with empty cells. A text is cut to its first
-    20,000 characters (:data:`LONGEST_TEXT`), carriage returns become newlines, and null characters are removed.
+    Floats keep every digit, and whole numbers stay whole in columns with empty cells. A text is cut to its
+    first 20,000 characters (:data:`LONGEST_TEXT`), carriage returns become newlines, and null characters are
+    removed.
     """
     table = table.copy()
     for column in table.columns.intersection(list(COUNT_COLUMNS)):
@@ -160,7 +163,8 @@ def read_replicates(path: Path) -> pd.DataFrame:
 def read_verified(path: Path) -> pd.DataFrame:
     """Read ``verified.csv``; see :func:`read_table`.
 
-    Only the columns that are used to pick a network are required: numbers, images, accuracies, intervals, flags.
+    Only the columns that are used to pick a network are required: numbers, images, accuracies, intervals,
+    flags.
     """
     return read_table(path, _VERIFIED_REQUIRED, TEXT_COLUMNS, COUNT_COLUMNS)
 
@@ -197,8 +201,8 @@ def read_table(
     except OSError as error:
         raise os_error_sentence("read", path, error) from error
     try:
-        # The csv module is used because it does not change with the version of pandas: which of pandas' parsers
-        # keeps the last digit of a float, and how that parser is called, does.
+        # Not pandas.read_csv: which of its parsers keeps the last digit of a float, and the name of that
+        # parser, change with the version of pandas.
         lines = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row]
         head, *rows = lines or [[]]
         added = {column: cell for column, cell in (later or {}).items() if column not in head}
