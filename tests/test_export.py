@@ -22,7 +22,7 @@ from morel_search.models import formats
 from morel_search.models import load as export
 from morel_search.models.export import settings_of, write_export
 from morel_search.pick import main
-from morel_search.results import folder as results
+from morel_search.results import settings as results
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import load_test
 from morel_search.training.evaluation import evaluate

@@ -237,7 +237,7 @@ def test_members_are_found_by_number_and_epoch(tmp_path: Path) -> None:
     names = [one.name for one in members]
     twice = next(one.number for one in members if [other.number for other in members].count(one.number) > 1)
     assert find_member(members, names[0]).name == names[0]
-    with pytest.raises(RunFolderError, match="with several epochs: "):
+    with pytest.raises(RunFolderError, match="with several epochs: choose one of "):
         find_member(members, str(twice))
     with pytest.raises(RunFolderError, match=f"77777 is not on the front; its networks are {names[0]}, "):
         find_member(members, "77777")

@@ -42,7 +42,8 @@ from morel_search.analysis.report.text import (
 from morel_search.analysis.run_data import POINT, RunData, read_run_data
 from morel_search.errors import RunFolderError
 from morel_search.report import main
-from morel_search.results.folder import FRONT_COLUMNS, TRIAL_COLUMNS, RunFolder, create_run_folder
+from morel_search.results.folder import RunFolder, create_run_folder
+from morel_search.results.tables import FRONT_COLUMNS, TRIAL_COLUMNS
 
 
 class Reader(HTMLParser):
@@ -245,7 +246,7 @@ def themed(value: Any) -> Any:
 
 
 def test_plotly_knows_every_attribute_of_every_figure(run_data: RunData) -> None:
-    bars = importance_figure(importance(run_data.trials, run_data.settings["space"]["parameters"]))
+    bars = importance_figure(importance(run_data.trials, run_data.settings.parameters))
     assert bars.pop("rows") >= 6
     curves = [figure for _, figure in learning_figures(run_data)]
     assert len(curves) == 2
@@ -414,7 +415,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"'&<b
 
 def test_nothing_in_a_run_can_break_out_of_its_place(tmp_path: Path) -> None:
     run = make_run(tmp_path, "hostile", trials=20, failures=2)
-    settings = run.read_settings()
+    settings = json.loads(run.settings.read_text(encoding="utf-8"))
     settings |= {
         "name": HOSTILE,
         "warnings": [HOSTILE],
@@ -526,6 +527,6 @@ def test_help_is_quick_and_reading_needs_neither_torch_nor_ray(made: RunFolder) 
 def test_the_made_settings_are_those_of_a_real_space(made: RunFolder) -> None:
     from run_folders import make_space
 
-    assert made.read_settings()["space"] == json.loads(
+    assert made.read_settings().space == json.loads(
         json.dumps(settings_of(make_space(), "x", "finished")["space"])
     )

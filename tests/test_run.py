@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from morel_search.models.checkpoint import load_model
-from morel_search.results.folder import TRIAL_COLUMNS, RunFolder
+from morel_search.results.folder import RunFolder
+from morel_search.results.tables import TRIAL_COLUMNS
 
 ROOT = Path(__file__).parents[1]
 TINY = (
@@ -78,9 +79,9 @@ def test_the_run_folder_is_whole(finished: tuple[Path, subprocess.CompletedProce
     run = RunFolder(finished[0])
     assert run.space.read_bytes() == (ROOT / "search_spaces" / "digits.yaml").read_bytes()
     settings = run.read_settings()
-    assert settings["status"] == "finished"
-    assert settings["space"]["train"]["epochs"] == 2
-    assert settings["versions"]["ray"]
+    assert settings.status == "finished"
+    assert settings.section("train")["epochs"] == 2
+    assert settings.versions["ray"]
     trials = run.read_trials()
     assert [column for column in trials.columns if not column.startswith("param_")] == list(TRIAL_COLUMNS)
     assert list(trials["state"]) == ["COMPLETE"] * 5
@@ -519,6 +520,6 @@ def test_a_search_that_is_over_by_the_clock_is_finished(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "ended: search.max_hours (0.003) is used up" in result.stdout
     run = RunFolder(tmp_path / "hours")
-    assert run.read_settings()["status"] == "finished"
+    assert run.read_settings().status == "finished"
     assert len(run.read_trials()) < 5000
     assert "RUNNING" not in states(run.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from morel_search.analysis.masking import masking_warnings
+from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.evaluation import evaluate
@@ -24,7 +25,7 @@ from morel_search.training.settings import (
     TrainSettings,
 )
 from morel_search.training.trainer import Training
-from morel_search.verification.masking import MaskingDiagnostics, diagnose_masking
+from morel_search.verification.masking import diagnose_masking
 from morel_search.verification.transfer import transferred
 
 SETTINGS = EvaluationSettings(epsilon=Fraction(1, 8), steps=10)
@@ -73,7 +74,7 @@ def network() -> tuple[nn.Module, Tensor, Tensor]:
 def signs_of(network: tuple[nn.Module, Tensor, Tensor], kind: str) -> tuple[MaskingDiagnostics, list[str]]:
     model, images, labels = network
     signs = diagnose_masking(Trick(model, kind).eval(), images, labels, SETTINGS, seed=0, compute=FLOAT32)
-    return signs, masking_warnings(asdict(signs), {}, 100, 0, {})
+    return signs, masking_warnings(signs, {}, 100, 0, {})
 
 
 def test_an_honest_network_has_no_flag(network: tuple[nn.Module, Tensor, Tensor]) -> None:
@@ -157,6 +158,19 @@ LEFT = {
 }
 
 
+HONEST = MaskingDiagnostics(
+    images=200,
+    zero_gradients=0.0,
+    unfit=0.0,
+    gap=3.0,
+    same_class=0.1,
+    chance=0.0,
+    scale=1.0,
+    curve=(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2),
+    everywhere=0.0,
+)
+
+
 @pytest.mark.parametrize(
     ("facts", "left", "words"),
     [
@@ -168,7 +182,7 @@ LEFT = {
         ({"zero_gradients": 1.0, "same_class": 1.0}, {}, None),
         ({"curve": [0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.6, 0.59], "images": 5}, {}, None),
         ({}, {"pgd-50": 111}, None),
-        ({}, {"square": 90}, "Square, which sees logits alone, breaks 20 of the 110"),
+        ({}, {"square": 90}, "Square, which uses only the logits, breaks 20 of the 110"),
         (
             {"curve": [0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.6, 0.59]},
             {},
@@ -188,11 +202,11 @@ LEFT = {
             {},
             "examples made on another network (trades) break more",
         ),
-        ({"everywhere": 0.2}, {}, "20% of the images withstand"),
+        ({"everywhere": 0.31}, {}, "31% of the images withstand"),
     ],
 )
 def test_what_is_called_suspicious(facts: dict[str, Any], left: dict[str, int], words: str | None) -> None:
     counts = {**LEFT, **left}
-    said = masking_warnings(facts, counts, 200, 200, counts)
+    said = masking_warnings(replace(HONEST, **facts), counts, 200, 200, counts)
     assert len(said) == (0 if words is None else 1)
     assert words is None or words in said[0]

@@ -211,7 +211,7 @@ def test_mistakes_are_one_sentence(
     make_run(tmp_path, "made")
     make_run(tmp_path, "empty", trials=0, controls=False, failures=0)
     newer = make_run(tmp_path, "newer")
-    newer.write_json(newer.settings, {**newer.read_settings(), "format": 99})
+    newer.write_json(newer.settings, {**newer.read_settings().to_json(), "format": 99})
     assert main([str(tmp_path / arguments[0]), *arguments[1:]]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -1,1 +1,1 @@
-"""Reading a run folder: front, hypervolume, importance, figures and the report; needs neither torch nor Ray."""
+"""Analysis of a run folder: front, hypervolume, importance, report. It needs neither torch nor Ray."""

@@ -9,20 +9,20 @@ __all__ = ["front_mask", "pairs"]
 
 
 def front_mask(points: ArrayLike) -> NDArray[np.bool_]:
-    """Find the points that no other point dominates, both objectives maximised.
+    """Find the points that no other point dominates, with both objectives maximized.
 
-    A point dominates another when it is at least as good in both objectives and better in one. Equal points
-    do not dominate each other, so all copies of a member are kept; moocore keeps only the first of them
-    unless told otherwise. A point with a NaN is never a member and dominates nothing.
+    A point dominates another point when it is at least as good in both objectives and better in one. Equal
+    points do not dominate each other, so all copies of a point are kept; moocore keeps only the first copy by
+    default (``keep_weakly=False``). A point with a NaN is not on the front and dominates no point.
 
     Args:
-        points: Shape (n, 2), objectives to maximise.
+        points: Shape (n, 2), objectives to maximize.
 
     Returns:
         Booleans of shape (n,).
 
     Raises:
-        ValueError: The shape is another one.
+        ValueError: The points have another shape.
     """
     values = pairs(points)
     mask: NDArray[np.bool_] = np.asarray(~np.isnan(values).any(axis=1))
@@ -34,7 +34,11 @@ def front_mask(points: ArrayLike) -> NDArray[np.bool_]:
 
 
 def pairs(points: ArrayLike) -> NDArray[np.float64]:
-    """Check that points have the shape (n, 2), and return them as floats; nothing at all is (0, 2)."""
+    """Return points as floats of shape (n, 2); an empty input has shape (0, 2).
+
+    Raises:
+        ValueError: The points have another shape.
+    """
     values = np.asarray(points, dtype=float)
     if values.size == 0:
         return np.empty((0, 2))

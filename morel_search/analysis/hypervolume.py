@@ -1,4 +1,4 @@
-"""The hypervolume of a front: the share of the unit square of both accuracies that it dominates."""
+"""The hypervolume of a front: the area of the unit square of clean and robust accuracy that it dominates."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from morel_search.analysis.front import pairs
 __all__ = ["REFERENCE", "hypervolume", "hypervolume_history"]
 
 REFERENCE = (0.0, 0.0)
-"""The reference point: no accuracy at all. Fixed, so that the figures of different runs on the same data can be compared."""
+"""The reference point: both accuracies 0. It is fixed, so that runs on the same data can be compared."""
 
 
 def hypervolume(points: ArrayLike) -> float:
     """Compute the area between the front of the points and :data:`REFERENCE`.
 
     Args:
-        points: Shape (n, 2): clean and robust accuracies, fractions in [0, 1]. Rows with a NaN are left out
-            (moocore would answer 0).
+        points: Clean and robust accuracies, fractions in [0, 1], shape (n, 2). Rows with a NaN are ignored;
+            moocore would return 0 for them.
 
     Returns:
-        The area, in [0, 1] for accuracies; 0 without points.
+        The area, in [0, 1]; 0 without points.
 
     Raises:
-        ValueError: The shape is another one, or a value is infinite.
+        ValueError: The points have another shape, or a value is infinite.
     """
     values = pairs(points)
     values = values[~np.isnan(values).any(axis=1)]
     if np.isinf(values).any():
-        raise ValueError("points must be finite")
+        raise ValueError("points must be finite, got an infinite value")
     values = values[(values > REFERENCE).all(axis=1)]
     if not len(values):
         return 0.0
@@ -45,22 +45,22 @@ def hypervolume_history(trials: Sequence[Iterable[tuple[float, float]]]) -> NDAr
     """Compute the hypervolume after each trial.
 
     Args:
-        trials: The points that each trial stands for, in the order in which the trials count: none where it
-            failed, was stopped early or breaks a constraint, several where its epochs count one by one.
-            Points with a NaN are left out.
+        trials: The points of each trial, in the order of the trials. A trial has no point when it failed, was
+            stopped early or violates a constraint, and several points when each of its epochs can be a member
+            of the front. Points with a NaN are ignored.
 
     Returns:
-        Shape (len(trials),), never falling.
+        Shape (len(trials),), never decreasing.
     """
-    steps: list[tuple[float, float]] = []  # the front so far
+    front: list[tuple[float, float]] = []
     history = np.zeros(len(trials))
     area = 0.0
     for index, points in enumerate(trials):
-        before = steps
+        before = front
         for clean, robust in points:
-            if not math.isnan(clean + robust) and not any(x >= clean and y >= robust for x, y in steps):
-                steps = [*((x, y) for x, y in steps if x > clean or y > robust), (clean, robust)]
-        if steps is not before:
-            area = max(area, hypervolume(steps))
+            if not math.isnan(clean + robust) and not any(x >= clean and y >= robust for x, y in front):
+                front = [*((x, y) for x, y in front if x > clean or y > robust), (clean, robust)]
+        if front is not before:
+            area = max(area, hypervolume(front))
         history[index] = area
     return history

@@ -1,4 +1,4 @@
-"""How sure an accuracy is, and whether two networks differ on the same images."""
+"""Confidence intervals of accuracies, and tests of the difference between two networks on the same images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 __all__ = ["LEVEL", "Difference", "mcnemar", "paired_difference", "wilson"]
 
 LEVEL = 0.95
-"""Confidence of every interval; a test is significant below 1 - LEVEL."""
+"""Confidence level of every interval. A test is significant when its p-value is below 1 - LEVEL."""
 
 Flags = NDArray[np.bool_]
 
 
 class Difference(NamedTuple):
-    """A difference of two accuracies on the same images, in fractions, with its interval and the p-value of no difference."""
+    """Difference of two accuracies on the same images.
+
+    Attributes:
+        value: The difference, a fraction.
+        low: Lower end of its confidence interval.
+        high: Upper end of its confidence interval.
+        p: P-value of the hypothesis that both networks have the same accuracy.
+    """
 
     value: float
     low: float
@@ -25,8 +32,15 @@ class Difference(NamedTuple):
     p: float
 
 
-def wilson(right: int, images: int) -> tuple[float, float]:
-    """Wilson's (1927) score interval of an accuracy, as fractions; of no image it is (0, 1).
+def wilson(correct: int, images: int) -> tuple[float, float]:
+    """Compute the score interval of an accuracy (Wilson, 1927).
+
+    Args:
+        correct: Number of correctly classified images.
+        images: Number of images.
+
+    Returns:
+        Lower and upper end, fractions; (0, 1) without images.
 
     >>> [round(bound, 4) for bound in wilson(50, 100)]
     [0.4038, 0.5962]
@@ -35,16 +49,16 @@ def wilson(right: int, images: int) -> tuple[float, float]:
 
     if images == 0:
         return 0.0, 1.0
-    interval = binomtest(right, images).proportion_ci(LEVEL, method="wilson")
+    interval = binomtest(correct, images).proportion_ci(LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """P-value of McNemar's (1947) exact test, two-sided.
+    """Compute the two-sided p-value of the exact test of McNemar (1947).
 
     Args:
-        only_first: Images that the first network alone gets right.
-        only_second: Images that the second alone gets right.
+        only_first: Number of images that only the first network classifies correctly.
+        only_second: Number of images that only the second network classifies correctly.
     """
     from scipy.stats import binomtest
 
@@ -53,17 +67,21 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def paired_difference(first: Flags, second: Flags) -> Difference:
-    """Accuracy of the first network minus that of the second, on the same images; both of shape (N,), N >= 1.
+    """Compute the accuracy of the first network minus that of the second, on the same images.
 
-    The interval is Bonett and Price's (2012), Wald's with one more image in each of the two cells in which
-    the networks differ.
+    The interval is that of Bonett and Price (2012): Wald's interval, after one image is added to each of the
+    two cells in which the networks differ.
+
+    Args:
+        first: Whether the first network classifies each image correctly, shape (N,), N >= 1.
+        second: The same for the second network, shape (N,).
     """
     from scipy.stats import norm
 
-    ahead, behind, count = int((first & ~second).sum()), int((~first & second).sum()), len(first)
-    more, less = (ahead + 1) / (count + 2), (behind + 1) / (count + 2)
-    possible_values = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt(
-        (more + less - (more - less) ** 2) / (count + 2)
-    )
-    low, high = max(-1.0, more - less - possible_values), min(1.0, more - less + possible_values)
-    return Difference((ahead - behind) / count, low, high, mcnemar(ahead, behind))
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    count = len(first)
+    p_first, p_second = (only_first + 1) / (count + 2), (only_second + 1) / (count + 2)
+    quantile = float(norm.ppf((1 + LEVEL) / 2))
+    half_width = quantile * math.sqrt((p_first + p_second - (p_first - p_second) ** 2) / (count + 2))
+    low, high = max(-1.0, p_first - p_second - half_width), min(1.0, p_first - p_second + half_width)
+    return Difference((only_first - only_second) / count, low, high, mcnemar(only_first, only_second))

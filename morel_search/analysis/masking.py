@@ -1,118 +1,155 @@
-"""What looks like robustness and is none: the signs of a fooled attack, in sentences."""
+"""Signs of gradient masking: a network that is not robust but on which the gradients of the attacks fail."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+
+from morel_search.results.diagnostics import MaskingDiagnostics
 
 __all__ = ["masking_warnings"]
 
+# Limits of the diagnostics; above them there is a warning.
 ZERO_GRADIENTS = 0.05
 UNFIT = 0.0
 CHANCE = 1e-3
-COLLAPSED = 0.99
 EVERYWHERE = 0.05
-WORKING, NOT_FALLING, ENOUGH = 0.8, 0.95, 50
-STEPS_POINTS, BLACK_BOX_SHARE, TRANSFER_POINTS, FEWEST = 0.05, 0.02, 0.03, 3
+
+COLLAPSED = 0.99
+"""Fraction of images in one class above which zero gradients are expected: the network is constant."""
+
+FEWEST_IMAGES = 50
+"""Fewest images on which the curve of robust accuracy against the radius is judged."""
+
+LOWEST, WORKING, NOT_FALLING = 0.1, 0.8, 0.95
+"""A curve is judged when its robust accuracy at epsilon is above LOWEST and below WORKING times that at the
+smallest radius; it does not fall when that at twice epsilon is above NOT_FALLING times that at epsilon."""
+
+STEPS_FRACTION, BLACK_BOX_FRACTION, TRANSFER_FRACTION = 0.05, 0.02, 0.03
+"""Fraction of the images that a stronger attack, a black-box attack or a transfer attack may break in
+addition."""
+
+FEWEST_BROKEN = 3
+"""Fewest additional images that a stronger or a black-box attack must break."""
 
 
 def masking_warnings(
-    diagnostics: Mapping[str, Any],
+    diagnostics: MaskingDiagnostics,
     left: Mapping[str, int],
     images: int,
     late_images: int,
     late_left: Mapping[str, int],
 ) -> list[str]:
-    """Say what was seen and what it means; no sentence where nothing looks wrong.
+    """Return one sentence, without a full stop, for each sign of gradient masking.
 
     Args:
-        diagnostics: The signs, as :class:`morel_search.verification.masking.MaskingDiagnostics` has them;
-            empty where none were read.
-        left: After each attack by gradient, how many images were still right; ``clean`` too.
-        images: Images that saw these attacks.
-        late_images: Images that saw FAB-T and Square too.
-        late_left: The same as ``left`` for those images, all attacks.
+        diagnostics: What was measured on the network.
+        left: Number of images that are correctly classified after each white-box attack; ``clean`` before
+            them.
+        images: Number of images on which the white-box attacks were run.
+        late_images: Number of images on which FAB-T and Square were run as well.
+        late_left: The same as ``left`` for these images, after every attack.
     """
-    found = _of_gradients(diagnostics) + _of_radius(diagnostics)
-    more, stronger = (
+    return [
+        *_gradient_warnings(diagnostics),
+        *_radius_warnings(diagnostics),
+        *_stronger_attack_warnings(left, images),
+        *_black_box_warnings(late_left, late_images),
+        *_transfer_warnings(diagnostics, left.get("apgd-t", 0), images),
+    ]
+
+
+def _gradient_warnings(diagnostics: MaskingDiagnostics) -> list[str]:
+    warnings = []
+    if diagnostics.scale != 1.0:
+        warnings.append(
+            f"logits are scaled up: the median difference of the two largest is {diagnostics.gap:,.0f}, "
+            "where the gradient of the softmax is zero; the attacks used the logits divided by "
+            f"{diagnostics.scale:,.0f}"
+        )
+    collapsed = diagnostics.same_class > COLLAPSED
+    if diagnostics.zero_gradients > ZERO_GRADIENTS and not collapsed:
+        warnings.append(
+            "gradients vanish: the gradient of the cross-entropy is zero on "
+            f"{diagnostics.zero_gradients:.0%} of the images, so attacks that follow it make no progress"
+        )
+    if diagnostics.unfit > UNFIT:
+        warnings.append(f"logits or gradients are not finite on {diagnostics.unfit:.0%} of the images")
+    if diagnostics.chance > CHANCE:
+        warnings.append(
+            f"the forward pass is random: two passes differ by {diagnostics.chance:.2g} standard deviations "
+            "of the logits; attacks would have to average over several passes"
+        )
+    return warnings
+
+
+def _radius_warnings(diagnostics: MaskingDiagnostics) -> list[str]:
+    warnings = []
+    # A network that assigns all images to one class withstands every attack without gradient masking.
+    if diagnostics.everywhere > EVERYWHERE + diagnostics.same_class:
+        warnings.append(
+            f"{diagnostics.everywhere:.0%} of the images withstand an attack that may turn them into any "
+            "other image: the attack does not work"
+        )
+    curve = diagnostics.curve
+    if curve and diagnostics.images >= FEWEST_IMAGES:
+        smallest, at_epsilon, at_twice = curve[0], curve[len(curve) // 2 - 1], curve[-1]
+        if LOWEST < at_epsilon < WORKING * smallest and at_twice > NOT_FALLING * at_epsilon:
+            warnings.append(
+                f"robustness does not fall with the radius: {at_epsilon:.1%} at epsilon and {at_twice:.1%} "
+                "at twice epsilon"
+            )
+    return warnings
+
+
+def _stronger_attack_warnings(left: Mapping[str, int], images: int) -> list[str]:
+    """Return a warning when both PGD-50 and APGD break many images that the attack before them left.
+
+    When PGD-50 and APGD agree, only the attack of the search was weak.
+    """
+    by_pgd50, by_apgd = (
         left.get(weak, 0) - left.get(strong, left.get(weak, 0))
         for weak, strong in (("pgd", "pgd-50"), ("pgd-50", "apgd-t"))
     )
-    if min(more, stronger) > max(
-        FEWEST, STEPS_POINTS * images
-    ):  # where the strong attacks agree, only the search's own was weak
-        found.append(
-            f"more steps change much: PGD-50 with restarts breaks {more} of {images} images that the search's own attack left, and "
-            f"APGD breaks {stronger} more; attacks by gradient have trouble with this network"
-        )
-    before, after = late_left.get("fab-t", 0), late_left.get("square", 0)
-    if late_images and before - after > max(FEWEST, BLACK_BOX_SHARE * before):
-        found.append(
-            f"a black-box attack beats those by gradient: Square, which sees logits alone, breaks {before - after} of the {before} "
-            "images that they left; the gradients mislead"
-        )
-    transfer = {str(name): float(value) for name, value in dict(diagnostics.get("transfer") or {}).items()}
-    worst = min(transfer, key=lambda name: transfer[name], default=None)
-    if (
-        worst is not None
-        and images
-        and transfer[worst]
-        < left.get("apgd-t", 0) / images - _tolerance(transfer[worst], diagnostics, images)
-    ):
-        found.append(
-            f"examples made on another network ({worst}) break more than attacks on this one: {transfer[worst]:.1%} withstand them, and "
-            f"{left['apgd-t'] / images:.1%} its own; the gradients mislead"
-        )
-    return found
+    if min(by_pgd50, by_apgd) <= max(FEWEST_BROKEN, STEPS_FRACTION * images):
+        return []
+    return [
+        f"more steps change much: PGD-50 with restarts breaks {by_pgd50} of {images} images that the attack "
+        f"of the search left, and APGD breaks {by_apgd} more; white-box attacks are unreliable on this network"
+    ]
 
 
-def _tolerance(accuracy: float, diagnostics: Mapping[str, Any], images: int) -> float:
-    """How far an accuracy on the images that were looked at may lie below one on other images: two standard errors more."""
-    looked_at = int(diagnostics.get("images", images))
-    fewer = min(looked_at, images)
-    return TRANSFER_POINTS + (
-        0.0 if looked_at == images or not fewer else 2 * math.sqrt(accuracy * (1 - accuracy) / fewer)
-    )
+def _black_box_warnings(left: Mapping[str, int], images: int) -> list[str]:
+    before, after = left.get("fab-t", 0), left.get("square", 0)
+    if not images or before - after <= max(FEWEST_BROKEN, BLACK_BOX_FRACTION * before):
+        return []
+    return [
+        "a black-box attack is stronger than the white-box attacks: Square, which uses only the logits, "
+        f"breaks {before - after} of the {before} images that they left; the gradients are misleading"
+    ]
 
 
-def _of_gradients(diagnostics: Mapping[str, Any]) -> list[str]:
-    found = []
-    if (scale := float(diagnostics.get("scale", 1.0))) != 1.0:
-        found.append(
-            f"logits are scaled up: the two largest are {float(diagnostics['gap']):,.0f} apart (median), where softmax has no gradient; "
-            f"the attacks saw them divided by {scale:,.0f}"
-        )
-    collapsed = (
-        float(diagnostics.get("same_class", 0.0)) > COLLAPSED
-    )  # a network that says the same of every image has nothing to hide
-    if (zero := float(diagnostics.get("zero_gradients", 0.0))) > ZERO_GRADIENTS and not collapsed:
-        found.append(
-            f"gradients vanish: cross entropy has none at all on {zero:.0%} of the images, so attacks that follow it stand still"
-        )
-    if (unfit := float(diagnostics.get("unfit", 0.0))) > UNFIT:
-        found.append(f"logits or gradients are not finite on {unfit:.0%} of the images")
-    if (chance := float(diagnostics.get("chance", 0.0))) > CHANCE:
-        found.append(
-            f"the forward pass is random: two passes differ by {chance:.2g} standard deviations of the logits; "
-            "attacks would have to average over it"
-        )
-    return found
+def _transfer_warnings(diagnostics: MaskingDiagnostics, left: int, images: int) -> list[str]:
+    transfer = diagnostics.transfer
+    if not transfer or not images:
+        return []
+    source = min(transfer, key=lambda label: transfer[label])
+    accuracy, own = transfer[source], left / images
+    if accuracy >= own - _tolerance(accuracy, diagnostics.images, images):
+        return []
+    return [
+        f"examples made on another network ({source}) break more images than the attacks on this network: "
+        f"the robust accuracy is {accuracy:.1%} under them and {own:.1%} under its own attacks; the "
+        "gradients are misleading"
+    ]
 
 
-def _of_radius(diagnostics: Mapping[str, Any]) -> list[str]:
-    found, curve = [], [float(value) for value in diagnostics.get("curve", ())]
-    # A network that says the same of every image cannot be made to say anything else.
-    if (everywhere := float(diagnostics.get("everywhere", 0.0))) > EVERYWHERE + float(
-        diagnostics.get("same_class", 0.0)
-    ):
-        found.append(
-            f"{everywhere:.0%} of the images withstand an attack that may turn them into any other image: the attack does not work"
-        )
-    if curve and int(diagnostics.get("images", ENOUGH)) >= ENOUGH:
-        at, twice, near = curve[len(curve) // 2 - 1], curve[-1], curve[0]
-        if 0.1 < at < WORKING * near and twice > NOT_FALLING * at:
-            found.append(
-                f"robustness does not fall with the radius: {at:.1%} at epsilon and {twice:.1%} at twice as much"
-            )
-    return found
+def _tolerance(accuracy: float, diagnosed: int, images: int) -> float:
+    """Return how far the transfer accuracy may be below the accuracy under the network's own attacks.
+
+    When both were measured on different numbers of images, two standard errors are added.
+    """
+    fewer = min(diagnosed, images)
+    if diagnosed == images or not fewer:
+        return TRANSFER_FRACTION
+    return TRANSFER_FRACTION + 2 * math.sqrt(accuracy * (1 - accuracy) / fewer)

@@ -1,18 +1,14 @@
-"""The networks of a front, and what each was measured to have: verified, on the test split, on the validation split."""
+"""The networks of a front and their accuracies: verified, on the test split, on the validation split."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from morel_search._format import number_of
 from morel_search.analysis.report.text import headline
 from morel_search.analysis.run_data import POINT, TEST, RunData
 from morel_search.errors import RunFolderError
-from morel_search.results.files import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,26 +18,26 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Figures", "Member", "find_member", "read_members"]
 
 KINDS = ("verified", "test", "validation")
-"""What a network may have been measured with, the best first."""
+"""Kinds of accuracies, from the most to the least reliable: on the test split under all attacks, on the test
+split under the attack of the search, on the validation split under the attack of the search."""
 
 FEWEST_VERIFIED = 50
-"""On fewer images an accuracy is uncertain by more than 14 points (95 %): a verification that has only begun decides nothing."""
-
-_COUNTS = ("number", "epoch", "images")
-_NUMBERS = (*_COUNTS, *POINT, "clean_low", "clean_high", "robust_low", "robust_high")
+"""Fewest images for which verified accuracies are used: on fewer, the 95 % interval of an accuracy is wider
+than plus or minus 14 points."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a network was measured to have.
+    """Accuracies of a network, of one kind.
 
     Attributes:
         clean: Clean accuracy, a fraction.
         robust: Robust accuracy, a fraction.
-        images: How many images they rest on; None where that is not known.
-        clean_interval: Between what the clean accuracy lies; None where that is not known.
-        robust_interval: Between what the robust accuracy lies; None where that is not known.
-        flags: Why the robust accuracy is not to be believed; empty where there is no sign of that.
+        images: Number of images; None when it is not known.
+        clean_interval: 95 % interval of the clean accuracy; None when it is not known.
+        robust_interval: 95 % interval of the robust accuracy; None when it is not known.
+        flags: Signs of gradient masking, because of which the robust accuracy is not reliable; empty without
+            any.
     """
 
     clean: float
@@ -54,7 +50,14 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A network of the front: trial, epoch, the name of its folder, and its figures by their kind, of which there is at least one."""
+    """A network of the front.
+
+    Attributes:
+        number: Number of the trial.
+        epoch: Epoch of the trial; None when it is not known.
+        name: Name of its folder.
+        figures: Its accuracies, by their kind (one of :data:`KINDS`); at least one kind.
+    """
 
     number: int
     epoch: int | None
@@ -63,33 +66,31 @@ class Member:
 
     @property
     def kind(self) -> str:
-        """The best kind of figures that it has."""
+        """The most reliable kind of accuracies of this network."""
         return next(kind for kind in KINDS if kind in self.figures)
 
     @property
     def flags(self) -> str:
-        """Why its verified robust accuracy is not to be believed; empty where there is no sign of that."""
+        """Signs of gradient masking; empty without any."""
         return self.figures["verified"].flags if "verified" in self.figures else ""
 
 
 def read_members(run_data: RunData) -> tuple[Member, ...]:
-    """The networks of a run's front, from the most accurate to the most robust on the validation split.
+    """Read the networks of a front, from the highest to the lowest clean validation accuracy.
 
     Raises:
         RunFolderError: There is no front, or ``verified.csv`` is damaged.
     """
     verified = _verified(run_data.run)
-    images = run_data.settings.get("images")
-    validation = number_of(images.get("validation")) if isinstance(images, Mapping) else None
     members = []
     for _, row in run_data.front.iterrows():
         number, epoch = int(row["number"]), None if _unknown(row["epoch"]) else int(row["epoch"])
         figures = {
             "verified": verified.get((number, epoch)) or verified.get((number, None)),
             "test": _figures(row, TEST),
-            "validation": _figures(row, POINT, None if validation is None else round(validation)),
+            "validation": _figures(row, POINT, run_data.settings.validation_images),
         }
-        known = {kind: one for kind, one in figures.items() if one is not None}
+        known = {kind: values for kind, values in figures.items() if values is not None}
         if known:
             members.append(Member(number, epoch, run_data.network(row["number"], row["epoch"]), known))
     if not members:
@@ -98,65 +99,57 @@ def read_members(run_data: RunData) -> tuple[Member, ...]:
 
 
 def find_member(members: Sequence[Member], name: str) -> Member:
-    """The member ``NUMBER`` or ``NUMBER-EPOCH``.
+    """Find the member with the name ``NUMBER`` or ``NUMBER-EPOCH``.
 
     Raises:
         RunFolderError: It is not on the front, or several epochs of the trial are.
     """
-    found = [
+    matches = [
         member
         for member in members
         if name in (member.name, str(member.number), f"{member.number}-{member.epoch}")
     ]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise RunFolderError(
-            f"trial {name} is on the front with several epochs: {', '.join(member.name for member in found)}"
+            f"trial {name} is on the front with several epochs: choose one of "
+            f"{', '.join(member.name for member in matches)}"
         )
     raise RunFolderError(
         f"{name} is not on the front; its networks are {', '.join(member.name for member in members)}"
     )
 
 
-def _unknown(value: Any) -> bool:
+def _unknown(cell: Any) -> bool:
     import pandas as pd
 
-    return bool(pd.isna(value))
+    return bool(pd.isna(cell))
 
 
-def _figures(row: pd.Series[Any], columns: Sequence[str], images: int | None = None) -> Figures | None:
+def _figures(row: pd.Series[float], columns: Sequence[str], images: int | None = None) -> Figures | None:
     clean, robust = (row[column] for column in columns)
     return None if _unknown(clean) or _unknown(robust) else Figures(float(clean), float(robust), images)
 
 
 def _verified(run: RunFolder) -> dict[tuple[int, int | None], Figures]:
-    """The rows of ``verified.csv`` by trial and epoch; none where nothing was verified."""
-    found: dict[tuple[int, int | None], Figures] = {}
-    table = read_table(run.verified, (*_NUMBERS, "flags"), _texts(run.verified), _COUNTS)
-    for row in table.to_dict("records"):
-        if any(_unknown(row[column]) for column in ("number", *POINT)) or (
-            not _unknown(row["images"]) and row["images"] < FEWEST_VERIFIED
-        ):
+    """Read the accuracies of ``verified.csv``, by trial and epoch; empty before a verification."""
+    verified: dict[tuple[int, int | None], Figures] = {}
+    for row in run.read_verified().to_dict("records"):
+        images = None if _unknown(row["images"]) else int(row["images"])
+        if any(_unknown(row[column]) for column in ("number", *POINT)):
             continue
-        found[int(row["number"]), None if _unknown(row["epoch"]) else int(row["epoch"])] = Figures(
+        if images is not None and images < FEWEST_VERIFIED:
+            continue
+        verified[int(row["number"]), None if _unknown(row["epoch"]) else int(row["epoch"])] = Figures(
             float(row[POINT[0]]),
             float(row[POINT[1]]),
-            None if _unknown(row["images"]) else int(row["images"]),
+            images,
             _interval(row["clean_low"], row["clean_high"]),
             _interval(row["robust_low"], row["robust_high"]),
             str(row["flags"]).strip(),
         )
-    return found
-
-
-def _texts(path: Path) -> tuple[str, ...]:
-    """The columns of ``verified.csv`` that nothing here calculates with."""
-    try:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            return tuple(name for name in next(csv.reader(file), []) if name not in _NUMBERS)
-    except (OSError, csv.Error):
-        return ()  # read_table says what is wrong
+    return verified
 
 
 def _interval(low: Any, high: Any) -> tuple[float, float] | None:

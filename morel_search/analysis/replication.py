@@ -1,18 +1,14 @@
-"""What the front's networks and the controls are worth with other seeds: mean, spread, and the chance of each to be on the front."""
+"""Networks trained again with other seeds: mean, spread, and probability of being on the front."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.analysis.run_data import TEST, RunData
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["Replicated", "front_chances", "read_replication"]
 
@@ -21,17 +17,19 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replicated:
-    """One network, trained again.
+    """A network and its replicates: trainings of the same configuration with other seeds.
 
     Attributes:
-        name: As its folder in ``front/`` is named.
-        number: Its trial.
-        member: Whether it is on the front.
-        label: The control's name, else empty.
-        own: Clean and robust accuracy of the network itself on the test split; None where they are not known.
-        points: Those of its replicates, shape (n, 2), under the search's own attack.
-        failed: Replicates that diverged or ran out of memory.
-        chance: Of being on the front when each configuration is trained once, see :func:`front_chances`.
+        name: Name of the network and of its folder in ``front/``.
+        number: Number of the trial.
+        member: Whether the network is on the front.
+        label: Name of the control; empty for other trials.
+        own: Clean and robust test accuracy of the network itself; None when they are not known.
+        points: Clean and robust test accuracies of the replicates under the attack of the search, shape (n,
+            2).
+        failed: Number of replicates that diverged or ran out of memory.
+        chance: Probability of being on the front when each configuration is trained once; see
+            :func:`front_chances`.
     """
 
     name: str
@@ -45,16 +43,14 @@ class Replicated:
 
     @property
     def mean(self) -> tuple[float, float]:
-        """Mean clean and robust accuracy of the replicates; NaN where all failed."""
-        return (
-            (float(self.points[:, 0].mean()), float(self.points[:, 1].mean()))
-            if len(self.points)
-            else (np.nan, np.nan)
-        )
+        """Mean clean and robust accuracy of the replicates; NaN when all of them failed."""
+        if not len(self.points):
+            return np.nan, np.nan
+        return float(self.points[:, 0].mean()), float(self.points[:, 1].mean())
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Standard deviation of one training (n - 1 degrees of freedom); NaN of fewer than two replicates."""
+        """Sample standard deviation of the replicates; NaN for fewer than two."""
         if len(self.points) < 2:
             return np.nan, np.nan
         clean, robust = self.points.std(axis=0, ddof=1)
@@ -62,63 +58,59 @@ class Replicated:
 
 
 def front_chances(points: Sequence[Points], trainings: Sequence[int]) -> list[float]:
-    """The probability of each configuration to be on the front when each is trained once.
+    """Compute the probability of each configuration of being on the front when each is trained once.
 
-    A training of a configuration is one of its replicates, each as likely as the other, and independent of
-    the others; so the probability is exact: the mean, over a configuration's replicates, of the product over
-    all others of the share of their replicates that does not dominate it. A failed replicate dominates
-    nothing and is on no front.
+    A training of a configuration is one of its replicates, each with the same probability, and is independent
+    of the trainings of the other configurations. The probability is therefore exact: for each replicate of a
+    configuration, take the product, over all other configurations, of the fraction of their replicates that
+    do not dominate it; the probability is the mean of these products. A failed replicate dominates nothing
+    and is not on the front.
 
     Args:
-        points: Clean and robust accuracy of each configuration's replicates, each of shape (n, 2).
-        trainings: How many replicates each has, failed ones included; at least 1.
+        points: Clean and robust accuracies of the replicates of each configuration, each of shape (n, 2).
+        trainings: Number of replicates of each configuration, failed ones included; at least 1.
     """
     chances = []
     for index, own in enumerate(points):
-        alone = np.ones(len(own))
+        nondominated = np.ones(len(own))
         for other, (rivals, count) in enumerate(zip(points, trainings, strict=True)):
             if other != index and len(rivals) and len(own):
-                better = (rivals[None] >= own[:, None]).all(axis=2) & (rivals[None] > own[:, None]).any(
-                    axis=2
-                )
-                alone *= 1.0 - better.sum(axis=1) / count
-        chances.append(float(alone.sum()) / trainings[index])
+                as_good = (rivals[None] >= own[:, None]).all(axis=2)
+                dominates = as_good & (rivals[None] > own[:, None]).any(axis=2)
+                nondominated *= 1.0 - dominates.sum(axis=1) / count
+        chances.append(float(nondominated.sum()) / trainings[index])
     return chances
 
 
 def read_replication(run_data: RunData, flagged: Collection[str] = ()) -> tuple[Replicated, ...]:
-    """The networks of the front, from the most accurate to the most robust, then the controls, as far as they were trained again.
+    """Read the replicates of a run.
 
     Args:
         run_data: The run.
-        flagged: Names of networks that fool the search's attack: they are left out.
+        flagged: Names of networks with signs of gradient masking; they are left out.
+
+    Returns:
+        The members of the front, from the highest to the lowest clean accuracy, then the controls; networks
+        without a replicate are left out.
     """
     rows = run_data.run.read_replicates()
-    wanted = _wanted(run_data)
-    found = {
-        name: rows[rows["network"] == name]
-        for name in wanted
-        if name not in flagged and (rows["network"] == name).any()
-    }
-    points = [own.dropna(subset=TEST)[TEST].to_numpy(dtype=float) for own in found.values()]
-    chances = front_chances(points, [len(own) for own in found.values()])
+    replicated = [
+        (network, rows[rows["network"] == network.name])
+        for network in run_data.networks
+        if network.name not in flagged and (rows["network"] == network.name).any()
+    ]
+    points = [own.dropna(subset=TEST)[TEST].to_numpy(dtype=float) for _, own in replicated]
+    chances = front_chances(points, [len(own) for _, own in replicated])
     return tuple(
-        Replicated(name, *wanted[name], one, len(own) - len(one), chance)
-        for (name, own), one, chance in zip(found.items(), points, chances, strict=True)
+        Replicated(
+            network.name,
+            network.number,
+            network.member,
+            network.label,
+            network.test,
+            succeeded,
+            len(own) - len(succeeded),
+            chance,
+        )
+        for (network, own), succeeded, chance in zip(replicated, points, chances, strict=True)
     )
-
-
-def _wanted(run_data: RunData) -> dict[str, tuple[int, bool, str, tuple[float, float] | None]]:
-    wanted: dict[str, tuple[int, bool, str, tuple[float, float] | None]] = {}
-    for rows, member in ((run_data.front, True), (run_data.controls, False)):
-        for _, row in rows.iterrows():
-            label = str(row["name"]) if row["origin"] == "control" else ""
-            wanted.setdefault(
-                run_data.network(row["number"], row["epoch"]), (int(row["number"]), member, label, _own(row))
-            )
-    return wanted
-
-
-def _own(row: pd.Series[float]) -> tuple[float, float] | None:
-    clean, robust = (float(row[column]) for column in TEST)
-    return None if np.isnan(clean) or np.isnan(robust) else (clean, robust)

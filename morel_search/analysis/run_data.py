@@ -1,10 +1,10 @@
-"""A run, read once: its trials, its front and its parameters, in the form that words and figures are made from."""
+"""The data of a run, read once: trials, front and parameters, for the texts and figures of the report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,57 +13,84 @@ from morel_search.analysis.front import front_mask
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.parameters import SearchedParameter, read_parameters
 from morel_search.results.folder import RunFolder
+from morel_search.results.settings import RunSettings
+from morel_search.results.tables import ACCURACIES, TEST_ACCURACIES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["POINT", "TEST", "RunData", "read_run_data"]
+__all__ = ["POINT", "TEST", "NetworkEntry", "RunData", "read_run_data"]
 
-POINT = ["clean_accuracy", "robust_accuracy"]
-TEST = ["test_clean_accuracy", "test_robust_accuracy"]
+POINT = list(ACCURACIES)
+"""Columns of a point: clean and robust accuracy on the validation split."""
+
+TEST = list(TEST_ACCURACIES)
+"""Columns of clean and robust accuracy on the test split."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEntry:
+    """A network whose weights are kept: a member of the front, or a control.
+
+    Attributes:
+        name: Name of its folder.
+        number: Number of the trial.
+        epoch: Epoch of the trial; None when it is not known.
+        member: Whether the network is on the validation front.
+        label: Name of the control; empty for other trials.
+        validation: Clean and robust validation accuracy.
+        test: Clean and robust test accuracy; None when they are not known.
+    """
+
+    name: str
+    number: int
+    epoch: int | None
+    member: bool
+    label: str
+    validation: tuple[float, float]
+    test: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """What a report needs to know of a run.
+    """The data of a run.
 
     Attributes:
-        run: Its folder.
-        settings: ``settings.json``.
-        trials: Every finished trial, by number.
-        epochs: Every epoch of them.
-        front: The members of the front, from the most accurate to the most robust: columns of ``trials``,
-            with the epoch and the accuracies of the member. Several may be epochs of one trial.
+        run: The run folder.
+        settings: The settings of the run.
+        trials: All finished trials, by number.
+        epochs: All their epochs.
+        front: The members of the front, from the highest to the lowest clean accuracy. The columns are those
+            of ``trials``, with the epoch and the accuracies of the member. Several members can be epochs of
+            one trial.
         parameters: The searched parameters.
     """
 
     run: RunFolder
-    settings: Mapping[str, Any]
+    settings: RunSettings
     trials: pd.DataFrame
     epochs: pd.DataFrame
     front: pd.DataFrame
     parameters: tuple[SearchedParameter, ...]
 
-    def section(self, name: str) -> Mapping[str, Any]:
-        """Read a section of the space file as it was resolved; empty where it is not there."""
-        section = (self.settings.get("space") or {}).get(name)
-        return section if isinstance(section, Mapping) else {}
+    def section(self, name: str) -> Mapping[str, object]:
+        """Return a section of the resolved space file, such as ``search``; empty when the space lacks it."""
+        return self.settings.section(name)
 
     @property
     def select_epoch(self) -> str:
-        """The rule by which a training stands for one of its epochs, or with ``front`` for several."""
-        return str(self.section("search").get("select_epoch", "best_sum"))
+        """The epoch selection rule; with ``front`` every epoch of a trial can be a member of the front."""
+        return self.settings.select_epoch
 
     @property
     def constraints(self) -> Mapping[str, str]:
-        """What a network must keep to: name to bound, such as ``>= 4/5``."""
+        """The constraints: the name of a value, and its bound, such as ``>= 4/5``."""
         return {str(name): str(bound) for name, bound in self.section("constraints").items()}
 
     @property
     def rungs(self) -> list[int]:
-        """The epochs at which early stopping compares trainings; none where nothing could be stopped."""
-        rungs = self.settings.get("rungs")
-        return [rung for rung in rungs if isinstance(rung, int)] if isinstance(rungs, list) else []
+        """The epochs at which early stopping compares trials; empty without early stopping."""
+        return list(self.settings.rungs)
 
     @property
     def complete(self) -> pd.DataFrame:
@@ -72,19 +99,19 @@ class RunData:
 
     @property
     def feasible(self) -> pd.DataFrame:
-        """The complete trials that keep to the constraints; only they can be on the front."""
+        """The complete trials that satisfy the constraints; only they can be on the front."""
         complete = self.complete
-        return complete[~_breaks(complete)]
+        return complete[~_violates(complete)]
 
     @property
     def infeasible(self) -> pd.DataFrame:
-        """The complete trials that break a constraint."""
+        """The complete trials that violate a constraint."""
         complete = self.complete
-        return complete[_breaks(complete)]
+        return complete[_violates(complete)]
 
     @property
     def searched(self) -> pd.DataFrame:
-        """The complete trials that the search proposed."""
+        """The complete trials that are not controls."""
         complete = self.complete
         return complete[complete["origin"] != "control"]
 
@@ -106,18 +133,18 @@ class RunData:
 
     @property
     def tested(self) -> bool:
-        """Whether any member of the front was measured on the test split."""
+        """Whether any member of the front has test accuracies."""
         return bool(self.front[TEST].notna().all(axis=1).any())
 
     @property
     def hypervolume(self) -> float:
-        """The hypervolume of the whole search: of the front, where there is one."""
+        """Hypervolume of the front; of all feasible trials when there is no front."""
         rows = self.front if len(self.front) else self.feasible
         return hypervolume(rows[POINT].to_numpy(dtype=float))
 
     @property
     def control_hypervolume(self) -> float:
-        """The hypervolume of the controls alone."""
+        """Hypervolume of the controls alone."""
         numbers, counted = set(self.controls["number"]), self.counted
         return hypervolume(
             [point for number, points in counted.items() if number in numbers for point in points]
@@ -125,10 +152,10 @@ class RunData:
 
     @property
     def counted(self) -> Mapping[int, Sequence[tuple[float, float]]]:
-        """What each trial that keeps to the constraints stands for: its own point, and with the rule ``front`` those of its epochs.
+        """The points of each feasible trial; with ``select_epoch: front`` those of its epochs as well.
 
-        Of the epochs only those that do not lie beyond the written front: whatever does was left out of it
-        for a reason.
+        An epoch that no member of the front dominates or equals is left out: the search excluded it, for
+        example because it violates a constraint.
         """
         feasible = self.feasible
         rows = [feasible[["number", *POINT]], self.front[["number", *POINT]]]
@@ -143,80 +170,110 @@ class RunData:
                 counted.setdefault(int(number), []).append((float(clean), float(robust)))
         return counted
 
+    @property
+    def networks(self) -> list[NetworkEntry]:
+        """The members of the front, from the highest clean accuracy to the lowest, then the controls."""
+        entries: dict[str, NetworkEntry] = {}
+        for rows, member in ((self.front, True), (self.controls, False)):
+            for _, row in rows.iterrows():
+                entry = self._entry(row, member)
+                entries.setdefault(entry.name, entry)
+        return list(entries.values())
+
+    def _entry(self, row: pd.Series[float], member: bool) -> NetworkEntry:
+        import pandas as pd
+
+        test_clean, test_robust = (float(row[column]) for column in TEST)
+        return NetworkEntry(
+            name=self.network(row["number"], row["epoch"]),
+            number=int(row["number"]),
+            epoch=None if pd.isna(row["epoch"]) else int(row["epoch"]),
+            member=member,
+            label=str(row["name"]) if str(row["origin"]) == "control" else "",
+            validation=(float(row[POINT[0]]), float(row[POINT[1]])),
+            test=None if np.isnan(test_clean) or np.isnan(test_robust) else (test_clean, test_robust),
+        )
+
     def on_front(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
-        """Which rows of ``trials`` are on the front with the epoch that they stand for."""
+        """Return which rows of ``trials`` are on the front with their selected epoch."""
         members = set(_keys(self.front))
         return np.array([key in members for key in _keys(rows)], dtype=bool)
 
-    def network(self, number: Any, epoch: Any) -> str:
-        """Name a network as its folder in ``front/`` is named: ``12``, or ``12-7`` where epochs count one by one."""
-        import pandas as pd
-
+    def network(self, number: object, epoch: object) -> str:
+        """Return the name of a network: ``12``, or ``12-7`` when several epochs of a trial can be members."""
         several = self.select_epoch == "front" or self.front["number"].duplicated().any()
-        return str(number) if pd.isna(epoch) or not several else f"{number}-{epoch}"
+        return f"{number}-{epoch}" if several and _is_known(epoch) else str(number)
 
 
 def read_run_data(run: RunFolder) -> RunData:
-    """Read a run folder; also that of a search which still runs, has failed, or was never verified.
+    """Read a run folder, also while the search is running, after it failed, and before it is verified.
 
-    The front is ``front.csv`` where that has rows, else it is found among the trials. A member's test
-    accuracies come from there too. Trials that were stopped early or break a constraint are never on it.
+    The front is read from ``front.csv``, together with the test accuracies of its members. When that file has
+    no row, the front is computed from the feasible trials.
 
     Raises:
         RunFolderError: A file of the folder is damaged.
     """
     settings = run.read_settings()
     trials = _unique(run.read_trials()).sort_values("number", kind="stable", ignore_index=True)
-    space = settings.get("space")
-    described = space.get("parameters", []) if isinstance(space, Mapping) else []
     parameters = tuple(
-        one for one in read_parameters(described) if one.column in trials.columns or trials.empty
+        parameter
+        for parameter in read_parameters(settings.parameters)
+        if parameter.column in trials.columns or trials.empty
     )
     written = _unique(run.read_front(), "epoch")
     trials = _with_test(trials, written)
-    able = trials[(trials["state"] == "COMPLETE") & trials[POINT].notna().all(axis=1) & ~_breaks(trials)]
-    front = _members(able, written)
+    feasible = trials[
+        (trials["state"] == "COMPLETE") & trials[POINT].notna().all(axis=1) & ~_violates(trials)
+    ]
+    front = _members(feasible, written)
     if front.empty:
-        front = able[front_mask(able[POINT].to_numpy(dtype=float))]
+        front = feasible[front_mask(feasible[POINT].to_numpy(dtype=float))]
     front = front.sort_values(
         [*POINT, "number", "epoch"], ascending=[False, True, True, True], ignore_index=True
     )
     return RunData(run, settings, trials, run.read_epochs(), front, parameters)
 
 
+def _is_known(cell: object) -> bool:
+    import pandas as pd
+
+    return not (cell is None or cell is pd.NA or cell != cell)  # noqa: PLR0124, a NaN differs from itself
+
+
 def _unique(table: pd.DataFrame, *more: str) -> pd.DataFrame:
-    """Keep the rows that have a number, the last one of each (or of each number and epoch)."""
+    """Keep the rows with a number; of equal numbers (or numbers and epochs), keep the last row."""
     return table[table["number"].notna()].drop_duplicates(["number", *more], keep="last")
 
 
-def _breaks(trials: pd.DataFrame) -> pd.Series[bool]:
+def _violates(trials: pd.DataFrame) -> pd.Series[bool]:
     return trials["violation"].astype(float).fillna(0.0) > 0
 
 
 def _keys(rows: pd.DataFrame) -> list[tuple[int, int]]:
-    """Number and epoch of each row; the epoch is -1 where it is not known."""
+    """Return number and epoch of each row; the epoch is -1 when it is not known."""
     return list(zip(rows["number"].astype(int), rows["epoch"].fillna(-1).astype(int), strict=True))
 
 
 def _with_test(trials: pd.DataFrame, written: pd.DataFrame) -> pd.DataFrame:
-    """Fill in the test accuracies of ``front.csv`` where it has any for the epoch that a trial stands for."""
+    """Copy the test accuracies of ``front.csv`` to the trials with the same epoch."""
     trials = trials.copy()
-    own = dict(_keys(trials))
-    same = np.array([epoch in (-1, own.get(number)) for number, epoch in _keys(written)], dtype=bool)
-    known = _unique(written[same]).set_index("number")
+    selected = dict(_keys(trials))
+    same = np.array([epoch in (-1, selected.get(number)) for number, epoch in _keys(written)], dtype=bool)
+    tested = _unique(written[same]).set_index("number")
     for column in TEST:
-        found = trials["number"].map(known[column].dropna()).astype(float)
-        trials[column] = found.fillna(trials[column].astype(float))
+        values = trials["number"].map(tested[column].dropna()).astype(float)
+        trials[column] = values.fillna(trials[column].astype(float))
     return trials
 
 
 def _members(trials: pd.DataFrame, written: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``front.csv`` with what ``trials`` knows beside it; what a row does not say is as in its trial."""
+    """Return the rows of ``front.csv`` with the columns of ``trials``, which fill in empty cells."""
     written = written[written["number"].isin(trials["number"])]
     rows = trials.set_index("number", drop=False).loc[written["number"]].reset_index(drop=True)
     given = written.reset_index(drop=True)
-    other = given["epoch"].notna() & (given["epoch"] != rows["epoch"]).fillna(True)
-    rows.loc[other, TEST] = np.nan  # the trial's are those of another epoch
+    other_epoch = given["epoch"].notna() & (given["epoch"] != rows["epoch"]).fillna(True)
+    rows.loc[other_epoch, TEST] = np.nan  # the test accuracies of the trial belong to its selected epoch
     for column in ("epoch", *POINT, *TEST):
         rows[column] = given[column].fillna(rows[column])
     return rows

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from morel_search._format import number_of
 from morel_search.analysis.run_data import POINT
+from morel_search.results.settings import RunSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +160,7 @@ def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | N
     return float(spearmanr(one, other).statistic)
 
 
-def stopping_costs(trials: pd.DataFrame, settings: Mapping[str, Any]) -> StoppingCosts:
+def stopping_costs(trials: pd.DataFrame, settings: RunSettings) -> StoppingCosts:
     """Count the epochs with and without stopping.
 
     Args:
@@ -167,9 +168,7 @@ def stopping_costs(trials: pd.DataFrame, settings: Mapping[str, Any]) -> Stoppin
         settings: ``settings.json``; a stopped training would have taken its ``param_epochs``, or else
             ``train.epochs``.
     """
-    space = settings.get("space")
-    train = space.get("train") if isinstance(space, Mapping) else None
-    usual = number_of(train.get("epochs")) if isinstance(train, Mapping) else None
+    usual = settings.epochs
     trained = trials["epochs"].fillna(0).astype(int)
     stopped = trials["state"] == "PRUNED"
     whole = (

@@ -1,4 +1,4 @@
-"""What is left of a front once it has been attacked with all there is: intervals, ties, and what the search's own figures were worth."""
+"""The verification of a front: accuracies under all attacks, intervals, ties, and the bias of the search."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,47 +14,39 @@ from numpy.typing import NDArray
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.intervals import LEVEL, Difference, paired_difference, wilson
 from morel_search.analysis.masking import masking_warnings
-from morel_search.analysis.run_data import POINT, RunData
+from morel_search.analysis.run_data import NetworkEntry, RunData
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
+from morel_search.results.diagnostics import MaskingDiagnostics
+from morel_search.results.tables import VERIFIED_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Network", "Verification", "read_verification"]
+__all__ = ["Network", "Verification", "beats", "compare", "read_verification"]
 
 Flags = NDArray[np.bool_]
 
 
-class _Wanted(NamedTuple):
-    """The first fields of a :class:`Network`."""
-
-    name: str
-    number: int
-    epoch: int
-    member: bool
-    label: str
-    validation: tuple[float, float]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """One verified network.
+    """A verified network.
 
     Attributes:
-        name: As its folder in ``front/`` is named.
-        number: Its trial.
-        epoch: Its epoch.
-        member: Whether it is on the front as the search saw it.
-        label: The control's name, else empty.
-        validation: Clean and robust accuracy on the validation split, as the search saw them.
-        clean: Which of the N images it classifies rightly, shape (N,).
-        robust: Which of them it does after every attack, shape (N,).
-        after: How many are right after each attack that was run on all N.
-        late: How many of the :attr:`Verification.late_images` are right after all attacks by gradient, and
-            after each later one.
-        diagnostics: Its signs.
-        flags: What looks wrong, a sentence each.
+        name: Name of the network and of its folder in ``front/``.
+        number: Number of the trial.
+        epoch: Epoch of the trial; -1 when it is not known.
+        member: Whether the network is on the validation front.
+        label: Name of the control; empty for other trials.
+        validation: Clean and robust validation accuracy, under the attack of the search.
+        clean: Whether each of the N images is correctly classified, shape (N,).
+        robust: Whether each of them is correctly classified after every attack, shape (N,).
+        after: Number of images that are correctly classified after each white-box attack and all attacks
+            before it; ``clean`` before the first attack.
+        late: The same after every attack, over the :attr:`Verification.late_images` only.
+        diagnostics: Diagnostics of gradient masking.
+        attacks: The attacks that apply to this network.
+        flags: Signs of gradient masking, one sentence each.
     """
 
     name: str
@@ -67,31 +59,33 @@ class Network:
     robust: Flags
     after: Mapping[str, int]
     late: Mapping[str, int]
-    diagnostics: Mapping[str, Any]
+    diagnostics: MaskingDiagnostics
+    attacks: tuple[str, ...]
     flags: tuple[str, ...]
 
     @property
     def accuracy(self) -> tuple[float, float]:
-        """Clean and robust accuracy."""
+        """Clean and robust test accuracy, under all attacks."""
         return float(self.clean.mean()), float(self.robust.mean())
 
     @property
     def by_search(self) -> float:
-        """Robust accuracy under the search's own attack, on the same images."""
+        """Robust test accuracy under the attack of the search, on the same images."""
         return self.after["pgd"] / len(self.clean)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verification:
-    """Every network of a run that was verified, on the images that all of them have seen.
+    """The verified networks of a run, compared on the images on which all of them were attacked.
 
     Attributes:
-        networks: The front's members, from the most accurate to the most robust on the validation split, then
-            the controls.
-        images: Images that every network met with every attack by gradient.
-        late_images: Those of them that every network met with FAB-T and Square too.
-        all_images: Images of the test split.
-        missing: Names of the networks that no image was attacked on yet, or not in the same way.
+        networks: The members of the front, from the highest to the lowest clean validation accuracy, then the
+            controls.
+        images: Number of images on which every network was attacked with every white-box attack.
+        late_images: Number of those on which every network was attacked with FAB-T and Square as well.
+        all_images: Number of images of the test split.
+        missing: Names of the networks that were not attacked yet, that were not checked for gradient masking,
+            or that were attacked with a different setup.
     """
 
     networks: tuple[Network, ...]
@@ -102,42 +96,48 @@ class Verification:
 
     @property
     def members(self) -> list[Network]:
-        """Those of the validation front."""
+        """The networks of the validation front."""
         return [network for network in self.networks if network.member]
 
     @property
     def unflagged(self) -> list[Network]:
-        """Those of the front that nothing is said against."""
+        """The networks of the validation front without a sign of gradient masking."""
         return [network for network in self.members if not network.flags]
 
     @property
     def flagged(self) -> list[str]:
-        """Names of the networks that something is said against."""
+        """Names of the networks with a sign of gradient masking."""
         return [network.name for network in self.networks if network.flags]
 
     def beaten_by(self, network: Network) -> Network | None:
-        """A network without flags that is better in one accuracy beyond chance and not worse in the other; None where there is none.
+        """Find an unflagged network that is significantly better; see :func:`beats`.
 
-        Beyond chance counts that every rival could have been it, in either accuracy (Bonferroni).
+        The significance level is corrected for the number of rivals and for the two accuracies (Bonferroni).
+
+        Returns:
+            The first such network; None when there is none.
         """
         rivals = [other for other in self.networks if not other.flags and other is not network]
         return next((other for other in rivals if beats(other, network, 2 * len(rivals))), None)
 
     @property
     def front(self) -> list[Network]:
-        """The members without flags that no network beats beyond chance."""
+        """The unflagged members that no other network beats significantly."""
         return [network for network in self.unflagged if self.beaten_by(network) is None]
 
     @property
     def hypervolumes(self) -> tuple[float, float]:
-        """That of the front as the search saw it on the validation split, and what verification leaves of it."""
-        seen = [network.validation for network in self.members]
-        left = [network.accuracy for network in self.unflagged]
-        return (hypervolume(seen) if seen else 0.0, hypervolume(left) if left else 0.0)
+        """Hypervolume of the validation front, and of the unflagged members under all attacks."""
+        validation = [network.validation for network in self.members]
+        verified = [network.accuracy for network in self.unflagged]
+        return hypervolume(validation), hypervolume(verified)
 
     @property
     def rank_correlation(self) -> float | None:
-        """Spearman's, of robust accuracy under the search's attack and under all of them; None of fewer than three networks."""
+        """Spearman's correlation of the robust accuracies under the search's attack and under all attacks.
+
+        None for fewer than three networks, or when all have the same accuracy.
+        """
         return _spearman(
             [network.by_search for network in self.networks],
             [network.accuracy[1] for network in self.networks],
@@ -145,140 +145,163 @@ class Verification:
 
     @property
     def overestimate(self) -> float:
-        """By how much the search's own attack is too kind, on average over the networks, in fractions."""
+        """Mean over the networks of the robust accuracy under the search's attack minus that under all."""
         return float(np.mean([network.by_search - network.accuracy[1] for network in self.networks]))
 
     def table(self) -> pd.DataFrame:
-        """A row a network: what ``verified.csv`` holds."""
+        """Return the content of ``verified.csv``, one row per network."""
         import pandas as pd
 
-        return pd.DataFrame([self._row(network) for network in self.networks])
+        rows = [self._row(network) for network in self.networks]
+        return pd.DataFrame(rows, columns=list(VERIFIED_COLUMNS))
 
-    def _row(self, network: Network) -> dict[str, Any]:
-        (clean, robust), count = network.accuracy, self.images
-        low, high = wilson(int(network.clean.sum()), count), wilson(int(network.robust.sum()), count)
-        beaten = self.beaten_by(network)
+    def _row(self, network: Network) -> dict[str, object]:
+        clean, robust = network.accuracy
+        clean_low, clean_high = wilson(int(network.clean.sum()), self.images)
+        robust_low, robust_high = wilson(int(network.robust.sum()), self.images)
+        rival = self.beaten_by(network)
+        after = {
+            f"after_{attack.replace('-', '_')}": network.after.get(attack, 0) / self.images
+            for attack in WHITE_BOX
+        }
         return {
             "number": network.number,
             "epoch": network.epoch,
             "name": network.label,
-            "images": count,
+            "images": self.images,
             "late_images": self.late_images,
             "clean_accuracy": clean,
-            "clean_low": low[0],
-            "clean_high": low[1],
+            "clean_low": clean_low,
+            "clean_high": clean_high,
             "robust_accuracy": robust,
-            "robust_low": high[0],
-            "robust_high": high[1],
-            **{
-                f"after_{stage.replace('-', '_')}": network.after.get(stage, 0) / count for stage in WHITE_BOX
-            },
-            "on_front": network.member and not network.flags and beaten is None,
-            "beaten_by": "" if beaten is None else beaten.name,
+            "robust_low": robust_low,
+            "robust_high": robust_high,
+            **after,
+            "on_front": network.member and not network.flags and rival is None,
+            "beaten_by": "" if rival is None else rival.name,
             "flags": " | ".join(network.flags),
         }
 
 
 def beats(first: Network, second: Network, tests: int = 2) -> bool:
-    """Whether the first is at least as good in both accuracies, and better in one beyond chance (McNemar's test on the same images).
+    """Test whether the first network is significantly better than the second.
+
+    It is when it is at least as good in both accuracies, and significantly better in one of them by McNemar's
+    test on the same images.
 
     Args:
         first: A network.
-        second: Another one.
-        tests: How many such tests are made, each of which could go wrong by chance.
+        second: Another network.
+        tests: Number of tests that are made in all; the significance level is divided by it (Bonferroni).
     """
     differences = compare(first, second)
-    return all(one.value >= 0 for one in differences) and any(
-        one.p < (1 - LEVEL) / tests for one in differences
-    )
+    as_good = all(difference.value >= 0 for difference in differences)
+    return as_good and any(difference.p < (1 - LEVEL) / tests for difference in differences)
 
 
 def compare(first: Network, second: Network) -> tuple[Difference, Difference]:
-    """Clean and robust accuracy of the first minus those of the second."""
+    """Compute the clean and the robust accuracy of the first network minus those of the second."""
     return paired_difference(first.clean, second.clean), paired_difference(first.robust, second.robust)
 
 
 def read_verification(run_data: RunData) -> Verification | None:
-    """What the run folder holds of its front and its controls; None where no image has been attacked on every one of them."""
+    """Read the verification of a run from its attack records.
+
+    Returns:
+        The verification; None when there is no image on which every network was attacked.
+
+    Raises:
+        RunFolderError: An attack record is damaged.
+    """
     records = read_records(run_data.run)
     if not records:
         return None
-    wanted = _wanted(run_data)
-    known = _alike(
+    entries = run_data.networks
+    comparable = _comparable(
         {
-            one.name: records[one.name]
-            for one in wanted
-            if one.name in records and _seen(records[one.name], WHITE_BOX).any()
+            entry.name: records[entry.name]
+            for entry in entries
+            if entry.name in records and _attacked(records[entry.name])
         }
     )
-    if not known:
+    if not comparable:
         return None
-    seen = np.logical_and.reduce([_seen(record, WHITE_BOX) for record in known.values()])
-    late = np.logical_and.reduce([_seen(record, STAGES) for record in known.values()])
-    if not seen.any():
+    white_box = np.logical_and.reduce([_finished(record, WHITE_BOX) for record in comparable.values()])
+    late = np.logical_and.reduce([_finished(record, STAGES) for record in comparable.values()])
+    if not white_box.any():
         return None
-    networks = tuple(_network(known[one.name], one, seen, late) for one in wanted if one.name in known)
-    missing = tuple(one.name for one in wanted if one.name not in known)
-    return Verification(networks, int(seen.sum()), int(late.sum()), len(seen), missing)
+    networks = [
+        _network(comparable[entry.name], entry, white_box, late)
+        for entry in entries
+        if entry.name in comparable
+    ]
+    missing = tuple(entry.name for entry in entries if entry.name not in comparable)
+    return Verification(tuple(networks), int(white_box.sum()), int(late.sum()), len(white_box), missing)
 
 
-def _alike(records: Mapping[str, AttackRecord]) -> dict[str, AttackRecord]:
-    """Those of the records that were made in the way in which most were: others cannot be compared with them."""
-
-    def way(record: AttackRecord) -> str:
-        return json.dumps(
-            [len(record.table), *(record.diagnostics.get(name) for name in ("evaluation", "seed", "data"))],
-            sort_keys=True,
-        )
-
-    ways = Counter(way(record) for record in records.values())
-    return {name: record for name, record in records.items() if way(record) == ways.most_common(1)[0][0]}
+def _attacked(record: AttackRecord) -> bool:
+    """Return whether a network was checked for gradient masking and attacked on at least one image."""
+    return record.diagnostics is not None and bool(_finished(record, WHITE_BOX).any())
 
 
-def _wanted(run_data: RunData) -> list[_Wanted]:
-    """The front's members, and the controls beside it."""
-    import pandas as pd
-
-    found: dict[str, _Wanted] = {}
-    for rows, member in ((run_data.front, True), (run_data.controls, False)):
-        for row in rows.to_dict("records"):
-            number, epoch = int(row["number"]), -1 if pd.isna(row["epoch"]) else int(row["epoch"])
-            label = str(row["name"]) if row["origin"] == "control" else ""
-            one = _Wanted(
-                run_data.network(number, row["epoch"]),
-                number,
-                epoch,
-                member,
-                label,
-                (float(row[POINT[0]]), float(row[POINT[1]])),
-            )
-            found.setdefault(one.name, one)
-    return [*found.values()]
+def _comparable(records: Mapping[str, AttackRecord]) -> dict[str, AttackRecord]:
+    """Keep the records with the most common setup; other setups cannot be compared with it."""
+    setups = {name: _setup_key(record) for name, record in records.items()}
+    if not setups:
+        return {}
+    ((common, _),) = Counter(setups.values()).most_common(1)
+    return {name: record for name, record in records.items() if setups[name] == common}
 
 
-def _seen(record: AttackRecord, stages: tuple[str, ...]) -> Flags:
-    """Images on which nothing is left to do by these attacks."""
-    able = record.diagnostics.get("attacks", STAGES)
-    columns = [0, *(COLUMNS.index(stage) for stage in stages if stage in able)]
-    broken = (record.table == BROKEN).any(axis=1)
-    return np.asarray(broken | (record.table[:, columns] != UNKNOWN).all(axis=1))
+def _setup_key(record: AttackRecord) -> str:
+    setup = record.setup
+    return json.dumps([len(record.table), setup.evaluation, setup.seed, setup.data], sort_keys=True)
 
 
-def _network(record: AttackRecord, wanted: _Wanted, seen: Flags, late: Flags) -> Network:
-    table = record.table[seen]
-    after = {name: int(_standing(table, name).sum()) for name in ("clean", *WHITE_BOX)}
-    last = record.table[late]
-    then = {name: int(_standing(last, name).sum()) for name in ("clean", *STAGES)}
-    said = masking_warnings(record.diagnostics, after, int(seen.sum()), int(late.sum()), then)
-    robust = np.where(
-        late[seen], _standing(table, STAGES[-1]), _standing(table, WHITE_BOX[-1])
-    )  # every network met the same attacks
-    return Network(*wanted, table[:, 0] == ROBUST, robust, after, then, record.diagnostics, tuple(said))
+def _finished(record: AttackRecord, attacks: tuple[str, ...]) -> Flags:
+    """Return the images with all results of these attacks, or on which the network is already wrong."""
+    columns = [0, *(COLUMNS.index(attack) for attack in attacks if attack in record.attacks)]
+    misclassified = (record.table == BROKEN).any(axis=1)
+    return np.asarray(misclassified | (record.table[:, columns] != UNKNOWN).all(axis=1))
 
 
-def _standing(table: NDArray[np.int8], stage: str) -> Flags:
-    """Which images are right after an attack and all before it."""
-    return np.asarray((table[:, 0] == ROBUST) & ~(table[:, : COLUMNS.index(stage) + 1] == BROKEN).any(axis=1))
+def _network(record: AttackRecord, entry: NetworkEntry, white_box: Flags, late: Flags) -> Network:
+    """Count the results of a network.
+
+    Args:
+        record: Its record, with diagnostics.
+        entry: The network.
+        white_box: Images on which every network was attacked with the white-box attacks.
+        late: Images on which every network was attacked with all attacks.
+    """
+    assert record.diagnostics is not None
+    table, late_table = record.table[white_box], record.table[late]
+    after = {name: int(_robust(table, name).sum()) for name in ("clean", *WHITE_BOX)}
+    late_after = {name: int(_robust(late_table, name).sum()) for name in ("clean", *STAGES)}
+    # FAB-T and Square count only on images on which every network was attacked with them.
+    robust = np.where(late[white_box], _robust(table, STAGES[-1]), _robust(table, WHITE_BOX[-1]))
+    warnings = masking_warnings(record.diagnostics, after, len(table), len(late_table), late_after)
+    return Network(
+        name=entry.name,
+        number=entry.number,
+        epoch=-1 if entry.epoch is None else entry.epoch,
+        member=entry.member,
+        label=entry.label,
+        validation=entry.validation,
+        clean=table[:, 0] == ROBUST,
+        robust=robust,
+        after=after,
+        late=late_after,
+        diagnostics=record.diagnostics,
+        attacks=record.attacks,
+        flags=tuple(warnings),
+    )
+
+
+def _robust(table: NDArray[np.int8], attack: str) -> Flags:
+    """Return which images are correctly classified after an attack and all attacks before it."""
+    results = table[:, : COLUMNS.index(attack) + 1]
+    return np.asarray((table[:, 0] == ROBUST) & ~(results == BROKEN).any(axis=1))
 
 
 def _spearman(first: list[float], second: list[float]) -> float | None:

@@ -46,16 +46,14 @@ def settings_of(folder: Path) -> dict[str, Any]:
     if run is None:
         return settings
     known = run.read_settings()
-    space = known.get("space") or {}
-    cores = (space.get("resources") or {}).get("cpu")
     around = {
-        "run": known.get("name"),
-        "compute": known.get("compute"),
-        "rungs": known.get("rungs"),
-        "threads": None if cores is None else max(1, int(cores)),
-        "device": known.get("device"),
-        "versions": known.get("versions"),
-        "commit": known.get("commit"),
+        "run": known.name,
+        "compute": known.compute,
+        "rungs": list(known.rungs),
+        "threads": known.threads,
+        "device": known.device,
+        "versions": dict(known.versions) or None,
+        "commit": known.commit,
     }
     return {
         **settings,

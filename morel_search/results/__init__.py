@@ -1,1 +1,1 @@
-"""The run folder: its files, tables and records, atomic writes and locks."""
+"""The run folder: paths, settings, tables, attack records, atomic writes and locks."""

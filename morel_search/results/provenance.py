@@ -1,4 +1,4 @@
-"""What a run was made with: versions, hardware, commit."""
+"""What a run was made with: package versions, hardware and commit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from morel_search.results.settings import Hardware
 
 __all__ = ["commit", "hardware", "versions"]
 
@@ -24,39 +25,39 @@ PACKAGES = (
     "moocore",
     "scikit-learn",
 )
+"""Packages whose version can change a result."""
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that decide a result."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the installed :data:`PACKAGES`, by name with underscores."""
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name.replace("-", "_")] = metadata.version(name)
+            installed[name.replace("-", "_")] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
-def hardware() -> dict[str, Any]:
-    """The machine that drives the search; on a cluster the trials may run on others."""
+def hardware() -> Hardware:
+    """Describe the machine that runs the search; on a cluster the trials may run on other machines."""
     import torch
 
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "memory_gib": _memory_gib(),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "platform": platform.platform(terse=True),
-    }
+    return Hardware(
+        cpu=_cpu_name(),
+        cores=os.cpu_count(),
+        memory_gib=_memory_gib(),
+        gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        platform=platform.platform(terse=True),
+    )
 
 
 def commit() -> str | None:
-    """The commit that the package was run from, with ``+`` where files were changed; None outside a git checkout."""
+    """Return the commit of the package, with ``+`` when files were changed; None outside a git checkout."""
     try:
         _git("ls-files", "--error-unmatch", __file__)
-        return _git("rev-parse", "HEAD") + (
-            "+" if _git("status", "--porcelain", "--untracked-files=no") else ""
-        )
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+        return _git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

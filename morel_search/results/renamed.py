@@ -1,4 +1,4 @@
-"""Names that have changed since a file was written: old space files, run folders and studies keep working."""
+"""Changed names, so that space files, run folders and studies of earlier versions can be read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 __all__ = ["RENAMED_ORIGINS", "RENAMED_SETTINGS", "current_member_settings", "current_space"]
 
 RENAMED_SETTINGS: dict[str, dict[str, str]] = {"search": {"point": "select_epoch"}}
-"""Section of a space to old key to new key."""
+"""For each section of a space, the old names of keys and their current names."""
 
 RENAMED_ORIGINS = {"seed": "enqueued"}
-"""Old origin of a trial to the new one."""
+"""Old names of the origin of a trial and their current names."""
 
 
 def current_space(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename the old keys of a resolved space (``settings.json``, the identity kept in a study)."""
+    """Rename the old keys of a resolved space, as ``settings.json`` and a study's identity hold it."""
     renamed = dict(description)
     for section, names in RENAMED_SETTINGS.items():
         if isinstance(renamed.get(section), Mapping):
@@ -24,6 +24,6 @@ def current_space(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_member_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename the old keys of the ``settings.json`` beside a network."""
+    """Rename the old keys of the ``settings.json`` file of a network."""
     names = RENAMED_SETTINGS["search"]
     return {names.get(key, key): value for key, value in settings.items()}

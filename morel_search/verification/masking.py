@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
 
 from morel_search.results.attack_names import MULTIPLES
+from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.training.attacks import (
     attack_mode,
     cross_entropy_objective,
@@ -21,41 +22,13 @@ from morel_search.training.evaluation import correct, robust_mask
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import Compute, EvaluationSettings
 
-__all__ = ["MaskingDiagnostics", "diagnose_masking"]
+__all__ = ["diagnose_masking"]
 
 USUAL_GAP = 5.0
 """To which distance the two largest logits are brought, at the median, where they lie more than :data:`WIDE_GAP` apart."""
 
 WIDE_GAP = 50.0
 """In float32, softmax is 1 from about 17 on, and cross entropy has no gradient at all from 104 on."""
-
-
-@dataclass(frozen=True, slots=True)
-class MaskingDiagnostics:
-    """What a network showed on some images.
-
-    Attributes:
-        images: How many.
-        zero_gradients: Share of the rightly classified whose cross entropy has no gradient at all.
-        unfit: Share with a logit or a gradient that is not finite.
-        gap: Median distance of the two largest logits, where they are finite.
-        same_class: Largest share of the images that are given one and the same class.
-        chance: Largest difference of the logits of two passes, in units of their standard deviation, where
-            they are finite.
-        scale: What the attacks divide the logits by: 1, unless the gap is very wide.
-        curve: Robust accuracy of the images at each of :data:`MULTIPLES` of the radius.
-        everywhere: Robust accuracy where the ball holds every image there is.
-    """
-
-    images: int
-    zero_gradients: float
-    unfit: float
-    gap: float
-    same_class: float
-    chance: float
-    scale: float
-    curve: tuple[float, ...]
-    everywhere: float
 
 
 def diagnose_masking(

@@ -14,7 +14,8 @@ from morel_search.cluster.worker_data import development_for, test_images
 from morel_search.config import Space
 from morel_search.errors import TrainingError
 from morel_search.models.recipe import TrainingConfig, train_from_config
-from morel_search.results.folder import REPLICATE_COLUMNS, RunFolder
+from morel_search.results.folder import RunFolder
+from morel_search.results.tables import REPLICATE_COLUMNS
 from morel_search.search.proposer import derive_seed
 from morel_search.training.evaluation import TEST_SEED, evaluate
 from morel_search.training.settings import Compute

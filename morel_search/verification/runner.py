@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from morel_search.cluster.placement import concurrency, device_for, with_absolute_paths
 from morel_search.cluster.tasks import explained_errors
 from morel_search.config import ResourceSettings, Space
-from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
+from morel_search.results.attack_names import LATE, WHITE_BOX
 from morel_search.results.attack_records import (
     COLUMNS,
     ROBUST,
     UNKNOWN,
     AttackRecord,
+    AttackSetup,
     fingerprint,
     open_record,
 )
+from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.training.settings import Compute
 from morel_search.verification.worker import Task, attack, look
@@ -127,15 +129,14 @@ def verify_networks(
         made_on,
     )
     size, block, images = _measure(what, next(iter(models.values())))
-    diagnostics = {"evaluation": space.describe()["evaluation"], "seed": budget.seed, "data": images}
+    evaluation = space.describe()["evaluation"]
     records = {
-        name: open_record(run, name, {"weights": fingerprint(path), **diagnostics}, size)
+        name: open_record(run, name, AttackSetup(fingerprint(path), evaluation, budget.seed, images), size)
         for name, path in models.items()
     }
     for record in records.values():
-        record.diagnostics["compute"] = asdict(
-            compute
-        )  # of the attacks' gradients alone: what was found before with another one holds
+        # Only the gradients of the attacks depend on the arithmetic, so earlier results remain valid.
+        record.compute = asdict(compute)
     rows = np.random.default_rng(budget.seed).permutation(size)[: budget.images]
     chunks = _chunks(records, rows, min(block, space.evaluation.batch_size), space.evaluation.batch_size)
     return _Work(run, records, models, what, budget).run(chunks, space.resources, on_chunk)
@@ -194,7 +195,7 @@ class _Work:
                         task.remote(
                             *what,
                             record.table[chunk.rows],
-                            float(record.diagnostics.get("scale", 1.0)),
+                            1.0 if record.diagnostics is None else record.diagnostics.scale,
                             self.task_identity,
                         )
                     ] = chunk
@@ -235,12 +236,13 @@ class _Work:
         record = self._records[chunk.network]
         return not _open(record, chunk.rows, WHITE_BOX)
 
-    def _take(self, chunk: Chunk, found: tuple[Table, dict[str, Any]]) -> None:
+    def _take(self, chunk: Chunk, result: tuple[Table, MaskingDiagnostics | tuple[str, ...]]) -> None:
         record = self._records[chunk.network]
-        table, diagnostics = found
-        if chunk.stages:
-            record.table[chunk.rows] = table
-        record.diagnostics.update(diagnostics)
+        table, measured = result
+        if isinstance(measured, MaskingDiagnostics):
+            record.diagnostics = measured
+        else:
+            record.table[chunk.rows], record.attacks = table, measured
         self._unwritten.add(chunk.network)
         if time.monotonic() > self._written + SECONDS_BETWEEN_WRITES:
             self._write()
@@ -260,7 +262,7 @@ def _chunks(
     chunks = [
         Chunk(name, (), rows[: min(LOOKED_AT, batch_size)], True)
         for name, record in records.items()
-        if "scale" not in record.diagnostics
+        if record.diagnostics is None
     ]
     for stages in (WHITE_BOX, LATE):
         chunks += [
@@ -275,9 +277,7 @@ def _chunks(
 def _open(record: AttackRecord, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
     """Whether one of these attacks has something to do on some image; one that has never run there is UNKNOWN on a standing image."""
     table = record.table[rows]
-    for_stages = [
-        COLUMNS.index(stage) for stage in stages if stage in record.diagnostics.get("attacks", STAGES)
-    ]
+    for_stages = [COLUMNS.index(stage) for stage in stages if stage in record.attacks]
     is_robust = (table == ROBUST).any(axis=1) & ~(table == 0).any(axis=1)
     return bool(
         (table[:, 0] == UNKNOWN).any() or (is_robust & (table[:, for_stages] == UNKNOWN).any(axis=1)).any()

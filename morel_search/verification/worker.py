@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from morel_search.cluster.worker_data import test_images
 from morel_search.errors import OutOfMemoryError
 from morel_search.results.attack_records import COLUMNS, UNKNOWN
+from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.training.settings import Compute, DataSettings, EvaluationSettings
 
 if TYPE_CHECKING:
@@ -67,8 +68,21 @@ def attack(
     known: Table,
     scale: float,
     what: Task,
-) -> tuple[Table, dict[str, Any]]:
-    """Run on a worker: the table of these rows, and the signs where they were asked for."""
+) -> tuple[Table, MaskingDiagnostics | tuple[str, ...]]:
+    """Run attacks on some images of the test split, or measure the diagnostics of gradient masking.
+
+    Args:
+        path: File with the weights of the network.
+        stages: Attacks to run; without any, the diagnostics are measured.
+        rows: The images, as indices into the test split.
+        known: The rows of the network's attack record for these images.
+        scale: Divisor of the logits in the attacks.
+        what: The settings that all parts of a verification share.
+
+    Returns:
+        The rows of the attack record, and the diagnostics; with attacks, the attacks that apply to the network
+        instead of the diagnostics.
+    """
     import torch
 
     from morel_search.training.augment import to_float
@@ -98,7 +112,7 @@ def attack(
             for label, source in what.sources
             if _trial(source) != _trial(path)
         }
-        return table, {**asdict(signs), "transfer": transfer}
+        return table, replace(signs, transfer=transfer)
     suite = _battery(path, scale, what)
     for stage in ("clean", *stages):
         if stage != "clean" and stage not in suite.names:
@@ -108,7 +122,7 @@ def attack(
         if len(alive):
             part = torch.from_numpy(alive).to(what.device)
             table[alive, column] = _standing(suite, stage, images[part], labels[part]).cpu().numpy()
-    return table, {"attacks": list(suite.names)}
+    return table, suite.names
 
 
 def _standing(suite: AttackSuite, stage: str, images: Tensor, labels: Tensor) -> Tensor:

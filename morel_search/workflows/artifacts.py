@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morel_search.cluster.trainable import STATE_FILE, model_file
 from morel_search.config import Space
-from morel_search.results.folder import FORMAT, RunFolder
+from morel_search.results.folder import RunFolder
+from morel_search.results.settings import FORMAT
 from morel_search.search.pareto import Member
 from morel_search.training.settings import FLOAT32, Compute
 
@@ -73,7 +74,7 @@ class RunArtifacts:
         self._forget_checkpoints()
         settings = self._run.read_settings()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        self._run.write_json(self._run.settings, {**settings, "status": status, "finished": finished})
+        self._run.write_settings(replace(settings, status=status, finished=finished))
 
     def lost(self) -> list[int]:
         """Trials on the front whose network is nowhere: their checkpoints were removed after they had finished."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_in
 from morel_search._version import __version__
 from morel_search.config import Space, changes
 from morel_search.errors import MorelSearchError, RunFolderError
-from morel_search.results.folder import FORMAT, RunFolder, check_new_run, create_run_folder, open_run_folder
+from morel_search.results.folder import RunFolder, check_new_run, create_run_folder, open_run_folder
+from morel_search.results.settings import ComputeRecord, ImageCounts, RunSettings
 
 if TYPE_CHECKING:
     from morel_search.search.controller import SearchController
@@ -126,7 +127,7 @@ def _open(request: Request, preflight_result: PreflightResult) -> RunFolder:
     run = create_run_folder(request.results, request.name)
     try:
         run.write_text(run.space, request.space.text)
-        run.write_json(run.settings, _settings(request, preflight_result))
+        run.write_settings(_settings(request, preflight_result))
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise
@@ -159,16 +160,16 @@ def _search(
     request: Request, run: RunFolder, controller: SearchController, record: TrialStore, compute: Compute
 ) -> int:
     from morel_search.cluster.tuner import job_maker, search
-    from morel_search.training.settings import Compute
     from morel_search.workflows.artifacts import RunArtifacts
     from morel_search.workflows.progress import Progress
 
     before = run.read_settings()
-    if before.get("compute", asdict(compute)) != asdict(compute):
+    earlier = compute if before.compute is None else _compute_of(before.compute)
+    if earlier != compute:
         print_err(
-            f"warning: the trainings so far were computed in {Compute(**before['compute'])}; on this machine it is {compute} from now on"
+            f"warning: the trainings so far were computed in {earlier}; on this machine it is {compute} from now on"
         )
-    run.write_json(run.settings, {**before, **_changing_settings(request, compute)})
+    run.write_settings(_resumed_settings(before, request, compute))
     artifacts = RunArtifacts(request.space, run, record, controller, compute)
     began = time.monotonic()
     with Progress(controller.budget, controller.finished, request.verbosity) as progress:
@@ -291,43 +292,57 @@ def _conclude(request: Request, run: RunFolder) -> None:
     print_out(f"report: {report}")
 
 
-def _settings(request: Request, preflight_result: PreflightResult) -> dict[str, Any]:
+def _settings(request: Request, preflight_result: PreflightResult) -> RunSettings:
     from morel_search.cluster.placement import device_for
     from morel_search.results.provenance import commit, hardware, versions
     from morel_search.search.successive_halving import rungs_of
 
-    return {
-        "format": FORMAT,
-        "name": request.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "finished": None,
-        "status": "running",
-        "seed": request.space.search.seed,
-        "space": request.space.describe(),
-        "rungs": list(rungs_of(request.space)),
-        "images": {
-            "train": preflight_result.train,
-            "validation": preflight_result.validation,
-            "shape": list(preflight_result.image_shape),
-            "classes": preflight_result.classes,
-        },
-        "overrides": list(request.space.overrides),
-        "versions": {**versions(), "morel_search": __version__},
-        "hardware": hardware(),
-        "commit": commit(),
-        "device": device_for(request.space.resources),
-        "compute": asdict(preflight_result.compute),
-        "command": ["python", "-m", "morel_search.run", *sys.argv[1:]],
-        "warnings": list(request.space.warnings),
-    }
+    return RunSettings(
+        name=request.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        status="running",
+        seed=request.space.search.seed,
+        space=request.space.describe(),
+        rungs=tuple(rungs_of(request.space)),
+        images=ImageCounts(
+            train=preflight_result.train,
+            validation=preflight_result.validation,
+            shape=list(preflight_result.image_shape),
+            classes=preflight_result.classes,
+        ),
+        overrides=tuple(request.space.overrides),
+        versions={**versions(), "morel_search": __version__},
+        hardware=hardware(),
+        commit=commit(),
+        device=device_for(request.space.resources),
+        compute=_compute_record(preflight_result.compute),
+        command=("python", "-m", "morel_search.run", *sys.argv[1:]),
+        warnings=tuple(request.space.warnings),
+    )
 
 
-def _changing_settings(request: Request, compute: Compute) -> dict[str, Any]:
-    """What a resumed run may change: the budget, the resources, the arithmetic of another machine, the state."""
-    return {
-        "status": "running",
-        "finished": None,
-        "compute": asdict(compute),
-        "space": request.space.describe(),
-        "overrides": list(request.space.overrides),
-    }
+def _resumed_settings(before: RunSettings, request: Request, compute: Compute) -> RunSettings:
+    """Return the settings with what a resumed run may change: budget, resources, arithmetic, and status."""
+    return replace(
+        before,
+        status="running",
+        finished=None,
+        compute=_compute_record(compute),
+        space=request.space.describe(),
+        overrides=tuple(request.space.overrides),
+    )
+
+
+def _compute_record(compute: Compute) -> ComputeRecord:
+    return ComputeRecord(
+        precision=compute.precision,
+        channels_last=compute.channels_last,
+        compile=compute.compile,
+        deterministic=compute.deterministic,
+    )
+
+
+def _compute_of(record: ComputeRecord) -> Compute:
+    from morel_search.training.settings import Compute
+
+    return Compute(record["precision"], record["channels_last"], record["compile"], record["deterministic"])

@@ -10,7 +10,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from morel_search.config import Space
-from morel_search.results.folder import EPOCH_COLUMNS, front_columns, trial_columns
+from morel_search.results.tables import EPOCH_COLUMNS, front_columns, trial_columns
 from morel_search.search.distributions import decode
 from morel_search.search.pareto import Member
 from morel_search.search.study import TrialStore, read_outcome, read_plan

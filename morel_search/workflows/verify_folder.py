@@ -43,7 +43,7 @@ def verify_folder(
     from morel_search.workflows.verify import networks_of, replicate_run, verification_text, verify_run
 
     run = open_run_folder(path)
-    space = load_space(run.space, run.read_settings().get("overrides", []))
+    space = load_space(run.space, run.read_settings().overrides)
     networks_of(run)
     if address is None:
         preflight.check_device(space)

@@ -48,8 +48,8 @@ def fill_page(run_data: RunData, body: Sequence[str], figures: Mapping[str, Any]
             f"<div><dt>{text(label)}</dt><dd>{text(fact)}</dd></div>" for label, fact in key_figures(run_data)
         ),
         body="\n".join(body),
-        date=text(str(run_data.settings.get("created", ""))[:16].replace("T", " ")),
-        version=text((run_data.settings.get("versions") or {}).get("morel_search", "")),
+        date=text((run_data.settings.created or "")[:16].replace("T", " ")),
+        version=text(run_data.settings.versions.get("morel_search", "")),
         figures=json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         plotly=script,
         script=(room / "page.js").read_text(encoding="utf-8"),
@@ -164,15 +164,15 @@ def failure_table(run_data: RunData) -> str:
 
 def settings_section(run_data: RunData) -> str:
     """List the resolved settings, the versions, the machine and the space file, folded away."""
-    space = run_data.settings.get("space") or {}
-    parts = [(name, _pairs(value)) for name, value in space.items() if isinstance(value, Mapping)]
-    parts += [(name, _items(space.get(name) or [])) for name in ("parameters", "controls")]
+    settings, values = run_data.settings, run_data.settings.to_json()
+    parts = [(name, _pairs(value)) for name, value in settings.space.items() if isinstance(value, Mapping)]
+    parts += [("parameters", _items(settings.parameters)), ("controls", _items(settings.controls))]
     rest = {
-        key: run_data.settings.get(key)
+        key: values.get(key)
         for key in ("created", "finished", "status", "seed", "device", "commit", "overrides", "format")
     }
     parts += [("run", _pairs(rest))]
-    parts += [(name, _pairs(run_data.settings.get(name) or {})) for name in ("versions", "hardware")]
+    parts += [("versions", _pairs(settings.versions)), ("hardware", _pairs(settings.hardware))]
     blocks = "".join(f"<div><h3>{text(title)}</h3>{content}</div>" for title, content in parts if content)
     try:
         given = run_data.run.space.read_text(encoding="utf-8", errors="replace")
@@ -185,10 +185,10 @@ def settings_section(run_data: RunData) -> str:
 
 def reproduce_section(run_data: RunData) -> str:
     """Give the commands that run the search again and draw this page again."""
-    run, command = run_data.run, run_data.settings.get("command")
+    run, command = run_data.run, run_data.settings.command
     place = f"{run.path.parent.name}/{run.name}"
-    seed = run_data.settings.get("seed")
-    given = shlex.join(str(word) for word in command) if isinstance(command, list) and command else ""
+    seed = run_data.settings.seed
+    given = shlex.join(command)
     again = f"python -m morel_search.run --space {place}/space.yaml" + (
         "" if seed is None else f" --seed {seed}"
     )
@@ -213,13 +213,13 @@ def reproduce_section(run_data: RunData) -> str:
 
 
 def _status(run_data: RunData) -> str:
-    status = run_data.settings.get("status")
+    status = run_data.settings.status
     notes = {
         "running": "The search was still running when this page was drawn.",
         "stopped": "The search was stopped before its end.",
     }
     said = [notes[status]] if status in notes else []
-    said += [str(warning) for warning in run_data.settings.get("warnings") or []]
+    said += run_data.settings.warnings
     return "".join(f'<p class="note">{text(one)}</p>' for one in said)
 
 

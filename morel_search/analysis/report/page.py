@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +176,7 @@ def _importance(run_data: RunData, figures: dict[str, Any]) -> str:
     if count < FEWEST_TRIALS:
         said = f"Too few trials to tell: {count} of the search have finished, and it takes about {FEWEST_TRIALS}."
         return section(title, f"<p>{text(said)}</p>", ident="importance")
-    shares = importance(run_data.trials, _described(run_data.settings))
+    shares = importance(run_data.trials, run_data.settings.parameters)
     if not (shares["trials"] >= FEWEST_TRIALS).any():
         return section(
             title, "<p>Too few trials with the same parameters active to tell.</p>", ident="importance"
@@ -262,7 +261,3 @@ def _stopping(run_data: RunData) -> list[str]:
     caption += " agrees with the order at the end, over the trainings that ran to their end; 1 is full agreement, 0 is chance."
     content = f'<div class="words">{words}</div>{stopping_table(run_data, costs, correlations)}{notes}'
     return [section("Early stopping", content, caption, "stopping")]
-
-
-def _described(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return list((settings.get("space") or {}).get("parameters") or [])

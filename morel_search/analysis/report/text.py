@@ -41,7 +41,7 @@ def headline(run_data: RunData) -> str:
     if run_data.complete.empty or front.empty:
         return (
             "No trial has finished yet"
-            if run_data.settings.get("status") == "running"
+            if run_data.settings.status == "running"
             else "No trial finished with a result"
         )
     best, robust = front.iloc[0], front.iloc[-1]
@@ -82,10 +82,7 @@ def sentences(run_data: RunData) -> list[str]:
 
 
 def constraint_words(run_data: RunData) -> str:
-    """Say which constraints there are and how many of the finished networks break one.
-
-    Empty where there are neither.
-    """
+    """Say which constraints there are and how many of the finished networks break one; empty where there are neither."""
     bounds, broken, finished = run_data.constraints, len(run_data.infeasible), len(run_data.complete)
     if not bounds and not broken:
         return ""
@@ -117,8 +114,7 @@ def exchange_rate(front: NDArray[np.float64]) -> float | None:
         front: Shape (n, 2): clean and robust accuracies of the members.
 
     Returns:
-        The slope between the front, joined by straight lines, at 25 % and at 75 % of that range; None where
-        all are equally robust.
+        The slope between the front, joined by straight lines, at 25 % and at 75 % of that range; None where all are equally robust.
     """
     order = np.argsort(front[:, 1], kind="stable")
     clean, robust = front[order, 0], front[order, 1]
@@ -133,8 +129,8 @@ def compare_controls(run_data: RunData) -> list[tuple[str, str, str]]:
     """Say what each control got beside the front.
 
     Returns:
-        Name, its two accuracies, and a sentence: by how much the most robust network of the front that is at
-        least as accurate on clean images beats it, or that none does.
+        Name, its two accuracies, and a sentence: by how much the most robust network of the front that is at least as accurate on clean
+        images beats it, or that none does.
     """
     members = run_data.front[run_data.front["origin"] != "control"]
     broken, compared = set(run_data.infeasible["number"]), []
@@ -207,7 +203,7 @@ def _trial_words(run_data: RunData) -> str:
 
 
 def _search_words(run_data: RunData) -> str:
-    count, seed = len(run_data.parameters), run_data.settings.get("seed")
+    count, seed = len(run_data.parameters), run_data.settings.seed
     sampler = {"nsga2": "NSGA-II", "nsga3": "NSGA-III", "tpe": "TPE", "gp": "GP"}.get(
         str(run_data.section("search").get("sampler"))
     )
@@ -222,7 +218,8 @@ def _time_words(run_data: RunData) -> str:
     trained = float(run_data.trials["seconds"].sum())
     try:
         begun, ended = (
-            datetime.fromisoformat(str(run_data.settings[key])) for key in ("created", "finished")
+            datetime.fromisoformat(str(moment))
+            for moment in (run_data.settings.created, run_data.settings.finished)
         )
         return f"{duration((ended - begun).total_seconds())}; {duration(trained)} of training"
     except (KeyError, ValueError, TypeError):
@@ -230,27 +227,21 @@ def _time_words(run_data: RunData) -> str:
 
 
 def _device_words(run_data: RunData) -> str:
-    hardware = run_data.settings.get("hardware") or {}
-    gpus = hardware.get("gpus") or []
-    if str(run_data.settings.get("device", "")).startswith("cuda") and gpus:
-        names = [str(gpu.get("name", gpu) if isinstance(gpu, dict) else gpu) for gpu in gpus]
+    device, hardware = run_data.settings.device, run_data.settings.hardware
+    names = hardware.get("gpus") or []
+    if (device or "").startswith("cuda") and names:
         return ", ".join(
             f"{names.count(name)} × {name}" if names.count(name) > 1 else name
             for name in dict.fromkeys(names)
         )
     cores = hardware.get("cores")
-    return f"{run_data.settings.get('device', '?')}" + (f", {cores} cores" if cores else "")
+    return (device or "?") + (f", {cores} cores" if cores else "")
 
 
 def chance_words(run_data: RunData) -> str:
-    """Say how far chance alone moves an accuracy, where the number of validation images is known.
-
-    Else nothing.
-    """
-    images = run_data.settings.get("images")
-    count = number_of(
-        images.get("validation") if isinstance(images, dict) else run_data.section("data").get("validation")
-    )
+    """Say how far chance alone moves an accuracy, where the number of validation images is known; else nothing."""
+    images = run_data.settings.validation_images
+    count = number_of(run_data.section("data").get("validation") if images is None else images)
     if count is None or count < 2:
         return ""
     return (

@@ -52,7 +52,7 @@ def verified_sections(
     ]
     caption = "After each attack: accuracy on what it and all before it left. An image counts as robust when it withstands every attack."
     parts.append(section("Attack by attack", _table(found), caption, "attacks"))
-    if any(network.diagnostics.get("transfer") for network in found.networks):
+    if any(network.diagnostics.transfer for network in found.networks):
         caption = "Accuracy on PGD-50 examples that were made on another network (columns) and not on this one. Lower than under its own "
         caption += "attacks would mean that those do not work."
         parts.append(section("Transfer attacks", _transfer_table(found), caption, "transfer"))
@@ -64,9 +64,9 @@ def verified_sections(
         parts.append(
             section("What the search gained", f'<dl class="controls">{lines}</dl>', caption, "gains")
         )
-    if any(network.diagnostics.get("curve") for network in found.networks):
+    if any(network.diagnostics.curve for network in found.networks):
         figures["radius"] = _curves(found, multiples)
-        images = min(int(network.diagnostics.get("images", 0)) for network in found.networks)
+        images = min(network.diagnostics.images for network in found.networks)
         caption = f"PGD at several radii on {images} images; 1 is epsilon = {epsilon}. A curve that stays level is a bad sign."
         parts.append(
             section("Robust accuracy against the radius", figure_place("radius", "wide"), caption, "radius")
@@ -87,11 +87,7 @@ def verified_words(found: Verification) -> list[str]:
         else f" FAB-T and Square on {found.late_images} of them; python -m morel_search.verify goes on."
     )
     names = {"pgd": "the search's PGD", "square": "Square"}
-    able = [
-        stage
-        for stage in STAGES
-        if any(stage in network.diagnostics.get("attacks", STAGES) for network in found.networks)
-    ]
+    able = [stage for stage in STAGES if any(stage in network.attacks for network in found.networks)]
     *first, last = (names.get(stage, stage.upper()) for stage in able)
     said = [f"Each network met {', '.join(first)} and {last} on {count} test images.{late}"]
     if found.missing:
@@ -171,11 +167,7 @@ def _upper(sentence: str) -> str:
 
 
 def _table(found: Verification) -> str:
-    stages = [
-        stage
-        for stage in WHITE_BOX
-        if any(stage in network.diagnostics.get("attacks", (stage,)) for network in found.networks)
-    ]
+    stages = [stage for stage in WHITE_BOX if any(stage in network.attacks for network in found.networks)]
     heads = ["network", "clean", "± ", *(stage.upper() for stage in stages), "all", "interval", "verdict"]
     rows = []
     for network, row in zip(found.networks, found.table().to_dict("records"), strict=True):
@@ -199,14 +191,12 @@ def _table(found: Verification) -> str:
 
 def _transfer_table(found: Verification) -> str:
     sources = list(
-        dict.fromkeys(
-            source for network in found.networks for source in network.diagnostics.get("transfer", {})
-        )
+        dict.fromkeys(source for network in found.networks for source in network.diagnostics.transfer)
     )
     rows = []
     for network in found.networks:
         name = f"{network.name} ({network.label})" if network.label else network.name
-        known = network.diagnostics.get("transfer", {})
+        known = network.diagnostics.transfer
         cells: list[str | tuple[str, Any]] = [(name, network.number)]
         cells += [(percent(known[source]), known[source]) if source in known else "–" for source in sources]
         rows.append([*cells, (percent(network.accuracy[1]), network.accuracy[1])])
@@ -313,10 +303,10 @@ def _points_of(name: str, networks: Sequence[Network], marker: Figure, count: in
 
 def _curves(found: Verification, multiples: Sequence[float]) -> Figure:
     """Clean accuracy of the curve's images is not known apart from the others', so a curve begins at the smallest radius."""
-    shown = [network for network in found.networks if network.diagnostics.get("curve")][:MOST_CURVES]
+    shown = [network for network in found.networks if network.diagnostics.curve][:MOST_CURVES]
     data = []
     for network in shown:
-        values = rounded([100 * value for value in network.diagnostics["curve"]], 2)
+        values = rounded([100 * value for value in network.diagnostics.curve], 2)
         pen = line(
             list(multiples),
             values,
@@ -327,7 +317,7 @@ def _curves(found: Verification, multiples: Sequence[float]) -> Figure:
         hover = f"<b>{text(_who(network))}</b><br>%{{x}} epsilon: %{{y:.1f}} %<extra></extra>"
         data.append({**pen, "hoverinfo": "all", "hovertemplate": hover, "showlegend": False, "opacity": 0.85})
     layout = layout_of("radius, in units of epsilon", "robust accuracy (%)", legend=False)
-    begins = [100 * float(network.diagnostics["curve"][0]) for network in shown]
+    begins = [100 * network.diagnostics.curve[0] for network in shown]
     layout["annotations"] = [
         {"x": multiples[0], "y": place, "text": text(network.label or network.name), "showarrow": False,
          "xanchor": "right", "xshift": -6, "font": {"size": 10, "color": _colour(network)}}

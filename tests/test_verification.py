@@ -1,11 +1,11 @@
-"""What is read from a verification: counts image by image, ties, flags, words; on records made of numbers."""
+"""The verification that is read from attack records: counts, ties, flags, texts; on records made by a formula."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from run_folders import make_run
 from scipy.stats import spearmanr
 
+from morel_search.analysis.intervals import wilson
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.verification import gain_sentences, verified_words, weakness
 from morel_search.analysis.run_data import read_run_data
@@ -25,12 +26,27 @@ from morel_search.results.attack_records import (
     ROBUST,
     UNKNOWN,
     AttackRecord,
+    AttackSetup,
     open_record,
     read_records,
 )
+from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
+from morel_search.results.tables import VERIFIED_COLUMNS
 
 IMAGES = 400
+SETUP = AttackSetup(weights="a", evaluation={"norm": "linf", "epsilon": "0.2"}, seed=0, data="b")
+HONEST = MaskingDiagnostics(
+    images=100,
+    zero_gradients=0.0,
+    unfit=0.0,
+    gap=3.0,
+    same_class=0.1,
+    chance=0.0,
+    scale=1.0,
+    curve=(0.5,) * 8,
+    everywhere=0.0,
+)
 
 
 def made_table(
@@ -55,7 +71,7 @@ def made_table(
 
 
 def verified_run(
-    folder: Path, *, seen: int = IMAGES, late: int = IMAGES, **diagnostics: dict[str, Any]
+    folder: Path, *, seen: int = IMAGES, late: int = IMAGES, **diagnostics: MaskingDiagnostics
 ) -> tuple[RunFolder, Verification]:
     run = make_run(folder)
     run_data, random = read_run_data(run), np.random.default_rng(0)
@@ -65,16 +81,7 @@ def verified_run(
             table = made_table(
                 random, row["clean_accuracy"] - 0.01, row["robust_accuracy"] - 0.06, seen, late
             )
-            AttackRecord(
-                name,
-                {
-                    "attacks": list(STAGES),
-                    "curve": [0.5] * 8,
-                    "images": 100,
-                    **diagnostics.get(f"n{name}", {}),
-                },
-                table,
-            ).write(run)
+            AttackRecord(name, SETUP, table, diagnostics.get(f"n{name}", HONEST)).write(run)
     found = read_verification(run_data)
     assert found is not None
     return run, found
@@ -131,9 +138,8 @@ def test_a_gap_within_chance_is_a_tie_and_one_beyond_it_is_not(tmp_path: Path) -
         standing = np.flatnonzero((changed[:, 0] == ROBUST) & ~(changed == BROKEN).any(axis=1))[:worse]
         changed[standing, 1:] = UNKNOWN
         changed[standing, COLUMNS.index("fgsm")] = BROKEN
-        AttackRecord(first.name, {"attacks": list(STAGES)}, changed).write(
-            run
-        )  # the second, but for a few images
+        # the record of the second network, except for a few images
+        AttackRecord(first.name, SETUP, changed, HONEST).write(run)
         again = read_verification(read_run_data(run))
         assert again is not None
         copy = next(network for network in again.networks if network.name == first.name)
@@ -146,7 +152,7 @@ def test_a_gap_within_chance_is_a_tie_and_one_beyond_it_is_not(tmp_path: Path) -
 def test_the_flagged_leave_the_front_and_are_named(tmp_path: Path) -> None:
     _, plain = verified_run(tmp_path / "plain")
     name = plain.front[0].name
-    run, found = verified_run(tmp_path / "flagged", **{f"n{name}": {"scale": 1000.0, "gap": 1e4}})
+    run, found = verified_run(tmp_path / "flagged", **{f"n{name}": replace(HONEST, scale=1000.0, gap=1e4)})
     flagged = next(network for network in found.networks if network.name == name)
     assert "logits are scaled up" in flagged.flags[0]
     assert name not in {network.name for network in found.front}
@@ -176,26 +182,31 @@ def test_words_and_page(tmp_path: Path) -> None:
         assert title in page
     run.write_table(run.verified, found.table())
     read = pd.read_csv(run.verified)
+    assert tuple(read.columns) == VERIFIED_COLUMNS
     assert list(read["number"]) == [network.number for network in found.networks]
     assert (
         (read["robust_low"] <= read["robust_accuracy"]) & (read["robust_accuracy"] <= read["robust_high"])
     ).all()
 
 
-def test_a_record_is_continued_only_where_its_facts_are_the_same(tmp_path: Path) -> None:
+def test_a_record_is_continued_only_with_the_same_setup(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     table = made_table(np.random.default_rng(0), 0.9, 0.5)
-    AttackRecord("3", {"weights": "a", "seed": 0, "scale": 1.0}, table).write(run)
-    again = open_record(run, "3", {"weights": "a", "seed": 0}, IMAGES)
+    compute = {"precision": "float32"}
+    AttackRecord("3", SETUP, table, HONEST, STAGES[:4], compute).write(run)
+    again = open_record(run, "3", SETUP, IMAGES)
     assert np.array_equal(again.table, table)
-    assert again.diagnostics["scale"] == 1.0
-    for diagnostics, images in (
-        ({"weights": "b", "seed": 0}, IMAGES),
-        ({"weights": "a", "seed": 1}, IMAGES),
-        ({"weights": "a", "seed": 0}, 10),
+    assert (again.diagnostics, again.attacks, again.compute) == (HONEST, STAGES[:4], compute)
+    for setup, images in (
+        (replace(SETUP, weights="b"), IMAGES),
+        (replace(SETUP, seed=1), IMAGES),
+        (replace(SETUP, data="c"), IMAGES),
+        (replace(SETUP, evaluation={"norm": "linf", "epsilon": "0.3"}), IMAGES),
+        (SETUP, 10),
     ):
-        fresh = open_record(run, "3", diagnostics, images)
+        fresh = open_record(run, "3", setup, images)
         assert (fresh.table == UNKNOWN).all()
+        assert fresh.diagnostics is None
         assert fresh.table.shape == (images, len(COLUMNS))
 
 
@@ -203,7 +214,7 @@ def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> N
     run, found = verified_run(tmp_path)
     name = found.networks[1].name
     record = read_records(run)[name]
-    record.diagnostics["seed"] = 7
+    record.setup = replace(record.setup, seed=7)
     record.write(run)
     again = read_verification(read_run_data(run))
     assert again is not None
@@ -216,9 +227,8 @@ def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> N
 def test_a_member_without_images_does_not_hide_the_others(tmp_path: Path) -> None:
     run, found = verified_run(tmp_path)
     name = found.networks[0].name
-    AttackRecord(
-        name, {"attacks": list(STAGES), "scale": 1.0}, np.full((IMAGES, len(COLUMNS)), UNKNOWN, dtype=np.int8)
-    ).write(run)
+    unknown = np.full((IMAGES, len(COLUMNS)), UNKNOWN, dtype=np.int8)
+    AttackRecord(name, SETUP, unknown, HONEST).write(run)
     again = read_verification(read_run_data(run))
     assert again is not None
     assert (again.images, again.missing) == (IMAGES, (name,))
@@ -261,3 +271,70 @@ def test_with_many_rivals_one_is_ahead_by_chance(tmp_path: Path) -> None:
     behind = replace(second, clean=np.arange(IMAGES) < 300, robust=np.arange(IMAGES) < 200)  # p = 0.03
     assert beats(ahead, behind, tests=1)
     assert not beats(ahead, behind, tests=2)
+
+
+def edit(run: RunFolder, name: str, *remove: str, **values: object) -> None:
+    """Change the JSON file of a record by hand."""
+    path = run.verification / f"{name}.json"
+    content = json.loads(path.read_text(encoding="utf-8")) | values
+    path.write_text(json.dumps({key: value for key, value in content.items() if key not in remove}))
+
+
+def test_the_file_of_a_record_has_one_level_of_keys(tmp_path: Path) -> None:
+    """These are the keys of every earlier version; folders of other versions are read through them."""
+    run, found = verified_run(tmp_path)
+    content = json.loads((run.verification / f"{found.networks[0].name}.json").read_text(encoding="utf-8"))
+    assert list(content) == [
+        *("weights", "evaluation", "seed", "data"),
+        *("images", "zero_gradients", "unfit", "gap", "same_class", "chance", "scale", "curve", "everywhere"),
+        *("transfer", "attacks"),
+    ]
+    assert content["curve"] == [0.5] * 8
+
+
+@pytest.mark.parametrize("key", ["zero_gradients", "scale", "curve", "images", "everywhere", "same_class"])
+def test_a_missing_diagnostic_does_not_mean_that_nothing_is_wrong(tmp_path: Path, key: str) -> None:
+    run, found = verified_run(tmp_path)
+    name = found.networks[1].name
+    edit(run, name, key)
+    assert read_records(run)[name].diagnostics is None
+    again = read_verification(read_run_data(run))
+    assert again is not None
+    assert again.missing == (name,)
+    assert name not in {network.name for network in again.networks}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("scale", "1.0"), ("gap", None), ("curve", 0.5), ("curve", ["x"]), ("transfer", [0.5])]
+)
+def test_a_diagnostic_of_the_wrong_type_is_measured_again(tmp_path: Path, key: str, value: object) -> None:
+    run, found = verified_run(tmp_path)
+    name = found.networks[0].name
+    edit(run, name, **{key: value})
+    record = open_record(run, name, SETUP, IMAGES)
+    assert record.diagnostics is None
+    assert (record.table != UNKNOWN).any(), "the results of the attacks are kept"
+
+
+def test_a_record_without_later_keys_is_read(tmp_path: Path) -> None:
+    run, found = verified_run(tmp_path)
+    name = found.networks[0].name
+    edit(run, name, "transfer", "attacks", "compute")
+    record = read_records(run)[name]
+    assert record.diagnostics == HONEST
+    assert (record.attacks, record.compute) == (STAGES, None)
+
+
+@pytest.mark.parametrize("key", ["weights", "evaluation", "seed", "data"])
+def test_a_record_without_its_setup_is_not_used(tmp_path: Path, key: str) -> None:
+    run, found = verified_run(tmp_path)
+    name = found.networks[0].name
+    edit(run, name, key)
+    assert name not in read_records(run)
+
+
+def test_each_interval_is_that_of_its_own_accuracy(tmp_path: Path) -> None:
+    _, found = verified_run(tmp_path)
+    for network, row in zip(found.networks, found.table().to_dict("records"), strict=True):
+        assert (row["clean_low"], row["clean_high"]) == wilson(int(network.clean.sum()), IMAGES)
+        assert (row["robust_low"], row["robust_high"]) == wilson(int(network.robust.sum()), IMAGES)

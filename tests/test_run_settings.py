@@ -1,0 +1,176 @@
+"""The settings of a run: what is written is read back, older and newer folders are read, mistakes are named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from morel_search.errors import RunFolderError
+from morel_search.results.folder import RunFolder, create_run_folder, open_run_folder
+from morel_search.results.settings import FORMAT, RunSettings
+
+EXAMPLE = Path(__file__).parents[1] / "results" / "example"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    made = create_run_folder(tmp_path, "one")
+    made.write_settings(RunSettings())
+    return made
+
+
+def full() -> dict[str, Any]:
+    """Return the content of a file with every key."""
+    return {
+        "format": FORMAT,
+        "name": "one",
+        "created": "2026-03-01T09:30:00+00:00",
+        "finished": "2026-03-01T09:32:11+00:00",
+        "status": "finished",
+        "seed": 3,
+        "space": {
+            "train": {"epochs": 12},
+            "search": {"select_epoch": "front"},
+            "resources": {"cpu": 2.0, "gpu": 0.0},
+            "parameters": [{"name": "beta", "type": "float", "low": 1.0, "high": 12.0}],
+            "controls": [{"name": "trades", "overrides": {"beta": 6.0}}],
+        },
+        "rungs": [1, 3],
+        "images": {"train": 1078, "validation": 360, "shape": [1, 8, 8], "classes": 10},
+        "overrides": ["search.trials=5"],
+        "versions": {"torch": "2.14.1"},
+        "hardware": {"cpu": "a CPU", "cores": 2, "memory_gib": 23.5, "gpus": ["a GPU"], "platform": "Linux"},
+        "commit": "0123abc+",
+        "device": "cuda",
+        "compute": {
+            "precision": "bfloat16",
+            "channels_last": True,
+            "compile": False,
+            "deterministic": False,
+        },
+        "command": ["python", "-m", "morel_search.run"],
+        "warnings": ["a warning"],
+    }
+
+
+def change(values: dict[str, Any], key: str, value: object) -> None:
+    """Set a key such as ``images.train`` or ``rungs``."""
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values[section]
+    values[last] = value
+
+
+def test_every_key_is_read_and_written_back_in_its_order(run: RunFolder) -> None:
+    run.write_json(run.settings, full())
+    before = run.settings.read_bytes()
+    settings = run.read_settings()
+    assert (settings.name, settings.status, settings.seed) == ("one", "finished", 3)
+    assert (settings.select_epoch, settings.epochs, settings.threads) == ("front", 12, 2)
+    assert settings.section("train") == {"epochs": 12}
+    assert settings.section("nothing") == {}
+    assert [parameter["name"] for parameter in settings.parameters] == ["beta"]
+    assert [control["name"] for control in settings.controls] == ["trades"]
+    assert (settings.rungs, settings.validation_images) == ((1, 3), 360)
+    assert settings.compute is not None
+    assert settings.compute["precision"] == "bfloat16"
+    assert settings.hardware["gpus"] == ["a GPU"]
+    run.write_settings(settings)
+    assert run.settings.read_bytes() == before
+
+
+def test_a_run_that_is_shipped_is_rewritten_with_the_same_content(tmp_path: Path) -> None:
+    """The example is compared as a whole, so that no key of a real run is lost."""
+    text = (EXAMPLE / "settings.json").read_text(encoding="utf-8")
+    settings = RunSettings.from_json(json.loads(text))
+    again = create_run_folder(tmp_path, "again")
+    again.write_settings(settings)
+    assert RunSettings.from_json(json.loads(again.settings.read_text(encoding="utf-8"))) == settings
+    assert list(json.loads(again.settings.read_text(encoding="utf-8"))) == list(json.loads(text))
+
+
+def test_keys_of_a_later_version_survive_a_change_of_status(run: RunFolder) -> None:
+    values = full() | {"later": {"key": [1, None]}}
+    values["hardware"]["later"], values["compute"]["later"], values["space"]["later"] = 1, 2, "three"
+    run.write_json(run.settings, values)
+    run.write_settings(replace(run.read_settings(), status="stopped"))
+    assert json.loads(run.settings.read_text(encoding="utf-8")) == values | {"status": "stopped"}
+
+
+def test_an_older_folder_is_read(run: RunFolder) -> None:
+    values = full()
+    for key in ("rungs", "images", "compute", "command", "warnings"):
+        del values[key]
+    values["space"]["search"] = {"point": "best_robust", "trials": 5}
+    run.write_json(run.settings, values)
+    settings = open_run_folder(run.path).read_settings()
+    assert settings.select_epoch == "best_robust"
+    assert settings.section("search") == {"select_epoch": "best_robust", "trials": 5}
+    assert (settings.rungs, settings.images, settings.compute, settings.command) == ((), None, None, ())
+    run.write_settings(settings)
+    rewritten = json.loads(run.settings.read_text(encoding="utf-8"))
+    assert "compute" not in rewritten
+    assert "images" not in rewritten
+    assert run.read_settings() == settings
+
+
+def test_the_least_that_a_file_must_hold_is_its_format(run: RunFolder) -> None:
+    run.write_json(run.settings, {"format": FORMAT})
+    settings = run.read_settings()
+    assert settings == RunSettings()
+    assert (settings.select_epoch, settings.epochs, settings.threads) == ("best_sum", None, None)
+    assert settings.parameters == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("name", 3, "'name' must be a text, got 3"),
+        ("status", ["running"], "'status' must be a text"),
+        ("seed", True, "'seed' must be a whole number, got True"),
+        ("seed", 1.5, "'seed' must be a whole number, got 1.5"),
+        ("rungs", "3", "'rungs' must be a list of whole numbers, got '3'"),
+        ("rungs", [None, "x"], "'rungs' must be a list of whole numbers"),
+        ("overrides", "a=1", "'overrides' must be a list of texts"),
+        ("command", [1], "'command' must be a list of texts"),
+        ("warnings", {}, "'warnings' must be a list of texts"),
+        ("space", [], "'space' must be an object"),
+        ("space.search", 5, "'space.search' must be an object, got 5"),
+        ("space.parameters", {}, "'space.parameters' must be a list of objects"),
+        (
+            "space.parameters",
+            [{"type": "float"}],
+            "'space.parameters[0]' must be an object with the text 'name'",
+        ),
+        ("space.controls", ["trades"], "'space.controls[0]' must be an object"),
+        ("images", 360, "'images' must be an object"),
+        ("images.validation", "360", "'images.validation' must be a whole number"),
+        ("images.shape", 8, "'images.shape' must be a list of whole numbers"),
+        ("versions.torch", 2.14, "'versions.torch' must be a text"),
+        ("hardware.gpus", "A100", "'hardware.gpus' must be a list of texts"),
+        ("hardware.memory_gib", "23", "'hardware.memory_gib' must be a number"),
+        ("compute.compile", "off", "'compute.compile' must be true or false"),
+        ("compute.precision", 32, "'compute.precision' must be a text"),
+        ("name", {"x": "y" * 200}, "'name' must be a text"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(run: RunFolder, key: str, value: object, words: str) -> None:
+    values = full()
+    change(values, key, value)
+    run.write_json(run.settings, values)
+    with pytest.raises(RunFolderError) as error:
+        open_run_folder(run.path)
+    message = str(error.value)
+    assert message.startswith(f"{run.settings} is damaged: {words}")
+    assert "\n" not in message
+    assert len(message) < len(str(run.settings)) + 160
+
+
+def test_a_newer_format_is_refused_before_its_keys_are_checked(run: RunFolder) -> None:
+    run.write_json(run.settings, full() | {"format": FORMAT + 1, "rungs": "another form"})
+    with pytest.raises(RunFolderError, match=f"has format {FORMAT + 1}, .* install a newer morel_search"):
+        run.read_settings()
