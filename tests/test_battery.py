@@ -32,7 +32,7 @@ def linear(classes: int, seed: int = 0) -> nn.Sequential:
     return network
 
 
-def possible_values(network: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+def smallest_adversarial_radius(network: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> Tensor:
     """The smallest radius at which a linear network is wrong: min over other classes of margin / dual norm of the weights' difference."""
     weight = network[1].weight.detach()
     logits = network(images).detach()
@@ -61,7 +61,7 @@ def test_a_linear_network_is_broken_exactly_where_it_can_be(
     images = to_float(pixels)
     labels = network(images).argmax(dim=1)
     labels[:5] = (labels[:5] + 1) % classes  # wrong from the beginning
-    radius = possible_values(network, images, labels, norm)
+    radius = smallest_adversarial_radius(network, images, labels, norm)
     settings = EvaluationSettings(norm=norm, epsilon=Fraction(epsilon), steps=3, batch_size=16)  # type: ignore[arg-type]
     verdict = autoattack(network, ImageSet(pixels, labels), settings, compute=compute)
     clear = (radius - float(settings.epsilon)).abs() > 1e-4
