@@ -113,12 +113,12 @@ def test_they_are_in_the_report_and_in_the_terminal(tmp_path: Path) -> None:
     run = replicated_run(tmp_path)
     page = write_report(run).read_text(encoding="utf-8")
     assert 'id="replicates"' in page
-    assert "With other seeds" in page
+    assert "Replicates with other random seeds" in page
     found = read_replication(read_run_data(run))
     said = replication_text(found)
     assert all(f"{100 * one.mean[1]:.1f} ± {100 * one.spread[1]:.1f} %" in said for one in found)
     run.replicates.unlink()
-    assert "With other seeds" not in write_report(run).read_text(encoding="utf-8")
+    assert "Replicates with other random seeds" not in write_report(run).read_text(encoding="utf-8")
     assert read_replication(read_run_data(run)) == ()
 
 

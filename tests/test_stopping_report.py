@@ -434,10 +434,10 @@ def test_if_no_network_keeps_to_the_constraints_it_is_said(tmp_path: Path) -> No
     assert run_data.front.empty
     assert (run_data.hypervolume, run_data.control_hypervolume) == (0, 0)
     assert dict(key_figures(run_data))["Hypervolume"] == "–"
-    assert headline(run_data) == "No network keeps to the constraints"
+    assert headline(run_data) == "No network satisfies the constraints"
     assert "All 33 finished networks break a constraint." in sentences(run_data)[0]
     page = visible(write_report(run))
-    assert "No network keeps to the constraints" in page
+    assert "No network satisfies the constraints" in page
     assert "The networks on the front" not in page
     assert (
         front_text(run.read_front(), run.read_trials())

@@ -174,9 +174,9 @@ def test_words_and_page(tmp_path: Path) -> None:
     assert all("clean" in sentence for sentence in gains.values())
     page = write_report(run).read_text(encoding="utf-8")
     for title in (
-        "The front, verified",
+        "Verified front",
         "Attack by attack",
-        "What the search gained",
+        "Gain over the controls",
         "Robust accuracy against the radius",
     ):
         assert title in page

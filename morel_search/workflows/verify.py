@@ -173,7 +173,7 @@ def verification_text(found: Verification) -> str:
         verdict = (
             "flagged"
             if network.flags
-            else f"beaten by {row['beaten_by']}"
+            else f"dominated by {row['beaten_by']}"
             if row["beaten_by"]
             else "front"
             if row["on_front"]

@@ -155,7 +155,7 @@ def failure_table(run_data: RunData) -> str:
             ]
         )
     more = (
-        f"<p>{len(reasons) - MOST_REASONS} more reasons stand in trials.csv.</p>"
+        f"<p>{len(reasons) - MOST_REASONS} more reasons are in trials.csv.</p>"
         if len(reasons) > MOST_REASONS
         else ""
     )
@@ -179,7 +179,7 @@ def settings_section(run_data: RunData) -> str:
     except OSError:
         given = ""
     file = f"<h3>space.yaml</h3><pre>{text(given)}</pre>" if given else ""
-    title = "Settings, versions and the machine"
+    title = "Settings, versions and hardware"
     return f'<details class="settings"><summary>{title}</summary><div class="columns">{blocks}</div>{file}</details>'
 
 
@@ -193,10 +193,10 @@ def reproduce_section(run_data: RunData) -> str:
         "" if seed is None else f" --seed {seed}"
     )
     lines = [
-        *([f"# as it was started\n{given}"] if given else []),
-        f"# from the file kept with the run\n{again}",
+        *([f"# the command of this run\n{given}"] if given else []),
+        f"# the same search, from the space file in the run folder\n{again}",
     ]
-    lines.append(f"# this page\npython -m morel_search.report {place}")
+    lines.append(f"# draw this page again\npython -m morel_search.report {place}")
     files = [
         (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"), (run.figures / "front.pdf", "figure, "
                                                                                                           "PDF"),
@@ -209,7 +209,7 @@ def reproduce_section(run_data: RunData) -> str:
     ]
     shown = "\n\n".join(lines)
     note = f'<p class="caption">Beside this page: {", ".join(links)}.</p>' if links else ""
-    return section("To do it again", f"<pre>{text(shown)}</pre>{note}", ident="again")
+    return section("How to reproduce this run", f"<pre>{text(shown)}</pre>{note}", ident="again")
 
 
 def _status(run_data: RunData) -> str:

@@ -21,18 +21,17 @@ def last_epoch_words(run_data: RunData) -> str:
     own, last = (rows[columns].to_numpy(dtype=float) for columns in (POINT, LAST))
     earlier = int((own != last).any(axis=1).sum())
     if not earlier:
-        return (
-            "Best against last: each network of the front is its training's last epoch, or as good as that."
-        )
+        return "Best and last epoch: every network of the front is the last epoch of its training, or as accurate as the last epoch."
     lost = own[:, 1] - last[:, 1]
     worst = rows.iloc[int(lost.argmax())]
     most = (
-        f"; network {run_data.network(worst['number'], worst['epoch'])} would lose most, {points(lost.max())}"
+        f"; network {run_data.network(worst['number'], worst['epoch'])} would lose the most, "
+        f"{points(lost.max())}"
         if lost.max() > 0
         else ""
     )
     return (
-        f"Best against last: for {earlier} of {len(rows)} networks an earlier epoch counts. With the "
-        f"last one the front would have "
+        f"Best and last epoch: for {earlier} of {len(rows)} networks an earlier epoch was selected. With the "
+        f"last epoch, the front would have "
         f"{points(lost.mean())} {'less' if lost.mean() >= 0 else 'more'} robust accuracy on average{most}."
     )

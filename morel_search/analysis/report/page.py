@@ -93,30 +93,28 @@ def _front(run_data: RunData, figures: dict[str, Any]) -> list[str]:
         ]
     figures["front"] = front_figure(run_data)
     if run_data.feasible.empty:
-        caption = "Up and to the right is better. Each cross is a network that breaks a constraint, so there is no front."
+        caption = "Higher is better on both axes. Each cross is a network that violates a constraint, so there is no front."
         return [
             section("The networks", figure_place("front", "wide"), caption, "front"),
             *_controls(run_data),
         ]
     said = [
-        "Up and to the right is better: whatever lies below the line is beaten by a network on it.",
+        "Higher is better on both axes: a network below the line is dominated by a network on it.",
         chance_words(run_data),
     ]
     if run_data.constraints or len(run_data.infeasible):
         said.append(constraint_words(run_data))
     if len(run_data.infeasible):
-        said.append("Crosses are those that do; they are never on the front.")
+        said.append("Crosses are networks that violate a constraint; they are never on the front.")
     if run_data.tested:
         said.append(
-            "Hollow circles are the same networks on the test split, the fairer view: the filled ones "
-            "were picked for being high."
+            "Hollow circles are the same networks on the test split. They are the unbiased view: the filled "
+            "circles were selected because they are high."
         )
     parts = [section("The front", figure_place("front", "wide"), " ".join(filter(None, said)), "front")]
     parts += _controls(run_data)
-    caption = (
-        "A click on a heading sorts. Clean and robust: on the validation split, which chose these networks."
-    )
-    caption += " Test: measured once, afterwards." if run_data.tested else ""
+    caption = "Click a heading to sort. Clean and robust: accuracies on the validation split, by which these networks were selected."
+    caption += " Test: measured once, after the search." if run_data.tested else ""
     caption += " 12-7 is trial 12 after epoch 7." if run_data.select_epoch == "front" else ""
     parts.append(section("The networks on the front", front_table(run_data), caption, "networks"))
     return parts
@@ -138,8 +136,8 @@ def _verified(run_data: RunData, figures: dict[str, Any]) -> list[str]:
 def _controls(run_data: RunData) -> list[str]:
     if run_data.controls.empty:
         return []
-    caption = "Known settings at the same budget, each beside the most robust network of the front that is at least as accurate."
-    return [section("What the controls got", control_list(run_data), caption, "controls")]
+    caption = "Known methods, trained with the same number of epochs. Each is compared with the most robust network of the front whose clean accuracy is at least as high. Validation split."
+    return [section("Controls and the front", control_list(run_data), caption, "controls")]
 
 
 def _parameters(run_data: RunData, figures: dict[str, Any]) -> list[str]:
@@ -147,7 +145,7 @@ def _parameters(run_data: RunData, figures: dict[str, Any]) -> list[str]:
     if run_data.searched.empty or not run_data.parameters:
         return []
     figures["parallel"] = parallel_data(run_data)
-    caption = "One line a searched trial, from ochre (least robust) to blue; the front's are bold. Drag along an axis to filter, click to undo."
+    caption = "Each line is a trial of the search, coloured from ochre (least robust) to blue (most robust); trials on the front are bold. Drag along an axis to filter, click to undo."
     parts = [
         section("Parameters", '<div class="scroll"><div id="parallel"></div></div>', caption, "parameters"),
         _importance(run_data, figures),
@@ -159,7 +157,7 @@ def _parameters(run_data: RunData, figures: dict[str, Any]) -> list[str]:
             blocks.append(
                 f"<div><h3>{text(parameter.name)}</h3>{figure_place(f'slice-{index}', 'small')}</div>"
             )
-    caption = "Filled: robust accuracy. Hollow: clean accuracy. In percent, one pair a trial."
+    caption = "Filled: robust accuracy. Hollow: clean accuracy. In percent, on the validation split, one pair a trial."
     return [
         *parts,
         section(
@@ -174,19 +172,19 @@ def _parameters(run_data: RunData, figures: dict[str, Any]) -> list[str]:
 def _importance(run_data: RunData, figures: dict[str, Any]) -> str:
     title, count = "Which parameters matter", len(run_data.searched)
     if count < FEWEST_TRIALS:
-        said = f"Too few trials to tell: {count} of the search have finished, and it takes about {FEWEST_TRIALS}."
+        said = f"Too few trials: {count} trials of the search have finished, and about {FEWEST_TRIALS} are needed."
         return section(title, f"<p>{text(said)}</p>", ident="importance")
     shares = importance(run_data.trials, run_data.settings.parameters)
     if not (shares["trials"] >= FEWEST_TRIALS).any():
         return section(
-            title, "<p>Too few trials with the same parameters active to tell.</p>", ident="importance"
+            title, "<p>Too few trials in which the same parameters are active.</p>", ident="importance"
         )
     figures["importance"] = figure = importance_figure(shares)
     rows = figure.pop("rows")
     few = sorted(set(shares[shares["trials"] < FEWEST_TRIALS]["parameter"]))
     caption = f"Share of each accuracy's variance over the search space that a parameter explains (fANOVA, {int(shares['trials'].max())} trials)."
     caption += (
-        " A conditional parameter is judged among the trials in which it is active."
+        " The importance of a conditional parameter is computed from the trials in which it is active."
         if any(one.when for one in run_data.parameters)
         else ""
     )
@@ -199,7 +197,7 @@ def _course(run_data: RunData, figures: dict[str, Any]) -> list[str]:
     parts = []
     if len(run_data.feasible):
         figures["history"] = history_figure(run_data)
-        caption = "Hypervolume: the area that the front dominates, from no accuracy at all; 1 would be perfect. A dot: the front moved."
+        caption = "Hypervolume: the area that the front dominates above the reference point (0, 0), on the validation split; its maximum is 1. A dot marks a trial that raised it."
         parts.append(section("The search", figure_place("history", "wide"), caption, "search"))
     curves = learning_figures(run_data)
     for index, (_, figure) in enumerate(curves):
@@ -208,14 +206,16 @@ def _course(run_data: RunData, figures: dict[str, Any]) -> list[str]:
         counted = (
             "Dots: its epochs on the front."
             if run_data.select_epoch == "front"
-            else "A dot: the epoch that counts."
+            else "A dot marks the selected epoch."
         )
-        stopped = " Faint, with a cross at the end: stopped early." if len(run_data.stopped) else ""
-        stopped += " Dotted lines: where trainings are compared." if run_data.rungs else ""
+        stopped = (
+            " Faint lines with a cross at the end: trainings stopped early." if len(run_data.stopped) else ""
+        )
+        stopped += " Dotted lines: rungs of early stopping." if run_data.rungs else ""
         places = "".join(
             f"<div>{figure_place(f'curve-{index}', 'half')}</div>" for index in range(len(curves))
         )
-        caption = f"The front on the validation split, from its most accurate network to its most robust. {counted}{stopped}"
+        caption = f"Validation accuracy of the networks on the front, from the most accurate to the most robust. {counted}{stopped}"
         said = last_epoch_words(run_data)
         words = f'<div class="words"><p>{text(said)}</p></div>' if said else ""
         parts.append(
@@ -226,14 +226,14 @@ def _course(run_data: RunData, figures: dict[str, Any]) -> list[str]:
         figures[f"term-{index}"] = figure
     if terms:
         places = "".join(f"<div>{figure_place(f'term-{index}', 'half')}</div>" for index in range(len(terms)))
-        caption = "How much of the gradient that reaches the features each term of the robust objective has, at the first batch of an epoch; "
-        caption += "the rest is the accuracy objective's. A term near zero does nothing, whatever its weight."
+        caption = "Share of each loss term in the gradient with respect to the features, at the first batch of an epoch; "
+        caption += "the rest belongs to the accuracy objective. A term whose share is near zero has no effect, whatever its weight."
         parts.append(
-            section("What the trainings listened to", f'<div class="pair">{places}</div>', caption, "terms")
+            section("Gradient share of each loss term", f'<div class="pair">{places}</div>', caption, "terms")
         )
     parts += _stopping(run_data)
     if len(run_data.failed):
-        parts.append(section("What failed", failure_table(run_data), ident="failures"))
+        parts.append(section("Failed trials", failure_table(run_data), ident="failures"))
     return parts
 
 
@@ -257,7 +257,7 @@ def _stopping(run_data: RunData) -> list[str]:
     )
     words = "".join(f"<p>{text(sentence)}</p>" for sentence in (first, later) if sentence)
     notes = "".join(f'<p class="note">{text(warning)}</p>' for warning in stopping_warnings(correlations))
-    caption = "Trainings are compared at these epochs, and the ones behind are stopped. The rank correlation says how well the order there"
-    caption += " agrees with the order at the end, over the trainings that ran to their end; 1 is full agreement, 0 is chance."
+    caption = "At these epochs (rungs), trainings are compared and the dominated ones are stopped. Rank correlation: how well the order at a rung"
+    caption += " predicts the order at the end, over the trainings that ran to their end; 1 is the same order, 0 is chance."
     content = f'<div class="words">{words}</div>{stopping_table(run_data, costs, correlations)}{notes}'
     return [section("Early stopping", content, caption, "stopping")]

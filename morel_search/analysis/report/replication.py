@@ -28,8 +28,8 @@ def replication_section(found: Sequence[Replicated], attack: str, figures: dict[
     """
     figures["replicates"] = _figure(found)
     words = "".join(f"<p>{text(sentence)}</p>" for sentence in replication_words(found))
-    caption = f"Test split, {attack}. Small: one training with another seed. Large: their mean, with one standard deviation. "
-    caption += "On the front: the probability, were each configuration trained once."
+    caption = f"Test split, {attack}. Small: one training with another random seed. Large: mean, with one standard deviation. "
+    caption += "On the front: probability that the configuration is on the front if each is trained once."
     heads = ["network", "clean", "robust", "trainings", "mean clean", "±", "mean robust", "±", "on the front"]
     rows = [
         [
@@ -45,7 +45,7 @@ def replication_section(found: Sequence[Replicated], attack: str, figures: dict[
         for one in found
     ]
     content = f'<div class="words">{words}</div>{figure_place("replicates", "wide")}{table(heads, rows)}'
-    return section("With other seeds", content, caption, "replicates")
+    return section("Replicates with other random seeds", content, caption, "replicates")
 
 
 def replication_words(found: Sequence[Replicated]) -> list[str]:
@@ -55,7 +55,7 @@ def replication_words(found: Sequence[Replicated]) -> list[str]:
     if len(spreads):
         clean, robust = np.sqrt((spreads**2).mean(axis=0))
         said.append(
-            f"The seed alone moves clean accuracy by {points(clean)} and robust accuracy by "
+            f"The random seed alone changes clean accuracy by {points(clean)} and robust accuracy by "
             f"{points(robust)} (standard deviation)."
         )
     lucky = np.array(
@@ -69,8 +69,7 @@ def replication_words(found: Sequence[Replicated]) -> list[str]:
         clean, robust = lucky.mean(axis=0)
         said.append(
             f"The front's networks have {_more(clean)} clean and {_more(robust)} robust accuracy than "
-            f"their replicates, on average"
-            + (": that much of them was luck." if max(clean, robust) > 0 else ".")
+            f"their replicates, on average" + ("; this part was chance." if max(clean, robust) > 0 else ".")
         )
     members = [one for one in found if one.member]
     if members:
@@ -79,11 +78,11 @@ def replication_words(found: Sequence[Replicated]) -> list[str]:
             for is_likely in (True, False)
         )
         said.append(
-            f"On the front again, more likely than not: {', '.join(likely) or 'none'}. Less likely: "
+            f"On the front with a probability above 50%: {', '.join(likely) or 'none'}. Below: "
             f"{', '.join(rest) or 'none'}."
         )
     if failed := sum(one.failed for one in found):
-        said.append(f"{failed} of the trainings failed; the reasons stand in replicates.csv.")
+        said.append(f"{failed} of the trainings failed; the reasons are in replicates.csv.")
     return said
 
 

@@ -37,7 +37,7 @@ def headline(run_data: RunData) -> str:
     """Say in one line what the search found."""
     front = run_data.front
     if len(run_data.complete) and run_data.feasible.empty:
-        return "No network keeps to the constraints"
+        return "No network satisfies the constraints"
     if run_data.complete.empty or front.empty:
         return (
             "No trial has finished yet"
@@ -58,7 +58,7 @@ def sentences(run_data: RunData) -> list[str]:
     if run_data.complete.empty:
         failed = len(run_data.failed)
         return (
-            [f"{failed} of {len(run_data.trials)} trials failed; their reasons stand below."]
+            [f"{failed} of {len(run_data.trials)} trials failed; the reasons are listed below."]
             if failed
             else []
         )
@@ -71,10 +71,11 @@ def sentences(run_data: RunData) -> list[str]:
         said.append(
             f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy."
         )
-    said.append("Every choice, that of the epoch included, was made on the validation split.")
+    said.append("All choices, including the choice of the epoch, were made on the validation split.")
     if run_data.tested:
         said.append(
-            "The test split was used once, after the search, for the networks on the front; it chose nothing."
+            "The test split was used once, after the search, to score the networks of the front; nothing "
+            "was chosen by it."
         )
     else:
         said.append("The test split has not been used.")
@@ -82,7 +83,10 @@ def sentences(run_data: RunData) -> list[str]:
 
 
 def constraint_words(run_data: RunData) -> str:
-    """Say which constraints there are and how many of the finished networks break one; empty where there are neither."""
+    """Say which constraints there are and how many of the finished networks break one.
+
+    Empty where there are neither.
+    """
     bounds, broken, finished = run_data.constraints, len(run_data.infeasible), len(run_data.complete)
     if not bounds and not broken:
         return ""
@@ -176,7 +180,7 @@ def key_figures(run_data: RunData) -> list[tuple[str, str]]:
     return [
         ("Images", _DATA.get(str(data.get("name")), str(data.get("name", "?")))),
         ("Network", str(network.get("name", "?")).rpartition(":")[2]),
-        ("Judged by", attack_text(run_data.section("evaluation"))),
+        ("Evaluation attack", attack_text(run_data.section("evaluation"))),
         ("Trials", _trial_words(run_data)),
         (
             "Hypervolume",
@@ -239,7 +243,10 @@ def _device_words(run_data: RunData) -> str:
 
 
 def chance_words(run_data: RunData) -> str:
-    """Say how far chance alone moves an accuracy, where the number of validation images is known; else nothing."""
+    """Say how far chance alone moves an accuracy, where the number of validation images is known.
+
+    Else nothing.
+    """
     images = run_data.settings.validation_images
     count = number_of(run_data.section("data").get("validation") if images is None else images)
     if count is None or count < 2:

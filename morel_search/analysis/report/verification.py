@@ -40,34 +40,34 @@ def verified_sections(
         for flag in network.flags
     )
     notes = "".join(f'<p class="note">{text(sentence)}</p>' for sentence in weakness(found)) + notes
-    caption = "Test split, which no choice has seen. Bars: 95 % intervals. Faint lines lead from what the search saw. Hollow: a tie with a "
-    caption += "network that is better in both accuracies, but not beyond chance (McNemar's test on the same images, corrected for their number)."
+    caption = "Test split. Bars: 95% intervals. Faint lines start at the accuracies that the search measured on the validation split. Hollow: a tie with a "
+    caption += "network that is better in both accuracies, but not significantly (McNemar's test on the same images, corrected for the number of tests)."
     parts = [
         section(
-            "The front, verified",
+            "Verified front",
             f'<div class="words">{words}</div>{notes}{figure_place("verified", "wide")}',
             caption,
             "verified",
         )
     ]
-    caption = "After each attack: accuracy on what it and all before it left. An image counts as robust when it withstands every attack."
+    caption = "Robust accuracy after each attack and all attacks to its left. An image counts as robust if it withstands every attack."
     parts.append(section("Attack by attack", _table(found), caption, "attacks"))
     if any(network.diagnostics.transfer for network in found.networks):
-        caption = "Accuracy on PGD-50 examples that were made on another network (columns) and not on this one. Lower than under its own "
-        caption += "attacks would mean that those do not work."
+        caption = "Accuracy of each network (rows) on PGD-50 examples made on another network (columns). If it is lower than under its own "
+        caption += "attacks, those attacks fail on this network."
         parts.append(section("Transfer attacks", _transfer_table(found), caption, "transfer"))
     if gains := gain_sentences(found):
         lines = "".join(
             f"<div><dt>{text(name)}</dt><dd>{text(sentence)}</dd></div>" for name, sentence in gains
         )
-        caption = "Verified figures; differences on the same images, with 95 % intervals."
+        caption = "Verified test accuracies; differences on the same images, with 95% intervals."
         parts.append(
-            section("What the search gained", f'<dl class="controls">{lines}</dl>', caption, "gains")
+            section("Gain over the controls", f'<dl class="controls">{lines}</dl>', caption, "gains")
         )
     if any(network.diagnostics.curve for network in found.networks):
         figures["radius"] = _curves(found, multiples)
         images = min(network.diagnostics.images for network in found.networks)
-        caption = f"PGD at several radii on {images} images; 1 is epsilon = {epsilon}. A curve that stays level is a bad sign."
+        caption = f"PGD at several radii on {images} images; 1 is epsilon = {epsilon}. A curve that does not fall with the radius is a sign of gradient masking."
         parts.append(
             section("Robust accuracy against the radius", figure_place("radius", "wide"), caption, "radius")
         )
@@ -84,24 +84,24 @@ def verified_words(found: Verification) -> list[str]:
     late = (
         ""
         if found.late_images == found.images
-        else f" FAB-T and Square on {found.late_images} of them; python -m morel_search.verify goes on."
+        else f" FAB-T and Square on {found.late_images} of them; python -m morel_search.verify continues."
     )
     names = {"pgd": "the search's PGD", "square": "Square"}
     able = [stage for stage in STAGES if any(stage in network.attacks for network in found.networks)]
     *first, last = (names.get(stage, stage.upper()) for stage in able)
-    said = [f"Each network met {', '.join(first)} and {last} on {count} test images.{late}"]
+    said = [f"Each network was attacked by {', '.join(first)} and {last} on {count} test images.{late}"]
     if found.missing:
         said.append(f"Not verified yet: {', '.join(found.missing)}.")
     before, after = found.hypervolumes
     said.append(
-        f"The front's hypervolume was {before:.3f} as the search saw it, and is {after:.3f} verified."
+        f"The hypervolume of the front is {before:.3f} by the search's validation accuracies and "
+        f"{after:.3f} verified."
     )
     ranks = found.rank_correlation
-    agree = (
-        "" if ranks is None else f" The order of the networks under both agrees by {ranks:.2f} (1 is fully)."
-    )
+    agree = "" if ranks is None else f" The rank correlation of the networks under both is {ranks:.2f}."
     said.append(
-        f"The search's own attack leaves {points(found.overestimate)} more than all together, on "
+        f"Robust accuracy under the search's own attack is {points(found.overestimate)} higher than "
+        f"verified, on "
         f"average.{agree}"
     )
     return said
@@ -113,7 +113,8 @@ def weakness(found: Verification) -> list[str]:
     if points <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
         return []
     return [
-        "The attack of this search was too weak to choose by. Stronger ones: evaluation.loss: margin, "
+        "The attack of this search (evaluation) is too weak to select networks by. Stronger: "
+        "evaluation.loss: margin, "
         "evaluation.restarts: 2, "
         "or more evaluation.steps."
     ]
@@ -146,7 +147,7 @@ def _gain(equal: str, what: str, able: Sequence[Network], control: Network, axis
     if not able:
         return f"The search has no network on the front that is {equal}."
     best = max(able, key=lambda network: network.validation[axis])
-    return f"At least {equal}, as the search saw it: network {best.name}, {_difference(compare(best, control)[axis])} {what} accuracy."
+    return f"At least {equal} on the validation split: network {best.name}, {_difference(compare(best, control)[axis])} {what} accuracy."
 
 
 def _difference(one: Difference) -> str:
@@ -159,7 +160,7 @@ def _who(network: Network) -> str:
 
 
 def _flagged(network: Network, flag: str) -> str:
-    return f"{_who(network)} is flagged{' and has left the front' if network.member else ''}. {_upper(flag)}."
+    return f"{_who(network)} is flagged{' and removed from the front' if network.member else ''}. {_upper(flag)}."
 
 
 def _upper(sentence: str) -> str:
@@ -200,14 +201,14 @@ def _transfer_table(found: Verification) -> str:
         cells: list[str | tuple[str, Any]] = [(name, network.number)]
         cells += [(percent(known[source]), known[source]) if source in known else "–" for source in sources]
         rows.append([*cells, (percent(network.accuracy[1]), network.accuracy[1])])
-    return table(["network", *(f"made on {source}" for source in sources), "all own attacks"], rows)
+    return table(["network", *(f"made on {source}" for source in sources), "its own attacks"], rows)
 
 
 def _verdict(network: Network, row: Mapping[Any, Any]) -> str:
     if network.flags:
         return "flagged"
     if row["beaten_by"]:
-        return f"beaten by {row['beaten_by']}"
+        return f"dominated by {row['beaten_by']}"
     return "holds" if row["on_front"] else "control"
 
 
