@@ -97,7 +97,7 @@ def test_the_knee_is_the_farthest_above_the_line_between_the_ends(among: list[Ca
     assert chosen in front
     cleans, robusts = [exact(one.clean) for one in front], [exact(one.robust) for one in front]
     if len(set(cleans)) == 1:
-        assert why == "No other network is better than it in anything."
+        assert why == "No other network is better in either accuracy."
         return
 
     def above(one: Candidate) -> Fraction:
@@ -173,7 +173,7 @@ def test_what_the_neighbours_cost_in_words() -> None:
         "It is not on the front of these figures: network 7 has 90.0% and 60.0%."
     ]
     assert cost_sentences(among[1], among[1:2]) == [
-        "It has no neighbour: no other network of the front is better than it in anything."
+        "It has no neighbour: no other network of the front is better in either accuracy."
     ]
 
 
@@ -198,7 +198,9 @@ def test_verified_figures_come_first_and_flagged_networks_are_left_out() -> None
         RunFolderError, match=r"at least 50%: network 2 comes nearest with 40%, which is 10 points less"
     ):
         choose(members, lambda among: most_accurate(among, 0.5))
-    with pytest.raises(RunFolderError, match=r"flagged every network that it looked at \(3\): --member"):
+    with pytest.raises(
+        RunFolderError, match=r"flagged every network that it attacked \(3\): pick one with --member"
+    ):
         choose(members[2:], knee_point)
     assert choose(members[3:], knee_point)[:2] == (members[3], "test")
 

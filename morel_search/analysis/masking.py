@@ -115,7 +115,7 @@ def _stronger_attack_warnings(left: Mapping[str, int], images: int) -> list[str]
         return []
     return [
         f"more steps change much: PGD-50 with restarts breaks {by_pgd50} of {images} images that the attack "
-        f"of the search left, and APGD breaks {by_apgd} more; white-box attacks are unreliable on this network"
+        f"of the search left, and APGD breaks {by_apgd} more; white-box attacks are unreliable here"
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from morel_search._format import format_number, number_of
 
@@ -14,16 +13,17 @@ __all__ = ["SearchedParameter", "nice_values", "read_parameters"]
 
 @dataclass(frozen=True, slots=True)
 class SearchedParameter:
-    """One searched parameter.
+    """A searched parameter.
 
     Attributes:
         name: Its name in the space file.
         kind: ``float``, ``int`` or ``categorical``.
-        low: Smallest value; 0 for a categorical one.
-        high: Largest value; 0 for a categorical one.
-        log: Whether it is searched, and drawn, on a logarithmic scale.
-        choices: The values of a categorical one, as text.
-        when: Other parameters and the values of theirs for which it is active.
+        low: Smallest value; 0 for a categorical parameter.
+        high: Largest value; 0 for a categorical parameter.
+        log: Whether its scale is logarithmic.
+        choices: The values of a categorical parameter, as texts.
+        when: The condition under which it is active: names of other parameters, and the values they must
+            have.
     """
 
     name: str
@@ -36,25 +36,28 @@ class SearchedParameter:
 
     @property
     def column(self) -> str:
-        """Its column in the tables."""
+        """Name of its column in the tables."""
         return f"param_{self.name}"
 
-    def value(self, cell: Any) -> float | str | None:
-        """Read a table's cell: a number, for a categorical one a text of :attr:`choices` where it is one, None where it does not apply."""
+    def value(self, cell: object) -> float | str | None:
+        """Convert the cell of a table to a value.
+
+        Returns:
+            A number; for a categorical parameter a text, one of :attr:`choices` when the cell equals one;
+            None when the parameter is not active.
+        """
         if cell is None or cell == "" or cell != cell:  # noqa: PLR0124, a NaN differs from itself
             return None
         if self.kind == "categorical":
             text = str(cell)
-            return (
-                text
-                if text in self.choices
-                else next((choice for choice in self.choices if _same(choice, text)), text)
-            )
+            if text in self.choices:
+                return text
+            return next((choice for choice in self.choices if _same_number(choice, text)), text)
         number = number_of(cell)
         return None if number is None or not math.isfinite(number) else number
 
-    def text(self, cell: Any) -> str:
-        """Write a cell for people: ``8/255``, ``0.0123``, ``trades``; empty where it does not apply."""
+    def text(self, cell: object) -> str:
+        """Format a cell: ``8/255``, ``0.0123``, ``trades``; empty when the parameter is not active."""
         value = self.value(cell)
         if value is None:
             return ""
@@ -62,8 +65,13 @@ class SearchedParameter:
             return value
         return str(round(value)) if self.kind == "int" else format_number(value)
 
-    def position(self, cell: Any) -> float | None:
-        """Place a cell on the parameter's axis, from 0 (low, or the first choice) to 1; None where it does not apply or is outside."""
+    def position(self, cell: object) -> float | None:
+        """Compute the position of a cell on the axis of the parameter.
+
+        Returns:
+            From 0 (the smallest value or the first choice) to 1; None when the parameter is not active or the
+            value is outside the range.
+        """
         value = self.value(cell)
         if value is None:
             return None
@@ -75,21 +83,20 @@ class SearchedParameter:
             if value <= 0 or low <= 0:
                 return None
             value, low, high = math.log(value), math.log(low), math.log(high)
-        share = (value - low) / (high - low) if high > low else 0.5
-        return min(1.0, max(0.0, share)) if -1e-9 <= share <= 1 + 1e-9 else None
+        position = (value - low) / (high - low) if high > low else 0.5
+        return min(1.0, max(0.0, position)) if -1e-9 <= position <= 1 + 1e-9 else None
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Choose labelled places for an axis, from 0 to 1."""
+        """Choose ticks for the axis of the parameter: positions from 0 to 1, with labels."""
         if self.kind == "categorical":
             return [(self.position(choice) or 0.0, choice) for choice in self.choices]
         if self.high <= self.low:
             return [(0.5, self.text(self.low))]
         if self.log:
-            tens = [
-                10.0**power
-                for power in range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-            ]
-            values = [self.low, *(ten for ten in tens if self.low * 1.6 < ten < self.high / 1.6), self.high]
+            first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
+            powers = [10.0**exponent for exponent in range(first, last + 1)]
+            inner = [power for power in powers if self.low * 1.6 < power < self.high / 1.6]
+            values = [self.low, *inner, self.high]
         else:
             values = nice_values(self.low, self.high, whole=self.kind == "int")
         return [
@@ -98,35 +105,44 @@ class SearchedParameter:
         ]
 
 
-def read_parameters(described: Sequence[Mapping[str, Any]]) -> list[SearchedParameter]:
-    """Read the list ``parameters`` of ``settings.json["space"]``."""
-    return [_read(one) for one in described]
+def read_parameters(described: Sequence[Mapping[str, object]]) -> list[SearchedParameter]:
+    """Read the parameters of the space that ``settings.json`` describes."""
+    return [_read(description) for description in described]
 
 
-def _read(described: Mapping[str, Any]) -> SearchedParameter:
-    when = described.get("when") or {}
+def _read(description: Mapping[str, object]) -> SearchedParameter:
+    choices, when = description.get("choices"), description.get("when")
     return SearchedParameter(
-        name=str(described["name"]),
-        kind=str(described.get("type") or described.get("kind") or "float"),
-        low=number_of(described.get("low")) or 0.0,
-        high=number_of(described.get("high")) or 0.0,
-        log=bool(described.get("log")),
-        choices=tuple(str(choice) for choice in described.get("choices") or ()),
-        when={str(name): tuple(str(value) for value in values) for name, values in when.items()},
+        name=str(description["name"]),
+        kind=str(description.get("type") or description.get("kind") or "float"),
+        low=number_of(description.get("low")) or 0.0,
+        high=number_of(description.get("high")) or 0.0,
+        log=bool(description.get("log")),
+        choices=_texts(choices),
+        when={str(name): _texts(values) for name, values in when.items()}
+        if isinstance(when, Mapping)
+        else {},
     )
 
 
+def _texts(values: object) -> tuple[str, ...]:
+    return tuple(str(value) for value in values) if isinstance(values, list | tuple) else ()
+
+
 def nice_values(low: float, high: float, *, whole: bool = False) -> list[float]:
-    """Choose four to eight values from low to high to label an axis with: both ends, and round ones between."""
+    """Choose four to eight values for the ticks of an axis: both ends, and round values between them."""
     rough = (high - low) / 5
-    ten = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * ten for factor in (1, 2, 2.5, 5, 10) if factor * ten >= rough)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
     step = max(1.0, round(step)) if whole else step
     inner = [count * step for count in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return [low, *(value for value in inner if low + 0.45 * step < value < high - 0.45 * step), high]
 
 
-def _same(choice: str, text: str) -> bool:
-    """Whether two texts are the same number: a choice ``32`` is read back as ``32.0`` where other rows are empty."""
-    one, other = number_of(choice), number_of(text)
-    return one is not None and other is not None and math.isclose(one, other, rel_tol=1e-9)
+def _same_number(choice: str, text: str) -> bool:
+    """Return whether two texts are the same number.
+
+    The choice ``32`` is read back as ``32.0`` when the column has empty cells.
+    """
+    first, second = number_of(choice), number_of(text)
+    return first is not None and second is not None and math.isclose(first, second, rel_tol=1e-9)

@@ -1,4 +1,4 @@
-"""Which network of a front to take: rules on what the networks were measured to have, and what those beside it cost."""
+"""Rules that pick a network of a front by its accuracies, and the trade-off at the picked network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A network of the front, as figures of one kind show it."""
+    """A network of the front, with its clean and robust accuracy of one kind."""
 
     name: str
     clean: float
@@ -40,78 +40,100 @@ class Candidate:
 
 
 Choice = tuple[Candidate, str]
-"""A candidate, and why it was taken, as a sentence."""
+"""The picked candidate, and the reason as a sentence."""
 
 Rule = Callable[[Sequence[Candidate]], Choice]
-"""Candidates, at least one, to one of them."""
+"""A function that picks one of the given candidates, of which there is at least one."""
 
 
 def choose(members: Sequence[Member], rule: Rule) -> tuple[Member, str, str]:
-    """Apply a rule to the best kind of figures that any member has.
+    """Apply a rule to the most reliable kind of accuracies that any member has.
 
     Returns:
-        The member, the kind of figures, and why this one.
+        The picked member, the kind of accuracies, and the reason.
 
     Raises:
-        RunFolderError: The verification flagged every network, or none meets the rule.
+        RunFolderError: The verification flagged every network, or no network satisfies the rule.
     """
     kind = next(kind for kind in KINDS if any(kind in member.figures for member in members))
-    among = candidates(members, kind)
-    if not among:
+    eligible = candidates(members, kind)
+    if not eligible:
         flagged = ", ".join(member.name for member in members if member.flags)
         raise RunFolderError(
-            f"the verification flagged every network that it looked at ({flagged}): --member picks one all the same"
+            f"the verification flagged every network that it attacked ({flagged}): pick one with --member"
         )
-    chosen, why = rule(among)
-    return next(member for member in members if member.name == chosen.name), kind, why
+    chosen, reason = rule(eligible)
+    return next(member for member in members if member.name == chosen.name), kind, reason
 
 
 def candidates(members: Sequence[Member], kind: str) -> list[Candidate]:
-    """The members that a rule chooses among: those with figures of a kind and without a flag."""
+    """Return the members that a rule may pick: those with accuracies of this kind and without a flag."""
     return [candidate(member, kind) for member in members if kind in member.figures and not member.flags]
 
 
 def candidate(member: Member, kind: str) -> Candidate:
-    """A member as its figures of a kind show it."""
+    """Return a member with its accuracies of one kind."""
     return Candidate(member.name, member.figures[kind].clean, member.figures[kind].robust)
 
 
 def most_accurate(among: Sequence[Candidate], robust_at_least: float) -> Choice:
-    """The most accurate candidate that is at least so robust; of equally accurate ones the more robust."""
-    able = [one for one in among if one.robust >= robust_at_least]
-    if not able:
-        best = max(among, key=lambda one: one.robust)
-        raise _unmet("robust", robust_at_least, best, best.robust)
-    chosen = max(able, key=lambda one: (one.clean, one.robust))
+    """Pick the candidate with the highest clean accuracy among those with at least this robust accuracy.
+
+    Of equal clean accuracies, the higher robust accuracy decides.
+
+    Args:
+        among: The candidates.
+        robust_at_least: Lower bound of the robust accuracy, a fraction.
+
+    Raises:
+        RunFolderError: No candidate has this robust accuracy.
+    """
+    eligible = [network for network in among if network.robust >= robust_at_least]
+    if not eligible:
+        best = max(among, key=lambda network: network.robust)
+        raise _unsatisfied("robust", robust_at_least, best, best.robust)
+    chosen = max(eligible, key=lambda network: (network.clean, network.robust))
+    bound = _exact(robust_at_least)
     return (
         chosen,
-        f"It is the most accurate of the {_networks(able)} with a robust accuracy of at least {_exact(robust_at_least)}.",
+        f"It is the most accurate of the {_networks(eligible)} with a robust accuracy of at least {bound}.",
     )
 
 
 def most_robust(among: Sequence[Candidate], clean_at_least: float) -> Choice:
-    """The most robust candidate that is at least so accurate; of equally robust ones the more accurate."""
-    able = [one for one in among if one.clean >= clean_at_least]
-    if not able:
-        best = max(among, key=lambda one: one.clean)
-        raise _unmet("clean", clean_at_least, best, best.clean)
-    chosen = max(able, key=lambda one: (one.robust, one.clean))
+    """Pick the candidate with the highest robust accuracy among those with at least this clean accuracy.
+
+    Of equal robust accuracies, the higher clean accuracy decides.
+
+    Args:
+        among: The candidates.
+        clean_at_least: Lower bound of the clean accuracy, a fraction.
+
+    Raises:
+        RunFolderError: No candidate has this clean accuracy.
+    """
+    eligible = [network for network in among if network.clean >= clean_at_least]
+    if not eligible:
+        best = max(among, key=lambda network: network.clean)
+        raise _unsatisfied("clean", clean_at_least, best, best.clean)
+    chosen = max(eligible, key=lambda network: (network.robust, network.clean))
+    bound = _exact(clean_at_least)
     return (
         chosen,
-        f"It is the most robust of the {_networks(able)} with a clean accuracy of at least {_exact(clean_at_least)}.",
+        f"It is the most robust of the {_networks(eligible)} with a clean accuracy of at least {bound}.",
     )
 
 
 def knee_point(among: Sequence[Candidate]) -> Choice:
-    """The knee: the candidate that lies farthest above the straight line between the two ends of the front.
+    """Pick the knee: the candidate farthest above the straight line between the two ends of the front.
 
-    The ends are the most accurate and the most robust of the candidates that no other dominates. Where no
-    candidate lies above the line, it is the end with the higher sum of both accuracies.
+    The ends are the most accurate and the most robust candidate that no other candidate dominates. When no
+    candidate lies above the line, the end with the higher sum of both accuracies is picked.
     """
     front = _nondominated(among)
-    if len({(one.clean, one.robust) for one in front}) == 1:
-        return front[0], "No other network is better than it in anything."
-    distances = knee_distances(_pairs(front)).round(9)  # points on the line are on it
+    if len({(network.clean, network.robust) for network in front}) == 1:
+        return front[0], "No other network is better in either accuracy."
+    distances = knee_distances(_pairs(front)).round(9)  # a rounding error is not a distance from the line
     index = max(
         range(len(front)), key=lambda i: (distances[i], front[i].clean + front[i].robust, front[i].robust)
     )
@@ -122,86 +144,90 @@ def knee_point(among: Sequence[Candidate]) -> Choice:
         return front[index], f"It is the knee: it lies farthest above {line}."
     return (
         front[index],
-        f"No network lies above {line}, so there is no knee; of its ends this one has the higher sum of both accuracies.",
+        f"No network lies above {line}, so there is no knee; this end has the higher sum of both accuracies.",
     )
 
 
 def knee_distances(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far points lie above the straight line between the two ends of the front that they are.
+    """Compute the distances of the points of a front above the straight line between its two ends.
 
     Args:
-        pairs: Clean and robust accuracies, shape (n, 2), n >= 1, of which none dominates another.
+        pairs: Clean and robust accuracies, shape (n, 2), n >= 1; no point dominates another point.
 
     Returns:
-        Shape (n,): distances in units of the front's own range on both axes; negative below the line, 0 for
-        the ends.
+        Shape (n,): distances after both axes are scaled to the range of the front; negative below the line, 0
+        at the ends.
     """
     low, span = pairs.min(axis=0), np.ptp(pairs, axis=0)
     if not span.all():
-        return np.zeros(len(pairs))  # one point, perhaps several times
+        return np.zeros(len(pairs))  # all points are equal
     distances: NDArray[np.float64] = (((pairs - low) / span).sum(axis=1) - 1) / math.sqrt(2)
     return distances
 
 
 def best_weighted_sum(among: Sequence[Candidate], clean: float, robust: float) -> Choice:
-    """The candidate with the highest weighted accuracy; of equal ones the one with the higher sum.
+    """Pick the candidate with the highest weighted mean of both accuracies.
+
+    Of equal means, the higher sum of both accuracies decides.
 
     Args:
         among: The candidates.
         clean: Weight of the clean accuracy, at least 0.
-        robust: Weight of the robust accuracy, at least 0; one of the two is above 0.
+        robust: Weight of the robust accuracy, at least 0. At least one of the weights is above 0.
     """
     clean, robust = clean / (clean + robust), robust / (clean + robust)
-    chosen = max(among, key=lambda one: (clean * one.clean + robust * one.robust, one.clean + one.robust))
-    value = percent(clean * chosen.clean + robust * chosen.robust)
-    return (
-        chosen,
-        f"It has the highest weighted accuracy: {clean:.3g} x clean + {robust:.3g} x robust = {value}.",
-    )
+
+    def value(network: Candidate) -> float:
+        return clean * network.clean + robust * network.robust
+
+    chosen = max(among, key=lambda network: (value(network), network.clean + network.robust))
+    weights = f"{clean:.3g} x clean + {robust:.3g} x robust"
+    return chosen, f"It has the highest weighted accuracy: {weights} = {percent(value(chosen))}."
 
 
 def cost_sentences(chosen: Candidate, among: Sequence[Candidate]) -> list[str]:
-    """What the next networks on either side of the front give and cost.
+    """Return sentences on the trade-off between a network and its neighbours on both sides of the front.
 
     Args:
-        chosen: The network in question.
-        among: The candidates; those that another one dominates are no neighbours.
+        chosen: The network.
+        among: The candidates; those that another candidate dominates are not neighbours.
     """
-    front = _nondominated([chosen, *(one for one in among if one != chosen)])
+    front = _nondominated([chosen, *(network for network in among if network != chosen)])
     if chosen not in front:
-        better = next(one for one in front if one.clean >= chosen.clean and one.robust >= chosen.robust)
+        better = next(
+            network for network in front if network.clean >= chosen.clean and network.robust >= chosen.robust
+        )
         return [
-            f"It is not on the front of these figures: network {better.name} has {percent(better.clean)} and {percent(better.robust)}."
+            f"It is not on the front of these figures: network {better.name} has {percent(better.clean)} and "
+            f"{percent(better.robust)}."
         ]
-    robuster = min(
-        (one for one in front if one.robust > chosen.robust), key=lambda one: one.robust, default=None
+    more_robust = min(
+        (network for network in front if network.robust > chosen.robust),
+        key=lambda network: network.robust,
+        default=None,
     )
-    cleaner = min((one for one in front if one.clean > chosen.clean), key=lambda one: one.clean, default=None)
-    if robuster is None and cleaner is None:
-        return ["It has no neighbour: no other network of the front is better than it in anything."]
-    return [
-        "It is the most robust network of the front."
-        if robuster is None
-        else _price(
-            "robustness",
-            "clean accuracy",
-            robuster,
-            robuster.robust - chosen.robust,
-            chosen.clean - robuster.clean,
-        ),
-        "It is the most accurate network of the front."
-        if cleaner is None
-        else _price(
-            "clean accuracy",
-            "robustness",
-            cleaner,
-            cleaner.clean - chosen.clean,
-            chosen.robust - cleaner.robust,
-        ),
-    ]
+    more_accurate = min(
+        (network for network in front if network.clean > chosen.clean),
+        key=lambda network: network.clean,
+        default=None,
+    )
+    if more_robust is None and more_accurate is None:
+        return ["It has no neighbour: no other network of the front is better in either accuracy."]
+    sentences = []
+    if more_robust is None:
+        sentences.append("It is the most robust network of the front.")
+    else:
+        gain, cost = more_robust.robust - chosen.robust, chosen.clean - more_robust.clean
+        sentences.append(_trade_off("robustness", "clean accuracy", more_robust, gain, cost))
+    if more_accurate is None:
+        sentences.append("It is the most accurate network of the front.")
+    else:
+        gain, cost = more_accurate.clean - chosen.clean, chosen.robust - more_accurate.robust
+        sentences.append(_trade_off("clean accuracy", "robustness", more_accurate, gain, cost))
+    return sentences
 
 
-def _price(gained: str, paid: str, neighbour: Candidate, gain: float, cost: float) -> str:
+def _trade_off(gained: str, paid: str, neighbour: Candidate, gain: float, cost: float) -> str:
     rate = cost / gain
     shown = points(rate / 100) if rate >= 0.095 else f"{rate:.2g} points"
     return (
@@ -210,10 +236,10 @@ def _price(gained: str, paid: str, neighbour: Candidate, gain: float, cost: floa
     )
 
 
-def _unmet(what: str, bound: float, best: Candidate, value: float) -> RunFolderError:
+def _unsatisfied(accuracy: str, bound: float, best: Candidate, value: float) -> RunFolderError:
     return RunFolderError(
-        f"no network of the front has a {what} accuracy of at least {_exact(bound)}: network {best.name} comes nearest with "
-        f"{_exact(value)}, which is {100 * (bound - value):.3g} points less"
+        f"no network of the front has a {accuracy} accuracy of at least {_exact(bound)}: network {best.name} "
+        f"comes nearest with {_exact(value)}, which is {100 * (bound - value):.3g} points less"
     )
 
 
@@ -221,13 +247,13 @@ def _exact(value: float) -> str:
     return f"{100 * value:.4g}%"
 
 
-def _networks(able: Sequence[Candidate]) -> str:
-    return f"{len(able)} network{'' if len(able) == 1 else 's'}"
+def _networks(eligible: Sequence[Candidate]) -> str:
+    return f"{len(eligible)} network{'' if len(eligible) == 1 else 's'}"
 
 
 def _pairs(among: Sequence[Candidate]) -> NDArray[np.float64]:
-    return np.array([(one.clean, one.robust) for one in among], dtype=float)
+    return np.array([(network.clean, network.robust) for network in among], dtype=float)
 
 
 def _nondominated(among: Sequence[Candidate]) -> list[Candidate]:
-    return [one for one, kept in zip(among, front_mask(_pairs(among)), strict=True) if kept]
+    return [network for network, kept in zip(among, front_mask(_pairs(among)), strict=True) if kept]

@@ -1,4 +1,4 @@
-"""What early stopping saved, what it may have cost, and whether the values at a rung say anything about those at the end."""
+"""Early stopping: saved epochs, members of the front that it may have cost, rank correlations at rungs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ __all__ = [
 ]
 
 FEWEST_TRIALS = 5
-"""Below so many trainings a correlation of ranks says nothing."""
+"""Fewest trials for which a rank correlation is computed."""
 
 GUESSING = 0.5
-"""Below this correlation a rung says too little about the end to stop a training there. A rule of thumb."""
+"""Rank correlation below which a rung is too early to stop trials. A rule of thumb."""
 
 _ORDER = {"last": ["epoch"], "best_robust": ["robust_accuracy", "clean_accuracy", "epoch"]}
 _BEST_SUM = ["sum", "robust_accuracy", "epoch"]
@@ -44,15 +44,15 @@ _BEST_SUM = ["sum", "robust_accuracy", "epoch"]
 
 @dataclass(frozen=True, slots=True)
 class RungCorrelation:
-    """How well the order of trainings at a rung agrees with that at their ends.
+    """Rank correlation between the accuracies at a rung and at the end.
 
     Attributes:
         rung: The rung, in epochs.
-        trials: Trainings that were compared: those that ran to an end beyond the rung and were evaluated up
-            to it.
-        clean: Spearman's rank correlation of the clean accuracies; None for fewer than :data:`FEWEST_TRIALS`
-            trainings, or where one side never changes.
-        robust: That of the robust accuracies.
+        trials: Number of trials that are compared: the complete trials that were trained beyond the rung and
+            evaluated at or before it.
+        clean: Spearman's correlation of the clean accuracies; None for fewer than :data:`FEWEST_TRIALS`
+            trials, or when all accuracies of one side are equal.
+        robust: The same for the robust accuracies.
     """
 
     rung: int
@@ -63,14 +63,13 @@ class RungCorrelation:
 
 @dataclass(frozen=True, slots=True)
 class StoppingCosts:
-    """What was trained, and what would have been without stopping.
+    """Epochs with and without early stopping.
 
     Attributes:
-        started: Trainings that ended, in whatever way.
-        trained: Epochs that they trained.
-        full: Epochs that they would have trained if none had been stopped; one that failed would have failed
-            then too.
-        stopped: How many were stopped at each rung, by rung; 0 stands for one that is not known.
+        started: Number of finished trials, in any state.
+        trained: Number of epochs that they were trained.
+        full: Number of epochs without early stopping; a failed trial would have failed at the same epoch.
+        stopped: Number of trials that were stopped at each rung; the key 0 is for an unknown rung.
     """
 
     started: int
@@ -80,22 +79,22 @@ class StoppingCosts:
 
     @property
     def ended(self) -> int:
-        """Trainings that were stopped early."""
+        """Number of trials that were stopped early."""
         return sum(self.stopped.values())
 
     @property
     def saved(self) -> float:
-        """The share of the epochs that was saved, from 0 to 1."""
+        """Fraction of the epochs that was saved, from 0 to 1."""
         return 1 - self.trained / self.full if self.full else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Regret:
-    """What became of the trainings that would have been stopped and ran on.
+    """Trials that were exempt from early stopping and would have been stopped.
 
     Attributes:
-        spared: How many ran to their end.
-        on_front: How many of them are on the front.
+        spared: Number of these trials that are complete.
+        on_front: Number of these trials that are on the front.
     """
 
     spared: int
@@ -103,16 +102,18 @@ class Regret:
 
 
 def values_at(epochs: pd.DataFrame, rung: int, rule: str) -> pd.DataFrame:
-    """Find what each training stood for at a rung: of the epochs evaluated up to it, the one that the rule chooses.
+    """Return the accuracies of each trial at a rung.
+
+    They are those of the epoch that the epoch selection rule selects among the epochs up to the rung.
 
     Args:
         epochs: Rows of ``epochs.csv``.
-        rung: In epochs.
-        rule: ``search.select_epoch``; ``front`` stands for the epoch with the highest sum, as ``best_sum``
-            does.
+        rung: The rung, in epochs.
+        rule: The epoch selection rule; ``front`` is treated as ``best_sum``.
 
     Returns:
-        Clean and robust accuracy, by number; no row for a training that was not evaluated by then.
+        Clean and robust accuracy, indexed by the number of the trial; without the trials that were not
+        evaluated at or before the rung.
     """
     rows = epochs[epochs["epoch"] <= rung].dropna(subset=POINT)
     rows = rows.assign(sum=rows["robust_accuracy"] + rows["clean_accuracy"])
@@ -123,67 +124,71 @@ def values_at(epochs: pd.DataFrame, rung: int, rule: str) -> pd.DataFrame:
 def rung_correlations(
     trials: pd.DataFrame, epochs: pd.DataFrame, rungs: Iterable[int], rule: str
 ) -> list[RungCorrelation]:
-    """Compare, rung by rung, what COMPLETE trials had there with what they had in the end.
+    """Compute the rank correlation between the accuracies at each rung and at the end.
 
-    A training that ended at or before a rung is not counted there: it would be compared with itself.
+    Only COMPLETE trials are compared. A trial that ended at or before a rung is left out there, because it would
+    be compared with itself.
 
     Args:
         trials: Rows of ``trials.csv``.
         epochs: Rows of ``epochs.csv``.
-        rungs: In epochs.
-        rule: ``search.select_epoch``.
+        rungs: The rungs, in epochs.
+        rule: The epoch selection rule.
     """
     complete = trials[trials["state"] == "COMPLETE"].dropna(subset=POINT)
-    ends = complete.set_index("number")[POINT]
+    at_end = complete.set_index("number")[POINT]
     lengths = epochs.groupby("number")["epoch"].max()
-    found = []
+    correlations = []
     for rung in rungs:
-        there = values_at(epochs, rung, rule)
+        at_rung = values_at(epochs, rung, rule)
         beyond = lengths.index[lengths > rung]
-        numbers = there.index.intersection(ends.index).intersection(beyond)
+        numbers = at_rung.index.intersection(at_end.index).intersection(beyond)
         clean, robust = (
             _spearman(
-                there.loc[numbers, column].to_numpy(dtype=float),
-                ends.loc[numbers, column].to_numpy(dtype=float),
+                at_rung.loc[numbers, column].to_numpy(dtype=float),
+                at_end.loc[numbers, column].to_numpy(dtype=float),
             )
             for column in POINT
         )
-        found.append(RungCorrelation(rung, len(numbers), clean, robust))
-    return found
+        correlations.append(RungCorrelation(rung, len(numbers), clean, robust))
+    return correlations
 
 
-def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
-    if len(one) < FEWEST_TRIALS or np.ptp(one) == 0 or np.ptp(other) == 0:
+def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
+    if len(first) < FEWEST_TRIALS or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     from scipy.stats import spearmanr
 
-    return float(spearmanr(one, other).statistic)
+    return float(spearmanr(first, second).statistic)
 
 
 def stopping_costs(trials: pd.DataFrame, settings: RunSettings) -> StoppingCosts:
-    """Count the epochs with and without stopping.
+    """Count the epochs with and without early stopping.
 
     Args:
         trials: Rows of ``trials.csv``.
-        settings: ``settings.json``; a stopped training would have taken its ``param_epochs``, or else
-            ``train.epochs``.
+        settings: The settings of the run. Without early stopping, a trial would have been trained for its
+            ``param_epochs``, or for ``train.epochs`` when the epochs are not searched.
     """
     usual = settings.epochs
     trained = trials["epochs"].fillna(0).astype(int)
     stopped = trials["state"] == "PRUNED"
-    whole = (
+    full = (
         trials["param_epochs"].map(number_of).astype(float) if "param_epochs" in trials else trained * np.nan
     )
-    whole = whole.fillna(0.0 if usual is None else usual)
-    missed = (whole - trained)[stopped].clip(lower=0).sum()
-    at = Counter(trials["rung"][stopped].fillna(0).astype(int).tolist())
+    full = full.fillna(0.0 if usual is None else usual)
+    saved = (full - trained)[stopped].clip(lower=0).sum()
+    by_rung = Counter(trials["rung"][stopped].fillna(0).astype(int).tolist())
     return StoppingCosts(
-        len(trials), int(trained.sum()), int(trained.sum() + missed), dict(sorted(at.items()))
+        started=len(trials),
+        trained=int(trained.sum()),
+        full=int(trained.sum() + saved),
+        stopped=dict(sorted(by_rung.items())),
     )
 
 
 def regret(trials: pd.DataFrame, members: Collection[int]) -> Regret:
-    """Count the trainings that would have been stopped and ran to their end, and those of them that reached the front.
+    """Count the exempt trials that would have been stopped, and those of them that are on the front.
 
     Args:
         trials: Rows of ``trials.csv``.
@@ -194,34 +199,39 @@ def regret(trials: pd.DataFrame, members: Collection[int]) -> Regret:
 
 
 def saving_sentence(costs: StoppingCosts, unit: str = "%") -> str:
-    """Say in one sentence, without a full stop, what stopping saved; empty where nothing was stopped."""
+    """Return what early stopping saved, without a full stop; empty when no trial was stopped."""
     if not costs.ended:
         return ""
     trainings = f"{costs.ended} of {costs.started} training{'' if costs.started == 1 else 's'}"
     return f"early stopping ended {trainings} and saved {100 * costs.saved:.0f}{unit} of their epochs"
 
 
-def regret_sentence(found: Regret) -> str:
-    """Say what became of the trainings that ran on; empty where there are none."""
-    if not found.spared:
+def regret_sentence(counts: Regret) -> str:
+    """Return a sentence on the exempt trials that would have been stopped; empty when there are none."""
+    if not counts.spared:
         return ""
-    many = "training" if found.spared == 1 else "trainings"
-    return f"Of {found.spared} {many} that would have been stopped and ran on, {found.on_front or 'none'} reached the front."
+    trainings = "training" if counts.spared == 1 else "trainings"
+    return (
+        f"Of {counts.spared} {trainings} that would have been stopped and ran on, "
+        f"{counts.on_front or 'none'} reached the front."
+    )
 
 
 def stopping_warnings(correlations: Sequence[RungCorrelation]) -> list[str]:
-    """Say at which rungs stopping is guessing, a sentence each, and what to do about it."""
-    said = []
-    for one in correlations:
+    """Return a warning for each rung with a rank correlation below :data:`GUESSING`."""
+    warnings = []
+    for correlation in correlations:
+        accuracies = (("clean", correlation.clean), ("robust", correlation.robust))
         weak = [
-            (name, value)
-            for name, value in (("clean", one.clean), ("robust", one.robust))
+            f"{name} accuracy ({value:.2f})"
+            for name, value in accuracies
             if value is not None and value < GUESSING
         ]
         if weak:
-            which = " and ".join(f"{name} accuracy ({value:.2f})" for name, value in weak)
-            said.append(
-                f"Stopping at epoch {one.rung} is guessing: in {one.trials} trainings the ranks there and at the end hardly agree in "
-                f"{which}, where 1 would be full agreement; raise early_stopping.grace above {one.rung}, or switch early_stopping off."
+            warnings.append(
+                f"Stopping at epoch {correlation.rung} is guessing: in {correlation.trials} trainings, the "
+                f"ranks at this epoch and at the end hardly agree in {' and '.join(weak)}, where 1 is full "
+                f"agreement; raise early_stopping.grace above {correlation.rung}, or set "
+                "early_stopping.enabled to false."
             )
-    return said
+    return warnings
