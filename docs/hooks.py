@@ -13,6 +13,7 @@ from morel_search.results.folder import open_run_folder
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "results" / "example"
@@ -42,3 +43,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for address, path in FIGURES.items():
         files.append(File.generated(config, address, content=(ROOT / path).read_bytes()))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Link the figures of the repository to their addresses in the site; the arguments' names are MkDocs'."""
+    for address, path in FIGURES.items():
+        markdown = markdown.replace(f"](../{path})", f"]({address})")
+    return markdown
