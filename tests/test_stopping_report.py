@@ -1,4 +1,4 @@
-"""Early stopping, constraints and fronts of epochs in the analysis: correlations, costs, members, and what page and terminal say."""
+"""Early stopping, constraints and fronts of epochs: correlations, costs, front, page and terminal."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_the_page_says_what_stopping_did(stopped: RunFolder) -> None:
     page = visible(write_report(stopped))
     share = f"{100 * (full - trained) / full:.0f}"
     assert (
-        f"Early stopping ended 18 of 50 trainings and saved {share}% of their epochs: {trained} were trained instead of {full}."
+        f"Early stopping ended 18 of 50 trainings and saved {share}% of their epochs: {trained} epochs were trained instead of {full}."
         in page
     )
     assert re.search(
@@ -265,7 +265,7 @@ def test_a_rung_at_random_is_warned_of(tmp_path: Path) -> None:
     assert "robust accuracy" in warning
     page = write_report(run).read_text(encoding="utf-8")
     assert f'<p class="note">{warning}</p>' in page
-    assert "Nothing was stopped." in page
+    assert "No trial was stopped early." in page
 
 
 @pytest.mark.parametrize("rungs", [None, [], "3", [None, "x"]])
@@ -295,7 +295,7 @@ def test_a_run_of_stopped_trainings_alone(tmp_path: Path) -> None:
     page = visible(write_report(run))
     assert "No trial finished with a result" in page
     assert (
-        "Early stopping ended 6 of 6 trainings and saved 75% of their epochs: 18 were trained instead of 72."
+        "Early stopping ended 6 of 6 trainings and saved 75% of their epochs: 18 epochs were trained instead of 72."
         in page
     )
     assert front_text(run.read_front(), run.read_trials()) == "no trial finished, so there is no front"
@@ -358,7 +358,7 @@ def test_figure_table_and_terminal_name_the_epochs(of_epochs: RunFolder) -> None
     searched = front[front["origin"] == "search"]
     names = {f"network {row['number']}-{row['epoch']}" for row in searched.to_dict("records")}
     assert {hover.split("<b>")[1].split("</b>")[0] for hover in traces["front"]["hovertext"]} == names
-    assert len(traces["the front on the test split"]["x"]) == len(front)
+    assert len(traces["front, test split"]["x"]) == len(front)
     drawn = {(int(n), int(e)) for n, e in zip(searched["number"], searched["epoch"], strict=True)}
     rest = [
         (int(n), int(e)) for n, e in zip(run_data.searched["number"], run_data.searched["epoch"], strict=True)
@@ -417,12 +417,12 @@ def test_networks_that_break_a_constraint_are_crosses(tmp_path: Path, written: b
     ) == len(complete)
     page = visible(write_report(run))
     assert (
-        f"Constraints: clean_accuracy ≥ 0.96. {len(broken)} of {len(complete)} finished networks break a constraint."
+        f"Constraints: clean_accuracy ≥ 0.96. {len(broken)} of {len(complete)} finished networks violate a constraint."
         in page
     )
     assert (
         dict(key_figures(run_data))["Trials"]
-        == f"{len(complete)} finished ({len(broken)} break a constraint), 2 failed"
+        == f"{len(complete)} finished ({len(broken)} violate a constraint), 2 failed"
     )
 
 
@@ -431,11 +431,11 @@ def test_if_no_network_keeps_to_the_constraints_it_is_said(tmp_path: Path) -> No
     run_data = read_run_data(run)
     assert run_data.front.empty
     assert (run_data.hypervolume, run_data.control_hypervolume) == (0, 0)
-    assert dict(key_figures(run_data))["Hypervolume"] == "–"
-    assert headline(run_data) == "No network keeps to the constraints"
-    assert "All 33 finished networks break a constraint." in sentences(run_data)[0]
+    assert dict(key_figures(run_data))["Hypervolume above (0, 0)"] == "–"
+    assert headline(run_data) == "No network satisfies the constraints"
+    assert "All 33 finished networks violate a constraint." in sentences(run_data)[0]
     page = visible(write_report(run))
-    assert "No network keeps to the constraints" in page
+    assert "No network satisfies the constraints" in page
     assert "The networks on the front" not in page
     assert (
         front_text(run.read_front(), run.read_trials())
@@ -449,7 +449,7 @@ def test_kept_constraints_are_told_too(tmp_path: Path) -> None:
     run_data = read_run_data(run)
     assert (
         constraint_words(run_data)
-        == "Constraints: clean_accuracy ≥ 0.1. None of 33 finished networks breaks a constraint."
+        == "Constraints: clean_accuracy ≥ 0.1. None of 33 finished networks violates a constraint."
     )
     assert INFEASIBLE not in {trace.get("name") for trace in front_figure(run_data)["data"]}
 

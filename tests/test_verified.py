@@ -150,7 +150,7 @@ def test_the_flagged_leave_the_front_and_are_named(tmp_path: Path) -> None:
     row = found.table().set_index("number").loc[flagged.number]
     assert not row["on_front"]
     page = write_report(run).read_text(encoding="utf-8")
-    assert f"Network {name} is flagged and has left the front" in page
+    assert f"Network {name} is flagged for gradient masking and removed from the front" in page
 
 
 def test_words_and_page(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_words_and_page(tmp_path: Path) -> None:
     said = " ".join(verified_words(found))
     assert "300 of the 400 test images" in said
     assert f"FAB-T and Square on {found.late_images} of them" in said
-    assert "hypervolume was" in said
+    assert "hypervolume of the front above (0, 0) was" in said
     assert weakness(found), "the made attacks of the search leave several points"
     gains = dict(gain_sentences(found))
     assert set(gains) <= {network.label for network in found.networks}
@@ -167,7 +167,7 @@ def test_words_and_page(tmp_path: Path) -> None:
     for title in (
         "The front, verified",
         "Attack by attack",
-        "What the search gained",
+        "Gain over the controls",
         "Robust accuracy against the radius",
     ):
         assert title in page

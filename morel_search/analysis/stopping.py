@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from morel_search._format import number_of
 from morel_search.analysis.run_data import POINT
+from morel_search.analysis.statistics import spearman
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,22 +138,15 @@ def rung_correlations(
         beyond = lengths.index[lengths > rung]
         numbers = there.index.intersection(ends.index).intersection(beyond)
         clean, robust = (
-            _spearman(
+            spearman(
                 there.loc[numbers, column].to_numpy(dtype=float),
                 ends.loc[numbers, column].to_numpy(dtype=float),
+                FEWEST_TRIALS,
             )
             for column in POINT
         )
         found.append(RungCorrelation(rung, len(numbers), clean, robust))
     return found
-
-
-def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
-    if len(one) < FEWEST_TRIALS or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return None
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(one, other).statistic)
 
 
 def stopping_costs(trials: pd.DataFrame, settings: Mapping[str, Any]) -> StoppingCosts:

@@ -15,6 +15,7 @@ from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.intervals import LEVEL, Difference, paired_difference, wilson
 from morel_search.analysis.masking import masking_warnings
 from morel_search.analysis.run_data import POINT, RunData
+from morel_search.analysis.statistics import spearman
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
 
@@ -136,7 +137,7 @@ class Verification:
     @property
     def rank_correlation(self) -> float | None:
         """Spearman's, of robust accuracy under the search's attack and under all of them; None of fewer than three networks."""
-        return _spearman(
+        return spearman(
             [network.by_search for network in self.networks],
             [network.accuracy[1] for network in self.networks],
         )
@@ -277,11 +278,3 @@ def _network(record: AttackRecord, wanted: _Wanted, seen: Flags, late: Flags) ->
 def _standing(table: NDArray[np.int8], stage: str) -> Flags:
     """Which images are right after an attack and all before it."""
     return np.asarray((table[:, 0] == ROBUST) & ~(table[:, : COLUMNS.index(stage) + 1] == BROKEN).any(axis=1))
-
-
-def _spearman(first: list[float], second: list[float]) -> float | None:
-    from scipy.stats import spearmanr
-
-    if len(first) < 3 or len(set(first)) == 1 or len(set(second)) == 1:
-        return None
-    return float(spearmanr(first, second).statistic)
