@@ -50,7 +50,7 @@ def number_of(value: Any) -> float | None:
 
 
 def format_number(value: float) -> str:
-    """Return a value with three digits where these are exact, else as ``8/255``, else rounded to three digits."""
+    """Return a value as ``0.2`` when three digits are exact, else as ``8/255``, else with three digits."""
     short = f"{value:.3g}"
     if math.isclose(float(short), value, rel_tol=1e-9):
         return short

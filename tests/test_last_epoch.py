@@ -18,7 +18,10 @@ from morel_search.analysis.run_data import read_run_data
         ([0.0, 0.0], ["each network of the front has the accuracies of the last epoch"]),
         (
             [0.08, 0.0],
-            ["for 1 of {n} networks an earlier epoch was selected", "network {first} would lose the most, 8.0 points"],
+            [
+                "for 1 of {n} networks an earlier epoch was selected",
+                "network {first} would lose the most, 8.0 points",
+            ],
         ),
         ([-0.04, -0.06], ["for 2 of {n} networks", "more robust validation accuracy on average."]),
     ],

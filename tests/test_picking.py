@@ -223,7 +223,7 @@ def test_a_run_without_a_front_has_nothing_to_pick(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="has no network to pick: No trial finished with a result"):
         read_members(read_run_data(make_run(tmp_path, "dead", trials=2, failures=2, controls=False)))
     constrained = make_run(tmp_path, "strict", constraints={"clean_accuracy": ">= 1"})
-    with pytest.raises(RunFolderError, match="No network keeps to the constraints"):
+    with pytest.raises(RunFolderError, match="No network satisfies the constraints"):
         read_members(read_run_data(constrained))
 
 

@@ -123,8 +123,8 @@ def test_the_page_says_what_matters(made: RunFolder, run_data: RunData) -> None:
     page = Reader(made.report.read_text(encoding="utf-8"))
     best, robust = run_data.front.iloc[0], run_data.front.iloc[-1]
     assert (
-        f"{len(run_data.front)} networks, from {100 * best[POINT[0]]:.1f}% clean and {100 * best[POINT[1]]:.1f}% robust"
-        in page.text
+        f"{len(run_data.front)} networks, from {100 * best[POINT[0]]:.1f}% clean and "
+        f"{100 * best[POINT[1]]:.1f}% robust" in page.text
     )
     assert f"to {100 * robust[POINT[0]]:.1f}% clean and {100 * robust[POINT[1]]:.1f}% robust" in page.text
     for words in (
@@ -158,7 +158,8 @@ def test_controls_are_compared_with_the_right_member(tmp_path: Path) -> None:
     )
     for row, name in zip(rows[3:], ("worse", "equal_clean", "best", "copy", "equal_robust"), strict=True):
         row["name"] = name
-    sentences_by_name = {name: sentence for name, _, sentence in compare_controls(read_run_data(bare_run(tmp_path, rows)))}
+    compared = compare_controls(read_run_data(bare_run(tmp_path, rows)))
+    sentences_by_name = {name: sentence for name, _, sentence in compared}
     assert sentences_by_name == {
         "worse": "Dominated by network 1: 5.0 points more robust accuracy, 1.0 point more clean accuracy.",
         "equal_clean": "Dominated by network 1: 10.0 points more robust accuracy, the same clean accuracy.",
@@ -383,7 +384,7 @@ def test_trials_that_were_stopped_early(tmp_path: Path) -> None:
     rewrite(run, robust_accuracy=run.read_trials()["robust_accuracy"].fillna(0.999))
     run_data = read_run_data(run)
     assert set(run_data.front["state"]) == {"COMPLETE"}
-    for draw in (front_figure, history_figure):  # the accuracies of a stopped trial are never shown as a result
+    for draw in (front_figure, history_figure):  # the accuracies of a stopped trial are no result
         assert draw(run_data)["data"] == draw(before)["data"]
 
 

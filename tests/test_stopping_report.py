@@ -236,8 +236,8 @@ def test_the_page_says_what_stopping_did(stopped: RunFolder) -> None:
     page = visible(write_report(stopped))
     share = f"{100 * (full - trained) / full:.0f}"
     assert (
-        f"Early stopping ended 18 of 50 trainings and saved {share}% of their epochs: {trained} epochs were trained instead of {full}."
-        in page
+        f"Early stopping ended 18 of 50 trainings and saved {share}% of their epochs: {trained} epochs were "
+        f"trained instead of {full}." in page
     )
     assert re.search(
         r"Of \d trainings? that would have been stopped and ran on, (none|\d) reached the front\.", page
@@ -295,8 +295,8 @@ def test_a_run_of_stopped_trainings_alone(tmp_path: Path) -> None:
     page = visible(write_report(run))
     assert "No trial finished with a result" in page
     assert (
-        "Early stopping ended 6 of 6 trainings and saved 75% of their epochs: 18 epochs were trained instead of 72."
-        in page
+        "Early stopping ended 6 of 6 trainings and saved 75% of their epochs: 18 epochs were trained "
+        "instead of 72." in page
     )
     assert front_text(run.read_front(), run.read_trials()) == "no trial finished, so there is no front"
 
@@ -417,8 +417,8 @@ def test_networks_that_break_a_constraint_are_crosses(tmp_path: Path, written: b
     ) == len(complete)
     page = visible(write_report(run))
     assert (
-        f"Constraints: clean_accuracy ≥ 0.96. {len(broken)} of {len(complete)} finished networks violate a constraint."
-        in page
+        f"Constraints: clean_accuracy ≥ 0.96. {len(broken)} of {len(complete)} finished networks violate a "
+        "constraint." in page
     )
     assert (
         dict(key_figures(run_data))["Trials"]

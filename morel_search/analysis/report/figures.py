@@ -53,7 +53,8 @@ def history_figure(run_data: RunData) -> Figure:
             "name": "all trials",
         },
         {
-            "type": "scatter", "mode": "markers", "x": [numbers[i] for i in rises], "y": rounded(history[rises], 5),
+            "type": "scatter", "mode": "markers", "x": [numbers[i] for i in rises],
+            "y": rounded(history[rises], 5),
             "name": "hypervolume increased",
             "marker": {"color": "@front", "size": 6}, "hoverinfo": "skip",
         },
@@ -76,12 +77,17 @@ def importance_figure(table: pd.DataFrame) -> Figure:
     labels = [short(str(name)) for name in shares.index]
     data = [
         {
-            "type": "bar", "orientation": "h", "name": title, "y": labels, "x": rounded(shares[objective] * 100, 2),
+            "type": "bar", "orientation": "h", "name": title, "y": labels,
+            "x": rounded(shares[objective] * 100, 2),
             "marker": {"color": colour},
-            "text": [f"{value:.0f}%" for value in shares[objective] * 100], "textposition": "outside", "cliponaxis": False,
+            "text": [f"{value:.0f}%" for value in shares[objective] * 100], "textposition": "outside",
+            "cliponaxis": False,
             "hoverinfo": "skip", "textfont": {"color": "@muted", "size": 11},
         }
-        for objective, title, colour in (("robust_accuracy", "robust accuracy", "@front"), ("clean_accuracy", "clean accuracy", "@second"))
+        for objective, title, colour in (
+            ("robust_accuracy", "robust accuracy", "@front"),
+            ("clean_accuracy", "clean accuracy", "@second"),
+        )
     ]  # fmt: skip
     layout = layout_of("share of the variance explained (%)", "", legend=True)
     layout.update(barmode="group", bargap=0.35, bargroupgap=0.12)
@@ -111,9 +117,13 @@ def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
     ]
     data = [
         {
-            "type": "scatter", "mode": "markers", "x": values, "y": rounded(rows[column] * 100, 2), "name": title,
+            "type": "scatter", "mode": "markers", "x": values, "y": rounded(rows[column] * 100, 2),
+            "name": title,
             "marker": {"color": colour, "size": 5, "opacity": 0.75, "symbol": symbol}, "hoverinfo": "text",
-            "hovertext": [f"{text}<br>{title} {percent(value)} (validation)" for text, value in zip(texts, rows[column], strict=True)],
+            "hovertext": [
+                f"{text}<br>{title} {percent(value)} (validation)"
+                for text, value in zip(texts, rows[column], strict=True)
+            ],
         }
         for column, title, colour, symbol in SLICES
     ]  # fmt: skip
@@ -137,8 +147,8 @@ def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
 def learning_figures(run_data: RunData) -> list[tuple[str, Figure]]:
     """Draw the validation accuracies over the epochs: clean, then robust; empty without recorded epochs.
 
-    The trials on the front have a dot at each epoch on the front. The trials that were stopped early are drawn
-    as faint lines.
+    The trials on the front have a dot at each epoch on the front. The trials that were stopped early are
+    drawn as faint lines.
     """
     numbers = _some(list(dict.fromkeys(run_data.front["number"].astype(int))), CURVES)
     on_front = {
@@ -237,7 +247,7 @@ def _member_curve(number: int, curve: Curve, on_front: Container[int], share: fl
 
 
 def _stopped_curves(curves: Mapping[int, Curve]) -> list[Figure]:
-    """Return all curves of trials stopped early as one faint line with gaps, and a cross at the end of each."""
+    """Return the curves of trials stopped early as one faint line with gaps, and a cross at each end."""
     if not curves:
         return []
     xs: list[int | None] = []

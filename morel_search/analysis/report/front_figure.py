@@ -110,7 +110,7 @@ def axis_limits(run_data: RunData) -> Limits:
 
 
 def step_line(front: pd.DataFrame, limits: Limits) -> tuple[list[float], list[float]]:
-    """Return the border of the region that the front dominates, in percent, from the left to the lower edge."""
+    """Return the border of the dominated region, in percent, from the left edge to the lower edge."""
     members = front.sort_values([POINT[0], POINT[1]], ascending=[True, False])
     xs, ys = [limits[0][0]], [float(members[POINT[1]].iloc[0] * 100)]
     for x, y in members[POINT].to_numpy(dtype=float) * 100:
@@ -156,7 +156,7 @@ def control_names(run_data: RunData) -> list[tuple[float, float, str]]:
 
 
 def obstacles(run_data: RunData, limits: Limits) -> list[tuple[float, float]]:
-    """Return the points that a label should not cover: all markers, and points along the steps of the front."""
+    """Return the points that a label should not cover: markers, and points along the steps of the front."""
     marks = [(float(x), float(y)) for x, y in _shown(run_data) * 100]
     if len(run_data.front):
         xs, ys = step_line(run_data.front, limits)
@@ -179,7 +179,8 @@ def _dots(rows: pd.DataFrame, run_data: RunData, name: str, marker: Figure) -> F
     return {
         "type": "scatter", "mode": "markers", "name": name,
         "x": rounded(rows[POINT[0]] * 100, 3), "y": rounded(rows[POINT[1]] * 100, 3),
-        "marker": marker, "hoverinfo": "text", "hovertext": [_hover(row, run_data) for row in rows.to_dict("records")],
+        "marker": marker, "hoverinfo": "text",
+        "hovertext": [_hover(row, run_data) for row in rows.to_dict("records")],
     }  # fmt: skip
 
 

@@ -212,7 +212,8 @@ def reproduce_section(run_data: RunData) -> str:
     ]
     lines.append(f"# write this page again\npython -m morel_search.report {place}")
     files = [
-        (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"), (run.figures / "front.pdf", "figure, PDF"),
+        (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"),
+        (run.figures / "front.pdf", "figure, PDF"),
         (run.figures / "front.svg", "SVG"), (run.figures / "front.png", "PNG"),
     ]  # fmt: skip
     links = [

@@ -19,7 +19,7 @@ LEADER_COST = 24.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Position of a label relative to its point: Plotly anchors, shifts in pixels, whether a line leads to it."""
+    """Position of a label relative to its point: Plotly anchors, shifts in pixels, and whether it has a line."""
 
     xanchor: str
     yanchor: str
@@ -60,7 +60,7 @@ def place_labels(
     points: Sequence[tuple[float, float]],
     scale: float = 1.0,
 ) -> list[Place]:
-    """Choose the position of each label, in order, with the least overlap with earlier labels, points and borders.
+    """Choose the position of each label, in order, with the least overlap with labels, points and borders.
 
     Args:
         labels: x, y and text of each label.

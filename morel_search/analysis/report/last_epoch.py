@@ -18,11 +18,15 @@ def last_epoch_words(run_data: RunData) -> str:
     own, last = (rows[columns].to_numpy(dtype=float) for columns in (POINT, LAST))
     earlier = int((own != last).any(axis=1).sum())
     if not earlier:
-        return "Selected epoch against last epoch: each network of the front has the accuracies of the last epoch."
+        return (
+            "Selected epoch against last epoch: each network of the front has the accuracies of the last epoch "
+            "of its training."
+        )
     lost = own[:, 1] - last[:, 1]
     worst = rows.iloc[int(lost.argmax())]
     most = (
-        f"; network {run_data.network(worst['number'], worst['epoch'])} would lose the most, {points(lost.max())}"
+        f"; network {run_data.network(worst['number'], worst['epoch'])} would lose the most, "
+        f"{points(lost.max())}"
         if lost.max() > 0
         else ""
     )

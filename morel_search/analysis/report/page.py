@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from morel_search._format import attack_text
 from morel_search.analysis.importance import FEWEST_TRIALS, importance
@@ -54,7 +55,8 @@ __all__ = ["write_report"]
 def write_report(run: RunFolder) -> Path:
     """Write ``report.html``, which needs no internet access, and ``figures/front`` as PNG, SVG and PDF.
 
-    The search may still be running, all its trials may have failed, and the test split may not have been used.
+    The search may still be running, all its trials may have failed, and the test split may not have been
+    used.
 
     Args:
         run: The run folder; only its files are read.
@@ -115,7 +117,10 @@ def _front(run_data: RunData, figures: Figures) -> list[str]:
         )
     parts = [section("The front", figure_place("front", "wide"), " ".join(filter(None, lines)), "front")]
     parts += _controls(run_data)
-    caption = f"Clean and robust: accuracies on the validation split, on which the networks were selected ({attack})."
+    caption = (
+        "Clean and robust: accuracies on the validation split, on which the networks were selected; robust "
+        f"accuracy under {attack}."
+    )
     caption += " Test: accuracies on the test split, measured after the search." if run_data.tested else ""
     caption += " 12-7 is trial 12 after epoch 7." if run_data.select_epoch == "front" else ""
     caption += " Click on a heading to sort."
@@ -143,7 +148,8 @@ def _controls(run_data: RunData) -> list[str]:
     if run_data.controls.empty:
         return []
     caption = (
-        "Validation accuracies of trainings with fixed settings. Each control is compared with the most robust "
+        "Validation accuracies of trainings with fixed settings. Each control is compared with the most "
+        "robust "
         "network of the front that dominates it."
     )
     return [section("Controls", control_list(run_data), caption, "controls")]
@@ -155,8 +161,10 @@ def _parameters(run_data: RunData, figures: Figures) -> list[str]:
         return []
     figures["parallel"] = parallel_data(run_data)
     caption = (
-        "One line per searched trial that finished, coloured by robust validation accuracy from ochre (lowest) "
-        "to blue (highest); trials on the front are bold. Drag along an axis to filter the trials, click on it "
+        "One line per searched trial that finished, coloured by robust validation accuracy from ochre "
+        "(lowest) "
+        "to blue (highest); trials on the front are bold. Drag along an axis to filter the trials, click on "
+        "it "
         "to remove the filter."
     )
     parts = [
@@ -215,7 +223,8 @@ def _course(run_data: RunData, figures: Figures) -> list[str]:
     if len(run_data.feasible):
         figures["history"] = history_figure(run_data)
         caption = (
-            "Hypervolume above (0, 0) of the feasible networks up to each trial, on the validation split: the "
+            "Hypervolume above (0, 0) of the feasible networks up to each trial, on the validation split: "
+            "the "
             "area that they dominate, at most 1. Each dot is a trial that increased it."
         )
         parts.append(section("The search", figure_place("history", "wide"), caption, "search"))
@@ -232,7 +241,8 @@ def _course(run_data: RunData, figures: Figures) -> list[str]:
             f"<div>{figure_place(f'curve-{index}', 'half')}</div>" for index in range(len(curves))
         )
         caption = (
-            "Validation accuracies of the trials on the front over the epochs, coloured from the most accurate "
+            "Validation accuracies of the trials on the front over the epochs, coloured from the most "
+            "accurate "
             f"on clean images (ochre) to the most robust (blue). {counted}{stopped}"
         )
         comparison = last_epoch_words(run_data)
@@ -246,9 +256,11 @@ def _course(run_data: RunData, figures: Figures) -> list[str]:
     if terms:
         places = "".join(f"<div>{figure_place(f'term-{index}', 'half')}</div>" for index in range(len(terms)))
         caption = (
-            "Share of each term of the robust objective in the gradient with respect to the features, on the first "
+            "Share of each term of the robust objective in the gradient with respect to the features, on "
+            "the first "
             "training batch of each epoch, for the trials on the front; the remaining share is that of the "
-            "accuracy objective. A term with a share near zero hardly affects the training, whatever its weight."
+            "accuracy objective. A term with a share near zero hardly affects the training, whatever its "
+            "weight."
         )
         content = f'<div class="pair">{places}</div>'
         parts.append(section("Gradient share of each loss term", content, caption, "terms"))

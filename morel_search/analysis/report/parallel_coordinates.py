@@ -20,9 +20,9 @@ def parallel_data(run_data: RunData) -> Figure:
     """Place every finished searched trial on one axis per parameter and one per objective.
 
     Returns:
-        ``axes``: label and ticks (position from 0 to 1, text). ``rows``: number, positions (None where a parameter
-        is not active), texts, whether the trial is on the front, and its position in the range of robust
-        accuracy, which sets its colour. Trials on the front come last, so they are drawn on top.
+        ``axes``: label and ticks (position from 0 to 1, text). ``rows``: number, positions (None where a
+        parameter is not active), texts, whether the trial is on the front, and its position in the range of
+        robust accuracy, which sets its colour. Trials on the front come last, so they are drawn on top.
     """
     rows = run_data.searched
     members = set(run_data.front["number"])

@@ -1,7 +1,7 @@
 """Traces and layouts shared by the figures of the report, as plain Plotly dictionaries.
 
-Colours are names such as ``@front``; the script of the page replaces them by those of its light or dark style,
-so that one figure serves both styles.
+Colours are names such as ``@front``; the script of the page replaces them by those of its light or dark
+style, so that one figure serves both styles.
 """
 
 from __future__ import annotations
@@ -37,15 +37,21 @@ def line(xs: Sequence[Any], ys: Sequence[Any], colour: str, width: float, dash: 
 def layout_of(x: str, y: str, *, legend: bool) -> Figure:
     """Return a layout with the titles of both axes (may be empty), and with a legend above or none."""
     axis = {
-        "gridcolor": "@rule", "linecolor": "@muted", "zeroline": False, "showline": True, "ticks": "outside", "ticklen": 4,
+        "gridcolor": "@rule", "linecolor": "@muted", "zeroline": False, "showline": True, "ticks": "outside",
+        "ticklen": 4,
         "tickcolor": "@muted", "tickfont": {"color": "@muted", "size": 11}, "automargin": True,
     }  # fmt: skip
     return {
-        "autosize": True, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "hovermode": "closest", "showlegend": legend,
-        "font": {"family": "@sans", "color": "@ink", "size": 12}, "margin": {"l": 48, "r": 14, "t": 34 if legend else 12, "b": 44},
-        "xaxis": {**axis, "showgrid": False, "title": {"text": x, "font": {"size": 12, "color": "@muted"}, "standoff": 8}},
-        "yaxis": {**axis, "showline": False, "ticks": "", "title": {"text": y, "font": {"size": 12, "color": "@muted"}, "standoff": 8}},
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "xanchor": "left", "yanchor": "bottom", "font": {"color": "@ink", "size": 12}},
+        "autosize": True, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+        "hovermode": "closest", "showlegend": legend,
+        "font": {"family": "@sans", "color": "@ink", "size": 12},
+        "margin": {"l": 48, "r": 14, "t": 34 if legend else 12, "b": 44},
+        "xaxis": {**axis, "showgrid": False,
+                  "title": {"text": x, "font": {"size": 12, "color": "@muted"}, "standoff": 8}},
+        "yaxis": {**axis, "showline": False, "ticks": "",
+                  "title": {"text": y, "font": {"size": 12, "color": "@muted"}, "standoff": 8}},
+        "legend": {"orientation": "h", "x": 0, "y": 1.0, "xanchor": "left", "yanchor": "bottom",
+                   "font": {"color": "@ink", "size": 12}},
         "hoverlabel": {"bgcolor": "@paper", "bordercolor": "@muted", "align": "left",
                        "font": {"color": "@ink", "family": "@sans", "size": 12}},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "@muted", "activecolor": "@ink"}, "dragmode": "zoom",

@@ -29,9 +29,12 @@ def replication_section(replicated: Sequence[Replicated], attack: str, figures: 
     figures["replicates"] = _figure(replicated)
     words = "".join(f"<p>{text(sentence)}</p>" for sentence in replication_words(replicated))
     caption = (
-        f"Test accuracies in percent; robust accuracy under {attack}. Small markers: single trainings with other "
-        "seeds (replicates). Large markers: the mean of the replicates of a network; bars: one standard deviation. "
-        "P(on front): the probability that a configuration is on the front when each configuration is trained once, "
+        f"Test accuracies in percent; robust accuracy under {attack}. Small markers: single trainings with "
+        "other "
+        "seeds (replicates). Large markers: the mean of the replicates of a network; bars: one standard "
+        "deviation. "
+        "P(on front): the probability that a configuration is on the front when each configuration is "
+        "trained once, "
         "estimated from the replicates."
     )
     heads = ["network", "clean", "robust", "replicates", "mean clean", "±", "mean robust", "±", "P(on front)"]
@@ -73,7 +76,8 @@ def replication_words(replicated: Sequence[Replicated]) -> list[str]:
     if len(biases):
         clean, robust = biases.mean(axis=0)
         lines.append(
-            f"On average, the networks of the front have {_more(clean)} clean accuracy and {_more(robust)} robust "
+            f"On average, the networks of the front have {_more(clean)} clean accuracy and {_more(robust)} "
+            "robust "
             "accuracy than their replicates."
         )
     members = [network for network in replicated if network.member]
@@ -133,8 +137,10 @@ def _figure(replicated: Sequence[Replicated]) -> Figure:
         single = np.concatenate([network.points for network in networks])
         data.append(
             {
-                "type": "scatter", "mode": "markers", "x": rounded(100 * single[:, 0], 3), "y": rounded(100 * single[:, 1], 3),
-                "marker": {"color": colour, "size": 4, "symbol": symbol}, "opacity": 0.45, "showlegend": False, "hoverinfo": "skip",
+                "type": "scatter", "mode": "markers", "x": rounded(100 * single[:, 0], 3),
+                "y": rounded(100 * single[:, 1], 3),
+                "marker": {"color": colour, "size": 4, "symbol": symbol}, "opacity": 0.45,
+                "showlegend": False, "hoverinfo": "skip",
             }
         )  # fmt: skip
         means, spreads = (
@@ -156,9 +162,11 @@ def _figure(replicated: Sequence[Replicated]) -> Figure:
                 "type": "scatter", "mode": "markers+text", "name": name, "x": rounded(100 * means[:, 0], 3),
                 "y": rounded(100 * means[:, 1], 3), "error_x": bars[0], "error_y": bars[1],
                 "marker": {"color": colour, "size": 9, "symbol": symbol}, "textposition": "top right",
-                "text": [safe(network.label or network.name) for network in networks], "textfont": {"color": colour, "size": 11}, "hoverinfo": "text",
+                "text": [safe(network.label or network.name) for network in networks],
+                "textfont": {"color": colour, "size": 11}, "hoverinfo": "text",
                 "hovertext": [
-                    f"<b>{safe(_name(network))}</b><br>{percent(network.mean[0])} clean, {percent(network.mean[1])} robust (test, mean)<br>"
+                    f"<b>{safe(_name(network))}</b><br>{percent(network.mean[0])} clean, "
+                    f"{percent(network.mean[1])} robust (test, mean)<br>"
                     f"P(on front): {percent(network.chance)}"
                     for network in networks
                 ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -73,7 +74,8 @@ def sentences(run_data: RunData) -> list[str]:
     lines.append("Networks and epochs were selected on the validation split.")
     if run_data.tested:
         lines.append(
-            "The test split was used only after the search, to measure finished networks; it was not used for "
+            "The test split was used only after the search, to measure finished networks; it was not used "
+            "for "
             "any selection."
         )
     else:
@@ -109,7 +111,7 @@ def _rate(rate: float) -> str:
 
 
 def exchange_rate(front: NDArray[np.float64]) -> float | None:
-    """Return the clean accuracy that one unit of robust accuracy costs in the middle half of the robust range.
+    """Return the clean accuracy that one unit of robust accuracy costs in the middle half of the front.
 
     Args:
         front: Clean and robust accuracies of the front, as fractions, shape (n, 2).
@@ -198,7 +200,8 @@ def _trial_words(run_data: RunData) -> str:
     parts = [f"{len(run_data.complete)} finished"]
     if len(run_data.infeasible):
         parts[0] += (
-            f" ({len(run_data.infeasible)} violate{'s' if len(run_data.infeasible) == 1 else ''} a constraint)"
+            f" ({len(run_data.infeasible)} violate{'s' if len(run_data.infeasible) == 1 else ''} a "
+            "constraint)"
         )
     if len(run_data.stopped):
         parts.append(f"{len(run_data.stopped)} stopped early")

@@ -47,8 +47,10 @@ def verified_sections(
     )
     notes = "".join(f'<p class="note">{text(sentence)}</p>' for sentence in weakness(found)) + notes
     caption = (
-        "Clean accuracy, and robust accuracy under all attacks, on the test split. Bars: 95% intervals. Faint lines "
-        "start at the validation accuracies of the search. Hollow: a network that is dominated by another one, but "
+        "Clean accuracy, and robust accuracy under all attacks, on the test split. Bars: 95% intervals. "
+        "Faint lines "
+        "start at the validation accuracies of the search. Hollow: a network that is dominated by another "
+        "one, but "
         "not significantly (McNemar's test on the same images, with Bonferroni correction)."
     )
     parts = [
@@ -61,13 +63,15 @@ def verified_sections(
     ]
     caption = (
         "Test accuracies in percent. Each attack column: the share of all images that are still correctly "
-        "classified after this attack and all attacks to its left. all: after every attack. interval: 95% interval "
+        "classified after this attack and all attacks to its left. all: after every attack. interval: 95% "
+        "interval "
         "of the robust accuracy. ±: half the 95% interval of the clean accuracy, in percentage points."
     )
     parts.append(section("Attack by attack", _table(found), caption, "attacks"))
     if any(network.diagnostics.get("transfer") for network in found.networks):
         caption = (
-            "Test accuracy of each network (row) on PGD-50 examples made on another network (column). An accuracy "
+            "Test accuracy of each network (row) on PGD-50 examples made on another network (column). An "
+            "accuracy "
             "below that under the attacks on the network itself is a sign of gradient masking."
         )
         parts.append(section("Transfer attacks", _transfer_table(found), caption, "transfer"))
@@ -85,7 +89,8 @@ def verified_sections(
         figures["radius"] = _curves(found, multiples)
         images = min(int(network.diagnostics.get("images", 0)) for network in found.networks)
         caption = (
-            f"Robust accuracy under PGD at several radii, on {images} test images; radius 1 is ε = {epsilon}. A curve "
+            f"Robust accuracy under PGD at several radii, on {images} test images; radius 1 is ε = "
+            f"{epsilon}. A curve "
             "that does not fall with the radius is a sign of gradient masking."
         )
         parts.append(
@@ -124,14 +129,16 @@ def verified_words(found: Verification, controls: Mapping[str, str] | None = Non
         lines.append(f"Not verified yet: {', '.join(labels.get(name, name) for name in found.missing)}.")
     before, after = found.hypervolumes
     lines.append(
-        f"The hypervolume of the front above (0, 0) was {before:.4f} on the validation split under the attack of "
+        f"The hypervolume of the front above (0, 0) was {before:.4f} on the validation split under the "
+        "attack of "
         f"the search; it is {after:.4f} on the test split under all attacks."
     )
     ranks = found.rank_correlation
     correlation = (
         ""
         if ranks is None
-        else f" Spearman's rank correlation of the two robust accuracies is {ranks:.2f} (1 is the same order)."
+        else f" Spearman's rank correlation of the two robust accuracies is {ranks:.2f} (1 is the same "
+        "order)."
     )
     difference = found.overestimate
     lines.append(
@@ -147,7 +154,8 @@ def weakness(found: Verification) -> list[str]:
     if found.overestimate <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
         return []
     return [
-        "The attack of this search was too weak to compare networks. For a stronger attack set evaluation.loss to "
+        "The attack of this search was too weak to compare networks. For a stronger attack set "
+        "evaluation.loss to "
         "margin, evaluation.restarts to 2, or raise evaluation.steps."
     ]
 
@@ -155,7 +163,8 @@ def weakness(found: Verification) -> list[str]:
 def gain_sentences(found: Verification) -> list[tuple[str, str]]:
     """Compare each control with the front, at equal clean accuracy and at equal robust accuracy.
 
-    The network of the front is selected by its validation accuracies, and the difference is measured on the test
+    The network of the front is selected by its validation accuracies, and the difference is measured on the
+    test
     split: a selection on the test split would bias the difference in favour of the search.
 
     Returns:
