@@ -15,7 +15,7 @@ from morel_search.analysis.run_data import read_run_data
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
-        ([0.0, 0.0], ["each network of the front has the accuracies of the last epoch"]),
+        ([0.0, 0.0], ["each network of the front has the accuracies of the last epoch of its training"]),
         (
             [0.08, 0.0],
             [

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from run_folders import POINT, make_run
 from scipy.stats import rankdata
 
+from morel_search.analysis.front import dominates
 from morel_search.analysis.report.figures import history_figure, learning_figures
 from morel_search.analysis.report.front_figure import INFEASIBLE, front_figure
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.text import bound_words, constraint_words, headline, key_figures, sentences
 from morel_search.analysis.run_data import read_run_data
+from morel_search.analysis.statistics import spearman
 from morel_search.analysis.stopping import (
     FEWEST_TRIALS,
     Regret,
@@ -180,6 +182,23 @@ def test_a_rung_that_says_little_is_named(clean: float | None, robust: float | N
         for word in (said, "epoch 9", "12 trainings", "early_stopping.grace above 9", "guessing")
         if warnings
     )
+
+
+@given(st.lists(st.tuples(GRID, GRID), max_size=8))
+def test_a_rank_correlation_of_few_or_equal_values_is_none(rows: list[tuple[float, float]]) -> None:
+    first, second = [x for x, _ in rows], [y for _, y in rows]
+    value = spearman(first, second, 4)
+    if len(rows) < 4 or len(set(first)) == 1 or len(set(second)) == 1:
+        assert value is None
+    else:
+        assert value == pytest.approx(np.corrcoef(rankdata(first), rankdata(second))[0, 1], abs=1e-12)
+
+
+@given(st.tuples(GRID, GRID), st.tuples(GRID, GRID))
+def test_dominance_agrees_with_the_front_of_two_points(
+    first: tuple[float, float], second: tuple[float, float]
+) -> None:
+    assert dominates(first, second) == (nondominated(np.array([first, second])).tolist() == [True, False])
 
 
 # costs and regret

@@ -208,6 +208,7 @@ def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> N
     assert name not in {network.name for network in again.networks}
     assert again.images == found.images
     assert f"Not verified yet: {name}." in verified_words(again)
+    assert "Not verified yet: trades." in verified_words(again, {name: "trades"})
 
 
 def test_a_member_without_images_does_not_hide_the_others(tmp_path: Path) -> None:

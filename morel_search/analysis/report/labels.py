@@ -19,7 +19,7 @@ LEADER_COST = 24.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Position of a label relative to its point: Plotly anchors, shifts in pixels, and whether it has a line."""
+    """Position of a label relative to its point: Plotly anchors, shifts in pixels, whether it has a line."""
 
     xanchor: str
     yanchor: str

@@ -19,8 +19,8 @@ def last_epoch_words(run_data: RunData) -> str:
     earlier = int((own != last).any(axis=1).sum())
     if not earlier:
         return (
-            "Selected epoch against last epoch: each network of the front has the accuracies of the last epoch "
-            "of its training."
+            "Selected epoch against last epoch: each network of the front has the accuracies of the last "
+            "epoch of its training."
         )
     lost = own[:, 1] - last[:, 1]
     worst = rows.iloc[int(lost.argmax())]
