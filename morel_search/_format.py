@@ -1,4 +1,4 @@
-"""Percentages, durations, numbers and attacks as text: one way to print each."""
+"""Text of percentages, durations, numbers and attacks, for the terminal, the report and the model card."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["attack_text", "duration", "format_number", "number_of", "percent", "
 
 
 def percent(value: Any) -> str:
-    """Write a fraction as ``92.8%``; a dash where it is not known."""
+    """Return a fraction as ``92.8%``; a dash for None, NaN and infinity."""
     return "–" if value is None or not math.isfinite(float(value)) else f"{100 * float(value):.1f}%"
 
 
 def points(difference: float) -> str:
-    """Write a difference of fractions as ``3.1 points``."""
+    """Return the size of a difference of two fractions as ``3.1 points`` (percentage points)."""
     shown = f"{100 * abs(difference):.1f}"
     return f"{shown} point" if shown == "1.0" else f"{shown} points"
 
 
 def duration(seconds: float) -> str:
-    """Write a duration as ``42 s``, ``3 min 12 s`` or ``2 h 05 min``."""
+    """Return a duration as ``42 s``, ``3 min 12 s`` or ``2 h 05 min``."""
     total = max(0, round(seconds))
     if total < 60:
         return f"{total} s"
@@ -31,18 +31,18 @@ def duration(seconds: float) -> str:
     return f"{total // 3600} h {total % 3600 // 60:02d} min"
 
 
-def attack_text(evaluation: Mapping[str, Any]) -> str:
-    """Write an attack as ``PGD-10, L∞, ε = 8/255``."""
+def attack_text(evaluation: Mapping[str, object]) -> str:
+    """Return an attack as ``PGD-10, L∞, ε = 8/255``."""
     norm = {"linf": "L∞", "l2": "L2"}.get(str(evaluation.get("norm")), str(evaluation.get("norm", "?")))
     epsilon = number_of(evaluation.get("epsilon"))
     starts = evaluation.get("restarts", 1)
-    again = f", {starts} starts" if isinstance(starts, int) and starts > 1 else ""
+    restarts = f", {starts} starts" if isinstance(starts, int) and starts > 1 else ""
     radius = "?" if epsilon is None else format_number(epsilon)
-    return f"PGD-{evaluation.get('steps', '?')}, {norm}, ε = {radius}{again}"
+    return f"PGD-{evaluation.get('steps', '?')}, {norm}, ε = {radius}{restarts}"
 
 
 def number_of(value: Any) -> float | None:
-    """Read a number from a float, a whole number, ``"0.2"`` or ``"8/255"``; None for anything else."""
+    """Return the number in a float, an int, ``"0.2"`` or ``"8/255"``; None for other values."""
     try:
         return float(Fraction(value)) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
@@ -50,7 +50,7 @@ def number_of(value: Any) -> float | None:
 
 
 def format_number(value: float) -> str:
-    """Write a parameter's value with three digits; as ``8/255`` where only that is exact."""
+    """Return a value as ``0.2`` when three digits are exact, else as ``8/255``, else with three digits."""
     short = f"{value:.3g}"
     if math.isclose(float(short), value, rel_tol=1e-9):
         return short

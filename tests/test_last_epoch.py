@@ -1,4 +1,4 @@
-"""What is said of the last epoch, on tables with known numbers."""
+"""The comparison with the last epoch, on tables with known numbers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from morel_search.analysis.run_data import read_run_data
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
-        ([0.0, 0.0], ["each network of the front is its training's last epoch"]),
+        ([0.0, 0.0], ["each network of the front has the accuracies of the last epoch of its training"]),
         (
             [0.08, 0.0],
-            ["for 1 of {n} networks an earlier epoch counts", "network {first} would lose most, 8.0 points"],
+            [
+                "for 1 of {n} networks an earlier epoch was selected",
+                "network {first} would lose the most, 8.0 points",
+            ],
         ),
-        ([-0.04, -0.06], ["for 2 of {n} networks", "more robust accuracy on average."]),
+        ([-0.04, -0.06], ["for 2 of {n} networks", "more robust validation accuracy on average."]),
     ],
 )
 def test_words(tmp_path: Path, losses: list[float], words: list[str]) -> None:

@@ -96,8 +96,8 @@ def test_means_and_spreads_are_those_of_the_table(tmp_path: Path) -> None:
         assert 0 <= one.chance <= 1
     assert sum(one.failed for one in found) == 1
     words = " ".join(replication_words(found))
-    assert "moves clean accuracy by 2.0 points and robust accuracy by 2.0 points" in words
-    assert "2.0 points more clean and 2.0 points more robust accuracy than their replicates" in words
+    assert "clean accuracy is 2.0 points and that of robust accuracy is 2.0 points" in words
+    assert "2.0 points more clean accuracy and 2.0 points more robust accuracy than their replicates" in words
     assert "1 of the trainings failed" in words
 
 
@@ -113,12 +113,12 @@ def test_they_are_in_the_report_and_in_the_terminal(tmp_path: Path) -> None:
     run = replicated_run(tmp_path)
     page = write_report(run).read_text(encoding="utf-8")
     assert 'id="replicates"' in page
-    assert "Replicates with other random seeds" in page
+    assert "Replicates with other seeds" in page
     found = read_replication(read_run_data(run))
     said = replication_text(found)
-    assert all(f"{100 * one.mean[1]:.1f} ± {100 * one.spread[1]:.1f} %" in said for one in found)
+    assert all(f"{100 * one.mean[1]:.1f}% ± {100 * one.spread[1]:.1f}%" in said for one in found)
     run.replicates.unlink()
-    assert "Replicates with other random seeds" not in write_report(run).read_text(encoding="utf-8")
+    assert "Replicates with other seeds" not in write_report(run).read_text(encoding="utf-8")
     assert read_replication(read_run_data(run)) == ()
 
 
@@ -128,5 +128,5 @@ def test_one_replicate_has_no_spread(tmp_path: Path) -> None:
     run.write_table(run.replicates, table[table["seed"] == 0])
     found = read_replication(read_run_data(run))
     assert np.isnan([one.spread for one in found]).all()
-    assert "moves" not in " ".join(replication_words(found))
+    assert "Between seeds" not in " ".join(replication_words(found))
     write_report(run)

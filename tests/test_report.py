@@ -1,4 +1,4 @@
-"""The report: what it says, that it stands every run folder there can be, and that nothing in a run can break out of its place."""
+"""The report: its texts and figures, unusual run folders, and the escaping of text from a run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from morel_search.results.tables import FRONT_COLUMNS, TRIAL_COLUMNS
 
 
 class Reader(HTMLParser):
-    """The page's visible text, its tags, and the data that its script draws."""
+    """Visible text, tags and figure data of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -136,8 +136,8 @@ def test_the_page_says_what_matters(made: RunFolder, run_data: RunData) -> None:
         "8 parameters, NSGA-II, seed 3",
     ):
         assert words in page.text
-    assert "The test split was used once, after the search" in page.text
-    assert "With 360 validation images, one standard error is up to 2.6 points" in page.text
+    assert "The test split was used only after the search" in page.text
+    assert "With 360 validation images, the standard error of an accuracy is at most 2.6 points" in page.text
     assert "OutOfMemoryError" in page.text
     assert "python -m morel_search.run --space search_spaces/digits.yaml --name made" in page.text
     for name in CONTROLS:
@@ -159,13 +159,14 @@ def test_controls_are_compared_with_the_right_member(tmp_path: Path) -> None:
     )
     for row, name in zip(rows[3:], ("worse", "equal_clean", "best", "copy", "equal_robust"), strict=True):
         row["name"] = name
-    said = {name: sentence for name, _, sentence in compare_controls(read_run_data(bare_run(tmp_path, rows)))}
-    assert said == {
-        "worse": "Network 1 is 5.0 points more robust and 1.0 point more accurate on clean images.",
-        "equal_clean": "Network 1 is 10.0 points more robust and as accurate on clean images.",
-        "best": "No searched network dominates it; it is on the front itself.",
-        "copy": "No searched network dominates it; it is on the front itself.",
-        "equal_robust": "Network 2 is 10.0 points more accurate on clean images and as robust.",
+    compared = compare_controls(read_run_data(bare_run(tmp_path, rows)))
+    sentences_by_name = {name: sentence for name, _, sentence in compared}
+    assert sentences_by_name == {
+        "worse": "Dominated by network 1: 5.0 points more robust accuracy, 1.0 point more clean accuracy.",
+        "equal_clean": "Dominated by network 1: 10.0 points more robust accuracy, the same clean accuracy.",
+        "best": "Not dominated by any searched network; it is on the front.",
+        "copy": "Not dominated by any searched network; it is on the front.",
+        "equal_robust": "Dominated by network 2: 10.0 points more clean accuracy, the same robust accuracy.",
     }
 
 
@@ -259,7 +260,7 @@ def test_the_front_figure_shows_every_trial_once(run_data: RunData) -> None:
     traces = {trace["name"]: trace for trace in front_figure(run_data)["data"] if "hovertext" in trace}
     assert {name: len(trace["x"]) for name, trace in traces.items()} == {
         "trials": len(run_data.searched) - len(run_data.front), "front": len(run_data.front),
-        "controls": len(CONTROLS), "the front on the test split": len(run_data.front),
+        "controls": len(CONTROLS), "front, test split": len(run_data.front),
     }  # fmt: skip
     member = run_data.front.iloc[0]
     hover = traces["front"]["hovertext"][0]
@@ -370,8 +371,8 @@ def test_nan_and_halves_do_not_count_as_results(tmp_path: Path) -> None:
 def test_a_search_that_still_runs_and_was_never_tested(tmp_path: Path) -> None:
     page = read(make_run(tmp_path, trials=4, failures=1, tested=False, epochs=False, status="running"))
     assert "still running" in page.text
-    assert "The test split has not been used" in page.text
-    assert "Too few trials to tell: 3 of the search have finished, and it takes about 15" in page.text
+    assert "The front has not been measured on the test split" in page.text
+    assert "Too few trials: 3 searched trials finished, and the importance needs at least 15" in page.text
     assert "test clean" not in page.text
     assert "Learning curves" not in page.text
 
@@ -384,7 +385,7 @@ def test_trials_that_were_stopped_early(tmp_path: Path) -> None:
     rewrite(run, robust_accuracy=run.read_trials()["robust_accuracy"].fillna(0.999))
     run_data = read_run_data(run)
     assert set(run_data.front["state"]) == {"COMPLETE"}
-    for draw in (front_figure, history_figure):  # a value of half a training is no point, wherever it stands
+    for draw in (front_figure, history_figure):  # the accuracies of a stopped trial are no result
         assert draw(run_data)["data"] == draw(before)["data"]
 
 

@@ -1,4 +1,4 @@
-"""Early stopping, constraints and fronts of epochs in the analysis: correlations, costs, members, and what page and terminal say."""
+"""Early stopping, constraints and fronts of epochs: correlations, costs, front, page and terminal."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from run_folders import POINT, make_run
 from scipy.stats import rankdata
 
+from morel_search.analysis.front import dominates
 from morel_search.analysis.report.figures import history_figure, learning_figures
 from morel_search.analysis.report.front_figure import INFEASIBLE, front_figure
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.text import bound_words, constraint_words, headline, key_figures, sentences
 from morel_search.analysis.run_data import read_run_data
+from morel_search.analysis.statistics import spearman
 from morel_search.analysis.stopping import (
     FEWEST_TRIALS,
     Regret,
@@ -184,6 +186,23 @@ def test_a_rung_that_says_little_is_named(clean: float | None, robust: float | N
     )
 
 
+@given(st.lists(st.tuples(GRID, GRID), max_size=8))
+def test_a_rank_correlation_of_few_or_equal_values_is_none(rows: list[tuple[float, float]]) -> None:
+    first, second = [x for x, _ in rows], [y for _, y in rows]
+    value = spearman(first, second, 4)
+    if len(rows) < 4 or len(set(first)) == 1 or len(set(second)) == 1:
+        assert value is None
+    else:
+        assert value == pytest.approx(np.corrcoef(rankdata(first), rankdata(second))[0, 1], abs=1e-12)
+
+
+@given(st.tuples(GRID, GRID), st.tuples(GRID, GRID))
+def test_dominance_agrees_with_the_front_of_two_points(
+    first: tuple[float, float], second: tuple[float, float]
+) -> None:
+    assert dominates(first, second) == (nondominated(np.array([first, second])).tolist() == [True, False])
+
+
 # costs and regret
 
 
@@ -238,7 +257,7 @@ def test_the_page_says_what_stopping_did(stopped: RunFolder) -> None:
     page = visible(write_report(stopped))
     share = f"{100 * (full - trained) / full:.0f}"
     assert (
-        f"Early stopping ended 18 of 50 trainings and saved {share}% of their epochs: {trained} were "
+        f"Early stopping ended 18 of 50 trainings and saved {share}% of their epochs: {trained} epochs were "
         f"trained instead of {full}." in page
     )
     assert re.search(
@@ -267,7 +286,7 @@ def test_a_rung_at_random_is_warned_of(tmp_path: Path) -> None:
     assert "robust accuracy" in warning
     page = write_report(run).read_text(encoding="utf-8")
     assert f'<p class="note">{warning}</p>' in page
-    assert "Nothing was stopped." in page
+    assert "No trial was stopped early." in page
 
 
 @pytest.mark.parametrize("rungs", [None, []])
@@ -297,8 +316,8 @@ def test_a_run_of_stopped_trainings_alone(tmp_path: Path) -> None:
     page = visible(write_report(run))
     assert "No trial finished with a result" in page
     assert (
-        "Early stopping ended 6 of 6 trainings and saved 75% of their epochs: 18 were trained instead of 72."
-        in page
+        "Early stopping ended 6 of 6 trainings and saved 75% of their epochs: 18 epochs were trained "
+        "instead of 72." in page
     )
     assert front_text(run.read_front(), run.read_trials()) == "no trial finished, so there is no front"
 
@@ -360,7 +379,7 @@ def test_figure_table_and_terminal_name_the_epochs(of_epochs: RunFolder) -> None
     searched = front[front["origin"] == "search"]
     names = {f"network {row['number']}-{row['epoch']}" for row in searched.to_dict("records")}
     assert {hover.split("<b>")[1].split("</b>")[0] for hover in traces["front"]["hovertext"]} == names
-    assert len(traces["the front on the test split"]["x"]) == len(front)
+    assert len(traces["front, test split"]["x"]) == len(front)
     drawn = {(int(n), int(e)) for n, e in zip(searched["number"], searched["epoch"], strict=True)}
     rest = [
         (int(n), int(e)) for n, e in zip(run_data.searched["number"], run_data.searched["epoch"], strict=True)
@@ -419,12 +438,12 @@ def test_networks_that_break_a_constraint_are_crosses(tmp_path: Path, written: b
     ) == len(complete)
     page = visible(write_report(run))
     assert (
-        f"Constraints: clean_accuracy ≥ 0.96. {len(broken)} of {len(complete)} finished networks break a "
-        f"constraint." in page
+        f"Constraints: clean_accuracy ≥ 0.96. {len(broken)} of {len(complete)} finished networks violate a "
+        "constraint." in page
     )
     assert (
         dict(key_figures(run_data))["Trials"]
-        == f"{len(complete)} finished ({len(broken)} break a constraint), 2 failed"
+        == f"{len(complete)} finished ({len(broken)} violate a constraint), 2 failed"
     )
 
 
@@ -433,9 +452,9 @@ def test_if_no_network_keeps_to_the_constraints_it_is_said(tmp_path: Path) -> No
     run_data = read_run_data(run)
     assert run_data.front.empty
     assert (run_data.hypervolume, run_data.control_hypervolume) == (0, 0)
-    assert dict(key_figures(run_data))["Hypervolume"] == "–"
+    assert dict(key_figures(run_data))["Hypervolume above (0, 0)"] == "–"
     assert headline(run_data) == "No network satisfies the constraints"
-    assert "All 33 finished networks break a constraint." in sentences(run_data)[0]
+    assert "All 33 finished networks violate a constraint." in sentences(run_data)[0]
     page = visible(write_report(run))
     assert "No network satisfies the constraints" in page
     assert "The networks on the front" not in page
@@ -451,7 +470,7 @@ def test_kept_constraints_are_told_too(tmp_path: Path) -> None:
     run_data = read_run_data(run)
     assert (
         constraint_words(run_data)
-        == "Constraints: clean_accuracy ≥ 0.1. None of 33 finished networks breaks a constraint."
+        == "Constraints: clean_accuracy ≥ 0.1. None of 33 finished networks violates a constraint."
     )
     assert INFEASIBLE not in {trace.get("name") for trace in front_figure(run_data)["data"]}
 

@@ -159,7 +159,7 @@ def test_the_flagged_leave_the_front_and_are_named(tmp_path: Path) -> None:
     row = found.table().set_index("number").loc[flagged.number]
     assert not row["on_front"]
     page = write_report(run).read_text(encoding="utf-8")
-    assert f"Network {name} is flagged and has left the front" in page
+    assert f"Network {name} is flagged for gradient masking and removed from the front" in page
 
 
 def test_words_and_page(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_words_and_page(tmp_path: Path) -> None:
     said = " ".join(verified_words(found))
     assert "300 of the 400 test images" in said
     assert f"FAB-T and Square on {found.late_images} of them" in said
-    assert "hypervolume was" in said
+    assert "hypervolume of the front above (0, 0) was" in said
     assert weakness(found), "the made attacks of the search leave several points"
     gains = dict(gain_sentences(found))
     assert set(gains) <= {network.label for network in found.networks}
@@ -222,6 +222,7 @@ def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> N
     assert name not in {network.name for network in again.networks}
     assert again.images == found.images
     assert f"Not verified yet: {name}." in verified_words(again)
+    assert "Not verified yet: trades." in verified_words(again, {name: "trades"})
 
 
 def test_a_member_without_images_does_not_hide_the_others(tmp_path: Path) -> None:

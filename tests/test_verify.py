@@ -176,7 +176,7 @@ def test_replicates_are_what_the_train_command_makes_and_are_made_once(
     table = pd.read_csv(run.replicates, dtype={"network": str})
     pd.testing.assert_frame_equal(table.iloc[: len(before)], before)
     assert (table.groupby("network")["seed"].nunique() == 2).all()
-    assert "Replicates with other random seeds" in run.report.read_text(encoding="utf-8")
+    assert "Replicates with other seeds" in run.report.read_text(encoding="utf-8")
     row = table.iloc[-1]
     place = next(
         folder / row["network"]

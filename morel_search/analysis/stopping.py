@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from morel_search._format import number_of
 from morel_search.analysis.run_data import POINT
+from morel_search.analysis.statistics import spearman
 from morel_search.results.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -144,22 +144,15 @@ def rung_correlations(
         beyond = lengths.index[lengths > rung]
         numbers = at_rung.index.intersection(at_end.index).intersection(beyond)
         clean, robust = (
-            _spearman(
+            spearman(
                 at_rung.loc[numbers, column].to_numpy(dtype=float),
                 at_end.loc[numbers, column].to_numpy(dtype=float),
+                FEWEST_TRIALS,
             )
             for column in POINT
         )
         correlations.append(RungCorrelation(rung, len(numbers), clean, robust))
     return correlations
-
-
-def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
-    if len(first) < FEWEST_TRIALS or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(first, second).statistic)
 
 
 def stopping_costs(trials: pd.DataFrame, settings: RunSettings) -> StoppingCosts:

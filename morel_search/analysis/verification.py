@@ -15,6 +15,7 @@ from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.intervals import LEVEL, Difference, paired_difference, wilson
 from morel_search.analysis.masking import masking_warnings
 from morel_search.analysis.run_data import NetworkEntry, RunData
+from morel_search.analysis.statistics import spearman
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
 from morel_search.results.diagnostics import MaskingDiagnostics
@@ -138,7 +139,7 @@ class Verification:
 
         None for fewer than three networks, or when all have the same accuracy.
         """
-        return _spearman(
+        return spearman(
             [network.by_search for network in self.networks],
             [network.accuracy[1] for network in self.networks],
         )
@@ -302,11 +303,3 @@ def _robust(table: NDArray[np.int8], attack: str) -> Flags:
     """Return which images are correctly classified after an attack and all attacks before it."""
     results = table[:, : COLUMNS.index(attack) + 1]
     return np.asarray((table[:, 0] == ROBUST) & ~(results == BROKEN).any(axis=1))
-
-
-def _spearman(first: list[float], second: list[float]) -> float | None:
-    from scipy.stats import spearmanr
-
-    if len(first) < 3 or len(set(first)) == 1 or len(set(second)) == 1:
-        return None
-    return float(spearmanr(first, second).statistic)

@@ -1,4 +1,4 @@
-"""The report's smaller figures: hypervolume, importance, slices, learning curves."""
+"""Figures of the report: hypervolume, parameter importance, slices, learning curves, gradient shares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["gradient_figures", "history_figure", "importance_figure", "learning_figures", "slice_figure"]
 
 SLICE_POINTS = 300
+"""Trials in a slice figure above which a subset is drawn."""
+
 CURVES, STOPPED_CURVES = 24, 60
+"""Largest number of learning curves of trials on the front, and of trials stopped early."""
+
 TERMS = {
     "accuracy_gradient": "accuracy objective",
     "cosine_gradient": "cosine term",
@@ -33,7 +37,7 @@ SLICES = (
 
 
 def history_figure(run_data: RunData) -> Figure:
-    """Draw the hypervolume over the trials, and that of the controls alone."""
+    """Draw the hypervolume above (0, 0) over the trials, and that of the controls alone."""
     counted, numbers = run_data.counted, run_data.trials["number"].astype(int).tolist()
     history = hypervolume_history([counted.get(number, ()) for number in numbers])
     rises = np.flatnonzero(np.diff(history, prepend=0.0) > 0)
@@ -42,13 +46,16 @@ def history_figure(run_data: RunData) -> Figure:
             **line(numbers, rounded(history, 5), "@front", 1.8),
             "line": {"color": "@front", "width": 1.8, "shape": "hv"},
             "hoverinfo": "text",
-            "hovertext": [f"after trial {number}: "
-                          f"{value:.4f}" for number, value in zip(numbers, history, strict=True)],
+            "hovertext": [
+                f"hypervolume after trial {number}: {value:.4f}"
+                for number, value in zip(numbers, history, strict=True)
+            ],
             "name": "all trials",
         },
         {
-            "type": "scatter", "mode": "markers", "x": [numbers[i] for i in rises], "y": rounded(history[rises], 5),
-            "name": "the front moved",
+            "type": "scatter", "mode": "markers", "x": [numbers[i] for i in rises],
+            "y": rounded(history[rises], 5),
+            "name": "hypervolume increased",
             "marker": {"color": "@front", "size": 6}, "hoverinfo": "skip",
         },
     ]  # fmt: skip
@@ -58,24 +65,29 @@ def history_figure(run_data: RunData) -> Figure:
         data.append(
             {**line(ends, [control] * 2, "@control", 1.2, "dot"), "name": f"controls alone: {control:.4f}"}
         )
-    layout = layout_of("trial", "hypervolume", legend=True)
+    layout = layout_of("trial", "hypervolume above (0, 0)", legend=True)
     return {"data": data, "layout": layout}
 
 
 def importance_figure(table: pd.DataFrame) -> Figure:
-    """Draw a bar for each parameter and objective; only parameters with enough trials."""
+    """Draw the importance of each parameter for each objective, without parameters with too few trials."""
     table = table[table["trials"] >= FEWEST_TRIALS]
     shares = table.pivot_table(index="parameter", columns="objective", values="importance", dropna=False)
     shares = shares.loc[shares.mean(axis=1).sort_values(kind="stable").index]
     labels = [short(str(name)) for name in shares.index]
     data = [
         {
-            "type": "bar", "orientation": "h", "name": title, "y": labels, "x": rounded(shares[objective] * 100, 2),
+            "type": "bar", "orientation": "h", "name": title, "y": labels,
+            "x": rounded(shares[objective] * 100, 2),
             "marker": {"color": colour},
-            "text": [f"{value:.0f}%" for value in shares[objective] * 100], "textposition": "outside", "cliponaxis": False,
+            "text": [f"{value:.0f}%" for value in shares[objective] * 100], "textposition": "outside",
+            "cliponaxis": False,
             "hoverinfo": "skip", "textfont": {"color": "@muted", "size": 11},
         }
-        for objective, title, colour in (("robust_accuracy", "robust accuracy", "@front"), ("clean_accuracy", "clean accuracy", "@second"))
+        for objective, title, colour in (
+            ("robust_accuracy", "robust accuracy", "@front"),
+            ("clean_accuracy", "clean accuracy", "@second"),
+        )
     ]  # fmt: skip
     layout = layout_of("share of the variance explained (%)", "", legend=True)
     layout.update(barmode="group", bargap=0.35, bargroupgap=0.12)
@@ -88,9 +100,9 @@ def importance_figure(table: pd.DataFrame) -> Figure:
 
 
 def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
-    """Draw both accuracies over one parameter.
+    """Draw both validation accuracies over one parameter.
 
-    At most :data:`SLICE_POINTS` trials, spread evenly, the front's among them.
+    Of more than :data:`SLICE_POINTS` trials an evenly spaced subset is drawn, with all trials on the front.
     """
     rows = run_data.searched
     keep = rows["number"].isin(run_data.front["number"])
@@ -105,10 +117,13 @@ def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
     ]
     data = [
         {
-            "type": "scatter", "mode": "markers", "x": values, "y": rounded(rows[column] * 100, 2), "name": title,
+            "type": "scatter", "mode": "markers", "x": values, "y": rounded(rows[column] * 100, 2),
+            "name": title,
             "marker": {"color": colour, "size": 5, "opacity": 0.75, "symbol": symbol}, "hoverinfo": "text",
-            "hovertext": [f"{text}<br>{title} "
-                          f"{percent(value)}" for text, value in zip(texts, rows[column], strict=True)],
+            "hovertext": [
+                f"{text}<br>{title} {percent(value)} (validation)"
+                for text, value in zip(texts, rows[column], strict=True)
+            ],
         }
         for column, title, colour, symbol in SLICES
     ]  # fmt: skip
@@ -130,10 +145,10 @@ def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
 
 
 def learning_figures(run_data: RunData) -> list[tuple[str, Figure]]:
-    """Draw the validation accuracies over the epochs: clean, then robust; empty where no epoch is known.
+    """Draw the validation accuracies over the epochs: clean, then robust; empty without recorded epochs.
 
-    Of the front's trials, with a dot at each epoch that is on the front, and faintly, up to where they ended,
-    of those stopped early.
+    The trials on the front have a dot at each epoch on the front. The trials that were stopped early are
+    drawn as faint lines.
     """
     numbers = _some(list(dict.fromkeys(run_data.front["number"].astype(int))), CURVES)
     on_front = {
@@ -154,7 +169,7 @@ def learning_figures(run_data: RunData) -> list[tuple[str, Figure]]:
                     number, curves[number], on_front[number], index / max(1, len(numbers) - 1)
                 )
         if data:
-            layout = layout_of("epoch", f"{title} (%)", legend=False)
+            layout = layout_of("epoch", f"{title}, validation (%)", legend=False)
             pen = {"color": "@dot", "width": 1, "dash": "dot"}
             layout["shapes"] = [
                 {
@@ -174,16 +189,16 @@ def learning_figures(run_data: RunData) -> list[tuple[str, Figure]]:
 
 
 def gradient_figures(run_data: RunData) -> list[tuple[str, Figure]]:
-    """Draw over the epochs which share of the gradient each robust term has, for the front's trials.
+    """Draw the gradient share of each robust term over the epochs, for the trials on the front.
 
-    Empty where it is not known.
+    Empty when the gradients were not recorded.
     """
     numbers = _some(list(dict.fromkeys(run_data.front["number"].astype(int))), CURVES)
     rows = run_data.epochs[run_data.epochs["number"].isin(numbers)].dropna(subset=list(TERMS))
-    whole = rows[list(TERMS)].sum(axis=1)
+    total = rows[list(TERMS)].sum(axis=1)
     shares = (
         rows[list(TERMS)]
-        .div(whole.where(whole > 0), axis=0)
+        .div(total.where(total > 0), axis=0)
         .assign(number=rows["number"], epoch=rows["epoch"])
     )
     figures = []
@@ -211,7 +226,7 @@ Curve = tuple[list[int], list[float]]
 
 
 def _curve(rows: pd.DataFrame, column: str) -> Curve:
-    """The epochs at which a training was evaluated, and what it had, in percent."""
+    """Return the epochs with a value in a column, and these values in percent."""
     rows = rows[rows[column].notna()]
     return rows["epoch"].astype(int).tolist(), rounded(rows[column] * 100, 2)
 
@@ -219,20 +234,20 @@ def _curve(rows: pd.DataFrame, column: str) -> Curve:
 def _member_curve(number: int, curve: Curve, on_front: Container[int], share: float) -> list[Figure]:
     colour = f"@mix{share:.3f}"
     hover = [f"network {number}, epoch {x}: {y:.1f}%" for x, y in zip(*curve, strict=True)]
-    drawn: Figure = {**line(*curve, colour, 1.4), "hoverinfo": "text", "hovertext": hover}
+    curve_line: Figure = {**line(*curve, colour, 1.4), "hoverinfo": "text", "hovertext": hover}
     counted = [(x, y) for x, y in zip(*curve, strict=True) if x in on_front]
     if not counted:
-        return [drawn]
+        return [curve_line]
     xs, ys = (list(values) for values in zip(*counted, strict=True))
     marker = {"color": colour, "size": 7}
     return [
-        drawn,
+        curve_line,
         {"type": "scatter", "mode": "markers", "x": xs, "y": ys, "marker": marker, "hoverinfo": "skip"},
     ]
 
 
 def _stopped_curves(curves: Mapping[int, Curve]) -> list[Figure]:
-    """All curves of trainings that were stopped early, as one faint line with gaps, and a cross where each ends."""
+    """Return the curves of trials stopped early as one faint line with gaps, and a cross at each end."""
     if not curves:
         return []
     xs: list[int | None] = []
@@ -259,12 +274,12 @@ def _stopped_curves(curves: Mapping[int, Curve]) -> list[Figure]:
 
 
 def _some(numbers: Sequence[int], most: int) -> list[int]:
-    """At most so many of them, spread evenly, both ends among them."""
+    """Return an evenly spaced subset with both ends, of at most ``most`` numbers."""
     if len(numbers) <= most:
         return list(numbers)
     return [numbers[index] for index in np.unique(np.linspace(0, len(numbers) - 1, most).round().astype(int))]
 
 
 def _at(parameter: SearchedParameter, share: float) -> float:
-    """Find the value at a place from 0 to 1 of a logarithmic axis."""
+    """Return the value at a position from 0 to 1 on a logarithmic axis."""
     return float(parameter.low * (parameter.high / parameter.low) ** share)

@@ -1,4 +1,4 @@
-"""The front as a figure for the page: every trial, the controls by name, the members, and what they got on the test split."""
+"""The front as a figure for the page: trials, controls, networks on the front, and their test accuracies."""
 
 from __future__ import annotations
 
@@ -28,17 +28,19 @@ __all__ = [
     "step_line",
 ]
 
-INFEASIBLE = "breaks a constraint"
+INFEASIBLE = "infeasible"
+"""Legend of the networks that violate a constraint."""
 
 LABELLED_MEMBERS, MANY_TRIALS = 16, 300
+"""Largest front with labels, and number of trials above which the markers are smaller."""
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 
 
 def front_figure(run_data: RunData) -> Figure:
-    """Draw every trial that ran to its end, the controls by name, the front as steps, and its points on the test split."""
+    """Draw every finished trial, the names of the controls, the front as steps, and its test accuracies."""
     limits = axis_limits(run_data)
-    others, broken = other_trials(run_data), run_data.infeasible
+    others, infeasible = other_trials(run_data), run_data.infeasible
     members = run_data.front[run_data.front["origin"] != "control"]
     many = len(others) > MANY_TRIALS
     data = [
@@ -49,9 +51,9 @@ def front_figure(run_data: RunData) -> Figure:
             {"color": "@dot", "size": 5 if many else 7, "opacity": 0.6 if many else 0.9},
         )
     ]
-    if len(broken):
+    if len(infeasible):
         cross = {"color": "@dot", "size": 6, "symbol": "x-thin-open", "opacity": 0.8, "line": {"width": 1.2}}
-        data.append(_dots(broken, run_data, INFEASIBLE, cross))
+        data.append(_dots(infeasible, run_data, INFEASIBLE, cross))
     if len(run_data.front):
         xs, ys = step_line(run_data.front, limits)
         data.append({**line(xs, ys, "@front", 1.6), "name": "front", "showlegend": False})
@@ -81,13 +83,13 @@ def front_figure(run_data: RunData) -> Figure:
 
 
 def other_trials(run_data: RunData) -> pd.DataFrame:
-    """The searched trials that keep to the constraints and are not on the front with the epoch that they stand for."""
+    """Return the feasible searched trials whose selected epoch is not on the front."""
     rows = run_data.feasible
     return rows[(rows["origin"] != "control").to_numpy() & ~run_data.on_front(rows)]
 
 
 def feasible_controls(run_data: RunData) -> pd.DataFrame:
-    """The controls that keep to the constraints, and the members of the front that are other epochs of controls."""
+    """Return the feasible controls, and the networks on the front from other epochs of controls."""
     import pandas as pd
 
     rows, members = run_data.feasible, run_data.front[run_data.front["origin"] == "control"]
@@ -96,7 +98,7 @@ def feasible_controls(run_data: RunData) -> pd.DataFrame:
 
 
 def axis_limits(run_data: RunData) -> Limits:
-    """Find the range of both axes, in percent, that shows every finished trial and every test point with a margin."""
+    """Return the ranges of both axes, in percent, with a margin around all validation and test accuracies."""
     shown = _shown(run_data) * 100
     limits = []
     for axis in range(2):
@@ -108,7 +110,7 @@ def axis_limits(run_data: RunData) -> Limits:
 
 
 def step_line(front: pd.DataFrame, limits: Limits) -> tuple[list[float], list[float]]:
-    """Trace the border, in percent, of what the front dominates: from the left edge over its members down to the lower edge."""
+    """Return the border of the dominated region, in percent, from the left edge to the lower edge."""
     members = front.sort_values([POINT[0], POINT[1]], ascending=[True, False])
     xs, ys = [limits[0][0]], [float(members[POINT[1]].iloc[0] * 100)]
     for x, y in members[POINT].to_numpy(dtype=float) * 100:
@@ -127,8 +129,7 @@ def _test_traces(run_data: RunData) -> list[Figure]:
         xs += [row[0], row[2], None]
         ys += [row[1], row[3], None]
     hover = [
-        f"network {run_data.network(number, epoch)} on the test split<br>{percent(clean)} clean, "
-        f"{percent(robust)} robust"
+        f"network {run_data.network(number, epoch)}<br>test: {percent(clean)} clean, {percent(robust)} robust"
         for number, epoch, clean, robust in zip(
             *(tested[column] for column in ("number", "epoch", *TEST)), strict=True
         )
@@ -137,14 +138,15 @@ def _test_traces(run_data: RunData) -> list[Figure]:
     return [
         {**line(xs, ys, "@front", 0.9), "opacity": 0.55, "showlegend": False},
         {
-            "type": "scatter", "mode": "markers", "x": rounded(tested[TEST[0]] * 100, 3), "y": rounded(tested[TEST[1]] * 100, 3),
-            "name": "the front on the test split", "marker": marker, "hoverinfo": "text", "hovertext": hover,
+            "type": "scatter", "mode": "markers",
+            "x": rounded(tested[TEST[0]] * 100, 3), "y": rounded(tested[TEST[1]] * 100, 3),
+            "name": "front, test split", "marker": marker, "hoverinfo": "text", "hovertext": hover,
         },
     ]  # fmt: skip
 
 
 def control_names(run_data: RunData) -> list[tuple[float, float, str]]:
-    """Place the controls' names, in percent; those of equal points stand together."""
+    """Return position (in percent) and name of each control; controls with equal accuracies share a label."""
     names: dict[tuple[float, float], list[str]] = {}
     for x, y, name in zip(
         run_data.controls[POINT[0]], run_data.controls[POINT[1]], run_data.controls["name"], strict=True
@@ -154,7 +156,7 @@ def control_names(run_data: RunData) -> list[tuple[float, float, str]]:
 
 
 def obstacles(run_data: RunData, limits: Limits) -> list[tuple[float, float]]:
-    """Collect what a label should not cover: all points, and the steps, as a dotted line."""
+    """Return the points that a label should not cover: markers, and points along the steps of the front."""
     marks = [(float(x), float(y)) for x, y in _shown(run_data) * 100]
     if len(run_data.front):
         xs, ys = step_line(run_data.front, limits)
@@ -168,15 +170,17 @@ def obstacles(run_data: RunData, limits: Limits) -> list[tuple[float, float]]:
 
 
 def _shown(run_data: RunData) -> NDArray[np.float64]:
-    """All points of the figure: those of the trials, of the front and of the test split."""
+    """Return all pairs of accuracies in the figure: of the trials, and of the front on both splits."""
     tables = (run_data.complete[POINT], run_data.front[POINT], run_data.front[TEST])
     return np.concatenate([table.to_numpy(dtype=float) for table in tables])
 
 
 def _dots(rows: pd.DataFrame, run_data: RunData, name: str, marker: Figure) -> Figure:
     return {
-        "type": "scatter", "mode": "markers", "name": name, "x": rounded(rows[POINT[0]] * 100, 3), "y": rounded(rows[POINT[1]] * 100, 3),
-        "marker": marker, "hoverinfo": "text", "hovertext": [_hover(row, run_data) for row in rows.to_dict("records")],
+        "type": "scatter", "mode": "markers", "name": name,
+        "x": rounded(rows[POINT[0]] * 100, 3), "y": rounded(rows[POINT[1]] * 100, 3),
+        "marker": marker, "hoverinfo": "text",
+        "hovertext": [_hover(row, run_data) for row in rows.to_dict("records")],
     }  # fmt: skip
 
 
@@ -186,7 +190,10 @@ def _hover(row: Mapping[Any, Any], run_data: RunData) -> str:
         if row["origin"] == "control"
         else f"network {run_data.network(row['number'], row['epoch'])}"
     )
-    lines = [f"<b>{title}</b>", f"{percent(row[POINT[0]])} clean, {percent(row[POINT[1]])} robust"]
+    lines = [
+        f"<b>{title}</b>",
+        f"validation: {percent(row[POINT[0]])} clean, {percent(row[POINT[1]])} robust",
+    ]
     if not any(np.isnan(row[column]) for column in TEST):
         lines.append(f"test: {percent(row[TEST[0]])} clean, {percent(row[TEST[1]])} robust")
     texts = [
@@ -197,7 +204,7 @@ def _hover(row: Mapping[Any, Any], run_data: RunData) -> str:
 
 
 def _annotations(run_data: RunData, members: pd.DataFrame, limits: Limits) -> list[Figure]:
-    """Name the controls, and the members by number where these are few."""
+    """Return the labels of the controls, and of the networks on the front when these are few."""
     named = [(x, y, text, "@control") for x, y, text in control_names(run_data)]
     if len(members) <= LABELLED_MEMBERS:
         named += [
@@ -210,7 +217,7 @@ def _annotations(run_data: RunData, members: pd.DataFrame, limits: Limits) -> li
             for _, row in members.iterrows()
         ]
     placed = place_labels([(x, y, text) for x, y, text, _ in named], limits, obstacles(run_data, limits))
-    return [_annotation(*one, place) for one, place in zip(named, placed, strict=True)]
+    return [_annotation(*label, place) for label, place in zip(named, placed, strict=True)]
 
 
 def _annotation(x: float, y: float, text: str, colour: str, place: Place) -> Figure:

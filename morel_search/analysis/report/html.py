@@ -1,85 +1,89 @@
-"""The report as one page: words, tables and the places of its figures. Everything that a run could have written is escaped."""
+"""HTML of the report: page, sections and tables. All text from a run folder is escaped."""
 
 from __future__ import annotations
 
 import html
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib import resources
 from string import Template
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from morel_search._format import percent
+from morel_search.analysis.report.plotly_traces import Figure
 from morel_search.analysis.report.text import compare_controls, headline, key_figures, reason_words, sentences
 from morel_search.analysis.run_data import POINT, TEST, RunData
 from morel_search.analysis.stopping import RungCorrelation, StoppingCosts
 
 __all__ = ["figure_place", "fill_page", "section", "text"]
 
+Cell: TypeAlias = str | tuple[str, object]
+"""A table cell: a text, or a pair of a text and the value by which the table is sorted."""
+
 MOST_REASONS = 40
+"""Largest number of rows in the table of failures."""
 
 
-def text(value: Any) -> str:
-    """Escape a value for the page."""
+def text(value: object) -> str:
+    """Return a value as text, escaped for HTML."""
     return html.escape(str(value), quote=True)
 
 
-def fill_page(run_data: RunData, body: Sequence[str], figures: Mapping[str, Any], script: str) -> str:
-    """Put the page together.
+def fill_page(run_data: RunData, body: Sequence[str], figures: Mapping[str, Figure], script: str) -> str:
+    """Return the page.
 
     Args:
         run_data: The run.
-        body: Its sections, as HTML, in order.
-        figures: Figures by the id of their place, and ``parallel``; as plain values.
-        script: Plotly's own script.
+        body: The sections in order, as HTML.
+        figures: The figures by the id of their place, and ``parallel``; they must be serializable as JSON.
+        script: The JavaScript source of Plotly.
     """
-    room = resources.files("morel_search.analysis.report")
-    return Template((room / "page.html").read_text(encoding="utf-8")).substitute(
+    folder = resources.files("morel_search.analysis.report")
+    return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
         title=text(f"{run_data.run.name}: clean against robust accuracy"),
         name=text(run_data.run.name),
-        style=(room / "page.css").read_text(encoding="utf-8"),
+        style=(folder / "page.css").read_text(encoding="utf-8"),
         headline=text(headline(run_data)),
         status=_status(run_data),
         lead="".join(f"<p>{text(sentence)}</p>" for sentence in sentences(run_data)),
         facts="".join(
-            f"<div><dt>{text(label)}</dt><dd>{text(fact)}</dd></div>" for label, fact in key_figures(run_data)
+            f"<div><dt>{text(label)}</dt><dd>{text(value)}</dd></div>"
+            for label, value in key_figures(run_data)
         ),
         body="\n".join(body),
         date=text((run_data.settings.created or "")[:16].replace("T", " ")),
         version=text(run_data.settings.versions.get("morel_search", "")),
         figures=json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         plotly=script,
-        script=(room / "page.js").read_text(encoding="utf-8"),
+        script=(folder / "page.js").read_text(encoding="utf-8"),
     )
 
 
 def section(title: str, content: str, caption: str = "", ident: str = "") -> str:
-    """Frame one section; the caption is escaped, the content is HTML."""
+    """Return a section; the title and the caption are escaped, the content is HTML."""
     note = f'<p class="caption">{text(caption)}</p>' if caption else ""
     return f'<section id="{text(ident)}"><h2>{text(title)}</h2>{note}{content}</section>'
 
 
 def figure_place(ident: str, kind: str = "", height: int | None = None) -> str:
-    """Leave a place for a figure."""
+    """Return the element into which the script of the page draws a figure."""
     style = f' style="height:{height}px"' if height else ""
     return f'<div class="figure {kind}" id="figure-{text(ident)}"{style}></div>'
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str | tuple[str, Any]]], kind: str = "") -> str:
-    """Draw a table of escaped texts.
-
-    A cell may be a pair of its text and the value to sort by (a number, so right-aligned).
-    """
-    head = "".join(f'<th scope="col"><button type="button">{text(one)}</button></th>' for one in heads)
+def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], kind: str = "") -> str:
+    """Return a table whose texts are escaped."""
+    head = "".join(f'<th scope="col"><button type="button">{text(title)}</button></th>' for title in heads)
     lines = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+    content = f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody>"
+    return f'<div class="scroll"><table class="{kind}">{content}</table></div>'
 
 
 def front_table(run_data: RunData) -> str:
-    """List the members of the front."""
+    """Return the table of the networks on the front."""
     heads = [
         "network",
         "clean",
@@ -89,12 +93,12 @@ def front_table(run_data: RunData) -> str:
     ]
     rows = []
     for row in run_data.front.to_dict("records"):
-        who = run_data.network(row["number"], row["epoch"]) + (
+        name = run_data.network(row["number"], row["epoch"]) + (
             f" ({row['name']})" if row["origin"] == "control" else ""
         )
         columns = [*POINT, *(TEST if run_data.tested else ())]
-        cells: list[str | tuple[str, Any]] = [
-            (who, _order(row)),
+        cells: list[Cell] = [
+            (name, _order(row)),
             *((percent(row[column]), row[column]) for column in columns),
         ]
         cells.append((str(row["epoch"]), row["epoch"]) if not pd.isna(row["epoch"]) else "")
@@ -109,29 +113,38 @@ def front_table(run_data: RunData) -> str:
 
 
 def stopping_table(run_data: RunData, costs: StoppingCosts, correlations: Sequence[RungCorrelation]) -> str:
-    """List the rungs: how many trainings came there, how many were stopped there, and whether their order there lasts."""
-    rows: list[Sequence[str | tuple[str, Any]]] = []
-    for one in correlations:
+    """Return the table of the rungs: trials that reached it, trials stopped there, rank correlations."""
+    rows: list[Sequence[Cell]] = []
+    for correlation in correlations:
         reached, stopped = (
-            int((run_data.trials["rung"].dropna() >= one.rung).sum()),
-            costs.stopped.get(one.rung, 0),
+            int((run_data.trials["rung"].dropna() >= correlation.rung).sum()),
+            costs.stopped.get(correlation.rung, 0),
         )
-        cells: list[str | tuple[str, Any]] = [(str(count), count) for count in (one.rung, reached, stopped)]
+        cells: list[Cell] = [(str(count), count) for count in (correlation.rung, reached, stopped)]
         rows.append(
             [
                 *cells,
-                *("–" if value is None else (f"{value:.2f}", value) for value in (one.clean, one.robust)),
+                *(
+                    "–" if value is None else (f"{value:.2f}", value)
+                    for value in (correlation.clean, correlation.robust)
+                ),
             ]
         )
     return table(
-        ["epoch", "reached it", "stopped there", "rank correlation, clean", "rank correlation, robust"],
+        [
+            "rung (epoch)",
+            "trials that reached it",
+            "stopped early",
+            "rank correlation, clean",
+            "rank correlation, robust",
+        ],
         rows,
         "rungs",
     )
 
 
 def control_list(run_data: RunData) -> str:
-    """Say what each control got beside the front."""
+    """Return the list of the controls and their comparison with the front."""
     lines = [
         f'<div><dt>{text(name)}</dt><dd><span class="point">{text(point)}.</span> {text(sentence)}</dd></div>'
         for name, point, sentence in compare_controls(run_data)
@@ -140,13 +153,13 @@ def control_list(run_data: RunData) -> str:
 
 
 def failure_table(run_data: RunData) -> str:
-    """List the failures, equal reasons together."""
+    """Return the table of the failures, grouped by reason."""
     reasons: dict[str, list[str]] = {}
     for row in run_data.failed.to_dict("records"):
-        who = str(row["number"]) + (f" ({row['name']})" if row["name"] else "")
-        reasons.setdefault(reason_words(row["failure"]), []).append(who)
-    rows: list[Sequence[str | tuple[str, Any]]] = []
-    for reason, numbers in sorted(reasons.items(), key=lambda one: -len(one[1]))[:MOST_REASONS]:
+        trial = str(row["number"]) + (f" ({row['name']})" if row["name"] else "")
+        reasons.setdefault(reason_words(row["failure"]), []).append(trial)
+    rows: list[Sequence[Cell]] = []
+    for reason, numbers in sorted(reasons.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]:
         rows.append(
             [
                 (str(len(numbers)), len(numbers)),
@@ -159,11 +172,11 @@ def failure_table(run_data: RunData) -> str:
         if len(reasons) > MOST_REASONS
         else ""
     )
-    return table(["times", "reason", "trials"], rows, "reasons") + more
+    return table(["count", "reason", "trials"], rows, "reasons") + more
 
 
 def settings_section(run_data: RunData) -> str:
-    """List the resolved settings, the versions, the machine and the space file, folded away."""
+    """Return the resolved settings, the versions, the hardware and the space file, collapsed."""
     settings, values = run_data.settings, run_data.settings.to_json()
     parts = [(name, _pairs(value)) for name, value in settings.space.items() if isinstance(value, Mapping)]
     parts += [("parameters", _items(settings.parameters)), ("controls", _items(settings.controls))]
@@ -180,11 +193,12 @@ def settings_section(run_data: RunData) -> str:
         given = ""
     file = f"<h3>space.yaml</h3><pre>{text(given)}</pre>" if given else ""
     title = "Settings, versions and hardware"
-    return f'<details class="settings"><summary>{title}</summary><div class="columns">{blocks}</div>{file}</details>'
+    content = f'<div class="columns">{blocks}</div>{file}'
+    return f'<details class="settings"><summary>{title}</summary>{content}</details>'
 
 
 def reproduce_section(run_data: RunData) -> str:
-    """Give the commands that run the search again and draw this page again."""
+    """Return the commands that run the search again and write this page again."""
     run, command = run_data.run, run_data.settings.command
     place = f"{run.path.parent.name}/{run.name}"
     seed = run_data.settings.seed
@@ -193,13 +207,13 @@ def reproduce_section(run_data: RunData) -> str:
         "" if seed is None else f" --seed {seed}"
     )
     lines = [
-        *([f"# the command of this run\n{given}"] if given else []),
+        *([f"# the command that started this run\n{given}"] if given else []),
         f"# the same search, from the space file in the run folder\n{again}",
     ]
-    lines.append(f"# draw this page again\npython -m morel_search.report {place}")
+    lines.append(f"# write this page again\npython -m morel_search.report {place}")
     files = [
-        (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"), (run.figures / "front.pdf", "figure, "
-                                                                                                          "PDF"),
+        (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"),
+        (run.figures / "front.pdf", "figure, PDF"),
         (run.figures / "front.svg", "SVG"), (run.figures / "front.png", "PNG"),
     ]  # fmt: skip
     links = [
@@ -208,33 +222,33 @@ def reproduce_section(run_data: RunData) -> str:
         if path.is_file()
     ]
     shown = "\n\n".join(lines)
-    note = f'<p class="caption">Beside this page: {", ".join(links)}.</p>' if links else ""
-    return section("How to reproduce this run", f"<pre>{text(shown)}</pre>{note}", ident="again")
+    note = f'<p class="caption">Files of this run: {", ".join(links)}.</p>' if links else ""
+    return section("Reproduce this run", f"<pre>{text(shown)}</pre>{note}", ident="again")
 
 
 def _status(run_data: RunData) -> str:
     status = run_data.settings.status
     notes = {
-        "running": "The search was still running when this page was drawn.",
-        "stopped": "The search was stopped before its end.",
+        "running": "The search was still running when this page was written.",
+        "stopped": "The search was interrupted before its end.",
     }
     said = [notes[status]] if status in notes else []
     said += run_data.settings.warnings
-    return "".join(f'<p class="note">{text(one)}</p>' for one in said)
+    return "".join(f'<p class="note">{text(sentence)}</p>' for sentence in said)
 
 
-def _order(row: Mapping[Any, Any]) -> float:
-    """By number, then by epoch."""
+def _order(row: Mapping[Hashable, Any]) -> float:
+    """Return a key that sorts by number, then by epoch."""
     return float(row["number"]) + (0.0 if pd.isna(row["epoch"]) else float(row["epoch"]) / 1e6)
 
 
-def _cell(cell: str | tuple[str, Any]) -> str:
+def _cell(cell: Cell) -> str:
     if isinstance(cell, tuple):
         return f'<td class="number" data-value="{text(cell[1])}">{text(cell[0])}</td>'
     return f"<td>{text(cell)}</td>"
 
 
-def _pairs(values: Mapping[str, Any]) -> str:
+def _pairs(values: Mapping[str, object]) -> str:
     rows = "".join(
         f"<tr><th scope=row>{text(key)}</th><td>{text(_value(value))}</td></tr>"
         for key, value in values.items()
@@ -258,11 +272,11 @@ def _items(items: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_value(one)}" for key, one in value.items()) or "–"
+        return ", ".join(f"{key} {_value(entry)}" for key, entry in value.items()) or "–"
     if isinstance(value, list):
-        return ", ".join(_value(one) for one in value) or "–"
+        return ", ".join(_value(entry) for entry in value) or "–"
     return (
         "–" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
     )

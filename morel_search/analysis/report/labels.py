@@ -1,4 +1,4 @@
-"""Where to put the labels of points so that they do not lie on each other."""
+"""Positions of the labels of points, so that the labels do not overlap."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from dataclasses import dataclass
 __all__ = ["Place", "place_labels"]
 
 WIDTH, HEIGHT = 760.0, 420.0
-"""The figure's inner size in pixels that overlaps are judged at; a larger one only has more room."""
+"""Inner size of the figure in pixels for which overlaps are computed; a larger figure has fewer overlaps."""
 
 CHARACTER, LINE, MARK = 6.4, 13.0, 4.0
+"""Width of a character, height of a line and half the size of a marker, in pixels."""
 
 LEADER_COST = 24.0
-"""What a place away from its point costs, in square pixels of overlap: a thin line must then lead to the label."""
+"""Cost of a label that needs a line to its point, in square pixels of overlap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How a label stands to its point: anchors as Plotly names them, shifts in pixels, and whether a line leads to it."""
+    """Position of a label relative to its point: Plotly anchors, shifts in pixels, whether it has a line."""
 
     xanchor: str
     yanchor: str
@@ -59,13 +60,13 @@ def place_labels(
     points: Sequence[tuple[float, float]],
     scale: float = 1.0,
 ) -> list[Place]:
-    """Choose for each label, in order, the place that covers least of the labels before it, of the points and of the world outside.
+    """Choose the position of each label, in order, with the least overlap with labels, points and borders.
 
     Args:
-        labels: x, y and text.
-        limits: The range of either axis.
+        labels: x, y and text of each label.
+        limits: The ranges of the x-axis and the y-axis.
         points: Points that a label should not cover.
-        scale: Size of text and shifts, as against a figure of the size above.
+        scale: Size of text and shifts relative to a figure of WIDTH by HEIGHT pixels.
     """
     (left, right), (low, high) = limits
 
@@ -88,7 +89,7 @@ def place_labels(
             )
             cost += sum(3 * _overlap(own, other) for other in boxes for own in (box, *line))
             costs.append((cost, rank, place, [box, *line]))
-        best = min(costs, key=lambda one: one[:2])
+        best = min(costs, key=lambda candidate: candidate[:2])
         placed.append(best[2])
         boxes += best[3]
     return placed
@@ -102,7 +103,7 @@ def _box(x: float, y: float, text: str, place: Place) -> Box:
 
 
 def _leader(x: float, y: float, place: Place) -> list[Box]:
-    """Cover the line to a label with small boxes."""
+    """Return small boxes along the line from a point to its label."""
     steps = [share / 8 for share in range(2, 8)]
     return [
         (
@@ -115,10 +116,10 @@ def _leader(x: float, y: float, place: Place) -> list[Box]:
     ]
 
 
-def _overlap(one: Box, other: Box) -> float:
-    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(
-        0.0, min(one[3], other[3]) - max(one[1], other[1])
-    )
+def _overlap(first: Box, second: Box) -> float:
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    return max(0.0, width) * max(0.0, height)
 
 
 def _outside(box: Box, scale: float) -> float:

@@ -1,4 +1,4 @@
-"""The epoch that counts against the last one: whether the front's trainings went on for too long."""
+"""Selected epoch against last epoch: what the front would lose with the last epoch of each training."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ LAST = ["last_clean_accuracy", "last_robust_accuracy"]
 
 
 def last_epoch_words(run_data: RunData) -> str:
-    """Say what the front's networks would have with their last epoch instead.
-
-    Empty where that is not known.
-    """
+    """Compare the front with the last epochs of its trainings; empty when these were not recorded."""
     rows = run_data.front.dropna(subset=[*LAST, *POINT])
     if rows.empty:
         return ""
     own, last = (rows[columns].to_numpy(dtype=float) for columns in (POINT, LAST))
     earlier = int((own != last).any(axis=1).sum())
     if not earlier:
-        return "Best and last epoch: every network of the front is the last epoch of its training, or as accurate as the last epoch."
+        return (
+            "Selected epoch against last epoch: each network of the front has the accuracies of the last "
+            "epoch of its training."
+        )
     lost = own[:, 1] - last[:, 1]
     worst = rows.iloc[int(lost.argmax())]
     most = (
@@ -31,7 +31,7 @@ def last_epoch_words(run_data: RunData) -> str:
         else ""
     )
     return (
-        f"Best and last epoch: for {earlier} of {len(rows)} networks an earlier epoch was selected. With the "
-        f"last epoch, the front would have "
-        f"{points(lost.mean())} {'less' if lost.mean() >= 0 else 'more'} robust accuracy on average{most}."
+        f"Selected epoch against last epoch: for {earlier} of {len(rows)} networks an earlier epoch was "
+        f"selected. With the last epochs, the front would have {points(abs(lost.mean()))} "
+        f"{'less' if lost.mean() >= 0 else 'more'} robust validation accuracy on average{most}."
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from morel_search.analysis.report.front_figure import (
     INFEASIBLE,
     MANY_TRIALS,
+    Limits,
     axis_limits,
     control_names,
     feasible_controls,
@@ -19,6 +20,7 @@ from morel_search.analysis.report.labels import WIDTH, place_labels
 from morel_search.analysis.run_data import POINT, TEST, RunData
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 __all__ = ["FORMATS", "paper_figure"]
@@ -26,19 +28,19 @@ __all__ = ["FORMATS", "paper_figure"]
 FORMATS = ("png", "svg", "pdf")
 
 SIZE = (4.6, 3.4)
-"""Inches: a column and a half."""
+"""Width and height in inches: one and a half columns of a paper."""
 
 FONT = 8.5
-"""Points, of the controls' names."""
+"""Size of the names of the controls, in points."""
 
 LABEL_SCALE = FONT / 11 * WIDTH / (0.86 * 72 * SIZE[0])
-"""Their size as against the page's, where they have 11 of so many pixels."""
+"""Size of the labels relative to the page, where they have 11 pixels in a figure of width WIDTH."""
 
 FRONT, CONTROL, TRIAL = "#0b5a8a", "#c4501b", "#a9a59c"
-"""A blue, a vermilion and a grey that stay apart for colour-blind readers and in print."""
+"""Blue, vermilion and grey: colour-blind readers and black-and-white print can tell them apart."""
 
 STYLE = {
-    "font.family": "STIXGeneral",  # ships with matplotlib, so that the figure looks alike everywhere
+    "font.family": "STIXGeneral",  # ships with matplotlib, so the figure is the same on every machine
     "mathtext.fontset": "stix",
     "font.size": 10,
     "axes.linewidth": 0.6,
@@ -51,10 +53,10 @@ STYLE = {
 
 
 def paper_figure(run_data: RunData) -> dict[str, bytes]:
-    """Draw every trial that ran to its end, the controls, the front, and its points on the test split.
+    """Draw every finished trial, the controls, the front, and its test accuracies.
 
     Returns:
-        The files' contents by format; the same run gives the same bytes.
+        The contents of the files by format; the same run gives the same bytes.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -76,7 +78,7 @@ def paper_figure(run_data: RunData) -> dict[str, bytes]:
 
 def _draw(axes: Axes, run_data: RunData) -> None:
     limits = axis_limits(run_data)
-    others, broken = _xy(other_trials(run_data)), _xy(run_data.infeasible)
+    others, infeasible = _xy(other_trials(run_data)), _xy(run_data.infeasible)
     axes.scatter(
         *others,
         s=11 if len(others[0]) <= MANY_TRIALS else 4,
@@ -86,9 +88,9 @@ def _draw(axes: Axes, run_data: RunData) -> None:
         label="trials",
         zorder=2,
     )
-    if len(broken[0]):
+    if len(infeasible[0]):
         axes.scatter(
-            *broken, s=12, marker="x", color=TRIAL, linewidths=0.6, alpha=0.8, label=INFEASIBLE, zorder=2
+            *infeasible, s=12, marker="x", color=TRIAL, linewidths=0.6, alpha=0.8, label=INFEASIBLE, zorder=2
         )
     if len(run_data.front):
         axes.plot(*step_line(run_data.front, limits), color=FRONT, linewidth=1.0, zorder=3)
@@ -119,7 +121,7 @@ def _draw(axes: Axes, run_data: RunData) -> None:
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=3 if len(broken[0]) else 4,  # what the width has room for
+        ncols=3 if len(infeasible[0]) else 4,  # as many entries as fit the width
         frameon=False,
         fontsize=9,
         handletextpad=0.1,
@@ -128,7 +130,7 @@ def _draw(axes: Axes, run_data: RunData) -> None:
     )
 
 
-def _draw_tested(axes: Axes, tested: Any) -> None:
+def _draw_tested(axes: Axes, tested: pd.DataFrame) -> None:
     for row in tested[[*POINT, *TEST]].to_numpy(dtype=float) * 100:
         axes.plot(row[[0, 2]], row[[1, 3]], color=FRONT, linewidth=0.5, alpha=0.6, zorder=3)
     x, y = (tested[column].to_numpy(dtype=float) * 100 for column in TEST)
@@ -137,7 +139,7 @@ def _draw_tested(axes: Axes, tested: Any) -> None:
     )
 
 
-def _name_controls(axes: Axes, run_data: RunData, limits: Any) -> None:
+def _name_controls(axes: Axes, run_data: RunData, limits: Limits) -> None:
     from matplotlib.patheffects import withStroke
 
     named = [(x, y, _plain(name)) for x, y, name in control_names(run_data)]
@@ -164,13 +166,13 @@ def _name_controls(axes: Axes, run_data: RunData, limits: Any) -> None:
         label.set_path_effects([withStroke(linewidth=1.6, foreground="white")])
 
 
-def _xy(rows: Any) -> tuple[list[float], list[float]]:
+def _xy(rows: pd.DataFrame) -> tuple[list[float], list[float]]:
     x, y = ((rows[column].to_numpy(dtype=float) * 100).tolist() for column in POINT)
     return x, y
 
 
 def _plain(name: str) -> str:
-    """Leave out what the font cannot draw."""
+    """Return a name without the characters that the font does not have."""
     return "".join(
         letter for letter in name if letter == "…" or (letter.isprintable() and ord(letter) < 0x2000)
     )

@@ -1,33 +1,33 @@
-"""The parallel coordinates of all searched trials, as plain data that the page's script draws.
+"""The parallel coordinates of all searched trials, as plain data that the script of the page draws.
 
-Plotly's own kind needs WebGL, which many a remote desktop lacks, and shows nothing under the pointer.
+The parallel coordinates of Plotly need WebGL, which many remote desktops lack, and have no hover text.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from morel_search._format import percent
 from morel_search.analysis.parameters import nice_values
+from morel_search.analysis.report.plotly_traces import Figure
 from morel_search.analysis.run_data import POINT, RunData
 
 __all__ = ["parallel_data"]
 
 
-def parallel_data(run_data: RunData) -> dict[str, Any]:
-    """Place every complete trial of the search on an axis a parameter and one an objective.
+def parallel_data(run_data: RunData) -> Figure:
+    """Place every finished searched trial on one axis per parameter and one per objective.
 
     Returns:
-        ``axes``: label and ticks (place from 0 to 1, text). ``rows``: number, places (None where a parameter
-        is not active), texts, whether it is on the front, and its share of the range of robust accuracy,
-        which colours it. The front's rows come last, so on top.
+        ``axes``: label and ticks (position from 0 to 1, text). ``rows``: number, positions (None where a
+        parameter is not active), texts, whether the trial is on the front, and its position in the range of
+        robust accuracy, which sets its colour. Trials on the front come last, so they are drawn on top.
     """
     rows = run_data.searched
     members = set(run_data.front["number"])
     limits = [_limits(rows[column].to_numpy(dtype=float)) for column in POINT]
-    axes: list[dict[str, Any]] = [
+    axes: list[Figure] = [
         {"label": parameter.name, "ticks": parameter.ticks()} for parameter in run_data.parameters
     ]
     for title, (low, high) in zip(("clean", "robust"), limits, strict=True):
@@ -57,10 +57,10 @@ def parallel_data(run_data: RunData) -> dict[str, Any]:
                 "share": round(shares[1], 3),
             }
         )
-    return {"axes": axes, "rows": sorted(drawn, key=lambda one: (one["front"], one["share"]))}
+    return {"axes": axes, "rows": sorted(drawn, key=lambda row: (row["front"], row["share"]))}
 
 
-def _limits(values: np.ndarray[Any, Any]) -> tuple[float, float]:
+def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
     if not len(values):
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())

@@ -1,114 +1,119 @@
-"""The report's section about replicates: mean, spread and chance of each network, in words, as a figure and as a table."""
+"""The section of the replicates: mean, standard deviation and probability of being on the front."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from morel_search._format import percent, points
 from morel_search.analysis.replication import Replicated
 from morel_search.analysis.report.html import figure_place, section, table, text
-from morel_search.analysis.report.plotly_traces import Figure, layout_of, rounded, safe
+from morel_search.analysis.report.plotly_traces import Figure, Figures, layout_of, rounded, safe
 
 __all__ = ["replication_section", "replication_text", "replication_words"]
 
 LIKELY = 0.5
+"""Probability from which a network is listed as likely to be on the front."""
 
 
-def replication_section(found: Sequence[Replicated], attack: str, figures: dict[str, Any]) -> str:
-    """Frame what was found.
+def replication_section(replicated: Sequence[Replicated], attack: str, figures: Figures) -> str:
+    """Return the section of the replicates.
 
     Args:
-        found: The networks, at least one.
-        attack: The search's own attack, in words.
-        figures: Figures by the id of their place; that of this section is added.
+        replicated: The networks, at least one.
+        attack: The attack of the search, as text.
+        figures: Figures of the page; the figure of this section is added.
     """
-    figures["replicates"] = _figure(found)
-    words = "".join(f"<p>{text(sentence)}</p>" for sentence in replication_words(found))
-    caption = f"Test split, {attack}. Small: one training with another random seed. Large: mean, with one standard deviation. "
-    caption += "On the front: probability that the configuration is on the front if each is trained once."
-    heads = ["network", "clean", "robust", "trainings", "mean clean", "±", "mean robust", "±", "on the front"]
+    figures["replicates"] = _figure(replicated)
+    words = "".join(f"<p>{text(sentence)}</p>" for sentence in replication_words(replicated))
+    caption = (
+        f"Test accuracies in percent; robust accuracy under {attack}. Small markers: single trainings with "
+        "other "
+        "seeds (replicates). Large markers: the mean of the replicates of a network; bars: one standard "
+        "deviation. "
+        "P(on front): the probability that a configuration is on the front when each configuration is "
+        "trained once, "
+        "estimated from the replicates."
+    )
+    heads = ["network", "clean", "robust", "replicates", "mean clean", "±", "mean robust", "±", "P(on front)"]
     rows = [
         [
-            (_name(one), one.number),
-            *(_cell(value) for value in one.own or (math.nan, math.nan)),
+            (_name(network), network.number),
+            *(_cell(value) for value in network.own or (math.nan, math.nan)),
             (
-                str(len(one.points)) + (f" of {len(one.points) + one.failed}" if one.failed else ""),
-                len(one.points),
+                str(len(network.points))
+                + (f" of {len(network.points) + network.failed}" if network.failed else ""),
+                len(network.points),
             ),
-            *(_cell(value) for axis in range(2) for value in (one.mean[axis], one.spread[axis])),
-            _cell(one.chance),
+            *(_cell(value) for axis in range(2) for value in (network.mean[axis], network.spread[axis])),
+            _cell(network.chance),
         ]
-        for one in found
+        for network in replicated
     ]
     content = f'<div class="words">{words}</div>{figure_place("replicates", "wide")}{table(heads, rows)}'
-    return section("Replicates with other random seeds", content, caption, "replicates")
+    return section("Replicates with other seeds", content, caption, "replicates")
 
 
-def replication_words(found: Sequence[Replicated]) -> list[str]:
-    """What the seed decides, how lucky the search was, and which networks are likely to be on the front again."""
-    said = []
-    spreads = np.array([one.spread for one in found if len(one.points) > 1])
+def replication_words(replicated: Sequence[Replicated]) -> list[str]:
+    """Return sentences on the effect of the seed, the selection bias, and the probabilities of the front."""
+    lines = []
+    spreads = np.array([network.spread for network in replicated if len(network.points) > 1])
     if len(spreads):
         clean, robust = np.sqrt((spreads**2).mean(axis=0))
-        said.append(
-            f"The random seed alone changes clean accuracy by {points(clean)} and robust accuracy by "
-            f"{points(robust)} (standard deviation)."
+        lines.append(
+            f"Between seeds, the standard deviation of clean accuracy is {points(clean)} and that of robust "
+            f"accuracy is {points(robust)}."
         )
-    lucky = np.array(
+    biases = np.array(
         [
-            np.subtract(one.own, one.mean)
-            for one in found
-            if one.member and one.own is not None and len(one.points)
+            np.subtract(network.own, network.mean)
+            for network in replicated
+            if network.member and network.own is not None and len(network.points)
         ]
     )
-    if len(lucky):
-        clean, robust = lucky.mean(axis=0)
-        said.append(
-            f"The front's networks have {_more(clean)} clean and {_more(robust)} robust accuracy than "
-            f"their replicates, on average" + ("; this part was chance." if max(clean, robust) > 0 else ".")
+    if len(biases):
+        clean, robust = biases.mean(axis=0)
+        lines.append(
+            f"On average, the networks of the front have {_more(clean)} clean accuracy and {_more(robust)} "
+            "robust "
+            "accuracy than their replicates."
         )
-    members = [one for one in found if one.member]
+    members = [network for network in replicated if network.member]
     if members:
-        likely, rest = (
-            [one.name for one in members if (one.chance >= LIKELY) == is_likely]
-            for is_likely in (True, False)
+        likely = [network.name for network in members if network.chance >= LIKELY]
+        unlikely = [network.name for network in members if network.chance < LIKELY]
+        lines.append(
+            f"Networks whose probability of being on the front again is at least {percent(LIKELY)}: "
+            f"{', '.join(likely) or 'none'}; below {percent(LIKELY)}: {', '.join(unlikely) or 'none'}."
         )
-        said.append(
-            f"On the front with a probability above 50%: {', '.join(likely) or 'none'}. Below: "
-            f"{', '.join(rest) or 'none'}."
-        )
-    if failed := sum(one.failed for one in found):
-        said.append(f"{failed} of the trainings failed; the reasons are in replicates.csv.")
-    return said
+    if failed := sum(network.failed for network in replicated):
+        lines.append(f"{failed} of the trainings failed; the reasons are in replicates.csv.")
+    return lines
 
 
-def replication_text(found: Sequence[Replicated]) -> str:
-    """The replicates as a table for the terminal."""
-    width = max(7, *(len(one.name) for one in found))
-    rows = ["", "trained again with other seeds, on the test split under the search's own attack:", ""]
-    rows.append(f"{'network':>{width}}  {'':<13} {'clean':>14} {'robust':>14} {'on the front':>13}")
-    for one in found:
-        cells = [
-            f"{100 * mean:.1f} ± {100 * sd:.1f} %"
-            if not math.isnan(sd)
-            else f"{100 * mean:.1f} %"
-            if not math.isnan(mean)
-            else "-"
-            for mean, sd in zip(one.mean, one.spread, strict=True)
-        ]
+def replication_text(replicated: Sequence[Replicated]) -> str:
+    """Return the replicates as a table for the terminal."""
+    width = max(7, *(len(network.name) for network in replicated))
+    rows = ["", "replicates with other seeds: test accuracy, robust under the attack of the search", ""]
+    rows.append(f"{'network':>{width}}  {'':<13} {'clean':>15} {'robust':>15} {'P(on front)':>12}")
+    for network in replicated:
+        cells = []
+        for mean, spread in zip(network.mean, network.spread, strict=True):
+            if math.isnan(mean):
+                cells.append("–")
+            else:
+                cells.append(percent(mean) if math.isnan(spread) else f"{percent(mean)} ± {percent(spread)}")
         rows.append(
-            f"{one.name:>{width}}  {one.label:<13.13} {cells[0]:>14} {cells[1]:>14} "
-            f"{f'{100 * one.chance:.0f} %':>13}"
+            f"{network.name:>{width}}  {network.label:<13.13} {cells[0]:>15} {cells[1]:>15} "
+            f"{percent(network.chance):>12}"
         )
-    return "\n".join([*rows, *replication_words(found), ""])
+    return "\n".join([*rows, *replication_words(replicated), ""])
 
 
-def _name(one: Replicated) -> str:
-    return f"{one.name} ({one.label})" if one.label else one.name
+def _name(network: Replicated) -> str:
+    return f"{network.name} ({network.label})" if network.label else network.name
 
 
 def _cell(value: float) -> str | tuple[str, float]:
@@ -119,24 +124,29 @@ def _more(value: float) -> str:
     return f"{points(value)} {'more' if value >= 0 else 'less'}"
 
 
-def _figure(found: Sequence[Replicated]) -> Figure:
+def _figure(replicated: Sequence[Replicated]) -> Figure:
     data: list[Figure] = []
-    known = [one for one in found if len(one.points)]
+    known = [network for network in replicated if len(network.points)]
     groups = (
-        ("front", [one for one in known if one.member], "@front", "circle"),
-        ("controls", [one for one in known if not one.member], "@control", "diamond"),
+        ("front", [network for network in known if network.member], "@front", "circle"),
+        ("controls", [network for network in known if not network.member], "@control", "diamond"),
     )
     for name, networks, colour, symbol in groups:
         if not networks:
             continue
-        single = np.concatenate([one.points for one in networks])
+        single = np.concatenate([network.points for network in networks])
         data.append(
             {
-                "type": "scatter", "mode": "markers", "x": rounded(100 * single[:, 0], 3), "y": rounded(100 * single[:, 1], 3),
-                "marker": {"color": colour, "size": 4, "symbol": symbol}, "opacity": 0.45, "showlegend": False, "hoverinfo": "skip",
+                "type": "scatter", "mode": "markers", "x": rounded(100 * single[:, 0], 3),
+                "y": rounded(100 * single[:, 1], 3),
+                "marker": {"color": colour, "size": 4, "symbol": symbol}, "opacity": 0.45,
+                "showlegend": False, "hoverinfo": "skip",
             }
         )  # fmt: skip
-        means, spreads = (np.array([getattr(one, what) for one in networks]) for what in ("mean", "spread"))
+        means, spreads = (
+            np.array([getattr(network, statistic) for network in networks])
+            for statistic in ("mean", "spread")
+        )
         bars = [
             {
                 "type": "data",
@@ -152,12 +162,13 @@ def _figure(found: Sequence[Replicated]) -> Figure:
                 "type": "scatter", "mode": "markers+text", "name": name, "x": rounded(100 * means[:, 0], 3),
                 "y": rounded(100 * means[:, 1], 3), "error_x": bars[0], "error_y": bars[1],
                 "marker": {"color": colour, "size": 9, "symbol": symbol}, "textposition": "top right",
-                "text": [safe(one.label or one.name) for one in networks], "textfont": {"color": colour, "size": 11}, "hoverinfo": "text",
+                "text": [safe(network.label or network.name) for network in networks],
+                "textfont": {"color": colour, "size": 11}, "hoverinfo": "text",
                 "hovertext": [
-                    f"<b>{safe(_name(one))}</b><br>{percent(one.mean[0])} clean, {percent(one.mean[1])} "
-                    f"robust<br>"
-                    f"on the front: {100 * one.chance:.0f}%"
-                    for one in networks
+                    f"<b>{safe(_name(network))}</b><br>{percent(network.mean[0])} clean, "
+                    f"{percent(network.mean[1])} robust (test, mean)<br>"
+                    f"P(on front): {percent(network.chance)}"
+                    for network in networks
                 ],
             }
         )  # fmt: skip

@@ -1,10 +1,9 @@
-"""What a run says, in plain sentences and short figures."""
+"""Sentences and key figures of the report."""
 
 from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ _DATA = {
 
 
 def headline(run_data: RunData) -> str:
-    """Say in one line what the search found."""
+    """Return the headline of the report: the ends of the front, or why there is no front."""
     front = run_data.front
     if len(run_data.complete) and run_data.feasible.empty:
         return "No network satisfies the constraints"
@@ -54,7 +53,7 @@ def headline(run_data: RunData) -> str:
 
 
 def sentences(run_data: RunData) -> list[str]:
-    """Say below the headline what the front costs, how it was chosen and what was not used for it."""
+    """Return the sentences below the headline: the exchange rate of the front, and the use of the splits."""
     if run_data.complete.empty:
         failed = len(run_data.failed)
         return (
@@ -63,40 +62,40 @@ def sentences(run_data: RunData) -> list[str]:
             else []
         )
     if run_data.feasible.empty:
-        return [f"{constraint_words(run_data)} So there is no front, and no hypervolume."]
-    said = []
+        return [f"{constraint_words(run_data)} There is no front, and so no hypervolume."]
+    lines = []
     rate = exchange_rate(run_data.front[POINT].to_numpy(dtype=float))
     if rate is not None:
         where = "In the middle of the front" if len(run_data.front) > 2 else "Between its ends"
-        said.append(
-            f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy."
+        lines.append(
+            f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy "
+            "(validation split)."
         )
-    said.append("All choices, including the choice of the epoch, were made on the validation split.")
+    lines.append("Networks and epochs were selected on the validation split.")
     if run_data.tested:
-        said.append(
-            "The test split was used once, after the search, to score the networks of the front; nothing "
-            "was chosen by it."
+        lines.append(
+            "The test split was used only after the search, to measure finished networks; it was not used "
+            "for "
+            "any selection."
         )
     else:
-        said.append("The test split has not been used.")
-    return said
+        lines.append("The front has not been measured on the test split.")
+    return lines
 
 
 def constraint_words(run_data: RunData) -> str:
-    """Say which constraints there are and how many of the finished networks break one.
-
-    Empty where there are neither.
-    """
-    bounds, broken, finished = run_data.constraints, len(run_data.infeasible), len(run_data.complete)
-    if not bounds and not broken:
+    """Return the constraints and the number of networks that violate one; empty without constraints."""
+    bounds, infeasible, finished = run_data.constraints, len(run_data.infeasible), len(run_data.complete)
+    if not bounds and not infeasible:
         return ""
-    named = f"Constraints: {', '.join(bound_words(*one) for one in bounds.items())}. " if bounds else ""
-    who = f"All {finished}" if broken == finished > 1 else f"{broken or 'None'} of {finished}"
-    return f"{named}{who} finished network{'' if finished == 1 else 's'} {'break' if broken > 1 else 'breaks'} a constraint."
+    named = f"Constraints: {', '.join(bound_words(*bound) for bound in bounds.items())}. " if bounds else ""
+    count = f"All {finished}" if infeasible == finished > 1 else f"{infeasible or 'None'} of {finished}"
+    networks = "network" if finished == 1 else "networks"
+    return f"{named}{count} finished {networks} {'violate' if infeasible > 1 else 'violates'} a constraint."
 
 
 def bound_words(name: str, bound: str) -> str:
-    """Write a constraint as ``clean_accuracy ≥ 0.8``."""
+    """Return a constraint as ``clean_accuracy ≥ 0.8``; a bound that cannot be read is returned as it is."""
     sign, value = bound[:2], number_of(bound[2:].strip())
     known = {">=": "≥", "<=": "≤"}.get(sign)
     if not known or value is None:
@@ -112,13 +111,14 @@ def _rate(rate: float) -> str:
 
 
 def exchange_rate(front: NDArray[np.float64]) -> float | None:
-    """Find how much clean accuracy one unit of robust accuracy costs in the middle half of the front's robust range.
+    """Return the clean accuracy that one unit of robust accuracy costs in the middle half of the front.
 
     Args:
-        front: Shape (n, 2): clean and robust accuracies of the members.
+        front: Clean and robust accuracies of the front, as fractions, shape (n, 2).
 
     Returns:
-        The slope between the front, joined by straight lines, at 25 % and at 75 % of that range; None where all are equally robust.
+        The slope of the front, interpolated linearly, between 25 % and 75 % of the range of its robust
+        accuracies; None when all robust accuracies are equal.
     """
     order = np.argsort(front[:, 1], kind="stable")
     clean, robust = front[order, 0], front[order, 1]
@@ -130,31 +130,31 @@ def exchange_rate(front: NDArray[np.float64]) -> float | None:
 
 
 def compare_controls(run_data: RunData) -> list[tuple[str, str, str]]:
-    """Say what each control got beside the front.
+    """Compare each control with the networks of the front.
 
     Returns:
-        Name, its two accuracies, and a sentence: by how much the most robust network of the front that is at least as accurate on clean
-        images beats it, or that none does.
+        For each control: its name, its validation accuracies, and a sentence that names the most robust
+        searched network on the front that dominates it, or says that there is none.
     """
     members = run_data.front[run_data.front["origin"] != "control"]
-    broken, compared = set(run_data.infeasible["number"]), []
+    infeasible, compared = set(run_data.infeasible["number"]), []
     for _, control in run_data.controls.iterrows():
         clean, robust = float(control[POINT[0]]), float(control[POINT[1]])
         rivals = members[(members[POINT[0]] >= clean) & (members[POINT[1]] >= robust)]
         rivals = rivals[(rivals[POINT[0]] > clean) | (rivals[POINT[1]] > robust)]
         if rivals.empty:
-            sentence = "No searched network dominates it" + (
-                "; it is on the front itself." if control["number"] in set(run_data.front["number"]) else "."
+            sentence = "Not dominated by any searched network" + (
+                "; it is on the front." if control["number"] in set(run_data.front["number"]) else "."
             )
         else:
             rival = rivals.sort_values([POINT[1], POINT[0]]).iloc[-1]
-            sentence = _beaten(
+            sentence = _dominated_by(
                 run_data.network(rival["number"], rival["epoch"]),
                 float(rival[POINT[0]]) - clean,
                 float(rival[POINT[1]]) - robust,
             )
-        if control["number"] in broken:
-            sentence += " It breaks a constraint."
+        if control["number"] in infeasible:
+            sentence += " It violates a constraint."
         compared.append(
             (
                 str(control["name"]) or f"trial {control['number']}",
@@ -165,27 +165,29 @@ def compare_controls(run_data: RunData) -> list[tuple[str, str, str]]:
     return compared
 
 
-def _beaten(network: str, clean: float, robust: float) -> str:
+def _dominated_by(network: str, clean: float, robust: float) -> str:
+    named = f"Dominated by network {network}:"
     if robust <= 0:
-        return f"Network {network} is {points(clean)} more accurate on clean images and as robust."
+        return f"{named} {points(clean)} more clean accuracy, the same robust accuracy."
     if clean < 0.0005:
-        return f"Network {network} is {points(robust)} more robust and as accurate on clean images."
-    return f"Network {network} is {points(robust)} more robust and {points(clean)} more accurate on clean images."
+        return f"{named} {points(robust)} more robust accuracy, the same clean accuracy."
+    return f"{named} {points(robust)} more robust accuracy, {points(clean)} more clean accuracy."
 
 
 def key_figures(run_data: RunData) -> list[tuple[str, str]]:
-    """Choose what one wants to know first, as pairs of a label and a short text."""
+    """Return the key figures of a run, as pairs of a label and a short text."""
     data, network = run_data.section("data"), run_data.section("network")
-    controls, any_keeps = run_data.control_hypervolume, len(run_data.feasible) > 0 or run_data.complete.empty
+    controls = run_data.control_hypervolume
+    any_feasible = len(run_data.feasible) > 0 or run_data.complete.empty
     return [
-        ("Images", _DATA.get(str(data.get("name")), str(data.get("name", "?")))),
+        ("Data set", _DATA.get(str(data.get("name")), str(data.get("name", "?")))),
         ("Network", str(network.get("name", "?")).rpartition(":")[2]),
-        ("Evaluation attack", attack_text(run_data.section("evaluation"))),
+        ("Attack of the search", attack_text(run_data.section("evaluation"))),
         ("Trials", _trial_words(run_data)),
         (
-            "Hypervolume",
+            "Hypervolume above (0, 0)",
             f"{run_data.hypervolume:.4f}" + (f" (controls alone {controls:.4f})" if controls else "")
-            if any_keeps
+            if any_feasible
             else "–",
         ),
         ("Time", _time_words(run_data)),
@@ -198,7 +200,8 @@ def _trial_words(run_data: RunData) -> str:
     parts = [f"{len(run_data.complete)} finished"]
     if len(run_data.infeasible):
         parts[0] += (
-            f" ({len(run_data.infeasible)} break{'s' if len(run_data.infeasible) == 1 else ''} a constraint)"
+            f" ({len(run_data.infeasible)} violate{'s' if len(run_data.infeasible) == 1 else ''} a "
+            "constraint)"
         )
     if len(run_data.stopped):
         parts.append(f"{len(run_data.stopped)} stopped early")
@@ -225,9 +228,9 @@ def _time_words(run_data: RunData) -> str:
             datetime.fromisoformat(str(moment))
             for moment in (run_data.settings.created, run_data.settings.finished)
         )
-        return f"{duration((ended - begun).total_seconds())}; {duration(trained)} of training"
+        return f"{duration((ended - begun).total_seconds())}; sum of training times {duration(trained)}"
     except (KeyError, ValueError, TypeError):
-        return f"{duration(trained)} of training"
+        return f"sum of training times {duration(trained)}"
 
 
 def _device_words(run_data: RunData) -> str:
@@ -243,20 +246,18 @@ def _device_words(run_data: RunData) -> str:
 
 
 def chance_words(run_data: RunData) -> str:
-    """Say how far chance alone moves an accuracy, where the number of validation images is known.
-
-    Else nothing.
-    """
+    """Return the largest standard error of a validation accuracy; empty for an unknown number of images."""
     images = run_data.settings.validation_images
     count = number_of(run_data.section("data").get("validation") if images is None else images)
     if count is None or count < 2:
         return ""
     return (
-        f"With {count:.0f} validation images, one standard error is up to {points(0.5 / math.sqrt(count))}."
+        f"With {count:.0f} validation images, the standard error of an accuracy is at most "
+        f"{points(0.5 / math.sqrt(count))}."
     )
 
 
-def reason_words(text: Any) -> str:
-    """Write a failure's reason in at most 600 characters."""
+def reason_words(text: object) -> str:
+    """Return the reason of a failure, shortened to about 600 characters."""
     reason = str(text).strip() or "no reason was recorded"
     return reason if len(reason) <= 600 else f"{reason[:400]} … {reason[-180:]}"

@@ -1,4 +1,4 @@
-"""The report's sections about verification: the front with its intervals, the table, what the search gained, and the curves."""
+"""The sections of the verification: verified front, attacks, transfer attacks, gains and radius curves."""
 
 from __future__ import annotations
 
@@ -6,42 +6,53 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from morel_search._format import percent, points
+from morel_search.analysis.front import dominates
 from morel_search.analysis.intervals import Difference, wilson
 from morel_search.analysis.report.html import figure_place, section, table, text
-from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded
+from morel_search.analysis.report.plotly_traces import Figure, Figures, layout_of, line, rounded
 from morel_search.analysis.verification import Network, Verification, compare
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 
 __all__ = ["gain_sentences", "verified_sections", "verified_words", "weakness"]
 
 WEAK_POINTS, WEAK_RANKS = 0.03, 0.8
-"""From where on the search's own attack is called too kind: accuracy it leaves on average, and the rank correlation."""
+"""Mean overestimate of robust accuracy above which, and rank correlation below which, an attack is weak."""
 
 MOST_CURVES, LABEL_GAP = 12, 6.5
-"""Curves that are drawn, and the least distance of their labels in percentage points."""
+"""Largest number of curves in the figure, and smallest distance of their labels in percentage points."""
 
 
 def verified_sections(
-    found: Verification, epsilon: str, multiples: Sequence[float], figures: dict[str, Any]
+    found: Verification,
+    epsilon: str,
+    multiples: Sequence[float],
+    figures: Figures,
+    controls: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Frame what was found.
+    """Return the sections of the verification.
 
     Args:
         found: The verification.
-        epsilon: The radius, as the space file has it.
-        multiples: The radii of the curves, in units of it.
-        figures: Figures by the id of their place; those of these sections are added.
+        epsilon: The radius of the attacks, as in the space file.
+        multiples: The radii of the curves, in units of epsilon.
+        figures: Figures of the page; the figures of these sections are added.
+        controls: Names of the controls by the names of their networks.
     """
     figures["verified"] = _front_figure(found)
-    words = "".join(f"<p>{text(sentence)}</p>" for sentence in verified_words(found))
+    words = "".join(f"<p>{text(sentence)}</p>" for sentence in verified_words(found, controls))
     notes = "".join(
         f'<p class="note">{text(_flagged(network, flag))}</p>'
         for network in found.networks
         for flag in network.flags
     )
     notes = "".join(f'<p class="note">{text(sentence)}</p>' for sentence in weakness(found)) + notes
-    caption = "Test split. Bars: 95% intervals. Faint lines start at the accuracies that the search measured on the validation split. Hollow: a tie with a "
-    caption += "network that is better in both accuracies, but not significantly (McNemar's test on the same images, corrected for the number of tests)."
+    caption = (
+        "Clean accuracy, and robust accuracy under all attacks, on the test split. Bars: 95% intervals. "
+        "Faint lines "
+        "start at the validation accuracies of the search. Hollow: a network that is dominated by another "
+        "one, but "
+        "not significantly (McNemar's test on the same images, with Bonferroni correction)."
+    )
     parts = [
         section(
             "Verified front",
@@ -50,32 +61,51 @@ def verified_sections(
             "verified",
         )
     ]
-    caption = "Robust accuracy after each attack and all attacks to its left. An image counts as robust if it withstands every attack."
+    caption = (
+        "Test accuracies in percent. Each attack column: the share of all images that are still correctly "
+        "classified after this attack and all attacks to its left. all: after every attack. interval: 95% "
+        "interval "
+        "of the robust accuracy. ±: half the 95% interval of the clean accuracy, in percentage points."
+    )
     parts.append(section("Attack by attack", _table(found), caption, "attacks"))
     if any(network.diagnostics.transfer for network in found.networks):
-        caption = "Accuracy of each network (rows) on PGD-50 examples made on another network (columns). If it is lower than under its own "
-        caption += "attacks, those attacks fail on this network."
+        caption = (
+            "Test accuracy of each network (row) on PGD-50 examples made on another network (column). An "
+            "accuracy "
+            "below that under the attacks on the network itself is a sign of gradient masking."
+        )
         parts.append(section("Transfer attacks", _transfer_table(found), caption, "transfer"))
     if gains := gain_sentences(found):
         lines = "".join(
             f"<div><dt>{text(name)}</dt><dd>{text(sentence)}</dd></div>" for name, sentence in gains
         )
-        caption = "Verified test accuracies; differences on the same images, with 95% intervals."
+        caption = (
+            "Test accuracies under all attacks; differences on the same images, with 95% intervals in points."
+        )
         parts.append(
             section("Gain over the controls", f'<dl class="controls">{lines}</dl>', caption, "gains")
         )
     if any(network.diagnostics.curve for network in found.networks):
         figures["radius"] = _curves(found, multiples)
         images = min(network.diagnostics.images for network in found.networks)
-        caption = f"PGD at several radii on {images} images; 1 is epsilon = {epsilon}. A curve that does not fall with the radius is a sign of gradient masking."
+        caption = (
+            f"Robust accuracy under PGD at several radii, on {images} test images; radius 1 is ε = "
+            f"{epsilon}. A curve "
+            "that does not fall with the radius is a sign of gradient masking."
+        )
         parts.append(
             section("Robust accuracy against the radius", figure_place("radius", "wide"), caption, "radius")
         )
     return parts
 
 
-def verified_words(found: Verification) -> list[str]:
-    """What was done, and what the front is worth now."""
+def verified_words(found: Verification, controls: Mapping[str, str] | None = None) -> list[str]:
+    """Return sentences on the attacks, the images and the verified front.
+
+    Args:
+        found: The verification.
+        controls: Names of the controls by the names of their networks.
+    """
     count = (
         f"all {found.images}"
         if found.images == found.all_images
@@ -86,47 +116,57 @@ def verified_words(found: Verification) -> list[str]:
         if found.late_images == found.images
         else f" FAB-T and Square on {found.late_images} of them; python -m morel_search.verify continues."
     )
-    names = {"pgd": "the search's PGD", "square": "Square"}
+    names = {"pgd": "the PGD attack of the search", "square": "Square"}
     able = [stage for stage in STAGES if any(stage in network.attacks for network in found.networks)]
     *first, last = (names.get(stage, stage.upper()) for stage in able)
-    said = [f"Each network was attacked by {', '.join(first)} and {last} on {count} test images.{late}"]
+    lines = [f"Each network was attacked with {', '.join(first)} and {last} on {count} test images.{late}"]
     if found.missing:
-        said.append(f"Not verified yet: {', '.join(found.missing)}.")
+        labels = controls or {}
+        lines.append(f"Not verified yet: {', '.join(labels.get(name, name) for name in found.missing)}.")
     before, after = found.hypervolumes
-    said.append(
-        f"The hypervolume of the front is {before:.3f} by the search's validation accuracies and "
-        f"{after:.3f} verified."
+    lines.append(
+        f"The hypervolume of the front above (0, 0) was {before:.4f} on the validation split under the "
+        "attack of "
+        f"the search; it is {after:.4f} on the test split under all attacks."
     )
     ranks = found.rank_correlation
-    agree = "" if ranks is None else f" The rank correlation of the networks under both is {ranks:.2f}."
-    said.append(
-        f"Robust accuracy under the search's own attack is {points(found.overestimate)} higher than "
-        f"verified, on "
-        f"average.{agree}"
+    correlation = (
+        ""
+        if ranks is None
+        else f" Spearman's rank correlation of the two robust accuracies is {ranks:.2f} (1 is the same "
+        "order)."
     )
-    return said
+    difference = found.overestimate
+    lines.append(
+        f"On average, robust test accuracy under the attack of the search is {points(difference)} "
+        f"higher than under all attacks.{correlation}"
+    )
+    return lines
 
 
 def weakness(found: Verification) -> list[str]:
-    """A sentence where the search's own attack was too kind to be believed, and what to set."""
-    ranks, points = found.rank_correlation, found.overestimate
-    if points <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
+    """Return a warning when the attack of the search was too weak, with the settings of stronger attacks."""
+    ranks = found.rank_correlation
+    if found.overestimate <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
         return []
     return [
-        "The attack of this search (evaluation) is too weak to select networks by. Stronger: "
-        "evaluation.loss: margin, "
-        "evaluation.restarts: 2, "
-        "or more evaluation.steps."
+        "The attack of this search was too weak to compare networks. For a stronger attack set "
+        "evaluation.loss to "
+        "margin, evaluation.restarts to 2, or raise evaluation.steps."
     ]
 
 
 def gain_sentences(found: Verification) -> list[tuple[str, str]]:
-    """For each control: how much more the search's networks have, at equal clean accuracy and at equal robustness.
+    """Compare each control with the front, at equal clean accuracy and at equal robust accuracy.
 
-    The network beside it is chosen by what the search saw, and the difference is that on the test split: to
-    choose by the same images would flatter the search.
+    The network of the front is selected by its validation accuracies, and the difference is measured on the
+    test
+    split: a selection on the test split would bias the difference in favour of the search.
+
+    Returns:
+        Name of the control and sentences, for each control without signs of gradient masking.
     """
-    said = []
+    gains = []
     for control in found.networks:
         if not control.label or control.flags:
             continue
@@ -137,30 +177,37 @@ def gain_sentences(found: Verification) -> list[tuple[str, str]]:
             [network for network in able if network.validation[axis] >= control.validation[axis]]
             for axis in range(2)
         )
-        sentences.append(_gain("as accurate", "robust", as_clean, control, 1))
-        sentences.append(_gain("as robust", "clean", as_robust, control, 0))
-        said.append((control.label or control.name, " ".join(sentences)))
-    return said
+        sentences.append(_gain("clean", "robust", as_clean, control, 1))
+        sentences.append(_gain("robust", "clean", as_robust, control, 0))
+        gains.append((control.label or control.name, " ".join(sentences)))
+    return gains
 
 
-def _gain(equal: str, what: str, able: Sequence[Network], control: Network, axis: int) -> str:
+def _gain(equal: str, gained: str, able: Sequence[Network], control: Network, axis: int) -> str:
     if not able:
-        return f"The search has no network on the front that is {equal}."
+        return f"No searched network on the front has at least the same {equal} validation accuracy."
     best = max(able, key=lambda network: network.validation[axis])
-    return f"At least {equal} on the validation split: network {best.name}, {_difference(compare(best, control)[axis])} {what} accuracy."
+    return (
+        f"At the same or higher {equal} validation accuracy: network {best.name}, "
+        f"{_difference(compare(best, control)[axis], gained)}."
+    )
 
 
-def _difference(one: Difference) -> str:
-    direction = "more" if one.value >= 0 else "less"
-    return f"{points(abs(one.value))} {direction} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+def _difference(difference: Difference, gained: str) -> str:
+    direction = "more" if difference.value >= 0 else "less"
+    return (
+        f"{points(abs(difference.value))} {direction} {gained} accuracy "
+        f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+    )
 
 
-def _who(network: Network) -> str:
+def _title(network: Network) -> str:
     return f"Control {network.label}" if network.label else f"Network {network.name}"
 
 
 def _flagged(network: Network, flag: str) -> str:
-    return f"{_who(network)} is flagged{' and removed from the front' if network.member else ''}. {_upper(flag)}."
+    removed = " and removed from the front" if network.member else ""
+    return f"{_title(network)} is flagged for gradient masking{removed}. {_upper(flag)}."
 
 
 def _upper(sentence: str) -> str:
@@ -175,7 +222,7 @@ def _table(found: Verification) -> str:
         name = f"{network.name} ({network.label})" if network.label else network.name
         (clean, robust), count = network.accuracy, found.images
         half = (row["clean_high"] - row["clean_low"]) / 2
-        cells: list[str | tuple[str, Any]] = [
+        cells: list[str | tuple[str, float]] = [
             (name, network.number),
             (percent(clean), clean),
             (f"{100 * half:.1f}", half),
@@ -198,7 +245,7 @@ def _transfer_table(found: Verification) -> str:
     for network in found.networks:
         name = f"{network.name} ({network.label})" if network.label else network.name
         known = network.diagnostics.transfer
-        cells: list[str | tuple[str, Any]] = [(name, network.number)]
+        cells: list[str | tuple[str, float]] = [(name, network.number)]
         cells += [(percent(known[source]), known[source]) if source in known else "–" for source in sources]
         rows.append([*cells, (percent(network.accuracy[1]), network.accuracy[1])])
     return table(["network", *(f"made on {source}" for source in sources), "its own attacks"], rows)
@@ -209,7 +256,7 @@ def _verdict(network: Network, row: Mapping[Any, Any]) -> str:
         return "flagged"
     if row["beaten_by"]:
         return f"dominated by {row['beaten_by']}"
-    return "holds" if row["on_front"] else "control"
+    return "on the front" if row["on_front"] else "control"
 
 
 def _front_figure(found: Verification) -> Figure:
@@ -228,25 +275,29 @@ def _front_figure(found: Verification) -> Figure:
     ties = {
         network.name
         for network in found.front
-        if any(_dominates(other, network) for other in found.networks if not other.flags)
+        if any(dominates(other.accuracy, network.accuracy) for other in found.networks if not other.flags)
     }
     flagged = [network for network in found.networks if network.flags]
     unflagged = [network for network in found.networks if not network.flags and network.member]
     groups = (
         (
             "verified front",
-            [one for one in found.front if one.name not in ties],
+            [network for network in found.front if network.name not in ties],
             {"color": "@front", "size": 9},
         ),
         (
-            "tie",
-            [one for one in found.front if one.name in ties],
+            "dominated, not significantly",
+            [network for network in found.front if network.name in ties],
             {"color": "@front", "size": 9, "symbol": "circle-open", "line": {"width": 1.5}},
         ),
-        ("beaten", [one for one in unflagged if one not in found.front], {"color": "@dot", "size": 8}),
+        (
+            "dominated",
+            [network for network in unflagged if network not in found.front],
+            {"color": "@dot", "size": 8},
+        ),
         (
             "controls",
-            [one for one in found.networks if not one.member and not one.flags],
+            [network for network in found.networks if not network.member and not network.flags],
             {"color": "@control", "size": 10, "symbol": "diamond"},
         ),
         ("flagged", flagged, {"color": "@control", "size": 9, "symbol": "x-thin-open", "line": {"width": 2}}),
@@ -256,13 +307,6 @@ def _front_figure(found: Verification) -> Figure:
     ]
     layout = layout_of("clean accuracy (%)", "robust accuracy (%)", legend=True)
     return {"data": data, "layout": layout}
-
-
-def _dominates(first: Network, second: Network) -> bool:
-    return (
-        all(a >= b for a, b in zip(first.accuracy, second.accuracy, strict=True))
-        and first.accuracy != second.accuracy
-    )
 
 
 def _colour(network: Network) -> str:
@@ -296,14 +340,18 @@ def _points_of(name: str, networks: Sequence[Network], marker: Figure, count: in
         "text": [network.label or network.name for network in networks], "textposition": "top right",
         "textfont": {"color": str(marker["color"]), "size": 11}, "hoverinfo": "text",
         "hovertext": [
-            f"<b>{text(_who(one))}</b><br>{percent(one.accuracy[0])} clean, {percent(one.accuracy[1])} "
-            f"robust" for one in networks
+            f"<b>{text(_title(network))}</b><br>{percent(network.accuracy[0])} clean, "
+            f"{percent(network.accuracy[1])} robust (test split, all attacks)"
+            for network in networks
         ],
     }  # fmt: skip
 
 
 def _curves(found: Verification, multiples: Sequence[float]) -> Figure:
-    """Clean accuracy of the curve's images is not known apart from the others', so a curve begins at the smallest radius."""
+    """Draw robust accuracy over the radius.
+
+    The clean accuracy of these images alone is not recorded, so a curve begins at the smallest radius.
+    """
     shown = [network for network in found.networks if network.diagnostics.curve][:MOST_CURVES]
     data = []
     for network in shown:
@@ -315,9 +363,9 @@ def _curves(found: Verification, multiples: Sequence[float]) -> Figure:
             1.4 if network.member else 1.2,
             "solid" if network.member else "dot",
         )
-        hover = f"<b>{text(_who(network))}</b><br>%{{x}} epsilon: %{{y:.1f}} %<extra></extra>"
+        hover = f"<b>{text(_title(network))}</b><br>%{{x}} ε: %{{y:.1f}}%<extra></extra>"
         data.append({**pen, "hoverinfo": "all", "hovertemplate": hover, "showlegend": False, "opacity": 0.85})
-    layout = layout_of("radius, in units of epsilon", "robust accuracy (%)", legend=False)
+    layout = layout_of("radius, in units of ε", "robust accuracy (%)", legend=False)
     begins = [100 * network.diagnostics.curve[0] for network in shown]
     layout["annotations"] = [
         {"x": multiples[0], "y": place, "text": text(network.label or network.name), "showarrow": False,
@@ -329,8 +377,8 @@ def _curves(found: Verification, multiples: Sequence[float]) -> Figure:
 
 
 def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """Places for labels, from the highest value down, each at its value or as far below the one above it as it must be."""
+    """Return positions for labels: each at its value, or lower where it would overlap the label above it."""
     places, above = dict[int, float](), float("inf")
-    for index in sorted(range(len(values)), key=lambda one: -values[one]):
+    for index in sorted(range(len(values)), key=lambda label: -values[label]):
         above = places[index] = min(values[index], above - gap)
     return [places[index] for index in range(len(values))]
