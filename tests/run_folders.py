@@ -1,4 +1,4 @@
-"""Run folders made of numbers, not of trainings: TEST DATA that looks like the real thing, for the tests of reading and reporting."""
+"""Run folders that are made by formulas, not by trainings: test data for reading and reporting."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ POINT = ["clean_accuracy", "robust_accuracy"]
 
 
 def make_space() -> Space:
-    """The space of the made runs, through the project's own reader."""
+    """Read the space of these runs with the reader of the project."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "space.yaml"
         path.write_text(SPACE, encoding="utf-8")
@@ -112,11 +112,11 @@ def make_run(
     constraints: dict[str, str] | None = None,
     select_epoch: str = "best_sum",
 ) -> RunFolder:
-    """A run folder with so many searched trials (of which some fail or are stopped early) after the controls.
+    """Make a run folder with the controls and searched trials, some of which fail or are stopped early.
 
-    With rungs, trials are stopped at one of them, and every ninth that ran to its end would have been stopped
-    at the first. Constraints are those on the accuracies. With the point ``front``, training on costs some
-    robust accuracy, and each epoch may be a member.
+    With rungs, trials are stopped at one of them, and every ninth complete trial would have been stopped at
+    the first rung. Constraints are lower bounds of the accuracies. With ``select_epoch="front"`` the robust
+    accuracy falls again before the last epoch, and each epoch can be a member of the front.
     """
     rng, space = np.random.default_rng(seed), make_space()
     rows, curves = [], []
@@ -185,7 +185,7 @@ def write_tables(
     rng: np.random.Generator,
     curves: Sequence[Any] = (),
 ) -> None:
-    """``trials.csv`` and ``front.csv`` of a table of trials; of their epochs where there are curves."""
+    """Write ``trials.csv`` and ``front.csv``; with curves, the front is that of their epochs."""
     able = (table["state"] == "COMPLETE") & ~(table["violation"].astype(float) > 0)
     if curves:
         run.write_table(run.trials, table)
@@ -214,21 +214,29 @@ def write_tables(
 
 
 def settings_of(space: Space, name: str, status: str) -> dict[str, Any]:
-    """``settings.json`` of a made run."""
+    """Return the content of ``settings.json``."""
     return {
         "format": 1, "name": name, "created": "2026-03-01T09:30:00+00:00",
         "finished": "2026-03-01T09:32:11+00:00" if status == "finished" else None,
         "status": status, "seed": 3, "space": space.describe(), "overrides": [],
-        "versions": {"python": "3.12.4", "morel_search": "0.1.0", "torch": "2.14.1", "ray": "2.60.0", "optuna": "5.0.0"},
-        "hardware": {"cpu": "Test CPU at 3 "
-                            "GHz", "cores": 2, "memory_gib": 24.0, "gpus": [], "platform": "Linux-6.1-x86_64"},
+        "versions": {
+            "python": "3.12.4", "morel_search": "0.1.0", "torch": "2.14.1", "ray": "2.60.0",
+            "optuna": "5.0.0",
+        },
+        "hardware": {
+            "cpu": "Test CPU at 3 GHz", "cores": 2, "memory_gib": 24.0, "gpus": [],
+            "platform": "Linux-6.1-x86_64",
+        },
         "commit": "0123456789abcdef0123456789abcdef01234567", "device": "cpu",
-        "command": ["python", "-m", "morel_search.run", "--space", "search_spaces/digits.yaml", "--name", name], "warnings": [],
+        "command": [
+            "python", "-m", "morel_search.run", "--space", "search_spaces/digits.yaml", "--name", name,
+        ],
+        "warnings": [],
     }  # fmt: skip
 
 
 def _propose(rng: np.random.Generator, progress: float) -> dict[str, Any]:
-    """Parameters that get better as a search goes on."""
+    """Draw parameters; their quality rises with the progress of the search."""
     loss = str(rng.choice(["trades", "mart", "loat", "pgd"]))
     params: dict[str, Any] = {
         "epsilon": float(rng.uniform(0.01, 0.3)),
@@ -246,7 +254,7 @@ def _propose(rng: np.random.Generator, progress: float) -> dict[str, Any]:
 
 
 def _overfit(row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
-    """Let the robust accuracy fall again before the end, and the trial stand for the epoch with the highest sum."""
+    """Let the robust accuracy fall before the end, and select the epoch with the highest sum."""
     for epoch in curve:
         epoch["robust_accuracy"] = min(
             1.0, epoch["robust_accuracy"] * (1 + 0.2 * math.sin(math.pi * epoch["epoch"] / EPOCHS))
@@ -268,7 +276,7 @@ def _overfit(row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
 def _train(
     rng: np.random.Generator, number: int, state: str, params: dict[str, Any], rungs: tuple[int, ...] = ()
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A trial's row and its epochs, from a formula: strength trades clean for robust accuracy."""
+    """Compute the row and the epochs of a trial; stronger attacks trade clean for robust accuracy."""
     strength = (
         min(1.0, params["epsilon"] / 0.3)
         * (1 - 0.5 / (1 + params["attack_steps"]))
@@ -289,9 +297,12 @@ def _train(
         curve.append({
             "number": number, "epoch": epoch, "loss": 2.3 - 1.6 * share, "accuracy_loss": 2.3 - 1.7 * share,
             "robust_loss": 0.4 - 0.3 * share,
-            "cosine_loss": 0.1 - 0.05 * share, "contrastive_loss": 3.0 - share, "lr": 0.05 * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2,
-            "train_accuracy": 0.1 + (clean - 0.1) * share, "clean_accuracy": min(1, 0.1 + (clean - 0.1) * share / 0.96 + noise[0]),
-            "robust_accuracy": max(0, robust * share / 0.96 + noise[1]), "seconds": 0.4 + 0.03 * params["attack_steps"],
+            "cosine_loss": 0.1 - 0.05 * share, "contrastive_loss": 3.0 - share,
+            "lr": 0.05 * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2,
+            "train_accuracy": 0.1 + (clean - 0.1) * share,
+            "clean_accuracy": min(1, 0.1 + (clean - 0.1) * share / 0.96 + noise[0]),
+            "robust_accuracy": max(0, robust * share / 0.96 + noise[1]),
+            "seconds": 0.4 + 0.03 * params["attack_steps"],
         })  # fmt: skip
     known, last = state == "COMPLETE", curve[-1]
     if known:
@@ -300,9 +311,11 @@ def _train(
         "number": number, "state": state, "epochs": ran, "epoch": ran if known else None,
         "clean_accuracy": clean if known else None,
         "robust_accuracy": robust if known else None, "last_clean_accuracy": last["clean_accuracy"],
-        "last_robust_accuracy": last["robust_accuracy"], "rung": max((rung for rung in rungs if rung <= ran), default=None),
+        "last_robust_accuracy": last["robust_accuracy"],
+        "rung": max((rung for rung in rungs if rung <= ran), default=None),
         "spared": rungs[0] if known and rungs and number % 9 == 8 else None,
-        "test_clean_accuracy": math.nan, "test_robust_accuracy": math.nan, "seconds": ran * (0.4 + 0.03 * params["attack_steps"]),
+        "test_clean_accuracy": math.nan, "test_robust_accuracy": math.nan,
+        "seconds": ran * (0.4 + 0.03 * params["attack_steps"]),
         "seed": 1000 + number,
         "failure": FAILURES[number % 2] if state == "FAIL" else "",
     }  # fmt: skip

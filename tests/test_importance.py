@@ -1,4 +1,4 @@
-"""Importance on made trials of which it is known what matters."""
+"""Importances of trials whose objectives are known functions of the parameters."""
 
 from __future__ import annotations
 
@@ -39,10 +39,7 @@ PARAMETERS: list[dict[str, Any]] = [
 
 
 def made(count: int = 120, seed: int = 1) -> pd.DataFrame:
-    """Trials whose clean accuracy depends on alpha alone and whose robust accuracy on epsilon alone.
-
-    With theta, on theta.
-    """
+    """Make trials whose clean accuracy depends only on alpha, and their robust accuracy only on epsilon."""
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(count):
@@ -51,8 +48,9 @@ def made(count: int = 120, seed: int = 1) -> pd.DataFrame:
         theta = float(rng.uniform(0, 1)) if loss == "mart" else math.nan
         rows.append(
             {
-                "number": number, "state": "COMPLETE", "origin": "search", "clean_accuracy": 0.9 + 0.05 * math.sin(math.log10(alpha)),
-                "robust_accuracy": 8 * epsilon, "param_epsilon": epsilon, "param_alpha": alpha, "param_loss": loss,
+                "number": number, "state": "COMPLETE", "origin": "search",
+                "clean_accuracy": 0.9 + 0.05 * math.sin(math.log10(alpha)), "robust_accuracy": 8 * epsilon,
+                "param_epsilon": epsilon, "param_alpha": alpha, "param_loss": loss,
                 "param_steps": int(rng.integers(1, 11)), "param_theta": theta,
             }
         )  # fmt: skip

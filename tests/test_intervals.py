@@ -1,4 +1,4 @@
-"""Wilson's interval, McNemar's test and paired differences: against their formulas, their laws, and what they promise."""
+"""Wilson's interval, McNemar's test and paired differences, against formulas, laws and nominal coverage."""
 
 from __future__ import annotations
 

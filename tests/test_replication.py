@@ -1,4 +1,4 @@
-"""Networks trained again: the probability of being on the front against brute force, and what is read, said and drawn."""
+"""Replicates: the probability of being on the front against brute force, and what is read and shown."""
 
 from __future__ import annotations
 
@@ -27,10 +27,7 @@ REPLICATES = st.lists(st.one_of(st.none(), st.tuples(ACCURACY, ACCURACY)), min_s
 @settings(max_examples=200, deadline=None)
 @given(st.lists(REPLICATES, min_size=1, max_size=5))
 def test_chances_are_those_of_every_combination(drawn: list[list[tuple[float, float] | None]]) -> None:
-    """Each way to take one training of each configuration, its front by the project's own definition.
-
-    None is a failed one.
-    """
+    """Enumerate every choice of one training per configuration, with its front; None is a failed training."""
     hits = np.zeros(len(drawn))
     combinations = list(product(*drawn))
     for taken in combinations:
@@ -44,10 +41,7 @@ def test_chances_are_those_of_every_combination(drawn: list[list[tuple[float, fl
 
 
 def replicated_run(folder: Path) -> RunFolder:
-    """Three replicates of each network: the middle one where the network is, less two points.
-
-    The first control fails once.
-    """
+    """Make three replicates per network, two points below it on average; the first control fails once."""
     run = make_run(folder)
     run_data = read_run_data(run)
     rows = []

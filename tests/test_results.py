@@ -1,4 +1,4 @@
-"""The run folder: whole files or none, one sentence for every shortage, one driver at a time."""
+"""The run folder: atomic writes, an error of one sentence for each failure, one writing process at a time."""
 
 from __future__ import annotations
 
@@ -258,7 +258,13 @@ def test_a_damaged_table_is_explained(run: RunFolder, text: str) -> None:
 def test_json_holds_plain_values(run: RunFolder) -> None:
     run.write_json(
         "x.json",
-        {"eps": Fraction(8, 255), "path": Path("a/b"), "n": np.float32(0.5), "names": {"b", "a"}, "ü": "☃"},
+        {
+            "eps": Fraction(8, 255),
+            "path": Path("a/b"),
+            "n": np.float32(0.5),
+            "names": {"b", "a"},
+            "ü": "☃",
+        },
     )
     assert json.loads((run.path / "x.json").read_text(encoding="utf-8")) == {
         "eps": "8/255", "path": "a/b", "n": 0.5, "names": ["a", "b"], "ü": "☃",
@@ -444,5 +450,6 @@ def test_the_lock_is_let_go_after_an_error_too(run: RunFolder) -> None:
 
 
 def test_nothing_heavy_is_loaded() -> None:
-    code = "import sys; import morel_search.results.folder; print(sorted({'pandas', 'torch', 'ray', 'optuna', 'numpy'} & set(sys.modules)))"
+    code = "import sys; import morel_search.results.folder; "
+    code += "print(sorted({'pandas', 'torch', 'ray', 'optuna', 'numpy'} & set(sys.modules)))"
     assert python(code).communicate()[0] == "[]\n"

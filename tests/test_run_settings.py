@@ -1,4 +1,4 @@
-"""The settings of a run: what is written is read back, older and newer folders are read, mistakes are named."""
+"""The settings of a run: written and read back, older and newer folders, errors that name the key."""
 
 from __future__ import annotations
 

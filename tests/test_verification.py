@@ -1,4 +1,4 @@
-"""The verification that is read from attack records: counts, ties, flags, texts; on records made by a formula."""
+"""The verification that is read from attack records: counts, ties, flags and texts."""
 
 from __future__ import annotations
 
@@ -52,10 +52,7 @@ HONEST = MaskingDiagnostics(
 def made_table(
     random: np.random.Generator, clean: float, robust: float, seen: int = IMAGES, late: int = IMAGES
 ) -> NDArray[np.int8]:
-    """Images in an order of difficulty that all networks share.
-
-    Each attack breaks a part of what is to be broken.
-    """
+    """Make a record in which the first images are robust; random attacks break the others."""
     table = np.full((IMAGES, len(COLUMNS)), UNKNOWN, dtype=np.int8)
     table[:, 0] = np.arange(IMAGES) < clean * IMAGES
     for image in range(seen):

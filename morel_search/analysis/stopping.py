@@ -126,8 +126,8 @@ def rung_correlations(
 ) -> list[RungCorrelation]:
     """Compute the rank correlation between the accuracies at each rung and at the end.
 
-    Only COMPLETE trials are compared. A trial that ended at or before a rung is left out there, because it would
-    be compared with itself.
+    Only COMPLETE trials are compared. A trial that ended at or before a rung is left out there, because it
+    would be compared with itself.
 
     Args:
         trials: Rows of ``trials.csv``.

@@ -1,13 +1,18 @@
 """The run folder: the paths of its files, atomic writes, and reading.
 
     results/NAME/
-        space.yaml           the space file as given       settings.json    resolved settings, versions,
-        hardware, commit study.db             the Optuna study              trials.csv       one row per
-        finished trial epochs.csv           one row per epoch of a trial  front.csv        one row per member
-        of the front front/NUMBER/        weights of the members        report.html, figures/
-        controls/NUMBER/     weights of the controls       verified.csv     one row per verified network
+        space.yaml           the space file as given
+        settings.json        resolved settings, versions, hardware, commit
+        study.db             the Optuna study
+        trials.csv           one row per finished trial
+        epochs.csv           one row per epoch of a trial
+        front.csv            one row per member of the front
+        front/NUMBER/        weights of a member
+        controls/NUMBER/     weights of a control
+        verified.csv         one row per verified network
+        verification/        results of the attacks on each image of the test split, two files per network
         replicates.csv       one row per training of a member or a control with another seed
-        verification/        the result of each attack on each image of the test split, two files per network
+        report.html          the report; figures/ has its figures for papers
         ray/                 Ray Tune's own folder, with checkpoints/
 
 The columns of the tables are in :mod:`morel_search.results.tables`, the keys of ``settings.json`` in
