@@ -526,7 +526,8 @@ def start(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
     import pandas as pd
     from PIL import Image
 
-    from morel_search.cluster.trainable import Job, _begin, development_for
+    from morel_search.cluster.trainable import Job, _begin
+    from morel_search.cluster.worker_data import development_for
 
     def png(pixels: Tensor) -> bytes:
         file = io.BytesIO()

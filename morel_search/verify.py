@@ -64,13 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from morel_search.analysis.report.page import write_report
     from morel_search.analysis.report.replication import replication_text
-    from morel_search.cluster.session import MACHINE_SECONDS, check_resources, ray_session
+    from morel_search.cluster.placement import MACHINE_SECONDS, check_resources
+    from morel_search.cluster.session import ray_session
+    from morel_search.cluster.tasks import on_cluster
     from morel_search.config import load_space
     from morel_search.errors import ResourceError
     from morel_search.results.folder import open_run_folder
     from morel_search.verification.runner import VerificationBudget
     from morel_search.workflows import preflight
-    from morel_search.workflows.ray_client import on_cluster
     from morel_search.workflows.verify import networks_of, replicate_run, verification_text, verify_run
 
     for name, value in (

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from morel_search.cluster.trainable import Job, _train
-from morel_search.cluster.tuner import with_absolute_paths
+from morel_search.cluster.placement import with_absolute_paths
 from morel_search.models.checkpoint import load_model, save_model
 from morel_search.results.folder import FRONT_COLUMNS, TRIAL_COLUMNS, RunFolder, create_run_folder
 from morel_search.training.selection import EpochResult

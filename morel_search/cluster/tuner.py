@@ -1,29 +1,29 @@
-"""One start of a search: Ray Tune runs the conductor's trials until the budget is spent or somebody stops it."""
+"""One start of a search: Ray Tune runs trials until the budget is spent or the user interrupts it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
-from morel_search.cluster.session import concurrency
 from morel_search.cluster.trainable import Job, run_job
-from morel_search.config import ResourceSettings, Space
+from morel_search.config import Space
 from morel_search.search.controller import Assignment, FinishedTrial, SearchController
 from morel_search.search.study import TrialStore
 from morel_search.search.successive_halving import rungs_of
-from morel_search.training.settings import FLOAT32, Compute, DataSettings
+from morel_search.training.selection import EpochResult
+from morel_search.training.settings import FLOAT32, Compute
 
-__all__ = ["device_for", "job_maker", "search", "with_absolute_paths"]
+__all__ = ["job_maker", "search"]
 
 UNLIMITED = 10**9
-"""Ray's number of samples; the searcher ends the search."""
+"""Ray Tune's number of samples; the searcher ends the search."""
 
 RETRIES = 2
-"""How often a trial whose process died goes on from its checkpoint before it counts as failed."""
+"""How often a trial whose process died continues from its checkpoint before it is recorded as failed."""
 
 
 def search(
@@ -33,28 +33,28 @@ def search(
     ray_folder: Path,
     job: Callable[[Assignment], Job],
     on_finished: Callable[[FinishedTrial], None] = lambda _: None,
-    on_epoch: Callable[[int, dict[str, Any]], None] = lambda number, result: None,
+    on_epoch: Callable[[int, EpochResult], None] = lambda number, result: None,
     trainable: Callable[[dict[str, Any]], None] = run_job,
 ) -> bool:
-    """Run until the budget is spent, or until SIGINT.
+    """Run trials until the budget is spent or SIGINT is received.
 
-    A fresh Tuner at every start: all state is in the study and in the trials' own checkpoints. Afterwards no trial is RUNNING; what was
-    under way waits for ``--resume``.
+    Each start creates a new Tuner: all state is in the study and in the trials' own checkpoints. Afterwards
+    no trial is RUNNING; the trials that were running are WAITING, and ``--resume`` continues them.
 
     Args:
         controller: The search.
         record: Its study.
-        ray_folder: Absolute folder for Ray Tune's own files; each start begins it anew.
-        job: Makes the job of an assignment.
+        ray_folder: Absolute folder for Ray Tune's own files, which are not read again.
+        job: Returns the job of an assignment.
         on_finished: Called after each trial.
         on_epoch: Called after each epoch of each trial.
-        trainable: What Ray Tune runs; it reports as :func:`run_job` does.
+        trainable: The function that Ray Tune runs; it reports as :func:`run_job` does.
 
     Returns:
-        Whether the search has come to its end.
+        Whether the search is complete.
 
     Raises:
-        RunFolderError: The study or the run folder cannot be written; what was recorded before stays.
+        RunFolderError: The study or the run folder cannot be written; trials recorded before are kept.
     """
     from ray import tune
 
@@ -91,7 +91,7 @@ def search(
 
 
 def job_maker(space: Space, folder: Path, compute: Compute = FLOAT32) -> Callable[[Assignment], Job]:
-    """Jobs whose checkpoints lie in ``folder/NUMBER``."""
+    """Return a function from assignments to jobs whose checkpoints are in ``folder/NUMBER``."""
 
     def make(assignment: Assignment) -> Job:
         return Job(
@@ -103,31 +103,13 @@ def job_maker(space: Space, folder: Path, compute: Compute = FLOAT32) -> Callabl
             evaluation=space.evaluation,
             select_epoch=space.search.select_epoch,
             device=device_for(space.resources),
-            threads=max(1, int(space.resources.cpu)),
+            threads=threads_for(space.resources),
             folder=str((folder / str(assignment.number)).absolute()),
             compute=compute,
             rungs=rungs_of(space),
         )
 
     return make
-
-
-def with_absolute_paths(data: DataSettings) -> DataSettings:
-    """The same images by absolute paths: Ray Tune changes a trial's working directory."""
-
-    def absolute(path: str | None) -> str | None:
-        return None if path is None else str(Path(path).expanduser().absolute())
-
-    return replace(
-        data, folder=str(absolute(data.folder)), train=absolute(data.train), test=absolute(data.test)
-    )
-
-
-def device_for(resources: ResourceSettings) -> str:
-    """Where a trial computes: what ``resources.device`` says; ``auto`` is CUDA where a GPU is asked for, else the CPU."""
-    if resources.device != "auto":
-        return resources.device
-    return "cuda" if resources.gpu else "cpu"
 
 
 def _name(trial: Any) -> str:

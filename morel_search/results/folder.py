@@ -53,6 +53,7 @@ __all__ = [
     "check_new_run",
     "create_run_folder",
     "front_columns",
+    "member_name",
     "open_run_folder",
     "trial_columns",
 ]
@@ -119,6 +120,20 @@ def trial_columns(parameters: Sequence[str]) -> list[str]:
 def front_columns(parameters: Sequence[str]) -> list[str]:
     """Name all columns of ``front.csv`` for parameters of those names, in order."""
     return [*FRONT_COLUMNS, *(f"param_{name}" for name in parameters)]
+
+
+def member_name(number: int, epoch: int, several: bool) -> str:
+    """Name a network as its folder in ``front/`` and ``controls/`` is named.
+
+    Args:
+        number: Its trial.
+        epoch: Its epoch.
+        several: Whether a trial may be on the front with several epochs (``search.select_epoch: front``).
+
+    Returns:
+        ``NUMBER-EPOCH`` if several, else ``NUMBER``.
+    """
+    return f"{number}-{epoch}" if several else str(number)
 
 
 @dataclass(frozen=True, slots=True)

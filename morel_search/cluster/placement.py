@@ -1,0 +1,103 @@
+"""Placement of trials: machines with enough resources, concurrent trials, the device, absolute paths."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from morel_search.config import ResourceSettings
+from morel_search.errors import ResourceError
+from morel_search.training.settings import DataSettings
+
+__all__ = [
+    "MACHINE_SECONDS",
+    "check_resources",
+    "concurrency",
+    "device_for",
+    "machines_for",
+    "threads_for",
+    "with_absolute_paths",
+]
+
+MACHINE_SECONDS = 30
+"""Seconds that a machine with the resources of one trial may take to join a cluster that was just started."""
+
+
+def machines_for(resources: ResourceSettings) -> list[dict[str, Any]]:
+    """Return the living machines with the resources of one trial, as :func:`ray.nodes` describes them."""
+    import ray
+
+    return [
+        node
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["Resources"].get("CPU", 0) >= resources.cpu
+        and node["Resources"].get("GPU", 0) >= resources.gpu
+    ]
+
+
+def check_resources(resources: ResourceSettings, patience: float = 0) -> None:
+    """Refuse resources that no machine of the cluster has; Ray itself would wait without end.
+
+    Args:
+        resources: Processor cores and GPUs of one trial.
+        patience: Seconds to wait for such a machine to join the cluster.
+
+    Raises:
+        ResourceError: No machine has the processor cores and GPUs of one trial.
+    """
+    import ray
+
+    deadline = time.monotonic() + patience
+    while not machines_for(resources):
+        if time.monotonic() < deadline:
+            time.sleep(1)
+            continue
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        available = "; ".join(
+            f"{machine.get('CPU', 0):g} CPU and {machine.get('GPU', 0):g} GPU" for machine in machines
+        )
+        raise ResourceError(
+            f"one trial needs resources.cpu {resources.cpu:g} and resources.gpu {resources.gpu:g}, but no machine "
+            f"has as much: {available}; lower them, or use a larger machine"
+        )
+
+
+def concurrency(resources: ResourceSettings) -> int:
+    """Return the number of trials that run at the same time on the machines of the cluster, at least 1."""
+    fit = 0
+    for node in machines_for(resources):
+        by_cpu = node["Resources"].get("CPU", 0) // resources.cpu
+        fit += int(min(by_cpu, node["Resources"].get("GPU", 0) // resources.gpu) if resources.gpu else by_cpu)
+    return max(1, min(fit, resources.concurrent or fit))
+
+
+def device_for(resources: ResourceSettings) -> str:
+    """Return the device of a trial: ``resources.device``.
+
+    For ``auto``, ``cuda`` if ``resources.gpu`` is above 0, else ``cpu``.
+    """
+    if resources.device != "auto":
+        return resources.device
+    return "cuda" if resources.gpu else "cpu"
+
+
+def threads_for(resources: ResourceSettings) -> int:
+    """Return the number of processor threads of a trial: ``resources.cpu`` rounded down, at least 1."""
+    return max(1, int(resources.cpu))
+
+
+def with_absolute_paths(data: DataSettings) -> DataSettings:
+    """Return the same data settings with absolute paths.
+
+    Ray Tune changes the working directory of a trial.
+    """
+
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).expanduser().absolute())
+
+    return replace(
+        data, folder=str(absolute(data.folder)), train=absolute(data.train), test=absolute(data.test)
+    )

@@ -1,0 +1,80 @@
+"""Tasks on Ray's workers: starting them, and the one place that turns Ray's errors into the project's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+from morel_search._cli import print_err
+from morel_search.config import ResourceSettings
+from morel_search.errors import MorelSearchError, ResourceError
+
+__all__ = ["on_cluster", "task_errors", "trial_task"]
+
+Result = TypeVar("Result")
+
+BUSY_SECONDS = 15
+"""Seconds without a free machine after which :func:`on_cluster` prints that it is waiting."""
+
+LONGEST_REASON = 300
+"""Characters of Ray's own message that are kept."""
+
+
+def trial_task(function: Callable[..., Any], resources: ResourceSettings) -> Any:
+    """Return a function as a Ray task with the resources of one trial; its process is kept for the next task.
+
+    Args:
+        function: Importable from this package.
+        resources: Processor cores and GPUs of one trial.
+    """
+    import ray
+
+    return ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(function)
+
+
+@contextmanager
+def task_errors(failure: str, remedy: str) -> Iterator[None]:
+    """Turn the errors of Ray that are raised inside a ``with`` block into those of the project.
+
+    An error that the task raised and that the user can correct (:class:`MorelSearchError`) is raised as the
+    task raised it. Any other error of a task is a bug; it stays Ray's error, because that shows the traceback
+    of the worker.
+
+    Args:
+        failure: What failed, such as ``the verification was interrupted``.
+        remedy: What the user can do, such as ``run the same command again to continue``.
+
+    Raises:
+        MorelSearchError: The task raised it.
+        ResourceError: The task's process or machine, or the connection to the cluster, was lost.
+    """
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise ResourceError(f"{failure} ({reason}); {remedy}") from error
+
+
+def on_cluster(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+    """Call a function on a machine of the cluster and return its result.
+
+    Args:
+        function: Importable from this package.
+        *arguments: Its arguments.
+        **options: Ray's options of a task, such as ``num_cpus``.
+
+    Raises:
+        MorelSearchError: See :func:`task_errors`.
+    """
+    import ray
+
+    with task_errors("a first task on the cluster failed", "run the command again"):
+        task = ray.remote(function).options(**options).remote(*arguments)
+        if not ray.wait([task], timeout=BUSY_SECONDS)[0]:
+            print_err("waiting for a free machine of the cluster")
+        return cast("Result", ray.get(task))
