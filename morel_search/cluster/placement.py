@@ -60,8 +60,8 @@ def check_resources(resources: ResourceSettings, patience: float = 0) -> None:
             f"{machine.get('CPU', 0):g} CPU and {machine.get('GPU', 0):g} GPU" for machine in machines
         )
         raise ResourceError(
-            f"one trial needs resources.cpu {resources.cpu:g} and resources.gpu {resources.gpu:g}, but no machine "
-            f"has as much: {available}; lower them, or use a larger machine"
+            f"one trial needs resources.cpu {resources.cpu:g} and resources.gpu {resources.gpu:g}, "
+            f"but no machine has as much: {available}; lower them, or use a larger machine"
         )
 
 
