@@ -59,7 +59,7 @@ def test_ray_s_errors_say_what_is_looked_for(text: str, module: object) -> None:
 
 
 def private_names(tree: ast.AST) -> list[str]:
-    """Every private name that code takes from another object or module, and the private environment variables."""
+    """Return the private names of other objects that code uses, and environment variables."""
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):

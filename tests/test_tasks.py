@@ -1,4 +1,4 @@
-"""Ray's errors become the project's in one place: a mistake as the task raised it, a bug with the worker's traceback."""
+"""Ray's errors become the project's in one place, by one rule for mistakes, bugs and lost machines."""
 
 from __future__ import annotations
 
