@@ -16,7 +16,7 @@ LONG = (
     "test_cluster",
     "test_verify",
     "test_train_command",
-    "test_battery",
+    "test_attack_suite",
     "test_frozen",
 )
 """Files with the longest tests. They begin, so that none of them runs alone at the end, and are dealt out test by test."""

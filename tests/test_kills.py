@@ -1,4 +1,4 @@
-"""Real kills of real searches: the driver, a worker, Ray itself, at random instants; then --resume, and a look at what is left.
+"""Real searches whose driver, worker or Ray is killed at random times, and then resumed.
 
 ``MOREL_SEARCH_KILLS`` sets how many instants are tried; CI tries a handful.
 """
@@ -73,7 +73,7 @@ def trials_of(results: Path) -> list[FrozenTrial]:
 
 
 def snapshot(results: Path) -> dict[int, tuple[Any, ...]]:
-    """What is finished, to the last bit."""
+    """Return everything that is stored about finished trials."""
     finished = [trial for trial in trials_of(results) if trial.state.is_finished()]
     return {
         trial.number: (trial.state, trial.values, json.dumps(trial.user_attrs, sort_keys=True), trial.params)
@@ -109,8 +109,8 @@ def kill(process: subprocess.Popen[str], target: str) -> bool:
     return bool(found)
 
 
-def leave_nothing(process: subprocess.Popen[str]) -> None:
-    """What a killed driver's Ray leaves behind ends by itself; a test does not wait for it."""
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """Kill the processes that a killed driver's Ray leaves; they would end by themselves, but later."""
     for number, _ in tree(process.pid):
         try:
             os.kill(number, signal.SIGKILL)
@@ -132,10 +132,7 @@ def comparable(results: Path) -> pd.DataFrame:
 
 
 def test_killed_at_random_instants_and_resumed(undisturbed: Path, tmp_path: Path) -> None:
-    """The driver, a worker, both, or the raylet, again and again.
-
-    Nothing finished changes, and the end is that of a quiet run.
-    """
+    """Finished trials do not change, and the result is that of an undisturbed run."""
     random.seed(0)
     before: dict[int, tuple[Any, ...]] = {}
     hits = dict.fromkeys(("driver", "worker", "both", "ray"), 0)
@@ -159,7 +156,7 @@ def test_killed_at_random_instants_and_resumed(undisturbed: Path, tmp_path: Path
             hits[target] += kill(process, target)
         if target == "worker":  # the search goes on by itself; a little later its driver dies too
             time.sleep(random.uniform(0, 8))
-        leave_nothing(process)
+        kill_all(process)
         after = snapshot(tmp_path)
         assert {number: after[number] for number in before} == before, "something finished has changed"
         before = after
@@ -180,7 +177,7 @@ def test_killed_at_random_instants_and_resumed(undisturbed: Path, tmp_path: Path
 
 
 def test_a_worker_that_dies_goes_on_from_its_checkpoint(undisturbed: Path, tmp_path: Path) -> None:
-    """No --resume: the trial is placed again, continues after its last epoch, and ends as if nothing had happened."""
+    """Without --resume the trial continues after its last epoch, with the result of an undisturbed run."""
     process = begin(tmp_path)
     state = tmp_path / "run" / "ray" / "checkpoints" / "1" / "state.pt"
     while not state.exists():
@@ -204,7 +201,7 @@ def test_a_deleted_ray_folder_and_a_torn_checkpoint_cost_epochs_and_nothing_else
         ):
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.05)
-        leave_nothing(process)
+        kill_all(process)
         if damage == "folder":
             shutil.rmtree(tmp_path / "run" / "ray")
         for path in (tmp_path / "run" / "ray" / "checkpoints").glob("*/state.pt"):
@@ -215,8 +212,8 @@ def test_a_deleted_ray_folder_and_a_torn_checkpoint_cost_epochs_and_nothing_else
     lost = sorted(
         number for number in front if not (tmp_path / "run" / "front" / str(number) / "model.pt").exists()
     )
-    said = f"the networks of trials {', '.join(map(str, lost))} are on the front and gone"
-    assert (said in (tmp_path / "log").read_text()) == bool(lost)
+    warning = f"the weights of trials {', '.join(map(str, lost))} on the front are missing"
+    assert (warning in (tmp_path / "log").read_text()) == bool(lost)
     columns = [column for column in comparable(undisturbed).columns if not column.startswith("test_")]
     pd.testing.assert_frame_equal(
         comparable(tmp_path)[columns], comparable(undisturbed)[columns], check_exact=True
@@ -235,7 +232,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, number: signal.Signals) -
     began = time.monotonic()
     assert process.wait(60) == 130
     took = time.monotonic() - began
-    leave_nothing(process)
+    kill_all(process)
     print(f"ended {took:.1f} s after the second signal")
     finished = snapshot(tmp_path)
     process = begin(tmp_path)

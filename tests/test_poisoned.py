@@ -1,4 +1,4 @@
-"""A search is blind to the test split: with every test label wrong it proposes, trains, stops and chooses exactly the same."""
+"""A search does not use the test split: with wrong test labels it proposes, trains and chooses the same."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_poisoned_test_labels_change_nothing_but_the_test_figures(tmp_path: Path
         first, second = (pd.read_csv(getattr(run, file)) for run in runs)
         blind = [column for column in first.columns if not column.startswith("test_") and column != "seconds"]
         pd.testing.assert_frame_equal(second[blind], first[blind], check_exact=True)
-    assert (honest.read_trials()["state"] == "PRUNED").any(), "early stopping had its say"
+    assert (honest.read_trials()["state"] == "PRUNED").any(), "early stopping stopped a trial"
     before, after = (run.read_front()["test_clean_accuracy"].mean() for run in runs)
     assert after < 0.3 < before
     assert pd.read_csv(poisoned.verified)["clean_accuracy"].max() < 0.3

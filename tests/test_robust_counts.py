@@ -1,7 +1,9 @@
-"""Each attack's robust count on one stored network, beside the same attack by AutoAttack, torchattacks and Foolbox.
+"""Number of robust images of one stored network under each attack, by this project and by other libraries.
 
-The network (``robust_network``, 107 kB) was trained once by ``python -m morel_search.train``: 64 % of 500
-digits withstand everything.
+The other libraries are AutoAttack, torchattacks and Foolbox.
+
+The network (``robust_network``, 107 kB) was trained once by ``python -m morel_search.train``. On 500 digits
+its robust accuracy under all attacks is 64 %.
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ RIVALS: dict[str, list[Attack]] = {
 }
 
 
-def standing(model: nn.Module, points: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def still_correct(model: nn.Module, points: Tensor, x: Tensor, y: Tensor) -> Tensor:
     points = points.detach()
     assert float((points - x).abs().max()) <= EPSILON + 1e-5
     assert 0 <= float(points.min()) <= float(points.max()) <= 1
@@ -115,7 +117,7 @@ def test_the_count_is_that_of_the_others(model: nn.Module, digits: ImageSet, nam
         expected = []
         for seed in range(SEEDS):
             torch.manual_seed(seed)
-            expected.append(int(standing(model, rival(model, x, y), x, y).sum()))
+            expected.append(int(still_correct(model, rival(model, x, y), x, y).sum()))
         assert 200 < min(expected) <= max(expected) < 450
         assert abs(mean(found) - mean(expected)) <= TOLERANCE, (
             f"{found} against {expected}"
@@ -123,7 +125,7 @@ def test_the_count_is_that_of_the_others(model: nn.Module, digits: ImageSet, nam
 
 
 @pytest.mark.timeout(1200)
-def test_what_is_called_robust_withstands_autoattack(model: nn.Module, digits: ImageSet) -> None:
+def test_robust_images_are_robust_to_autoattack_too(model: nn.Module, digits: ImageSet) -> None:
     from pyautoattack import AutoAttack
 
     x, y = to_float(digits.images), digits.labels
@@ -132,13 +134,13 @@ def test_what_is_called_robust_withstands_autoattack(model: nn.Module, digits: I
         points, _ = AutoAttack(
             model, norm="Linf", eps=EPSILON, seed=seed + 100, device="cpu"
         ).run_standard_evaluation(x, y, batch_size=IMAGES)
-        theirs = standing(model, points, x, y)
+        theirs = still_correct(model, points, x, y)
         assert int((robust & ~theirs).sum()) <= TOLERANCE
         assert abs(int(robust.sum()) - int(theirs.sum())) <= TOLERANCE
 
 
 class Masked(nn.Module):
-    """The same decisions, and a softmax without a gradient."""
+    """A network with the same decisions whose softmax has no gradient."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -150,16 +152,21 @@ class Masked(nn.Module):
 
 
 @pytest.mark.timeout(1200)
-def test_a_masked_copy_has_the_same_count_and_a_flag(model: nn.Module, digits: ImageSet) -> None:
+def test_a_masked_copy_has_the_same_count_and_a_warning(model: nn.Module, digits: ImageSet) -> None:
+    from dataclasses import asdict
+
     from morel_search.verification.masking import diagnose_masking
 
     x, y = to_float(digits.images), digits.labels
     masked = Masked(model).eval()
-    signs = diagnose_masking(masked, x[:200], y[:200], SETTINGS, seed=0, compute=FLOAT32)
-    assert any("logits are scaled up" in line for line in masking_warnings(signs, {}, 200, 0, {}))
+    diagnostics = diagnose_masking(masked, x[:200], y[:200], SETTINGS, seed=0, compute=FLOAT32)
+    assert any(
+        "logits are scaled up" in sentence
+        for sentence in masking_warnings(asdict(diagnostics), {}, 200, 0, {})
+    )
     plain, hidden = (
         AttackSuite(network, x, SETTINGS, scale=scale)
-        for network, scale in ((model, 1.0), (masked, signs.scale))
+        for network, scale in ((model, 1.0), (masked, diagnostics.scale))
     )
     naive = AttackSuite(masked, x, SETTINGS)
     worst = [torch.ones(len(y), dtype=torch.bool) for _ in range(2)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +21,8 @@ from morel_search.results.folder import RunFolder
 from morel_search.results.tables import TRIAL_COLUMNS
 
 ROOT = Path(__file__).parents[1]
+FINISHED = re.compile(r"clean +\d+\.\d%  robust +\d+\.\d%")
+"""In the line of a finished trial."""
 TINY = (
     *("--trials", "3", "--set", "train.epochs=2", "--set", "data.limit=300", "--set", "search.population=2"),
     *("--set", "evaluation.steps=3", "--set", "controls=[trades, none]", "--set", "network.options.width=4"),
@@ -101,8 +104,10 @@ def test_the_front_has_its_networks_and_its_test_scores(
     front, trials = run.read_front(), run.read_trials()
     best = trials[["clean_accuracy", "robust_accuracy"]].to_numpy()
     for member in front.itertuples():
-        assert not any((one >= (member.clean_accuracy, member.robust_accuracy)).all() and (one > 0).any() and
-                       tuple(one) != (member.clean_accuracy, member.robust_accuracy) for one in best)  # fmt: skip
+        point = (member.clean_accuracy, member.robust_accuracy)
+        assert not any(
+            (other >= point).all() and (other > 0).any() and tuple(other) != point for other in best
+        )
         model, metadata = load_model(run.front_models / str(member.number) / "model.pt")
         assert metadata["epoch"] == member.epoch
         assert not model.training
@@ -117,9 +122,9 @@ def test_the_terminal_shows_a_line_a_trial_and_nothing_of_ray(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     result = finished[1]
-    lines = [line for line in result.stdout.splitlines() if "clean 0" in line or "clean 1" in line]
+    lines = [line for line in result.stdout.splitlines() if FINISHED.search(line)]
     assert len(lines) == 5
-    assert "the front, on the validation split" in result.stdout
+    assert "the front, with accuracies on the validation split" in result.stdout
     assert "report: " in result.stdout
     for chatter in ("Ray ", "ray::", "WARNING", "Trial name", "Traceback", "dashboard", "INFO"):
         assert chatter not in result.stdout + result.stderr
@@ -166,7 +171,10 @@ def test_a_finished_search_is_not_overwritten_and_can_be_given_more_trials(
     )  # begun on another machine
     result = call("--results", str(tmp_path), "--name", "tiny", "--resume", *more)
     assert result.returncode == 0, result.stderr
-    assert "so far were computed in bfloat16; on this machine it is float32" in result.stderr
+    assert (
+        "so far were computed in bfloat16; on this machine the next ones are computed in float32"
+        in result.stderr
+    )
     after = pd.read_csv(tmp_path / "tiny" / "trials.csv")
     columns = [column for column in before.columns if not column.startswith("test_")]
     pd.testing.assert_frame_equal(after.loc[: len(before) - 1, columns], before[columns], check_exact=True)
@@ -185,7 +193,7 @@ def test_ctrl_c_stops_in_order_and_resume_finishes(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     for line in process.stdout:  # the first finished trial
-        if "clean 0" in line:
+        if FINISHED.search(line):
             break
     os.killpg(process.pid, signal.SIGINT)  # the whole group, as a terminal does
     rest = process.stdout.read()
@@ -219,7 +227,7 @@ def test_a_killed_driver_leaves_a_run_that_resume_finishes(tmp_path: Path) -> No
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if "clean 0" in line:
+        if FINISHED.search(line):
             break
     process.kill()
     process.wait(30)
@@ -289,8 +297,9 @@ def test_own_objective_and_own_network_with_the_console_script(tmp_path: Path) -
         "def loss(logits, adversarial_logits, labels, *, epoch, settings):\n"
         "    return F.cross_entropy(adversarial_logits, labels, label_smoothing=0.1)\n"
         "def network(num_classes, width=8):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, "
-        "num_classes))\n"
+        "    return nn.Sequential(\n"
+        "        nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_classes)\n"
+        "    )\n"
     )
     arguments = [argument for argument in TINY if argument not in ("network.options.width=4",)]
     arguments = [
@@ -307,9 +316,16 @@ def test_own_objective_and_own_network_with_the_console_script(tmp_path: Path) -
     ]
     removed = ["--set", "parameters.loat_theta=null", "--set", "parameters.beta=null"]
     result = subprocess.run(
-        [str(script), "--space", str(ROOT / "search_spaces/digits.yaml"), "--results", "r", "--name", "own", *arguments, *own, *removed],
-        cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+        [
+            *(str(script), "--space", str(ROOT / "search_spaces/digits.yaml"), "--results", "r"),
+            *("--name", "own", *arguments, *own, *removed),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     trials = pd.read_csv(tmp_path / "r" / "own" / "trials.csv")
     assert list(trials["state"]) == ["COMPLETE"] * 5
@@ -337,7 +353,7 @@ def parquet_files(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_relative_paths_of_the_data_and_a_stopped_scoring(tmp_path: Path) -> None:
-    """Trials run in folders of their own, and yet find what the user named from where the command was given."""
+    """Trials run in other folders, but relative paths start from the folder of the command."""
     parquet_files(tmp_path)
     data = [
         "--set",
@@ -462,16 +478,16 @@ def test_training_and_analysis_load_neither_ray_nor_optuna_nor_each_other() -> N
     program = (
         "import sys; import morel_search.training.trainer, morel_search.models.checkpoint; "
         "assert not {'ray', 'optuna', 'pydantic', 'ruamel'} & set(sys.modules); "
-        "[sys.modules.pop(name) for name in list(sys.modules) if name.split('.')[0] in ('torch', "
-        "'torchvision')]; "
-        "import morel_search.analysis.report.page; assert not {'ray', 'torch', 'torchvision'} & "
-        "set(sys.modules)"
+        "torch = [name for name in sys.modules if name.split('.')[0] in ('torch', 'torchvision')]; "
+        "[sys.modules.pop(name) for name in torch]; "
+        "import morel_search.analysis.report.page; "
+        "assert not {'ray', 'torch', 'torchvision'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def test_early_stopping_as_its_users_see_it(tmp_path: Path) -> None:
-    """Stopped trials say so on their line and in the study, the others make the front, and the end says what was saved."""
+    """Stopped trials are marked on their line and in the study; the saved epochs are printed at the end."""
     arguments = [
         *TINY,
         "--trials",
@@ -490,7 +506,7 @@ def test_early_stopping_as_its_users_see_it(tmp_path: Path) -> None:
     stopped = trials[trials["state"] == "PRUNED"]
     assert (
         len(stopped)
-        == result.stdout.count("stopped at epoch 1") + result.stdout.count("stopped at epoch 3")
+        == result.stdout.count("stopped early at epoch 1") + result.stdout.count("stopped early at epoch 3")
         > 0
     )
     assert f"early stopping ended {len(stopped)} of 10 trainings" in result.stdout

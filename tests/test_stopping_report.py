@@ -268,7 +268,7 @@ def test_the_page_says_what_stopping_did(stopped: RunFolder) -> None:
         reached, ended = int((trials["rung"] >= one.rung).sum()), int((pruned["rung"] == one.rung).sum())
         assert f" {one.rung} {reached} {ended} {one.clean:.2f} {one.robust:.2f} " in page
     assert stopping_text(stopped) == [
-        f"early stopping ended 18 of 50 trainings and saved {share} % of their epochs",
+        f"early stopping ended 18 of 50 trainings and saved {share}% of their epochs",
         *stopping_warnings(found),
     ]
 
@@ -460,7 +460,7 @@ def test_if_no_network_keeps_to_the_constraints_it_is_said(tmp_path: Path) -> No
     assert "The networks on the front" not in page
     assert (
         front_text(run.read_front(), run.read_trials())
-        == "no trial keeps to the constraints, so there is no front"
+        == "no trial satisfies the constraints, so there is no front"
     )
     assert (run.figures / "front.png").stat().st_size > 1000
 

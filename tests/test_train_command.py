@@ -1,4 +1,4 @@
-"""``python -m morel_search.train``: the same weights as the search's trial, other weights with another seed, and what stops it."""
+"""``python -m morel_search.train``: the weights of the search's trial, another seed, and its errors."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_trial_s_weights_to_the_bit(
     assert len(lines) == 3
     assert all(f"loss {result.loss:.4f}" in line for line, result in zip(lines, trial[1], strict=True))
     assert all("clean" in line for line in lines), "epoch 1 is a rung, epoch 2 is due, epoch 3 is the last"
-    assert f"clean {scored.clean_accuracy:.3f}" in said
+    assert f"on the test split: clean {100 * scored.clean_accuracy:.1f}%" in said
 
 
 def test_a_picked_network_trains_again_in_a_process_without_ray(
@@ -261,7 +261,7 @@ def test_arithmetic_that_is_not_here_is_replaced_with_a_warning(capsys: pytest.C
     assert retraining._compute(Compute(precision="tf32", channels_last=True), "cpu") == Compute(
         channels_last=True
     )
-    assert "it is trained in float32 instead, and the weights will be others" in capsys.readouterr().err
+    assert "the training uses float32 instead, and the weights will differ" in capsys.readouterr().err
     assert retraining._compute(None, "cpu") == Compute()
     assert not capsys.readouterr().err
 
@@ -272,7 +272,7 @@ def test_a_device_that_is_not_here_is_replaced_with_a_warning(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert retraining._device("auto", "cuda") == "cpu"
-    assert "it was trained on cuda, which this machine does not have" in capsys.readouterr().err
+    assert "the network was trained on cuda, which this machine does not have" in capsys.readouterr().err
     assert retraining._device("auto", None) == "cpu"
     assert not capsys.readouterr().err
 
@@ -309,7 +309,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(run: RunFolder, number: signal.
 
 @pytest.mark.slow
 def test_a_search_s_own_trial_can_be_picked_and_trained_again(tmp_path: Path) -> None:
-    """From a real search with Ray, early stopping and all, to the same weights and the same test accuracies."""
+    """A network of a real search with early stopping has the same weights and test accuracies again."""
     options = (
         *(
             "train.epochs=3",

@@ -1,4 +1,4 @@
-"""Verification as its users call it: a real small search that ends with it, the command on its own, and one that is fooled."""
+"""Verification on the command line: at the end of a small search, by its own command, and with masking."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_killed_or_short_of_time_it_continues_to_the_same_end(
 def test_a_masked_copy_is_flagged_and_gets_no_better_figure(
     searched: tuple[RunFolder, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    """The most robust network with its last layer multiplied by 10,000: its softmax has no gradient, its decisions are the same."""
+    """Multiplying the last layer by 10,000 changes no decision, but the softmax has no gradient any more."""
     import shutil
 
     shutil.copytree(searched[0].path, tmp_path / "small")

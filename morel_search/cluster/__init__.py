@@ -1,1 +1,4 @@
-"""Everything that imports Ray: sessions, placement, tasks, Tune's searcher, scheduler and trainable."""
+"""All modules that import Ray for a search.
+
+Sessions, placement, tasks, and Ray Tune's searcher, scheduler and trainable.
+"""

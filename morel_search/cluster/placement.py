@@ -1,4 +1,4 @@
-"""Where trials run: machines, how many at a time, the device, and paths that hold on every machine."""
+"""Placement of trials: machines with enough resources, concurrent trials, the device, absolute paths."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ __all__ = [
     "concurrency",
     "device_for",
     "machines_for",
+    "threads_for",
     "with_absolute_paths",
 ]
 
 MACHINE_SECONDS = 30
-"""Seconds that a cluster which has just started may need to show a machine on which a trial fits."""
+"""Seconds that a machine with the resources of one trial may take to join a cluster that was just started."""
 
 
 def machines_for(resources: ResourceSettings) -> list[dict[str, Any]]:
-    """Return the living machines on which one trial fits, as :func:`ray.nodes` describes them."""
+    """Return the living machines with the resources of one trial, as :func:`ray.nodes` describes them."""
     import ray
 
     return [
@@ -38,14 +39,14 @@ def machines_for(resources: ResourceSettings) -> list[dict[str, Any]]:
 
 
 def check_resources(resources: ResourceSettings, patience: float = 0) -> None:
-    """Refuse a trial that no machine of the cluster can run; Ray would wait for ever.
+    """Refuse resources that no machine of the cluster has; Ray itself would wait without end.
 
     Args:
-        resources: What one trial occupies.
-        patience: Seconds within which a machine may still join.
+        resources: Processor cores and GPUs of one trial.
+        patience: Seconds to wait for such a machine to join the cluster.
 
     Raises:
-        ResourceError: No machine has the CPUs and GPUs of one trial.
+        ResourceError: No machine has the processor cores and GPUs of one trial.
     """
     import ray
 
@@ -55,17 +56,17 @@ def check_resources(resources: ResourceSettings, patience: float = 0) -> None:
             time.sleep(1)
             continue
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        has = "; ".join(
+        available = "; ".join(
             f"{machine.get('CPU', 0):g} CPU and {machine.get('GPU', 0):g} GPU" for machine in machines
         )
         raise ResourceError(
-            f"one trial occupies {resources.cpu:g} CPU and {resources.gpu:g} GPU (resources.cpu, resources.gpu), "
-            f"and no machine has as much: {has}"
+            f"one trial needs resources.cpu {resources.cpu:g} and resources.gpu {resources.gpu:g}, "
+            f"but no machine has as much: {available}; lower them, or use a larger machine"
         )
 
 
 def concurrency(resources: ResourceSettings) -> int:
-    """Return how many trials fit on the machines at the same time, at most ``resources.concurrent``."""
+    """Return the number of trials that run at the same time on the machines of the cluster, at least 1."""
     fit = 0
     for node in machines_for(resources):
         by_cpu = node["Resources"].get("CPU", 0) // resources.cpu
@@ -74,14 +75,25 @@ def concurrency(resources: ResourceSettings) -> int:
 
 
 def device_for(resources: ResourceSettings) -> str:
-    """Return the device of a trial: ``resources.device``; for ``auto``, ``cuda`` if it occupies a GPU, else ``cpu``."""
+    """Return the device of a trial: ``resources.device``.
+
+    For ``auto``, ``cuda`` if ``resources.gpu`` is above 0, else ``cpu``.
+    """
     if resources.device != "auto":
         return resources.device
     return "cuda" if resources.gpu else "cpu"
 
 
+def threads_for(resources: ResourceSettings) -> int:
+    """Return the number of processor threads of a trial: ``resources.cpu`` rounded down, at least 1."""
+    return max(1, int(resources.cpu))
+
+
 def with_absolute_paths(data: DataSettings) -> DataSettings:
-    """Make the paths of the data absolute, because Ray Tune changes the working directory of a trial."""
+    """Return the same data settings with absolute paths.
+
+    Ray Tune changes the working directory of a trial.
+    """
 
     def absolute(path: str | None) -> str | None:
         return None if path is None else str(Path(path).expanduser().absolute())

@@ -1,4 +1,4 @@
-"""Ray Tune's searcher: asks the conductor, and brings it what trials report."""
+"""Ray Tune's searcher: takes trials from the search controller and returns their results to it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ LOST = "the trial's process died (killed, out of memory, or its machine was lost
 class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
     """A thin layer between Ray Tune and the :class:`SearchController`.
 
-    No metric is declared to Ray: it knows one at a time, and a trial that reports none would end the
-    experiment.
+    No metric is declared to Ray Tune: it allows one at a time, and a trial that does not report it would end
+    the experiment.
 
     Args:
         controller: The search.
-        job: Makes the job of an assignment.
-        on_finished: Called after a trial was recorded.
-        errors: Receives what went wrong here. Ray would take it for the trial's fault and run that trial
-            again; so the search ends, and whoever started it raises the first of these.
+        job: Returns the job of an assignment.
+        on_finished: Called after a trial is recorded.
+        errors: List to which errors raised here are appended. Ray Tune would attribute such an error to the
+            trial and run that trial again; instead, the search ends, and
+            :func:`morel_search.cluster.tuner.search` raises the first error of the list.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial's config, or FINISHED."""
+        """Return the config of the next trial, or ``Searcher.FINISHED`` when there is none."""
         assignment = None
         try:
             if not self._errors:
@@ -56,12 +57,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         return {"job": self._job(assignment)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing: the scheduler tells the conductor, as Ray leaves out the searcher when it stops a trial."""
+        """Do nothing: the scheduler reports epochs. Ray Tune skips this method when it stops a trial."""
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial is over: by its final report, stopped early, or with its process; else the search is being stopped, and it waits."""
+        """Record a trial that ended: with its final report, stopped early, or because its process died.
+
+        A trial that ended in none of these ways is paused, because the search is being stopped.
+        """
         number = self._numbers.pop(trial_id, None)
         if number is None:
             return
@@ -83,11 +87,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         return None
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is the searcher's state."""
+        """Do nothing: the study holds the state of the search."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see :meth:`save`."""
+        """Do nothing: see :meth:`save`."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing of this is Ray's to keep: the study holds it all, and a database connection cannot be pickled."""
+        """Return nothing for Ray to save.
+
+        The study holds the state, and a database connection cannot be pickled.
+        """
         return {}

@@ -1,4 +1,4 @@
-"""Starting Ray for one run, or joining a cluster that is there."""
+"""Sessions: starting Ray for one run, or joining an existing cluster."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from morel_search.cluster.ray_private import (
+    CLIENT_TIMEOUT,
+    CONNECT_RETRIES,
+    FORK_FAILED,
+    VERSION_MISMATCH,
+    in_submitted_job,
+    temporary_folder_option,
+)
 from morel_search.errors import ResourceError
 
-__all__ = [
-    "QUIET",
-    "check_cluster",
-    "quiet_ray",
-    "ray_session",
-    "runtime_env",
-]
+__all__ = ["QUIET", "check_cluster", "join_client", "quiet_ray", "ray_session", "runtime_env"]
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -36,20 +38,27 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
 }
-"""Read by Ray when it is imported: no chatter, and no copies of what the study holds."""
+"""Environment variables that Ray reads when it is imported.
+
+They reduce Ray's messages and turn off copies of data that the study holds.
+"""
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of this package."""
 
 CONNECT_SECONDS = 5
+"""Time limit of a plain TCP connection."""
+
 ANSWER_SECONDS = 60
-"""A cluster that is there answers the trial connection in 2 to 8 s; Ray itself would try for 120 s where nobody does."""
+"""Time limit of a trial connection.
+
+A running cluster answers in 2 to 8 s; without one, Ray itself would try for 120 s.
+"""
 
 CLIENT_TRIES = 3
-FORK_FAILED = "Starting Ray client server failed"
-"""Ray's client server forks a server for each client; with Ray 2.60 that child sometimes dies at once, and the next one lives."""
+"""Attempts to connect to a Ray client server, see :data:`morel_search.cluster.ray_private.FORK_FAILED`."""
 
-_KNOCK = """
+_TRIAL_CONNECTION = """
 import sys
 import ray
 try:
@@ -59,20 +68,20 @@ except BaseException as error:
 else:
     print("joined")
 """
-"""Run in a process of its own: Ray prints, hangs and even ends the process when it cannot join."""
+"""Program of a separate process, because Ray prints, blocks or even ends the process when it cannot join."""
 
 
 @contextmanager
 def ray_session(address: str | None = None) -> Iterator[None]:
-    """Ray for the time of a ``with``.
+    """Start Ray, or join a cluster, for the duration of a ``with`` block.
 
-    Without an address Ray starts here for this run alone: no dashboard, token authentication as Ray has it,
-    an own temporary folder that is removed at the end. With one (``auto`` or ``host:port``) the run joins
-    that cluster, and this package travels with it; in a task of the cluster the connection is there already
-    and is left as it is.
+    Without an address, Ray starts on this machine for this run alone: no dashboard, Ray's own setting of
+    token authentication, and a temporary folder that is removed at the end. With an address (``auto`` or
+    ``host:port``), the run joins that cluster and sends it this package; a task of the cluster is already
+    connected, and nothing is done.
 
     Raises:
-        ResourceError: Ray does not start, or there is no cluster at the address.
+        ResourceError: Ray does not start, or no cluster accepts this process at the address.
     """
     quiet_ray()
     import ray
@@ -81,10 +90,10 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     if address is not None and ray.is_initialized():
         yield
         return
-    # A submitted job is inside its cluster: nothing to look for.
-    if address is not None and not (address == "auto" and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ):
+    # A submitted job runs on its cluster: no trial connection is needed.
+    if address is not None and not (address == "auto" and in_submitted_job()):
         check_cluster(address)
-    # Ray's socket paths may have at most 107 bytes, so the folder is short and not below the run folder.
+    # Ray's socket paths may have at most 107 bytes, so the path is short and not below the run folder.
     temporary = (
         Path(tempfile.mkdtemp(prefix="ms-", dir="/tmp" if Path("/tmp").is_dir() else None))
         if address is None
@@ -100,47 +109,51 @@ def ray_session(address: str | None = None) -> Iterator[None]:
 
 
 def quiet_ray() -> None:
-    """Set what Ray reads when it is imported, where the user has not."""
+    """Set the environment variables :data:`QUIET`, except those that the user has set."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
 
 
 def runtime_env() -> dict[str, Any]:
-    """The runtime environment of a run on a cluster: this package, for machines that have only its dependencies, and :data:`QUIET`."""
+    """Return the runtime environment of a run on a cluster.
+
+    It holds this package, so that the machines need only its dependencies, and :data:`QUIET`.
+    """
     return {"py_modules": [str(PACKAGE)], "env_vars": QUIET}
 
 
 def _init(ray: Any, address: str | None, temporary: Path | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options = {} if temporary is None else temporary_folder_option(temporary)
     try:
         if address is None:
-            ray.init(address="local", include_dashboard=False, _temp_dir=str(temporary), **quiet)
+            ray.init(address="local", include_dashboard=False, **options, **quiet)
         else:
             ray.init(address=address, runtime_env=runtime_env(), **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        where = "here" if address is None else f"at {address}"
-        raise ResourceError(f"Ray cannot be reached {where}: {' '.join(str(error).split())[:300]}") from error
+        action = "cannot be started on this machine" if address is None else f"cannot be reached at {address}"
+        raise ResourceError(f"Ray {action}: {' '.join(str(error).split())[:300]}") from error
 
 
 def check_cluster(address: str) -> None:
-    """Refuse, within :data:`ANSWER_SECONDS`, an address at which no cluster takes this process.
+    """Refuse an address at which no cluster accepts this process, within :data:`ANSWER_SECONDS`.
 
     Raises:
-        ResourceError: Nobody listens there, or it is no Ray cluster, or one of other versions, or one with
+        ResourceError: No program listens there, it is not a Ray cluster, or the cluster has other versions or
             another token.
     """
     if address != "auto":
         _check_listens(address)
-    reason, chatter = _knock(address)
+    reason, output = _try_to_join(address)
     if reason:
-        raise ResourceError(_refusal(address, reason, chatter))
+        raise ResourceError(_refusal(address, reason, output))
 
 
 def join_client(address: str) -> None:
     """Connect this process to a Ray client server (``ray://HOST:PORT``); Ray gives up by itself after 30 s.
 
     Raises:
-        ResourceError: Nobody listens there, or it is no Ray cluster, or one of other versions, or one with
+        ResourceError: No program listens there, it is not a Ray cluster, or the cluster has other versions or
             another token.
     """
     _check_listens(address)
@@ -161,15 +174,15 @@ def join_client(address: str) -> None:
             return
 
 
-def _knock(address: str) -> tuple[str, str]:
-    """Why a process cannot join ("" when it can), and what Ray printed."""
+def _try_to_join(address: str) -> tuple[str, str]:
+    """Join the cluster from a separate process.
+
+    Return the reason of a failure ("" for none) and the text that Ray printed.
+    """
     try:
-        knock = subprocess.run(
-            [sys.executable, "-c", _KNOCK, address],
-            env={
-                "RAY_NUM_REDIS_GET_RETRIES": "3",
-                **os.environ,
-            },  # instead of 20: a refused token is refused at once
+        process = subprocess.run(
+            [sys.executable, "-c", _TRIAL_CONNECTION, address],
+            env={**CONNECT_RETRIES, **os.environ},
             capture_output=True,
             text=True,
             errors="replace",
@@ -178,33 +191,41 @@ def _knock(address: str) -> tuple[str, str]:
         )
     except subprocess.TimeoutExpired:
         raise ResourceError(
-            f"what listens at {address} did not answer as a Ray cluster within {ANSWER_SECONDS} s"
+            f"the program at {address} did not answer as a Ray cluster within {ANSWER_SECONDS} s; "
+            "check the port of --address"
         ) from None
-    if knock.stdout.strip().endswith("joined"):
+    if process.stdout.strip().endswith("joined"):
         return "", ""
-    return knock.stdout.partition("refused:")[2].strip() or "Ray gave up without a reason", knock.stderr
+    reason = process.stdout.partition("refused:")[2].strip()
+    return reason or "Ray ended the connection without a reason", process.stderr
 
 
 def _check_listens(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise ResourceError(f"--address {address} is none of auto, HOST:PORT and ray://HOST:PORT")
+        raise ResourceError(f"--address must be auto, HOST:PORT or ray://HOST:PORT, got {address}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
         raise ResourceError(
             f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}"
         ) from error
 
 
-def _refusal(address: str, reason: str, chatter: str) -> str:
-    token = "give this machine the cluster's token, in RAY_AUTH_TOKEN or ~/.ray/auth_token, and set RAY_AUTH_MODE=token"
-    if "Unauthenticated" in chatter or "uthentication" in reason:
+def _refusal(address: str, reason: str, output: str) -> str:
+    """Explain in one sentence why a cluster does not accept this process."""
+    token = (
+        "set the cluster's token on this machine, in RAY_AUTH_TOKEN or ~/.ray/auth_token, "
+        "and set RAY_AUTH_MODE=token"
+    )
+    if "Unauthenticated" in output or "uthentication" in reason:
+        return f"the Ray cluster at {address} rejects this machine: its token is wrong or missing; {token}"
+    if VERSION_MISMATCH in reason:
+        versions = reason.partition(VERSION_MISMATCH)[2].strip()
+        return f"the Ray cluster at {address} and this process must have the same versions: {versions}"
+    if CLIENT_TIMEOUT in reason:
         return (
-            f"the Ray cluster at {address} does not accept this machine's token, or its lack of one: {token}"
+            f"the program at {address} did not answer as a Ray client server; check the port "
+            f"(10001 by default). If it is right, {token}"
         )
-    if "Version mismatch" in reason:
-        return f"the Ray cluster at {address} and this process must have the same versions: {reason.partition('Version mismatch:')[2].strip()}"
-    if "client connection timeout" in reason:
-        return f"what listens at {address} did not answer as a Ray client server: is it that port (10001 by default)? If so, {token}"
     return f"no Ray cluster answers at {address}: {reason[:300]}"

@@ -1,4 +1,4 @@
-"""Tasks on a cluster: the one place that turns Ray's errors into those of this project."""
+"""Tasks on Ray's workers: starting them, and the one place that turns Ray's errors into the project's."""
 
 from __future__ import annotations
 
@@ -7,27 +7,47 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from morel_search._cli import print_err
+from morel_search.config import ResourceSettings
 from morel_search.errors import MorelSearchError, ResourceError
 
-__all__ = ["explained_errors", "on_cluster"]
+__all__ = ["on_cluster", "task_errors", "trial_task"]
 
 Result = TypeVar("Result")
 
 BUSY_SECONDS = 15
-"""Seconds without a free machine after which the user is told why nothing happens."""
+"""Seconds without a free machine after which :func:`on_cluster` prints that it is waiting."""
+
+LONGEST_REASON = 300
+"""Characters of Ray's own message that are kept."""
+
+
+def trial_task(function: Callable[..., Any], resources: ResourceSettings) -> Any:
+    """Return a function as a Ray task with the resources of one trial; its process is kept for the next task.
+
+    Args:
+        function: Importable from this package.
+        resources: Processor cores and GPUs of one trial.
+    """
+    import ray
+
+    return ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(function)
 
 
 @contextmanager
-def explained_errors(lost: str) -> Iterator[None]:
-    """Raise what a task raised, and say what became of it when its process or machine was lost.
+def task_errors(failure: str, remedy: str) -> Iterator[None]:
+    """Turn the errors of Ray that are raised inside a ``with`` block into those of the project.
+
+    An error that the task raised and that the user can correct (:class:`MorelSearchError`) is raised as the
+    task raised it. Any other error of a task is a bug; it stays Ray's error, because that shows the traceback
+    of the worker.
 
     Args:
-        lost: What to say then, with ``{reason}`` where Ray's reason stands.
+        failure: What failed, such as ``the verification was interrupted``.
+        remedy: What the user can do, such as ``run the same command again to continue``.
 
     Raises:
-        MorelSearchError: As the task raised it; any other exception of a task passes as Ray's
-            ``RayTaskError``, whose text has the task's traceback.
-        ResourceError: The process or the machine of a task was lost.
+        MorelSearchError: The task raised it.
+        ResourceError: The task's process or machine, or the connection to the cluster, was lost.
     """
     import ray
 
@@ -35,12 +55,12 @@ def explained_errors(lost: str) -> Iterator[None]:
         yield
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
-    except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())[:400]
-        raise ResourceError(lost.format(reason=reason)) from error
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise ResourceError(f"{failure} ({reason}); {remedy}") from error
 
 
-def on_cluster(function: Callable[..., Result], *arguments: object, **options: Any) -> Result:
+def on_cluster(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
     """Call a function on a machine of the cluster and return its result.
 
     Args:
@@ -49,13 +69,12 @@ def on_cluster(function: Callable[..., Result], *arguments: object, **options: A
         **options: Ray's options of a task, such as ``num_cpus``.
 
     Raises:
-        MorelSearchError: What the function raised; ResourceError if its process or machine was lost.
+        MorelSearchError: See :func:`task_errors`.
     """
     import ray
 
-    task = ray.remote(function).options(**options).remote(*arguments)
-    if not ray.wait([task], timeout=BUSY_SECONDS)[0]:
-        print_err("waiting for a free machine of the cluster")
-    with explained_errors("a first task on the cluster failed: {reason}"):
+    with task_errors("a first task on the cluster failed", "run the command again"):
+        task = ray.remote(function).options(**options).remote(*arguments)
+        if not ray.wait([task], timeout=BUSY_SECONDS)[0]:
+            print_err("waiting for a free machine of the cluster")
         return cast("Result", ray.get(task))
-    raise AssertionError("the block above returns or raises")

@@ -1,20 +1,19 @@
-"""The one look at the test split: finished networks, after the search, by no choice."""
+"""Scores of finished networks on the test split, computed once, after the search.
+
+Nothing is chosen by them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from morel_search.cluster.placement import device_for, with_absolute_paths
-from morel_search.cluster.tasks import explained_errors
+from morel_search.cluster.placement import device_for, threads_for, with_absolute_paths
+from morel_search.cluster.tasks import task_errors, trial_task
 from morel_search.cluster.worker_data import test_images
 from morel_search.config import Space
 from morel_search.search.pareto import Member
 from morel_search.training.settings import FLOAT32, Compute, DataSettings, EvaluationSettings
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["score_on_test"]
 
@@ -22,29 +21,33 @@ __all__ = ["score_on_test"]
 def score_on_test(
     space: Space, models: Mapping[Member, Path], compute: Compute = FLOAT32
 ) -> dict[Member, tuple[float, float]]:
-    """Clean and robust accuracy of saved networks on the test split, under the search's evaluation attack.
+    """Compute clean and robust accuracy of saved networks on the test split.
 
-    Each network is scored where a trial would run, as many at a time as fit.
+    The attack is that of the search's evaluation. Each network is scored by a task with the resources of a
+    trial; as many run at the same time as there are resources.
 
     Args:
-        space: Data, attack and resources are read.
-        models: Trial and epoch to the file with its weights.
+        space: Its data, evaluation and resources are used.
+        models: Trial and epoch to the file with the network's weights.
         compute: The arithmetic of the attack's gradients.
 
     Returns:
-        Trial and epoch to (clean accuracy, robust accuracy).
+        Trial and epoch to (clean accuracy, robust accuracy), fractions.
 
     Raises:
-        MorelSearchError: The test split cannot be read, or the machine that scores was lost.
+        MorelSearchError: The test split cannot be read, or a machine was lost.
     """
     import ray
 
     resources = space.resources
-    task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_score)
-    device, threads = device_for(resources), max(1, int(resources.cpu))
-    what = (with_absolute_paths(space.data), space.evaluation, compute, device, threads)
-    pending = [task.remote(member, str(path.absolute()), *what) for member, path in models.items()]
-    with explained_errors("the front could not be scored on the test split ({reason}); --resume tries again"):
+    task = trial_task(_score, resources)
+    data = with_absolute_paths(space.data)
+    device, threads = device_for(resources), threads_for(resources)
+    with task_errors("the front could not be scored on the test split", "--resume tries again"):
+        pending = [
+            task.remote(member, str(path.absolute()), data, space.evaluation, compute, device, threads)
+            for member, path in models.items()
+        ]
         scores: Sequence[tuple[Member, float, float]] = ray.get(pending)
     return {(member[0], member[1]): (clean, robust) for member, clean, robust in scores}
 

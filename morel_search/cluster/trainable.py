@@ -1,8 +1,9 @@
-"""One trial, on whichever machine Ray puts it: train, keep a checkpoint after each epoch, report."""
+"""One trial on a Ray worker: train, write a checkpoint after each epoch, and report the epoch to Ray Tune."""
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,22 +30,30 @@ STATE_FILE = "state.pt"
 
 
 def model_file(epoch: int, select_epoch: str) -> str:
-    """The name of the file with the weights of an epoch; only the rule ``front`` keeps several."""
+    """Return the name of the file with the weights of an epoch.
+
+    Only the rule ``front`` keeps several epochs.
+    """
     return f"model-{epoch}.pt" if select_epoch == "front" else "model.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Everything that a trial needs to know.
+    """The settings of one trial, as a worker receives them.
 
     Attributes:
         number: The trial's number in the study.
-        point: Rule for the epoch that counts, see :mod:`morel_search.training.selection`.
+        seed: Random seed of the training.
+        train: Settings of the training.
+        network: Settings of the network.
+        data: Settings of the data, with absolute paths.
+        evaluation: Settings of the evaluation on the validation split.
+        select_epoch: Epoch selection rule, see :mod:`morel_search.training.selection`.
         device: ``cpu``, ``cuda`` or ``mps``.
-        threads: Processor threads the trial may use.
+        threads: Number of processor threads.
         folder: The trial's own folder; it must be the same folder on every machine.
         compute: The arithmetic.
-        rungs: Epochs after which early stopping looks at the trial, so it is evaluated there.
+        rungs: Epochs after which early stopping compares trials; the network is evaluated after each of them.
     """
 
     number: int
@@ -62,12 +71,13 @@ class Job:
 
 
 def run_job(config: dict[str, Any]) -> None:
-    """Ray Tune's trainable: ``config["job"]`` is a :class:`Job`.
+    """Run one trial as Ray Tune's trainable; ``config["job"]`` is a :class:`Job`.
 
-    Each epoch is reported with ``final: False`` and its result in the list ``history`` (Ray flattens dicts,
-    not lists); a trial that continues reports the epochs of its checkpoint first. The last report has
-    ``final: True``, every epoch's result and, where the training failed, the reason as ``failure``. An error
-    in the training never leaves this function: it becomes the trial's reason, so that the search goes on.
+    Each epoch is reported with ``final: False`` and its result in the list ``history`` (Ray Tune flattens
+    dicts, but not lists); a trial that continues from a checkpoint reports the epochs of the checkpoint
+    first. The last report has ``final: True``, the results of all epochs and, if the training failed, the
+    reason as ``failure``. This function does not raise errors of the training: they are recorded as the
+    reason of the failure, and the search continues.
     """
     from ray import tune
 
@@ -88,7 +98,10 @@ def run_job(config: dict[str, Any]) -> None:
 
 
 def describe_failure(error: Exception) -> str:
-    """The reason in one line; the place in the code too where the error is not one that the project explains itself."""
+    """Return the reason in one line.
+
+    For an error of another library or a bug, with its type, file and line.
+    """
     text = " ".join(str(error).split())[:500]
     if isinstance(error, MorelSearchError):
         return text
@@ -100,11 +113,14 @@ def describe_failure(error: Exception) -> str:
 
 
 def task_identity(job: Job) -> str:
-    """What a checkpoint must have been made with to be continued: everything that decides a training."""
+    """Return a text of all settings that determine a training.
+
+    A checkpoint continues only a job with the same text.
+    """
     return repr((job.train, job.network, job.data, job.evaluation, job.seed, job.compute))
 
 
-def _train(job: Job, report: Any) -> list[EpochResult]:
+def _train(job: Job, report: Callable[[dict[str, Any]], object]) -> list[EpochResult]:
     import torch
 
     from morel_search.models.checkpoint import save_atomically, save_model
@@ -116,11 +132,11 @@ def _train(job: Job, report: Any) -> list[EpochResult]:
     folder.mkdir(parents=True, exist_ok=True)
     training, history = _begin(job, development, folder / STATE_FILE)
     if history:
-        report({"number": job.number, "final": False, "history": [asdict(one) for one in history]})
+        report({"number": job.number, "final": False, "history": [asdict(result) for result in history]})
     for result in training:
         history.append(result)
-        standing = {one.epoch for one in chosen_epochs(history, job.select_epoch)}
-        if result.epoch in standing:
+        selected = {chosen.epoch for chosen in chosen_epochs(history, job.select_epoch)}
+        if result.epoch in selected:
             shape, classes = development.train.images.shape[1:], development.classes
             save_model(
                 folder / model_file(result.epoch, job.select_epoch),
@@ -135,13 +151,13 @@ def _train(job: Job, report: Any) -> list[EpochResult]:
             {
                 "job": task_identity(job),
                 "training": training.state_dict(),
-                "history": [asdict(one) for one in history],
+                "history": [asdict(result) for result in history],
             },
         )
-        if (
-            job.select_epoch == "front"
-        ):  # only now that the state says so: a training that is killed here has every file it may need
-            keep = {model_file(epoch, job.select_epoch) for epoch in standing}
+        if job.select_epoch == "front":
+            # Only after the checkpoint is written: a training that is killed before still has every file it
+            # may need.
+            keep = {model_file(epoch, job.select_epoch) for epoch in selected}
             for path in folder.glob("model-*.pt"):
                 if path.name not in keep:
                     path.unlink()
@@ -150,7 +166,10 @@ def _train(job: Job, report: Any) -> list[EpochResult]:
 
 
 def _begin(job: Job, development: Development, checkpoint: Path) -> tuple[Training, list[EpochResult]]:
-    """Continue from a checkpoint; without one, or with one that cannot be read or is of other settings, start from the seed."""
+    """Continue from a checkpoint.
+
+    Start anew where it is missing, cannot be read, or was written with other settings.
+    """
     import pickle
 
     import torch

@@ -1,4 +1,4 @@
-"""One start of a search: Ray Tune runs the conductor's trials until the budget is spent or somebody stops it."""
+"""One start of a search: Ray Tune runs trials until the budget is spent or the user interrupts it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from morel_search.cluster.placement import concurrency, device_for, with_absolute_paths
+from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
 from morel_search.cluster.trainable import Job, run_job
@@ -14,15 +14,16 @@ from morel_search.config import Space
 from morel_search.search.controller import Assignment, FinishedTrial, SearchController
 from morel_search.search.study import TrialStore
 from morel_search.search.successive_halving import rungs_of
+from morel_search.training.selection import EpochResult
 from morel_search.training.settings import FLOAT32, Compute
 
 __all__ = ["job_maker", "search"]
 
 UNLIMITED = 10**9
-"""Ray's number of samples; the searcher ends the search."""
+"""Ray Tune's number of samples; the searcher ends the search."""
 
 RETRIES = 2
-"""How often a trial whose process died goes on from its checkpoint before it counts as failed."""
+"""How often a trial whose process died continues from its checkpoint before it is recorded as failed."""
 
 
 def search(
@@ -32,28 +33,28 @@ def search(
     ray_folder: Path,
     job: Callable[[Assignment], Job],
     on_finished: Callable[[FinishedTrial], None] = lambda _: None,
-    on_epoch: Callable[[int, dict[str, Any]], None] = lambda number, result: None,
+    on_epoch: Callable[[int, EpochResult], None] = lambda number, result: None,
     trainable: Callable[[dict[str, Any]], None] = run_job,
 ) -> bool:
-    """Run until the budget is spent, or until SIGINT.
+    """Run trials until the budget is spent or SIGINT is received.
 
-    A fresh Tuner at every start: all state is in the study and in the trials' own checkpoints. Afterwards no
-    trial is RUNNING; what was under way waits for ``--resume``.
+    Each start creates a new Tuner: all state is in the study and in the trials' own checkpoints. Afterwards
+    no trial is RUNNING; the trials that were running are WAITING, and ``--resume`` continues them.
 
     Args:
         controller: The search.
         record: Its study.
-        ray_folder: Absolute folder for Ray Tune's own files; each start begins it anew.
-        job: Makes the job of an assignment.
+        ray_folder: Absolute folder for Ray Tune's own files, which are not read again.
+        job: Returns the job of an assignment.
         on_finished: Called after each trial.
         on_epoch: Called after each epoch of each trial.
-        trainable: What Ray Tune runs; it reports as :func:`run_job` does.
+        trainable: The function that Ray Tune runs; it reports as :func:`run_job` does.
 
     Returns:
-        Whether the search has come to its end.
+        Whether the search is complete.
 
     Raises:
-        RunFolderError: The study or the run folder cannot be written; what was recorded before stays.
+        RunFolderError: The study or the run folder cannot be written; trials recorded before are kept.
     """
     from ray import tune
 
@@ -90,7 +91,7 @@ def search(
 
 
 def job_maker(space: Space, folder: Path, compute: Compute = FLOAT32) -> Callable[[Assignment], Job]:
-    """Jobs whose checkpoints lie in ``folder/NUMBER``."""
+    """Return a function from assignments to jobs whose checkpoints are in ``folder/NUMBER``."""
 
     def make(assignment: Assignment) -> Job:
         return Job(
@@ -102,7 +103,7 @@ def job_maker(space: Space, folder: Path, compute: Compute = FLOAT32) -> Callabl
             evaluation=space.evaluation,
             select_epoch=space.search.select_epoch,
             device=device_for(space.resources),
-            threads=max(1, int(space.resources.cpu)),
+            threads=threads_for(space.resources),
             folder=str((folder / str(assignment.number)).absolute()),
             compute=compute,
             rungs=rungs_of(space),

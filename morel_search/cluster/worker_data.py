@@ -1,4 +1,4 @@
-"""The images of a worker process, read once and kept for its next task."""
+"""The images that a worker process keeps in memory between two tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ __all__ = ["development_for", "test_images"]
 
 @lru_cache(maxsize=1)
 def development_for(settings: DataSettings, device: str) -> Development:
-    """Return the training and validation images, on the device."""
+    """Return the training and validation images on the device.
+
+    They are kept for the next trial of this process.
+    """
     from morel_search.training.datasets.loading import Development, load_development
 
     loaded = load_development(settings)
@@ -24,7 +27,7 @@ def development_for(settings: DataSettings, device: str) -> Development:
 
 @lru_cache(maxsize=1)
 def test_images(data: DataSettings) -> ImageSet:
-    """Return the test split, on the CPU."""
+    """Return the test split; it is kept for the next network of this process."""
     from morel_search.training.datasets.loading import load_test
 
     return load_test(data)

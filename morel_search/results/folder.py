@@ -41,9 +41,23 @@ from morel_search.results.settings import RunSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RunFolder", "check_new_run", "create_run_folder", "open_run_folder"]
+__all__ = ["RunFolder", "check_new_run", "create_run_folder", "member_name", "open_run_folder"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+def member_name(number: int, epoch: int, several: bool) -> str:
+    """Name a network as its folder in ``front/`` and ``controls/`` is named.
+
+    Args:
+        number: Its trial.
+        epoch: Its epoch.
+        several: Whether a trial may be on the front with several epochs (``search.select_epoch: front``).
+
+    Returns:
+        ``NUMBER-EPOCH`` if several, else ``NUMBER``.
+    """
+    return f"{number}-{epoch}" if several else str(number)
 
 
 @dataclass(frozen=True, slots=True)

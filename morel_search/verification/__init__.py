@@ -1,1 +1,4 @@
-"""Verifying finished networks on the test split: strong attacks, image by image, and signs that an attack was fooled."""
+"""Verification of finished networks on the test split.
+
+Strong attacks on each image, and checks for gradient masking.
+"""

@@ -1,8 +1,9 @@
-"""The attacks of a verification, one after the other, each on the images that those before it left standing.
+"""The attacks of a verification, in order; each runs on the images that are robust to all before it.
 
-PGD is this project's own; the rest is AutoAttack's standard version (Croce and Hein 2020), by its authors'
-code, ``pyautoattack``. The attacks get their logits and gradients from a frozen copy of the network, which is
-faster; whether an image is broken is decided by the network itself, in float32.
+PGD is this project's own; the other attacks are AutoAttack's standard version (Croce and Hein 2020,
+arXiv:2003.01690), by its authors' code, ``pyautoattack``. The attacks compute logits and gradients on a
+frozen copy of the network, which is faster; whether an image is misclassified is decided by the network
+itself, in float32.
 """
 
 from __future__ import annotations
@@ -23,28 +24,29 @@ from morel_search.training.evaluation import correct, robust_mask
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import FLOAT32, Compute, EvaluationSettings
 
-__all__ = ["AttackSuite", "Verdict", "autoattack"]
+__all__ = ["AttackSuite", "SuiteResult", "autoattack"]
 
 DLR_CLASSES = 4
-"""The targeted DLR loss looks at the four largest logits."""
+"""The targeted DLR loss uses the four largest logits."""
 
 NORMS = {"linf": "Linf", "l2": "L2"}
-"""What AutoAttack calls the norms."""
+"""The norms' names in AutoAttack."""
 
 STRONG_STEPS, STRONG_STARTS = 50, 5
-"""PGD-50's steps and starts."""
+"""PGD-50's steps and random starts."""
 
 Network = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Verdict:
-    """What is left of N images.
+class SuiteResult:
+    """The result of all attacks on N images.
 
     Attributes:
-        clean: Which images are classified rightly as they are, shape (N,).
-        robust: Which are so after every attack, shape (N,).
-        broken: How many images each attack broke that those before it had left.
+        clean: Which images are correctly classified without an attack, shape (N,).
+        robust: Which images are also correctly classified after every attack, shape (N,).
+        broken: Number of images that each attack made misclassified, of those that were robust to all attacks
+            before it.
     """
 
     clean: Tensor
@@ -56,13 +58,17 @@ class AttackSuite:
     """The attacks on one network.
 
     Args:
-        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they
-            were.
+        model: Network from float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients do
+            not change.
         images: A few images, float in [0, 1], on the model's device.
         evaluation: Norm and radius of every attack, and the attack ``pgd``.
-        seed: Seed of all attacks; what they find on a batch depends on nothing else.
+        seed: Random seed of all attacks; the result on a batch depends on no other random state.
         compute: The arithmetic of the frozen copy.
-        scale: What the logits are divided by for the attacks: softmax of very large ones has no gradient.
+        scale: Divisor of the logits in the attacks: the softmax of very large logits has no gradient.
+
+    Attributes:
+        names: Names of the attacks. With fewer than four classes APGD-T is left out, because its loss needs
+            four logits.
     """
 
     def __init__(
@@ -99,19 +105,27 @@ class AttackSuite:
             ),
         }
         self.names = tuple(name for name in STAGES if name in self._own or name in self._standard[0])
-        """The attacks that there are: with fewer than four classes APGD-T, whose loss looks at four logits, is not."""
 
     def correct(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Which images, float in [0, 1], shape (N, C, H, W), the network classifies rightly: booleans of shape (N,)."""
+        """Return which images are correctly classified without an attack.
+
+        Args:
+            images: Float in [0, 1], shape (N, C, H, W).
+            labels: Shape (N,).
+
+        Returns:
+            Booleans, shape (N,).
+        """
         with attack_mode(self._model):
             return correct(self._model, images, labels)
 
     def robust_mask(self, name: str, images: Tensor, labels: Tensor) -> Tensor:
-        """Which images withstand one attack.
+        """Return which images are correctly classified after one attack.
 
         Args:
             name: One of :attr:`names`.
-            images: Float in [0, 1], shape (N, C, H, W); an image that is wrong as it is does not survive.
+            images: Float in [0, 1], shape (N, C, H, W); an image that is misclassified without an attack is
+                not robust.
             labels: Shape (N,).
 
         Returns:
@@ -121,22 +135,28 @@ class AttackSuite:
             return torch.zeros(0, dtype=torch.bool, device=images.device)
         with attack_mode(self._model), _own_randomness(images.device, self._seed):
             if name in self._own:
-                return self._by_gradient(self._own[name], images, labels)
-            return self._by_standard(name, images, labels)
+                return self._own_mask(self._own[name], images, labels)
+            return self._standard_mask(name, images, labels)
 
-    def _by_gradient(self, settings: EvaluationSettings, images: Tensor, labels: Tensor) -> Tensor:
+    def _own_mask(self, settings: EvaluationSettings, images: Tensor, labels: Tensor) -> Tensor:
+        """Attack with PGD from each random start.
+
+        Later starts attack only the images that are still robust.
+        """
         starts = [starting_points(images, settings.attack) for _ in range(settings.restarts)]
-        alive = torch.arange(len(images), device=images.device)
+        remaining = torch.arange(len(images), device=images.device)
         for start in starts:
-            found = robust_mask(self._model, self._copy, images[alive], labels[alive], start[alive], settings)
-            alive = alive[found]
+            mask = robust_mask(
+                self._model, self._copy, images[remaining], labels[remaining], start[remaining], settings
+            )
+            remaining = remaining[mask]
         is_robust = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        is_robust[alive] = True
+        is_robust[remaining] = True
         return is_robust
 
     @torch.no_grad()
-    def _by_standard(self, name: str, images: Tensor, labels: Tensor) -> Tensor:
-        """On the frozen copy; where that ends with an image that the network itself does not get wrong, once more on the network."""
+    def _standard_mask(self, name: str, images: Tensor, labels: Tensor) -> Tensor:
+        """Attack the frozen copy; where only the copy misclassifies the result, attack the network itself."""
         fast, exact = (attacks[name] for attacks in self._standard)
         points = project(fast(images, labels), images, self._evaluation.attack)
         is_robust = correct(self._model, points, labels)
@@ -156,35 +176,35 @@ def autoattack(
     *,
     seed: int = 0,
     compute: Compute = FLOAT32,
-) -> Verdict:
-    """Attack a network with AutoAttack's standard version and say which images withstand all of it.
+) -> SuiteResult:
+    """Attack a network with AutoAttack's standard version and return which images are robust to all of it.
 
-    Before AutoAttack's own attacks runs the evaluation's, which breaks most of what can be broken at a
-    fraction of the cost. An image that is broken is not attacked again. With fewer than four classes APGD-T
-    is left out.
+    The evaluation's own attack runs before AutoAttack's attacks: most images that are not robust are
+    misclassified after it, at a fraction of the cost. An image that is misclassified is not attacked again.
+    With fewer than four classes APGD-T is left out.
 
     Args:
-        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they
-            were.
-        image_set: On the model's device.
+        model: Network from float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients do
+            not change.
+        image_set: Images and labels on the model's device.
         evaluation: Norm and radius of every attack, the first attack, and the batch size.
-        seed: Seed of all attacks.
+        seed: Random seed of all attacks.
         compute: The arithmetic of the frozen copy.
     """
     images, labels = to_float(image_set.images), image_set.labels
     suite = AttackSuite(model, images, evaluation, seed=seed, compute=compute)
-    everything = torch.arange(len(labels), device=labels.device)
+    indices = torch.arange(len(labels), device=labels.device)
     clean = torch.cat(
-        [suite.correct(images[part], labels[part]) for part in torch.split(everything, evaluation.batch_size)]
+        [suite.correct(images[part], labels[part]) for part in torch.split(indices, evaluation.batch_size)]
     )
     robust, broken = clean.clone(), {}
     for name in ("pgd", *STANDARD):
         if name in suite.names:
-            alive = robust.nonzero().squeeze(1)
-            for batch in torch.split(alive, evaluation.batch_size):
+            remaining = robust.nonzero().squeeze(1)
+            for batch in torch.split(remaining, evaluation.batch_size):
                 robust[batch] = suite.robust_mask(name, images[batch], labels[batch])
-            broken[name] = len(alive) - int(robust.sum())
-    return Verdict(clean, robust, broken)
+            broken[name] = len(remaining) - int(robust.sum())
+    return SuiteResult(clean, robust, broken)
 
 
 def _divided(network: Network, scale: float) -> Any:
@@ -194,26 +214,31 @@ def _divided(network: Network, scale: float) -> Any:
 def _standard(
     network: Network, classes: int, device: torch.device, evaluation: EvaluationSettings, seed: int
 ) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """AutoAttack's standard version on a network: each attack takes images and labels to points."""
+    """Return AutoAttack's attacks on a network by name.
+
+    Each maps images and labels to adversarial examples.
+    """
     from pyautoattack import AutoAttack
 
-    whole = AutoAttack(
+    suite = AutoAttack(
         network, norm=NORMS[evaluation.norm], eps=float(evaluation.epsilon), seed=seed, device=device
     )
-    whole.apgd.loss, whole.fab.targeted = "ce", True
-    whole.apgd_targeted.n_target_classes = whole.fab.n_target_classes = min(9, classes - 1)
+    suite.apgd.loss, suite.fab.targeted = "ce", True
+    suite.apgd_targeted.n_target_classes = suite.fab.n_target_classes = min(9, classes - 1)
     attacks = {
-        "apgd-ce": whole.apgd,
-        "apgd-t": whole.apgd_targeted,
-        "fab-t": whole.fab,
-        "square": whole.square,
+        "apgd-ce": suite.apgd,
+        "apgd-t": suite.apgd_targeted,
+        "fab-t": suite.fab,
+        "square": suite.square,
     }
-    return {name: one.perturb for name, one in attacks.items() if name != "apgd-t" or classes >= DLR_CLASSES}
+    return {
+        name: attack.perturb for name, attack in attacks.items() if name != "apgd-t" or classes >= DLR_CLASSES
+    }
 
 
 @contextmanager
 def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """AutoAttack seeds torch's global random state; outside it stays as it was."""
+    """Seed torch's global random state, as AutoAttack does, and restore it at the end of the ``with`` block."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,7 @@
-"""What shows that an attack may have been fooled: gradients, logits, chance, and how robustness falls with the radius."""
+"""Measurements that indicate gradient masking.
+
+Gradients, logits, randomness, and robust accuracy at several radii.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ from morel_search.training.settings import Compute, EvaluationSettings
 __all__ = ["diagnose_masking"]
 
 USUAL_GAP = 5.0
-"""To which distance the two largest logits are brought, at the median, where they lie more than :data:`WIDE_GAP` apart."""
+"""Median difference of the two largest logits after they are divided; see :data:`WIDE_GAP`."""
 
 WIDE_GAP = 50.0
-"""In float32, softmax is 1 from about 17 on, and cross entropy has no gradient at all from 104 on."""
+"""In float32, softmax is 1 from a difference of about 17, and cross entropy has no gradient from 104."""
 
 
 def diagnose_masking(
@@ -40,29 +43,31 @@ def diagnose_masking(
     seed: int,
     compute: Compute,
 ) -> MaskingDiagnostics:
-    """Look at a network.
+    """Measure what indicates gradient masking.
+
+    Transfer is measured apart, by :func:`~morel_search.verification.transfer.transfer_accuracy`.
 
     Args:
-        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they
-            were.
-        images: On the model's device.
+        model: Network from float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients do
+            not change.
+        images: Float images in [0, 1], shape (N, C, H, W), on the model's device.
         labels: Shape (N,).
         evaluation: The attack whose radius is varied.
-        seed: Seed of the attack's starts.
+        seed: Random seed of the attack's starts.
         compute: The arithmetic of the attack.
     """
     with attack_mode(model):
         gradient, logits = input_gradient(model, images, cross_entropy_objective(labels))
         with torch.no_grad():
-            again = model(images)
-        is_right = logits.argmax(dim=1) == labels
+            second_logits = model(images)
+        is_correct = logits.argmax(dim=1) == labels
         flat = gradient.flatten(1)
-        zero = (flat == 0).all(dim=1) & is_right
+        zero = (flat == 0).all(dim=1) & is_correct
         unfit = ~(torch.isfinite(logits).all(dim=1) & torch.isfinite(flat).all(dim=1))
-        fit = torch.isfinite(logits).all(dim=1) & torch.isfinite(again).all(dim=1)
-        best = logits[fit].topk(2, dim=1).values
-        gap = float((best[:, 0] - best[:, 1]).median()) if len(best) else 0.0
-        spread = (float(logits[fit].std()) if len(best) else 0.0) or 1.0
+        finite = torch.isfinite(logits).all(dim=1) & torch.isfinite(second_logits).all(dim=1)
+        largest = logits[finite].topk(2, dim=1).values
+        gap = float((largest[:, 0] - largest[:, 1]).median()) if len(largest) else 0.0
+        deviation = (float(logits[finite].std()) if len(largest) else 0.0) or 1.0
         scale = gap / USUAL_GAP if gap > WIDE_GAP else 1.0
         copy = FrozenNetwork(model, images[:2], compute)
 
@@ -71,13 +76,14 @@ def diagnose_masking(
 
         attacked = divided if scale != 1.0 else copy
         curve, everywhere = _curve(model, attacked, images, labels, evaluation, seed)
+    difference = float((second_logits - logits)[finite].abs().max()) if len(largest) else 0.0
     return MaskingDiagnostics(
         images=len(images),
-        zero_gradients=float(zero.sum()) / max(1, int(is_right.sum())),
+        zero_gradients=float(zero.sum()) / max(1, int(is_correct.sum())),
         unfit=float(unfit.float().mean()),
         gap=gap,
         same_class=float(logits.argmax(dim=1).bincount().max()) / len(images),
-        chance=float((again - logits)[fit].abs().max()) / spread if len(best) else 0.0,
+        chance=difference / deviation,
         scale=scale,
         curve=curve,
         everywhere=everywhere,
@@ -92,15 +98,20 @@ def _curve(
     evaluation: EvaluationSettings,
     seed: int,
 ) -> tuple[tuple[float, ...], float]:
-    """Each radius is attacked where the smaller ones did not break the image: their points lie in its ball too."""
-    found: list[float] = []
-    alive = correct(model, images, labels).nonzero().squeeze(1)
+    """Return robust accuracy at :data:`MULTIPLES` of the radius, and at a radius that allows every image.
+
+    An image that is misclassified at one radius is not attacked at a larger one: the larger ball contains the
+    same adversarial example.
+    """
+    accuracies: list[float] = []
+    remaining = correct(model, images, labels).nonzero().squeeze(1)
     longest = 1.0 if evaluation.norm == "linf" else math.sqrt(images[0].numel())
     radii = [*(Fraction(multiple) * evaluation.epsilon for multiple in MULTIPLES), Fraction(longest)]
     for radius in radii:
         settings = replace(evaluation, epsilon=radius, step_size=None, step_ratio=2.5, random_start="uniform")
         generator = torch.Generator(images.device).manual_seed(seed)
-        start = starting_points(images, settings.attack, generator)[alive]
-        alive = alive[robust_mask(model, attacked, images[alive], labels[alive], start, settings)]
-        found.append(len(alive) / len(images))
-    return tuple(found[:-1]), found[-1]
+        start = starting_points(images, settings.attack, generator)[remaining]
+        is_robust = robust_mask(model, attacked, images[remaining], labels[remaining], start, settings)
+        remaining = remaining[is_robust]
+        accuracies.append(len(remaining) / len(images))
+    return tuple(accuracies[:-1]), accuracies[-1]

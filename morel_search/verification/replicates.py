@@ -1,14 +1,14 @@
-"""The front's networks and the controls, trained again with other seeds: how much of an accuracy was luck."""
+"""Replicates: networks of the front and controls trained with other seeds, to measure the seed's effect."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from morel_search.cluster.placement import concurrency, device_for, with_absolute_paths
-from morel_search.cluster.tasks import explained_errors
+from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
+from morel_search.cluster.tasks import task_errors, trial_task
 from morel_search.cluster.trainable import describe_failure
 from morel_search.cluster.worker_data import development_for, test_images
 from morel_search.config import Space
@@ -25,42 +25,68 @@ __all__ = ["Replicate", "missing_replicates", "train_replicates"]
 
 @dataclass(frozen=True, slots=True)
 class Replicate:
-    """One training: the network it repeats, as its folder is named, and the recipe with the seed of its own."""
+    """One training of a network's configuration with another seed.
+
+    Attributes:
+        network: The network's name, as its folder in ``front/`` or ``controls/`` is named.
+        config: The network's configuration, with the seed of the replicate.
+    """
 
     network: str
-    recipe: TrainingConfig
+    config: TrainingConfig
 
 
-def missing_replicates(run: RunFolder, recipes: Mapping[str, TrainingConfig], count: int) -> list[Replicate]:
-    """The trainings that ``replicates.csv`` does not have yet, one of each network first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """The result of one training, as cells of ``replicates.csv``.
 
-    Two epochs of one training that are networks of their own have seeds of their own: the trainings are
-    independent.
+    None for what a failed training does not have.
+    """
+
+    epoch: int | None = None
+    clean_accuracy: float | None = None
+    robust_accuracy: float | None = None
+    test_clean_accuracy: float | None = None
+    test_robust_accuracy: float | None = None
+    seconds: float
+    failure: str
+
+
+def missing_replicates(run: RunFolder, configs: Mapping[str, TrainingConfig], count: int) -> list[Replicate]:
+    """Return the trainings that ``replicates.csv`` does not have yet.
+
+    First one of each network, then a second of each, and so on.
+
+    Two epochs of one training that are both on the front have replicates with different seeds, so all
+    replicates are independent.
 
     Args:
         run: The run's folder.
-        recipes: What trains each network, with the network's own seed.
-        count: Trainings of each network.
+        configs: The configuration of each network, with the network's own seed, by the network's name.
+        count: Number of trainings of each network.
     """
     rows = run.read_replicates()
     known = set(zip(rows["network"], rows["seed"].astype(int), strict=True))
     wanted = (
-        Replicate(network, replace(recipe, seed=derive_seed(recipe.seed, recipe.epoch, again)))
-        for again in range(1, count + 1)
-        for network, recipe in recipes.items()
+        Replicate(network, replace(config, seed=derive_seed(config.seed, config.epoch, index)))
+        for index in range(1, count + 1)
+        for network, config in configs.items()
     )
-    return [one for one in wanted if (one.network, one.recipe.seed) not in known]
+    return [replicate for replicate in wanted if (replicate.network, replicate.config.seed) not in known]
 
 
 def train_replicates(
     space: Space, run: RunFolder, wanted: list[Replicate], compute: Compute, on_done: Callable[[], None]
 ) -> None:
-    """Train, score on the test split under the search's own attack, and add a row to ``replicates.csv`` after each.
+    """Train replicates and score them on the test split under the search's own attack.
 
-    A training that is cut off begins anew; one that diverges or runs out of memory is a row with its reason.
+    Add a row to ``replicates.csv`` after each.
+
+    A training that is interrupted starts anew the next time. One that diverges or runs out of memory is
+    recorded with the reason.
 
     Args:
-        space: Data and resources are read.
+        space: Its resources are used.
         run: The run's folder.
         wanted: The trainings, see :func:`missing_replicates`.
         compute: The arithmetic.
@@ -73,54 +99,55 @@ def train_replicates(
     import ray
 
     resources, device = space.resources, device_for(space.resources)
-    threads, at_a_time = max(1, int(resources.cpu)), concurrency(space.resources)
-    task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(_train)
+    threads, limit = threads_for(resources), concurrency(resources)
+    task = trial_task(_train, resources)
     waiting, pending = wanted[::-1], dict[Any, Replicate]()
     rows = run.read_replicates()
-    lost = "training again was interrupted ({reason}); python -m morel_search.verify continues it"
     try:
-        while waiting or pending:
-            while waiting and len(pending) < at_a_time:
-                replicate = waiting.pop()
-                data = with_absolute_paths(replicate.recipe.data)
-                config = replace(replicate.recipe, data=data, threads=threads)
-                pending[task.remote(config, compute, device)] = replicate
-            with explained_errors(lost):
+        with task_errors(
+            "the training of replicates was interrupted", "python -m morel_search.verify continues it"
+        ):
+            while waiting or pending:
+                while waiting and len(pending) < limit:
+                    replicate = waiting.pop()
+                    data = with_absolute_paths(replicate.config.data)
+                    config = replace(replicate.config, data=data, threads=threads)
+                    pending[task.remote(config, compute, device)] = replicate
                 ready, _ = ray.wait(list(pending))
                 replicate = pending.pop(ready[0])
-                result = ray.get(ready[0])
-            row = {"network": replicate.network, "seed": replicate.recipe.seed, **result}
-            added = pd.DataFrame([row], columns=list(REPLICATE_COLUMNS)).astype(rows.dtypes.to_dict())
-            rows = pd.concat([rows, added], ignore_index=True) if len(rows) else added
-            run.write_table(run.replicates, rows)
-            on_done()
+                result: _Result = ray.get(ready[0])
+                row = {"network": replicate.network, "seed": replicate.config.seed, **asdict(result)}
+                added = pd.DataFrame([row], columns=list(REPLICATE_COLUMNS)).astype(rows.dtypes.to_dict())
+                rows = pd.concat([rows, added], ignore_index=True) if len(rows) else added
+                run.write_table(run.replicates, rows)
+                on_done()
     finally:
         for reference in pending:
             ray.cancel(reference)
 
 
-def _train(recipe: TrainingConfig, compute: Compute, device: str) -> dict[str, Any]:
-    """Run on a worker: the cells of the training's row."""
+def _train(config: TrainingConfig, compute: Compute, device: str) -> _Result:
+    """Train and score one replicate; run on a worker."""
     began = time.perf_counter()
     try:
         kept, model = train_from_config(
-            recipe, development_for(recipe.data, device), compute=compute, device=device
+            config, development_for(config.data, device), compute=compute, device=device
         )
         test = evaluate(
             model.to(device),
-            test_images(recipe.data).to(device),
-            recipe.evaluation,
+            test_images(config.data).to(device),
+            config.evaluation,
             seed=TEST_SEED,
             compute=compute,
         )
     except TrainingError as error:
-        return {"seconds": time.perf_counter() - began, "failure": describe_failure(error)}
-    return {
-        "epoch": kept.epoch,
-        "clean_accuracy": kept.clean_accuracy,
-        "robust_accuracy": kept.robust_accuracy,
-        "test_clean_accuracy": test.clean_accuracy,
-        "test_robust_accuracy": test.robust_accuracy,
-        "seconds": time.perf_counter() - began,
-        "failure": "",
-    }
+        return _Result(seconds=time.perf_counter() - began, failure=describe_failure(error))
+    return _Result(
+        epoch=kept.epoch,
+        clean_accuracy=kept.clean_accuracy,
+        robust_accuracy=kept.robust_accuracy,
+        test_clean_accuracy=test.clean_accuracy,
+        test_robust_accuracy=test.robust_accuracy,
+        seconds=time.perf_counter() - began,
+        failure="",
+    )

@@ -1,4 +1,7 @@
-"""One verification of a run: which network is attacked when, by Ray's workers, and what is written after each piece."""
+"""One verification of a run.
+
+The order of the attacks, Ray's workers, and the records written after each chunk.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.cluster.placement import concurrency, device_for, with_absolute_paths
-from morel_search.cluster.tasks import explained_errors
+from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
+from morel_search.cluster.tasks import task_errors, trial_task
 from morel_search.config import ResourceSettings, Space
 from morel_search.results.attack_names import LATE, WHITE_BOX
 from morel_search.results.attack_records import (
+    BROKEN,
     COLUMNS,
     ROBUST,
     UNKNOWN,
@@ -27,41 +31,46 @@ from morel_search.results.attack_records import (
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.training.settings import Compute
-from morel_search.verification.worker import Task, attack, look
-
-if TYPE_CHECKING:
-    pass
+from morel_search.verification.worker import (
+    ChunkResult,
+    SplitSummary,
+    WorkerSetup,
+    attack_chunk,
+    describe_test_split,
+    diagnose_network,
+)
 
 __all__ = ["Chunk", "VerificationBudget", "verify_networks"]
 
-RATE = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
-"""Floating point operations a second that a device is roughly good for."""
+OPERATIONS_PER_SECOND = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
+"""Rough speed of a device, in floating point operations per second; it decides the size of a chunk."""
 
-SECONDS, PASSES, FEWEST, MOST = 30, 3600, 5, 500
-"""What a piece should take, what it costs in forward passes of an image, and how many images it may have: between two pieces a
-verification can stop."""
+CHUNK_SECONDS = 30
+"""Intended duration of a chunk; a verification can stop between two chunks."""
 
-LOOKED_AT = 200
-"""Images on which the signs are read."""
+CHUNK_PASSES = 3600
+"""Rough cost of all attacks on one image, in forward passes."""
 
-FOR_WHITE_BOX = 0.6
-"""Share of the time, where it is limited, after which the attacks by gradient make room for FAB-T and Square."""
+FEWEST_IMAGES, MOST_IMAGES = 5, 500
+"""Limits of the number of images of a chunk."""
+
+DIAGNOSED_IMAGES = 200
+"""Images on which signs of gradient masking are measured."""
+
+WHITE_BOX_SHARE = 0.6
+"""Share of a time limit after which FAB-T and Square are preferred to further white-box attacks."""
 
 SECONDS_BETWEEN_WRITES = 10.0
-
-LOST = "the verification was interrupted ({reason}); the same command continues it"
-
-Table = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationBudget:
-    """How much is verified.
+    """The limits of a verification.
 
     Attributes:
-        images: Images of the test split, None for all.
-        seconds: When to stop; None for never.
-        seed: Decides the order of the images and every attack.
+        images: Number of images of the test split; None for all.
+        seconds: Time limit; None for no limit.
+        seed: Random seed of the order of the images and of every attack.
     """
 
     images: int | None = None
@@ -71,13 +80,13 @@ class VerificationBudget:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What a worker does at a time.
+    """The work of one task.
 
     Attributes:
         network: The network's name.
-        stages: Attacks; none for reading the signs.
+        stages: Names of attacks; empty for measuring signs of gradient masking.
         rows: Images, as indices into the test split.
-        first: Whether they are the first images of all.
+        first: Whether these are the first images of the verification.
     """
 
     network: str
@@ -95,78 +104,92 @@ def verify_networks(
     budget: VerificationBudget,
     on_chunk: Callable[[int, int], None],
 ) -> bool:
-    """Attack networks on the test split until every image has seen every attack, or the time is over.
+    """Attack networks on the test split with every attack, or until the time limit is reached.
 
-    All networks see the same images in the same order, so that they can be compared at any time. What was
-    found earlier, by the same attacks on the same weights, is not done again.
+    All networks are attacked on the same images in the same order, so that they can be compared at any time.
+    Results of earlier verifications by the same attacks on the same weights are kept.
 
     Args:
-        space: Data, attack and resources are read.
-        run: Where the records are kept.
+        space: Its data, evaluation and resources are used.
+        run: The run's folder, where the records are written.
         models: Files with weights, by the network's name.
-        sources: Files with the weights of networks on which examples for all others are made (transfer), by
-            what they are called.
+        sources: Files with the weights of networks whose adversarial examples are transferred to all others,
+            by name.
         compute: The arithmetic of the attacks' gradients.
-        budget: How much.
-        on_chunk: Called after each piece with the pieces done and all.
+        budget: The limits.
+        on_chunk: Called after each chunk with the number of finished chunks and of all chunks.
 
     Returns:
-        Whether everything was done.
+        Whether the verification is complete.
 
     Raises:
         MorelSearchError: The test split or a network cannot be read, a machine was lost, or the run folder
             cannot be written.
     """
-    data = with_absolute_paths(space.data)
-    made_on = tuple((label, str(path.absolute())) for label, path in sources.items())
-    what = Task(
-        data,
-        space.evaluation,
-        compute,
-        device_for(space.resources),
-        max(1, int(space.resources.cpu)),
-        budget.seed,
-        made_on,
+    setup = WorkerSetup(
+        data=with_absolute_paths(space.data),
+        evaluation=space.evaluation,
+        compute=compute,
+        device=device_for(space.resources),
+        threads=threads_for(space.resources),
+        seed=budget.seed,
+        sources=tuple((name, str(path.absolute())) for name, path in sources.items()),
     )
-    size, block, images = _measure(what, next(iter(models.values())))
+    split = _describe(setup, next(iter(models.values())))
     evaluation = space.describe()["evaluation"]
     records = {
-        name: open_record(run, name, AttackSetup(fingerprint(path), evaluation, budget.seed, images), size)
+        name: open_record(
+            run, name, AttackSetup(fingerprint(path), evaluation, budget.seed, split.digest), split.images
+        )
         for name, path in models.items()
     }
     for record in records.values():
-        # Only the gradients of the attacks depend on the arithmetic, so earlier results remain valid.
+        # The arithmetic of the attacks' gradients alone: results of another arithmetic remain valid.
         record.compute = asdict(compute)
-    rows = np.random.default_rng(budget.seed).permutation(size)[: budget.images]
-    chunks = _chunks(records, rows, min(block, space.evaluation.batch_size), space.evaluation.batch_size)
-    return _Work(run, records, models, what, budget).run(chunks, space.resources, on_chunk)
+    rows = np.random.default_rng(budget.seed).permutation(split.images)[: budget.images]
+    batch_size = space.evaluation.batch_size
+    chunks = _chunks(records, rows, min(_chunk_images(split, setup.device), batch_size), batch_size)
+    return _Verification(run, records, models, setup, budget).run(chunks, space.resources, on_chunk)
 
 
-def _measure(what: Task, model: Path) -> tuple[int, int, str]:
-    """Images of the test split, images of a piece, and the split's fingerprint; read where a worker reads them."""
+def _describe(setup: WorkerSetup, model: Path) -> SplitSummary:
+    """Read the test split and measure a network on a worker, where the data is."""
     import ray
 
-    with explained_errors(LOST):
-        size, work, images = ray.get(ray.remote(look).remote(what.data, str(model.absolute())))
-    return (
-        int(size),
-        int(min(MOST, max(FEWEST, RATE[what.device] * SECONDS / (PASSES * max(1, work))))),
-        str(images),
-    )
+    with task_errors("the test split could not be read", "run the same command again"):
+        summary: SplitSummary = ray.get(
+            ray.remote(describe_test_split).remote(setup.data, str(model.absolute()))
+        )
+    return summary
 
 
-class _Work:
-    """Pieces under way, and what comes of them."""
+def _chunk_images(split: SplitSummary, device: str) -> int:
+    """Return the number of images that take about :data:`CHUNK_SECONDS`."""
+    operations = CHUNK_PASSES * max(1, split.operations)
+    images = OPERATIONS_PER_SECOND[device] * CHUNK_SECONDS / operations
+    return int(min(MOST_IMAGES, max(FEWEST_IMAGES, images)))
+
+
+class _Verification:
+    """The running tasks and the records of one verification.
+
+    Args:
+        run: The run's folder.
+        records: The networks' records, by name.
+        models: Files with weights, by the network's name.
+        setup: The settings of all chunks.
+        budget: The limits.
+    """
 
     def __init__(
         self,
         run: RunFolder,
         records: Mapping[str, AttackRecord],
         models: Mapping[str, Path],
-        what: Task,
+        setup: WorkerSetup,
         budget: VerificationBudget,
     ) -> None:
-        self._run, self._records, self._models, self.task_identity = run, records, models, what
+        self._run, self._records, self._models, self._setup = run, records, models, setup
         self._began = time.monotonic()
         self._seconds = budget.seconds
         self._unwritten: set[str] = set()
@@ -175,74 +198,83 @@ class _Work:
     def run(
         self, chunks: list[Chunk], resources: ResourceSettings, on_chunk: Callable[[int, int], None]
     ) -> bool:
+        """Run chunks, as many at the same time as there are resources.
+
+        Return whether all of them were run.
+        """
         import ray
 
-        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=0)(attack)
-        at_a_time = concurrency(resources)
+        limit = concurrency(resources)
+        attack, diagnose = trial_task(attack_chunk, resources), trial_task(diagnose_network, resources)
         waiting = list(chunks)
         pending: dict[Any, Chunk] = {}
         done = 0
         try:
-            while waiting or pending:
-                while (
-                    len(pending) < at_a_time
-                    and (index := self._next(waiting, [*pending.values()])) is not None
-                ):
-                    chunk = waiting.pop(index)
-                    record = self._records[chunk.network]
-                    what = str(self._models[chunk.network].absolute()), chunk.stages, chunk.rows
-                    pending[
-                        task.remote(
-                            *what,
-                            record.table[chunk.rows],
-                            1.0 if record.diagnostics is None else record.diagnostics.scale,
-                            self.task_identity,
-                        )
-                    ] = chunk
-                if not pending:
-                    break
-                with explained_errors(LOST):
+            with task_errors("the verification was interrupted", "the same command continues it"):
+                while waiting or pending:
+                    while len(pending) < limit:
+                        index = self._next(waiting, [*pending.values()])
+                        if index is None:
+                            break
+                        chunk = waiting.pop(index)
+                        pending[self._start(chunk, attack, diagnose)] = chunk
+                    if not pending:
+                        break
                     ready, _ = ray.wait(list(pending))
-                    chunk, result = pending.pop(ready[0]), ray.get(ready[0])
-                self._take(chunk, result)
-                done += 1
-                on_chunk(done, len(chunks))
+                    self._take(pending.pop(ready[0]), ray.get(ready[0]))
+                    done += 1
+                    on_chunk(done, len(chunks))
         finally:
             for reference in pending:
                 ray.cancel(reference)
             self._write()
         return not waiting
 
-    def _next(self, waiting: list[Chunk], pending: Collection[Chunk]) -> int | None:
-        """The piece to begin now; None where nothing can begin yet, or the time is over."""
-        passed = time.monotonic() - self._began
-        if self._seconds is not None and passed > self._seconds:
-            return None
-        looked_at = {chunk.network for chunk in pending if not chunk.stages}
-        able = (index for index, chunk in enumerate(waiting) if self._able(chunk, looked_at))
-        begun = not any(
-            chunk.first and chunk.stages != LATE for chunk in (*waiting, *pending)
-        )  # something can be compared already
-        if begun and self._seconds is not None and passed > FOR_WHITE_BOX * self._seconds:
-            return min(able, key=lambda index: waiting[index].stages == WHITE_BOX, default=None)
-        return next(able, None)
+    def _start(self, chunk: Chunk, attack: Any, diagnose: Any) -> Any:
+        """Start a chunk as a Ray task and return its reference."""
+        path, record = str(self._models[chunk.network].absolute()), self._records[chunk.network]
+        if not chunk.stages:
+            return diagnose.remote(path, chunk.rows, self._setup)
+        scale = 1.0 if record.diagnostics is None else record.diagnostics.scale
+        return attack.remote(path, chunk.stages, chunk.rows, record.table[chunk.rows], scale, self._setup)
 
-    def _able(self, chunk: Chunk, looked_at: set[str]) -> bool:
-        """Attacks wait for the signs of their network; FAB-T and Square see only what the attacks by gradient have left."""
-        if chunk.stages and chunk.network in looked_at:
+    def _next(self, waiting: list[Chunk], pending: Collection[Chunk]) -> int | None:
+        """Return the index of the chunk to start now.
+
+        None if none can start yet, or the time limit is reached.
+        """
+        elapsed = time.monotonic() - self._began
+        if self._seconds is not None and elapsed > self._seconds:
+            return None
+        being_diagnosed = {chunk.network for chunk in pending if not chunk.stages}
+        ready = (index for index, chunk in enumerate(waiting) if self._can_start(chunk, being_diagnosed))
+        # Once all networks' first images are through the white-box attacks, the networks can be compared.
+        comparable = not any(chunk.first and chunk.stages != LATE for chunk in (*waiting, *pending))
+        if comparable and self._seconds is not None and elapsed > WHITE_BOX_SHARE * self._seconds:
+            return min(ready, key=lambda index: waiting[index].stages == WHITE_BOX, default=None)
+        return next(ready, None)
+
+    def _can_start(self, chunk: Chunk, being_diagnosed: set[str]) -> bool:
+        """Return whether a chunk can start.
+
+        Attacks need the scale that the network's diagnosis measures. FAB-T and Square attack only the images
+        that are robust to all white-box attacks.
+        """
+        if chunk.stages and chunk.network in being_diagnosed:
             return False
         if chunk.stages != LATE:
             return True
         record = self._records[chunk.network]
-        return not _open(record, chunk.rows, WHITE_BOX)
+        return not _is_open(record, chunk.rows, WHITE_BOX)
 
-    def _take(self, chunk: Chunk, result: tuple[Table, MaskingDiagnostics | tuple[str, ...]]) -> None:
+    def _take(self, chunk: Chunk, result: ChunkResult | MaskingDiagnostics) -> None:
+        """Put a chunk's result into its network's record."""
         record = self._records[chunk.network]
-        table, measured = result
-        if isinstance(measured, MaskingDiagnostics):
-            record.diagnostics = measured
+        if isinstance(result, MaskingDiagnostics):
+            record.diagnostics = result
         else:
-            record.table[chunk.rows], record.attacks = table, measured
+            record.table[chunk.rows] = result.table
+            record.attacks = result.attacks
         self._unwritten.add(chunk.network)
         if time.monotonic() > self._written + SECONDS_BETWEEN_WRITES:
             self._write()
@@ -257,10 +289,14 @@ class _Work:
 def _chunks(
     records: Mapping[str, AttackRecord], rows: NDArray[np.int64], block: int, batch_size: int
 ) -> list[Chunk]:
-    """Signs of every network, then block by block the attacks by gradient, then block by block the rest; nothing that is known."""
+    """Return the chunks that are not done yet, in order.
+
+    First the diagnosis of every network, then, block by block, the white-box attacks, and then, block by
+    block, FAB-T and Square.
+    """
     blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
     chunks = [
-        Chunk(name, (), rows[: min(LOOKED_AT, batch_size)], True)
+        Chunk(name, (), rows[: min(DIAGNOSED_IMAGES, batch_size)], True)
         for name, record in records.items()
         if record.diagnostics is None
     ]
@@ -269,16 +305,15 @@ def _chunks(
             Chunk(name, stages, part, part is blocks[0])
             for part in blocks
             for name, record in records.items()
-            if _open(record, part, stages)
+            if _is_open(record, part, stages)
         ]
     return chunks
 
 
-def _open(record: AttackRecord, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
-    """Whether one of these attacks has something to do on some image; one that has never run there is UNKNOWN on a standing image."""
+def _is_open(record: AttackRecord, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
+    """Return whether one of these attacks has not run yet on an image that is robust so far."""
     table = record.table[rows]
-    for_stages = [COLUMNS.index(stage) for stage in stages if stage in record.attacks]
-    is_robust = (table == ROBUST).any(axis=1) & ~(table == 0).any(axis=1)
-    return bool(
-        (table[:, 0] == UNKNOWN).any() or (is_robust & (table[:, for_stages] == UNKNOWN).any(axis=1)).any()
-    )
+    columns = [COLUMNS.index(stage) for stage in stages if stage in record.attacks]
+    is_robust = (table == ROBUST).any(axis=1) & ~(table == BROKEN).any(axis=1)
+    any_untested = (table[:, 0] == UNKNOWN).any()
+    return bool(any_untested or (is_robust & (table[:, columns] == UNKNOWN).any(axis=1)).any())

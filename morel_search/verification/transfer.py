@@ -1,4 +1,4 @@
-"""Black-box attacks by transfer: examples made on another network, which was trained independently."""
+"""Black-box attacks by transfer: adversarial examples of another network, which was trained independently."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from morel_search.training.evaluation import correct
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import Compute, EvaluationSettings
 
-__all__ = ["transferred"]
+__all__ = ["transfer_accuracy"]
 
 STEPS = 50
 
 
-def transferred(
+def transfer_accuracy(
     model: nn.Module,
     source: nn.Module,
     images: Tensor,
@@ -27,15 +27,15 @@ def transferred(
     seed: int,
     compute: Compute,
 ) -> float:
-    """Accuracy of a network on PGD-50 examples that were made on another one.
+    """Return a network's accuracy, a fraction, on PGD-50 examples that were computed on another network.
 
     Args:
-        model: Float images in [0, 1], shape (N, C, H, W), to logits.
-        source: The network that the examples are made on.
-        images: On the networks' device.
+        model: Network from float images in [0, 1], shape (N, C, H, W), to logits.
+        source: The network on which the examples are computed.
+        images: Float images in [0, 1], shape (N, C, H, W), on the device of both networks.
         labels: Shape (N,).
-        evaluation: Norm and radius.
-        seed: Seed of the attack's start.
+        evaluation: Its norm and radius are used.
+        seed: Random seed of the attack's start.
         compute: The arithmetic of the attack.
     """
     attack = replace(evaluation, steps=STEPS, step_size=None, step_ratio=2.5, random_start="uniform").attack

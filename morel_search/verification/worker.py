@@ -1,4 +1,7 @@
-"""What a worker does for a verification: one piece of one network at a time; images and networks stay loaded for the next."""
+"""A worker's part of a verification: one chunk of one network at a time.
+
+Images and networks stay in memory for the next chunk.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +25,31 @@ if TYPE_CHECKING:
 
     from morel_search.verification.attack_suite import AttackSuite
 
-__all__ = ["Task", "attack", "look"]
+__all__ = [
+    "ChunkResult",
+    "SplitSummary",
+    "WorkerSetup",
+    "attack_chunk",
+    "describe_test_split",
+    "diagnose_network",
+]
 
 Table = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What every piece of a verification has in common.
+class WorkerSetup:
+    """The settings that all chunks of a verification have in common.
 
     Attributes:
-        data: Where the test split is.
+        data: Settings of the data, with absolute paths.
         evaluation: Norm, radius and the search's own attack.
         compute: The arithmetic of the attacks' gradients.
         device: ``cpu``, ``cuda`` or ``mps``.
-        threads: Processor threads.
-        seed: Of every attack.
-        sources: Networks on which examples for all others are made: what they are called, and the files with
-            their weights.
+        threads: Number of processor threads.
+        seed: Random seed of every attack.
+        sources: Networks whose adversarial examples are transferred to all others: names, and files with
+            weights.
     """
 
     data: DataSettings
@@ -51,82 +61,133 @@ class Task:
     sources: tuple[tuple[str, str], ...]
 
 
-def look(data: DataSettings, path: str) -> tuple[int, int, str]:
-    """Images of the test split, operations of one of a network's forward passes, and the split's fingerprint."""
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """The size of a verification.
+
+    Attributes:
+        images: Number of images of the test split.
+        operations: Floating point operations of one network's forward pass of one image.
+        digest: SHA-256 of the images and labels, as hexadecimal digits.
+    """
+
+    images: int
+    operations: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkResult:
+    """The result of the attacks of one chunk.
+
+    Attributes:
+        table: The rows of the attack record's table, shape (images, 1 + attacks).
+        attacks: Names of all attacks that exist for this network; see :attr:`AttackSuite.names`.
+    """
+
+    table: Table
+    attacks: tuple[str, ...]
+
+
+def describe_test_split(data: DataSettings, path: str) -> SplitSummary:
+    """Read the test split and measure the network in a file; run on a worker.
+
+    Args:
+        data: Settings of the data, with absolute paths.
+        path: File with the weights of a network.
+    """
     from morel_search.training.compute import operations
 
     test = test_images(data)
     channels, height, width = (int(size) for size in test.images.shape[1:])
     digest = hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
-    return len(test), operations(_model(path, "cpu"), (channels, height, width)), digest
+    return SplitSummary(len(test), operations(_model(path, "cpu"), (channels, height, width)), digest)
 
 
-def attack(
+def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> MaskingDiagnostics:
+    """Measure what indicates gradient masking, with transfer from the other networks; run on a worker.
+
+    Args:
+        path: File with the network's weights.
+        rows: Images, as indices into the test split.
+        setup: The settings of all chunks.
+    """
+    from morel_search.verification.masking import diagnose_masking
+    from morel_search.verification.transfer import transfer_accuracy
+
+    images, labels = _chunk_images(rows, setup)
+    model = _model(path, setup.device)
+    diagnostics = diagnose_masking(
+        model, images, labels, setup.evaluation, seed=setup.seed, compute=setup.compute
+    )
+    transfer = {
+        name: transfer_accuracy(
+            model,
+            _model(source, setup.device),
+            images,
+            labels,
+            setup.evaluation,
+            seed=setup.seed,
+            compute=setup.compute,
+        )
+        for name, source in setup.sources
+        if _trial(source) != _trial(path)
+    }
+    return replace(diagnostics, transfer=transfer)
+
+
+def attack_chunk(
     path: str,
     stages: tuple[str, ...],
     rows: NDArray[np.int64],
     known: Table,
     scale: float,
-    what: Task,
-) -> tuple[Table, MaskingDiagnostics | tuple[str, ...]]:
-    """Run attacks on some images of the test split, or measure the diagnostics of gradient masking.
+    setup: WorkerSetup,
+) -> ChunkResult:
+    """Run attacks on some images of one network, on a worker.
 
     Args:
-        path: File with the weights of the network.
-        stages: Attacks to run; without any, the diagnostics are measured.
-        rows: The images, as indices into the test split.
-        known: The rows of the network's attack record for these images.
-        scale: Divisor of the logits in the attacks.
-        what: The settings that all parts of a verification share.
-
-    Returns:
-        The rows of the attack record, and the diagnostics; with attacks, the attacks that apply to the network
-        instead of the diagnostics.
+        path: File with the network's weights.
+        stages: Names of attacks.
+        rows: Images, as indices into the test split.
+        known: The rows of the attack record's table as they are now, shape (images, 1 + attacks).
+        scale: Divisor of the logits, see :class:`MaskingDiagnostics`.
+        setup: The settings of all chunks.
     """
     import torch
 
-    from morel_search.training.augment import to_float
-    from morel_search.training.compute import configure
-    from morel_search.verification.masking import diagnose_masking
-    from morel_search.verification.transfer import transferred
-
-    torch.set_num_threads(what.threads)
-    configure(what.compute, what.device)
-    test = test_images(what.data)
-    chosen = torch.from_numpy(rows)
-    images, labels = to_float(test.images[chosen].to(what.device)), test.labels[chosen].to(what.device)
+    images, labels = _chunk_images(rows, setup)
     table = known.copy()
-    if not stages:
-        model = _model(path, what.device)
-        signs = diagnose_masking(model, images, labels, what.evaluation, seed=what.seed, compute=what.compute)
-        transfer = {
-            label: transferred(
-                model,
-                _model(source, what.device),
-                images,
-                labels,
-                what.evaluation,
-                seed=what.seed,
-                compute=what.compute,
-            )
-            for label, source in what.sources
-            if _trial(source) != _trial(path)
-        }
-        return table, replace(signs, transfer=transfer)
-    suite = _battery(path, scale, what)
+    suite = _attack_suite(path, scale, setup)
     for stage in ("clean", *stages):
         if stage != "clean" and stage not in suite.names:
             continue
         column = COLUMNS.index(stage)
-        alive = np.flatnonzero(~(table == 0).any(axis=1) & (table[:, column] == UNKNOWN))
-        if len(alive):
-            part = torch.from_numpy(alive).to(what.device)
-            table[alive, column] = _standing(suite, stage, images[part], labels[part]).cpu().numpy()
-    return table, suite.names
+        remaining = np.flatnonzero(~(table == 0).any(axis=1) & (table[:, column] == UNKNOWN))
+        if len(remaining):
+            part = torch.from_numpy(remaining).to(setup.device)
+            table[remaining, column] = _robust(suite, stage, images[part], labels[part]).cpu().numpy()
+    return ChunkResult(table, suite.names)
 
 
-def _standing(suite: AttackSuite, stage: str, images: Tensor, labels: Tensor) -> Tensor:
-    """Which images are right as they are, or withstand an attack; those that the device's memory does not hold at once, by halves."""
+def _chunk_images(rows: NDArray[np.int64], setup: WorkerSetup) -> tuple[Tensor, Tensor]:
+    """Return the images of a chunk as floats in [0, 1], and their labels, on the device."""
+    import torch
+
+    from morel_search.training.augment import to_float
+    from morel_search.training.compute import configure
+
+    torch.set_num_threads(setup.threads)
+    configure(setup.compute, setup.device)
+    test, chosen = test_images(setup.data), torch.from_numpy(rows)
+    return to_float(test.images[chosen].to(setup.device)), test.labels[chosen].to(setup.device)
+
+
+def _robust(suite: AttackSuite, stage: str, images: Tensor, labels: Tensor) -> Tensor:
+    """Return which images are correctly classified after one stage.
+
+    Where the device's memory is too small, by halves.
+    """
     import torch
 
     try:
@@ -134,17 +195,21 @@ def _standing(suite: AttackSuite, stage: str, images: Tensor, labels: Tensor) ->
     except torch.OutOfMemoryError as error:
         if len(images) == 1:
             raise OutOfMemoryError(
-                f"out of memory: {images.device} does not hold the attack {stage} on one image"
+                f"out of memory: the memory of {images.device} is too small for the attack {stage} on one "
+                "image; use a device with more memory"
             ) from error
     torch.cuda.empty_cache()
     middle = len(images) // 2
     return torch.cat(
-        [_standing(suite, stage, images[part], labels[part]) for part in (slice(middle), slice(middle, None))]
+        [_robust(suite, stage, images[part], labels[part]) for part in (slice(middle), slice(middle, None))]
     )
 
 
 def _trial(path: str) -> str:
-    """The trial whose network a file is: another epoch of the same training is not independent of it."""
+    """Return the trial of a network's file.
+
+    Another epoch of the same training is not an independent network.
+    """
     return Path(path).parent.name.partition("-")[0]
 
 
@@ -156,11 +221,16 @@ def _model(path: str, device: str) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _battery(path: str, scale: float, what: Task) -> AttackSuite:
+def _attack_suite(path: str, scale: float, setup: WorkerSetup) -> AttackSuite:
     from morel_search.training.augment import to_float
     from morel_search.verification.attack_suite import AttackSuite
 
-    images = to_float(test_images(what.data).images[:2].to(what.device))
+    images = to_float(test_images(setup.data).images[:2].to(setup.device))
     return AttackSuite(
-        _model(path, what.device), images, what.evaluation, seed=what.seed, compute=what.compute, scale=scale
+        _model(path, setup.device),
+        images,
+        setup.evaluation,
+        seed=setup.seed,
+        compute=setup.compute,
+        scale=scale,
     )

@@ -1,1 +1,1 @@
-"""One module a task of the user's: search, verify, retrain, pick, and what they print and write."""
+"""Workflows: one module for each task (search, verify, retrain), and for their output and files."""

@@ -1,4 +1,7 @@
-"""Keeping the run folder true to the study while a search runs, and completing it at the end."""
+"""The files of the run folder during a search and at its end.
+
+Tables, weights, and checkpoints that are no longer needed.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from morel_search.cluster.trainable import STATE_FILE, model_file
 from morel_search.config import Space
-from morel_search.results.folder import RunFolder
+from morel_search.results.folder import RunFolder, member_name
 from morel_search.results.settings import FORMAT
 from morel_search.search.pareto import Member
 from morel_search.training.settings import FLOAT32, Compute
@@ -24,12 +27,25 @@ if TYPE_CHECKING:
 __all__ = ["RunArtifacts"]
 
 SECONDS_BETWEEN_TABLES = 10
+"""Least time between two writings of the tables."""
+
 SHARE_FOR_TABLES = 0.02
-"""The tables of a long search take long to write; this share of the driver's time may go there."""
+"""Largest share of the driver's time that is spent on the tables.
+
+Those of a long search take long to write.
+"""
 
 
 class RunArtifacts:
-    """Keeps the run folder up to date while trials finish, and completes it at the end."""
+    """The tables, weights and checkpoints of one run.
+
+    Args:
+        space: The run's space.
+        run: The run's folder.
+        record: The study.
+        controller: The search.
+        compute: The arithmetic of the scores on the test split.
+    """
 
     def __init__(
         self,
@@ -39,58 +55,55 @@ class RunArtifacts:
         controller: SearchController,
         compute: Compute = FLOAT32,
     ) -> None:
-        self._space, self._run, self._record, self._controller, self._compute = (
-            space,
-            run,
-            record,
-            controller,
-            compute,
-        )
+        self._space, self._run, self._record = space, run, record
+        self._controller, self._compute = controller, compute
         self._next_tables = 0.0
 
     def finished(self, trial: FinishedTrial) -> None:
-        """After each trial: no files that nothing needs any more, and now and then the tables."""
+        """Delete files that a finished trial makes unnecessary; rewrite the tables at intervals."""
         number = trial.assignment.number
         (self._run.checkpoints / str(number) / STATE_FILE).unlink(missing_ok=True)
-        self._drop_models(number)
-        for beaten in {one for one, _ in trial.beaten}:
-            self._drop_models(beaten)
+        self._delete_models(number)
+        for dominated in {dominated for dominated, _ in trial.beaten}:
+            self._delete_models(dominated)
         began = time.monotonic()
         if began >= self._next_tables:
             self._write_tables()
-            took = time.monotonic() - began
-            self._next_tables = time.monotonic() + max(SECONDS_BETWEEN_TABLES, took / SHARE_FOR_TABLES)
+            seconds = time.monotonic() - began
+            self._next_tables = time.monotonic() + max(SECONDS_BETWEEN_TABLES, seconds / SHARE_FOR_TABLES)
 
     def finish(self, status: str, *, test: bool) -> None:
-        """At the end: every table and the front's networks, their scores on the test split, the settings.
+        """Write the tables, the networks of the front and the controls, and the settings.
 
-        What the search found is written before the test split is opened, which may go wrong.
+        The tables and networks are written before the test split is read, so that an error there loses
+        nothing.
+
+        Args:
+            status: ``finished``, ``stopped`` or ``failed``.
+            test: Whether to score the front and the controls on the test split.
         """
         self._write_tables()
-        self._keep_models()
+        self._copy_models()
         if test:
             self._test()
             self._write_tables()
-        self._forget_checkpoints()
+        self._delete_checkpoints()
         settings = self._run.read_settings()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         self._run.write_settings(replace(settings, status=status, finished=finished))
 
-    def lost(self) -> list[int]:
-        """Trials on the front whose network is nowhere: their checkpoints were removed after they had finished."""
+    def missing_networks(self) -> list[int]:
+        """Return the trials on the front without weights, because their checkpoints were deleted by hand."""
         return sorted(
             {
                 number
                 for number, epoch in self._controller.front
-                if not (self._folder((number, epoch)) / "model.pt").exists()
+                if not (self._run.front_models / self._name((number, epoch)) / "model.pt").exists()
             }
         )
 
-    def _folder(self, member: Member) -> Path:
-        number, epoch = member
-        return self._run.front_models / (
-            f"{number}-{epoch}" if self._space.search.select_epoch == "front" else str(number)
-        )
+    def _name(self, member: Member) -> str:
+        return member_name(*member, several=self._space.search.select_epoch == "front")
 
     def _write_tables(self) -> None:
         from morel_search.workflows.tables import epochs_table, front_table, trials_table
@@ -103,7 +116,7 @@ class RunArtifacts:
         )
 
     def _test(self) -> None:
-        """Score what was never scored: the members of the front and the controls."""
+        """Score the networks of the front and of the controls that have no test accuracies yet."""
         from morel_search.cluster.test_scores import score_on_test
 
         tested = self._record.tested()
@@ -113,40 +126,41 @@ class RunArtifacts:
             self._record.set_tested({**tested, **score_on_test(self._space, models, self._compute)})
 
     def _wanted(self) -> set[Member]:
-        """The members of the front, and the epochs that the controls stand for."""
+        """Return the members of the front, and the selected epochs of the controls."""
         from morel_search.search.study import read_outcome
 
         trials = self._record.trials()
         outcomes = {number: read_outcome(trials[number]) for number in self._controller.controls}
-        return {
-            *self._controller.front,
-            *((number, one.epoch) for number, one in outcomes.items() if one.epoch is not None),
+        controls = {
+            (number, outcome.epoch) for number, outcome in outcomes.items() if outcome.epoch is not None
         }
+        return {*self._controller.front, *controls}
 
     def _model(self, member: Member) -> Path:
         number, epoch = member
         return self._run.checkpoints / str(number) / model_file(epoch, self._space.search.select_epoch)
 
-    def _keep_models(self) -> None:
-        """``front/`` and ``controls/`` hold the networks of the front and of the controls, and no others."""
+    def _copy_models(self) -> None:
+        """Copy the networks of the front to ``front/`` and those of the other controls to ``controls/``."""
         front = set(self._controller.front)
-        self._keep(self._run.front_models, front)
-        self._keep(self._run.control_models, self._wanted() - front)
+        self._copy(self._run.front_models, front)
+        self._copy(self._run.control_models, self._wanted() - front)
 
-    def _keep(self, place: Path, members: set[Member]) -> None:
-        folders = {place / self._folder(member).name: member for member in members}
+    def _copy(self, target: Path, members: set[Member]) -> None:
+        """Copy networks to folders below the target, and delete all other folders there."""
+        folders = {target / self._name(member): member for member in members}
         for folder, member in folders.items():
             source = self._model(member)
             if source.exists():
                 self._run.write_bytes(folder / "model.pt", source.read_bytes())
                 self._run.write_json(folder / "settings.json", self._member_settings(member))
-        if place.is_dir():
-            for folder in place.iterdir():
+        if target.is_dir():
+            for folder in target.iterdir():
                 if folder not in folders:
                     shutil.rmtree(folder, ignore_errors=True)
 
-    def _member_settings(self, member: Member) -> dict[str, Any]:
-        """What trains this network again by itself."""
+    def _member_settings(self, member: Member) -> dict[str, object]:
+        """Return the settings with which this network can be trained again."""
         from morel_search.search.study import read_plan
 
         number, epoch = member
@@ -163,26 +177,26 @@ class RunArtifacts:
             "select_epoch": self._space.search.select_epoch,
         }
 
-    def _drop_models(self, number: int) -> None:
-        """Remove a finished trial's networks that are not on the front; the controls keep theirs."""
+    def _delete_models(self, number: int) -> None:
+        """Delete a finished trial's networks that are not on the front; those of controls are kept."""
         if number in self._controller.controls:
             return
         kept = {
             model_file(epoch, self._space.search.select_epoch)
-            for one, epoch in self._controller.front
-            if one == number
+            for member, epoch in self._controller.front
+            if member == number
         }
         for path in (self._run.checkpoints / str(number)).glob("model*.pt"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
 
-    def _forget_checkpoints(self) -> None:
-        """Remove what is left of finished trials; waiting ones keep their state, the front and the controls their networks."""
+    def _delete_checkpoints(self) -> None:
+        """Delete the checkpoints of finished trials; the networks of the front and the controls are kept."""
         for trial in self._record.trials():
             if trial.state.is_finished():
                 folder = self._run.checkpoints / str(trial.number)
                 for path in (folder / STATE_FILE, *folder.glob("*.tmp")):
                     path.unlink(missing_ok=True)
-                self._drop_models(trial.number)
+                self._delete_models(trial.number)
                 with suppress(OSError):
                     folder.rmdir()

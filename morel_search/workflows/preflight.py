@@ -1,16 +1,18 @@
-"""What can be known before a search starts: do data and network fit, and what will it cost?"""
+"""Checks before a search starts.
+
+Whether data, network and device fit together, and how long an epoch takes.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from morel_search._format import duration
-from morel_search.config import SearchSettings, Space, format_value
+from morel_search._format import points
+from morel_search.cluster.placement import device_for, threads_for
+from morel_search.config import Space
 from morel_search.errors import DataError, ResourceError, TrainingError
 from morel_search.training.settings import Compute
 
@@ -18,23 +20,29 @@ if TYPE_CHECKING:
     from morel_search.training.datasets.loading import ImageSet
     from morel_search.training.networks import Classifier
 
-__all__ = ["PreflightResult", "check_device", "inspect", "plan_text", "time_epoch"]
+__all__ = ["PreflightResult", "check_device", "inspect", "preflight_warnings", "time_epoch"]
 
 FEW_VALIDATION = 200
-"""Below so many validation images the standard error of an accuracy of 0.5 is above 0.035."""
+"""Number of validation images below which the standard error of an accuracy of 0.5 is above 0.035."""
+
+TIMED_BATCHES = 3
+"""Training batches on which the duration of an epoch is measured."""
+
+TIMED_VALIDATION = 128
+"""Validation images on which the duration of an evaluation is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreflightResult:
-    """What the data and the network turned out to be.
+    """The sizes of the data and the network, and the arithmetic.
 
     Attributes:
-        train: Training images.
-        validation: Validation images.
+        train: Number of training images.
+        validation: Number of validation images.
         image_shape: Channels, height, width.
         classes: Number of classes.
-        weights: Trainable weights of the network.
-        compute: The arithmetic that trainings will have on this machine.
+        weights: Number of trainable weights of the network.
+        compute: The arithmetic of trainings on this machine.
     """
 
     train: int
@@ -46,15 +54,14 @@ class PreflightResult:
 
 
 def inspect(space: Space) -> PreflightResult:
-    """Read the development images and build the network; the test split is not touched.
+    """Read the training and validation images and build the network; only the test split's format is checked.
 
     Raises:
         DataError: The images cannot be read, or are too few for the split.
         NetworkError: The network does not fit the images.
-        TrainingError: The accuracy objective's import path leads nowhere, or the device does not have the
-            arithmetic that was asked for.
+        TrainingError: An accuracy objective cannot be used, or the device does not support the requested
+            arithmetic.
     """
-    from morel_search.cluster.placement import device_for
     from morel_search.training.augment import to_float
     from morel_search.training.compute import operations, resolve_compute, supports_channels_last
     from morel_search.training.datasets.loading import check_test, load_development
@@ -70,7 +77,8 @@ def inspect(space: Space) -> PreflightResult:
     if compute.channels_last and not supports_channels_last(network, to_float(development.train.images[:2])):
         if space.compute.channels_last == "on":
             raise TrainingError(
-                f"compute.channels_last is on, but {space.network.name} does not work on maps in that layout; off or auto do"
+                f"compute.channels_last is on, but {space.network.name} does not work with that "
+                "memory layout; set it to off or auto"
             )
         compute = replace(compute, channels_last=False)
     _try_objectives(space, network, development.train)
@@ -87,10 +95,11 @@ def inspect(space: Space) -> PreflightResult:
 
 
 def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None:
-    """One forward and backward pass with each accuracy objective that is somebody's own, and with the network in training mode.
+    """Run one forward and backward pass in training mode with each accuracy objective of the space.
 
     Raises:
-        TrainingError: It is not there, raises, or does not give a finite scalar with a gradient.
+        TrainingError: An objective cannot be imported, raises an error, or does not return a finite scalar
+            with a gradient.
     """
     import torch
 
@@ -118,61 +127,66 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise TrainingError(
-                f"a first step with accuracy_loss {name} and {space.network.name} fails: {reason}"
+                f"a first training step with accuracy_loss {name} and {space.network.name} fails: {reason}"
             ) from error
         if not finite:
             raise TrainingError(
-                f"accuracy_loss {name} must give one finite number, got {losses.accuracy.detach()}"
+                f"accuracy_loss {name} must return one finite number, got {losses.accuracy.detach()}"
             )
 
 
 def check_device(space: Space) -> None:
-    """Refuse a GPU that this machine does not have, without starting Ray.
+    """Refuse resources that this machine does not have, without starting Ray.
 
     Raises:
-        ResourceError: ``resources`` ask for a device that is not there.
+        ResourceError: ``resources`` name a device, a number of GPUs or of processor cores that this machine
+            does not have.
     """
     import torch
 
     resources = space.resources
     wants_cuda = resources.gpu > 0 or resources.device == "cuda"
     if wants_cuda and torch.cuda.device_count() < max(1, resources.gpu):
-        has = torch.cuda.device_count()
         raise ResourceError(
-            f"resources ask for gpu {resources.gpu:g} and device {resources.device}, but torch sees {has} CUDA devices here; "
+            f"resources.gpu is {resources.gpu:g} and resources.device is {resources.device}, but torch finds "
+            f"{torch.cuda.device_count()} CUDA devices on this machine; "
             "--set resources.gpu=0 trains on the CPU"
         )
     if resources.device == "cuda" and not resources.gpu:
         raise ResourceError(
-            "resources.device is cuda but resources.gpu is 0: say how much of a GPU a trial takes, such as 1 or 0.25"
+            "resources.device is cuda but resources.gpu is 0: set resources.gpu to the share of a GPU that a "
+            "trial uses, such as 1 or 0.25"
         )
     if resources.device == "mps" and not torch.backends.mps.is_available():
-        raise ResourceError("resources.device is mps, but torch sees no Apple GPU here")
+        raise ResourceError(
+            "resources.device is mps, but torch finds no Apple GPU on this machine; "
+            "--set resources.device=auto trains on the CPU"
+        )
     cores = os.cpu_count() or 1
     if resources.cpu > cores:
-        raise ResourceError(f"resources.cpu is {resources.cpu:g}, but this machine has {cores} cores")
+        raise ResourceError(
+            f"resources.cpu is {resources.cpu:g}, but this machine has {cores} cores; lower resources.cpu"
+        )
 
 
-def time_epoch(space: Space, compute: Compute, batches: int = 3) -> float:
-    """Seconds of one epoch of the space's own ``train`` settings, extrapolated from a few batches after a warm-up."""
+def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> float:
+    """Estimate the seconds of one epoch with the settings of ``train``, on a few batches after a warm-up."""
     import torch
 
-    from morel_search.cluster.placement import device_for
     from morel_search.training.datasets.loading import Development, load_development
     from morel_search.training.trainer import Training
 
-    torch.set_num_threads(max(1, int(space.resources.cpu)))
+    torch.set_num_threads(threads_for(space.resources))
     development = load_development(space.data)
-    few = _first(development.train, batches * space.train.batch_size)
-    probe = _first(development.validation, 128)
-    device = device_for(space.resources)
+    train = _first(development.train, batches * space.train.batch_size)
+    validation = _first(development.validation, TIMED_VALIDATION)
     training = Training(
         space.train,
         space.network,
-        Development(few, probe, development.classes),
+        Development(train, validation, development.classes),
         space.evaluation,
         seed=0,
-        device=device,
+        device=device_for(space.resources),
         augmentation=space.data.augmentation,
         compute=compute,
     )
@@ -180,115 +194,27 @@ def time_epoch(space: Space, compute: Compute, batches: int = 3) -> float:
     training.evaluate()
     began = time.perf_counter()
     training.train_epoch()
-    train_seconds = (time.perf_counter() - began) * len(development.train) / len(few)
+    train_seconds = (time.perf_counter() - began) * len(development.train) / len(train)
     began = time.perf_counter()
     training.evaluate()
-    evaluate_seconds = (time.perf_counter() - began) * len(development.validation) / len(probe)
+    evaluate_seconds = (time.perf_counter() - began) * len(development.validation) / len(validation)
     return train_seconds + evaluate_seconds / space.evaluation.every
+
+
+def preflight_warnings(space: Space, preflight_result: PreflightResult) -> list[str]:
+    """Return the warnings of the space, and those that need the data.
+
+    Allowed settings that are probably mistakes.
+    """
+    warnings = list(space.warnings)
+    validation = preflight_result.validation
+    if validation < FEW_VALIDATION and not any(text.startswith("data.validation") for text in warnings):
+        warnings.append(
+            f"data.validation: with {validation} validation images the standard error of an accuracy is up "
+            f"to {points(0.5 / validation**0.5)}; use at least {FEW_VALIDATION}"
+        )
+    return warnings
 
 
 def _first(images: ImageSet, count: int) -> ImageSet:
     return replace(images, images=images.images[:count], labels=images.labels[:count])
-
-
-def plan_text(space: Space, preflight_result: PreflightResult, epoch_seconds: float, concurrent: int) -> str:
-    """The plan in words and numbers: what is searched, how often, and what it will cost."""
-    from morel_search.search.successive_halving import rungs_of
-
-    search, resources = space.search, space.resources
-    trials = search.trials + len(space.controls)
-    trial_seconds = epoch_seconds * space.train.epochs
-    levels = rungs_of(space)
-    least = _least_share(space, levels)
-    lines = [
-        f"data         {space.data.name}: {preflight_result.train} training and {preflight_result.validation} validation images, "
-        f"{'x'.join(map(str, preflight_result.image_shape))}, {preflight_result.classes} classes",
-        f"network      {space.network.name}: {preflight_result.weights:,} weights",
-        f"compute      {preflight_result.compute}",
-        f"evaluation   PGD-{space.evaluation.steps}, {space.evaluation.norm}, epsilon {format_value(space.evaluation.epsilon)}",
-        "parameters",
-        *(f"  {parameter.name:<22} {_range(parameter)}" for parameter in space.parameters),
-        f"search       {search.sampler}: {search.trials} trials{_generations(search)}, seed {search.seed}",
-        f"stopping     {_stopping(space, levels)}",
-        *([f"constraints  {', '.join(map(str, space.constraints))}"] if space.constraints else []),
-        f"controls     {', '.join(control.name for control in space.controls) or 'none'}",
-        f"budget       {trials} trials of {space.train.epochs} epochs{_limits(search)}",
-        f"resources    {resources.cpu:g} CPU and {resources.gpu:g} GPU a trial ({resources.device}), {concurrent} at a time",
-        f"cost         about {duration(trial_seconds)} a trial at the settings under train, "
-        f"{_total(trial_seconds * trials / concurrent, least)} in all (measured on {3} batches; attack steps that are searched shift it)",
-    ]
-    return "\n".join([*lines, *(f"warning: {warning}" for warning in warnings(space, preflight_result))])
-
-
-def warnings(space: Space, preflight_result: PreflightResult) -> list[str]:
-    """What is allowed and looks wrong: the space's own warnings, and those that need the data."""
-    found = list(space.warnings)
-    if preflight_result.validation < FEW_VALIDATION and not any(
-        warning.startswith("data.validation") for warning in found
-    ):
-        found.append(
-            f"data.validation: {preflight_result.validation} validation images make an accuracy uncertain by "
-            f"{0.5 / preflight_result.validation**0.5:.3f} (one standard error)"
-        )
-    return found
-
-
-def _generations(search: SearchSettings) -> str:
-    if search.sampler in ("nsga2", "nsga3"):
-        return f", population {search.population} (about {search.trials / search.population:.1f} generations)"
-    return "" if search.sampler == "random" else f", the first {search.population} at random"
-
-
-def _stopping(space: Space, levels: Sequence[int]) -> str:
-    if not levels:
-        return "none: every trial is trained to its end"
-    settings = space.early_stopping
-    after = " and ".join(map(str, levels)) if len(levels) < 3 else ", ".join(map(str, levels))
-    return f"after {after} epochs the first 1 in {settings.eta} go on ({settings.ranking}); {settings.run_through:.0%} run through regardless"
-
-
-def _least_share(space: Space, levels: Sequence[int]) -> float:
-    """The share of the epochs that is left where every trial is stopped that the rule can stop."""
-    ends, share, going = [*levels, space.train.epochs], 0.0, 1.0
-    for begin, end in pairwise([0, *ends]):
-        share += going * max(0, end - begin) / space.train.epochs
-        going /= space.early_stopping.eta
-    through = space.early_stopping.run_through
-    return min(1.0, through + (1 - through) * share)
-
-
-def _total(seconds: float, least: float) -> str:
-    if least >= 1:
-        return duration(seconds)
-    return f"{duration(seconds * least)} to {duration(seconds)}"
-
-
-def _limits(search: SearchSettings) -> str:
-    limits = [
-        *([f"{search.max_hours:g} hours"] if search.max_hours is not None else []),
-        *([f"{search.max_gpu_hours:g} GPU-hours"] if search.max_gpu_hours is not None else []),
-        *(
-            [f"{search.patience} trials without a rise of {search.min_improvement:g}"]
-            if search.patience is not None
-            else []
-        ),
-    ]
-    return f", or {' or '.join(limits)}" if limits else ""
-
-
-def _range(parameter: object) -> str:
-    from morel_search.config import Parameter
-
-    assert isinstance(parameter, Parameter)
-    if parameter.kind == "categorical":
-        text = ", ".join(format_value(choice) for choice in parameter.choices)
-    else:
-        text = f"{format_value(parameter.low)} to {format_value(parameter.high)}"
-        if parameter.log:
-            text += " (log)"
-        elif parameter.step is not None:
-            text += f" in steps of {format_value(parameter.step)}"
-    when = " and ".join(
-        f"{name} is {' or '.join(map(str, values))}" for name, values in parameter.when.items()
-    )
-    return f"{text}, when {when}" if when else text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err, print_out
+from morel_search._format import duration, percent
 from morel_search._version import __version__
 from morel_search.errors import DataError, OutOfMemoryError, ResourceError, TrainingError
 
@@ -24,16 +25,17 @@ __all__ = ["retrain"]
 def retrain(
     folder: Path, *, seed: int | None = None, target: Path | None = None, device: str = "auto"
 ) -> Path:
-    """Train a network's configuration again, print a line an epoch, and write the epoch that its rule chooses.
+    """Train a network's configuration again and write the network of the selected epoch.
 
-    The network is written before the test images are read, which may go wrong, and once more with their
-    accuracies.
+    A line is printed for each epoch. The network is written before the test split is read, so that an error
+    there does not lose it, and once more with its test accuracies.
 
     Args:
         folder: An exported network, or a run's ``front/NUMBER``.
-        seed: The seed; None takes the network's own.
-        target: The new folder; None names it after the old one.
-        device: ``cpu``, ``cuda``, ``mps``, or ``auto``: where it was trained, or else the best there is.
+        seed: Random seed of the training; None for the network's own.
+        target: The new folder; None for a name derived from the folder and the seed.
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto``: the device of the first training, or else the fastest
+            available.
 
     Returns:
         The new folder.
@@ -46,79 +48,86 @@ def retrain(
     from morel_search.models.recipe import read_training_config, train_from_config
 
     settings = settings_of(folder)
-    recipe = read_training_config(settings, folder)
-    recipe = recipe if seed is None else replace(recipe, seed=seed)
-    target = target or _target(folder, recipe.seed)
+    config = read_training_config(settings, folder)
+    config = config if seed is None else replace(config, seed=seed)
+    target = target or _target(folder, config.seed)
     check_target(target)
-    device = _device(device, recipe.device)
-    development = _development(recipe.data)
-    compute = _compute(recipe.compute, device)
-    with _memory(device):
+    device = _device(device, config.device)
+    development = _development(config.data)
+    compute = _compute(config.compute, device)
+    with _memory_errors(device):
         kept, model = train_from_config(
-            recipe,
+            config,
             development,
             compute=compute,
             device=device,
-            on_epoch=lambda result: _say_epoch(result, recipe.train.epochs),
+            on_epoch=lambda result: _print_epoch(result, config.train.epochs),
         )
-        made = {**settings, **_made(recipe, kept, development), **_circumstances(compute, device)}
+        validation = {
+            "clean_accuracy": kept.clean_accuracy,
+            "robust_accuracy": kept.robust_accuracy,
+            "images": len(development.validation),
+        }
+        made = {
+            **settings,
+            **_made(config, kept, development),
+            "figures": {"validation": validation},
+            **_circumstances(compute, device),
+        }
         made.pop("picked", None)
         write_export(target, model, made)
-        test = _score(target, recipe, compute, device)
-    write_export(target, model, {**made, "figures": {"test": test, **made["figures"]}})
-    print_out(
-        f"epoch {kept.epoch} on the test split: clean {test['clean_accuracy']:.3f}  robust {test['robust_accuracy']:.3f}"
-    )
+        test = _score(target, config, compute, device)
+    write_export(target, model, {**made, "figures": {"test": test, "validation": validation}})
+    clean, robust = percent(test["clean_accuracy"]), percent(test["robust_accuracy"])
+    print_out(f"epoch {kept.epoch} on the test split: clean {clean}  robust {robust}")
     print_out(f"written to {target}")
     return target
 
 
-def _say_epoch(result: EpochResult, epochs: int) -> None:
-    scores = (
+def _print_epoch(result: EpochResult, epochs: int) -> None:
+    accuracies = (
         ""
         if result.clean_accuracy is None
-        else f"  clean {result.clean_accuracy:.3f}  robust {result.robust_accuracy:.3f}"
+        else f"  clean {percent(result.clean_accuracy):>6}  robust {percent(result.robust_accuracy):>6}"
     )
-    print_out(f"epoch {result.epoch:3d} of {epochs}: loss {result.loss:.4f}{scores}  {result.seconds:.1f} s")
+    print_out(
+        f"epoch {result.epoch:3d} of {epochs}: loss {result.loss:.4f}{accuracies}  {duration(result.seconds)}"
+    )
 
 
-def _score(folder: Path, recipe: TrainingConfig, compute: Compute, device: str) -> dict[str, Any]:
-    """Score what was written on the test split, as a search does."""
+def _score(folder: Path, config: TrainingConfig, compute: Compute, device: str) -> dict[str, float]:
+    """Score the written network on the test split, as a search does."""
     from morel_search.models.load import load_model
     from morel_search.training.datasets.loading import load_test
     from morel_search.training.evaluation import TEST_SEED, evaluate
 
     try:
-        images = load_test(recipe.data).to(device)
+        images = load_test(config.data).to(device)
     except DataError as error:
         raise DataError(f"{error}; the network is in {folder}, without test accuracies") from error
-    found = evaluate(
-        load_model(folder).to(device), images, recipe.evaluation, seed=TEST_SEED, compute=compute
+    scores = evaluate(
+        load_model(folder).to(device), images, config.evaluation, seed=TEST_SEED, compute=compute
     )
     return {
-        "clean_accuracy": found.clean_accuracy,
-        "robust_accuracy": found.robust_accuracy,
-        "images": found.images,
+        "clean_accuracy": scores.clean_accuracy,
+        "robust_accuracy": scores.robust_accuracy,
+        "images": scores.images,
     }
 
 
-def _made(recipe: TrainingConfig, kept: EpochResult, development: Development) -> dict[str, Any]:
-    validation = {
-        "clean_accuracy": kept.clean_accuracy,
-        "robust_accuracy": kept.robust_accuracy,
-        "images": len(development.validation),
-    }
+def _made(config: TrainingConfig, kept: EpochResult, development: Development) -> dict[str, object]:
+    """Return the settings that describe the new training."""
     return {
         "made_by": "python -m morel_search.train",
-        "seed": recipe.seed,
+        "seed": config.seed,
         "epoch": kept.epoch,
         "image_shape": list(development.train.images.shape[1:]),
         "classes": list(development.classes),
-        "figures": {"validation": validation},
     }
 
 
-def _circumstances(compute: Compute, device: str) -> Mapping[str, Any]:
+def _circumstances(compute: Compute, device: str) -> dict[str, object]:
+    """Return the settings that describe the machine and the software."""
     import torch
 
     from morel_search.results.provenance import commit, versions
@@ -133,7 +142,10 @@ def _circumstances(compute: Compute, device: str) -> Mapping[str, Any]:
 
 
 def _target(folder: Path, seed: int) -> Path:
-    """Beside the folder; but not in a run's ``front/``, which holds the front alone and is tidied by the search."""
+    """Return a folder beside the network's.
+
+    For a run's ``front/``, from which a search deletes other folders, in ``picked/``.
+    """
     from morel_search.models.export import run_around
 
     folder = folder.resolve()
@@ -141,22 +153,34 @@ def _target(folder: Path, seed: int) -> Path:
     return (folder.parent if run is None else run.path / "picked") / f"{folder.name}-seed{seed}"
 
 
-def _device(asked: str, before: str | None) -> str:
+def _device(requested: str, before: str | None) -> str:
+    """Return the device of the training.
+
+    Args:
+        requested: ``auto`` or a device.
+        before: The device of the first training, if it is known.
+
+    Raises:
+        ResourceError: This machine does not have the requested device.
+    """
     import torch
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if asked != "auto":
-        if not there[asked]:
-            raise ResourceError(f"--device is {asked}, which this machine does not have")
-        return asked
-    if before is not None and there.get(before):
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if requested != "auto":
+        if not available[requested]:
+            raise ResourceError(
+                f"--device is {requested}, which this machine does not have; --device auto uses another one"
+            )
+        return requested
+    if before is not None and available.get(before):
         return before
-    best = next(name for name, holds in there.items() if holds)
+    fastest = next(name for name, is_available in available.items() if is_available)
     if before is not None:
         print_err(
-            f"warning: it was trained on {before}, which this machine does not have; on {best} the weights will be others"
+            f"warning: the network was trained on {before}, which this machine does not have; "
+            f"on {fastest} the weights will differ"
         )
-    return best
+    return fastest
 
 
 def _development(data: DataSettings) -> Development:
@@ -169,33 +193,34 @@ def _development(data: DataSettings) -> Development:
         used = [data.folder] if data.name.startswith("cifar") else [data.train, data.test]
         if any(path is not None and not Path(path).expanduser().is_absolute() for path in used):
             raise DataError(
-                f"{error}; relative paths start from the current folder: go where the search was started"
+                f"{error}; relative paths start from the current folder: "
+                "change to the folder in which the search was started"
             ) from error
         raise
 
 
 def _compute(before: Compute | None, device: str) -> Compute:
-    """The arithmetic of the first training where this device has it, else float32."""
+    """Return the arithmetic of the first training if this device supports it, else float32."""
     from morel_search.training.compute import resolve_compute
     from morel_search.training.settings import FLOAT32, ComputeSettings
 
     before = before or FLOAT32
-    asked = ComputeSettings(
-        precision=before.precision,  # type: ignore[arg-type]  # what auto became is one of the names too
+    requested = ComputeSettings(
+        precision=before.precision,  # type: ignore[arg-type]  # a resolved precision is a valid setting too
         channels_last="on" if before.channels_last else "off",
         compile="on" if before.compile else "off",
         deterministic=before.deterministic,
     )
     try:
-        return resolve_compute(asked, device, operations=0)
+        return resolve_compute(requested, device, operations=0)
     except TrainingError as error:
-        print_err(f"warning: {error}; it is trained in float32 instead, and the weights will be others")
+        print_err(f"warning: {error}; the training uses float32 instead, and the weights will differ")
         return replace(before, precision="float32", compile=False)
 
 
 @contextmanager
-def _memory(device: str) -> Iterator[None]:
-    """Too little memory is said in a sentence, also where torch has no name for it."""
+def _memory_errors(device: str) -> Iterator[None]:
+    """Turn every error of missing memory into OutOfMemoryError; for the CPU torch has no class for it."""
     import torch
 
     try:
@@ -205,4 +230,7 @@ def _memory(device: str) -> Iterator[None]:
             error, (torch.OutOfMemoryError, MemoryError)
         ) and "can't allocate memory" not in str(error):
             raise
-        raise OutOfMemoryError(f"out of memory: {device} does not hold this training") from error
+        raise OutOfMemoryError(
+            f"out of memory: the memory of {device} is too small for this training; "
+            "use a device with more memory"
+        ) from error

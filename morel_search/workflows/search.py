@@ -1,4 +1,4 @@
-"""The steps of a run: check, search, score on the test split, report."""
+"""The steps of a run: check, search, score on the test split, verify, report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
 from morel_search._version import __version__
@@ -18,28 +18,32 @@ from morel_search.results.folder import RunFolder, check_new_run, create_run_fol
 from morel_search.results.settings import ComputeRecord, ImageCounts, RunSettings
 
 if TYPE_CHECKING:
-    from morel_search.search.controller import SearchController
+    from morel_search.search.controller import FinishedTrial, SearchController
     from morel_search.search.study import TrialStore
     from morel_search.training.settings import Compute
     from morel_search.workflows.preflight import PreflightResult
 
 __all__ = ["Request", "dry_run", "execute"]
 
-SHARE_FOR_VERIFYING, LEAST_VERIFYING = 0.25, 120.0
-"""How long the verification after a search may take: a share of the search's time, but at least so many seconds."""
+SHARE_FOR_VERIFYING = 0.25
+"""Time limit of the verification after a search, as a share of the search's duration."""
+
+LEAST_VERIFYING = 120.0
+"""Smallest time limit of the verification after a search, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the user asked for.
+    """The search that the user requested on the command line.
 
     Attributes:
         space: The checked space.
         name: The run's name.
         results: Absolute folder of all runs.
-        resume: Whether to continue a run that is there.
-        address: A Ray cluster's address, or None to start Ray here.
-        verbosity: 0 quiet, 1 a line a trial, 2 a line an epoch too.
+        resume: Whether to continue an existing run.
+        address: Address of a Ray cluster; None to start Ray on this machine.
+        verbosity: 0 prints only warnings, errors and the report's path; 1 also a line for each trial; 2 also
+            one for each epoch.
     """
 
     space: Space
@@ -51,36 +55,33 @@ class Request:
 
 
 def dry_run(request: Request) -> int:
-    """Check everything and print the plan; trains nothing and writes nothing."""
+    """Check the request and print the plan of the search, without training and without writing files."""
     import os
 
-    from morel_search.workflows.preflight import check_device, inspect, plan_text, time_epoch
+    from morel_search.workflows.plan import plan_text
+    from morel_search.workflows.preflight import check_device, inspect, time_epoch
 
     _refuse_early(request)
     if request.address is None:
         check_device(request.space)
-    preflight_result = inspect(request.space)
-    concurrent = request.space.resources.concurrent or max(
-        1, int((os.cpu_count() or 1) // request.space.resources.cpu)
-    )
-    print_out(
-        plan_text(
-            request.space, preflight_result, time_epoch(request.space, preflight_result.compute), concurrent
-        )
-    )
+    space = request.space
+    preflight_result = inspect(space)
+    concurrent = space.resources.concurrent or max(1, int((os.cpu_count() or 1) // space.resources.cpu))
+    epoch_seconds = time_epoch(space, preflight_result.compute)
+    print_out(plan_text(space, preflight_result, epoch_seconds, concurrent))
     return 0
 
 
 def execute(request: Request) -> int:
-    """Run the search to its end, or until it is interrupted, and report what there is.
+    """Run the search until it is complete or interrupted, and write the report.
 
     Returns:
-        0 when every trial of the budget is over or a limit was reached, 1 when failures ended the search, 130
-        when it was interrupted.
+        0 if the budget is spent or a limit was reached, 1 if failures ended the search, 130 if it was
+        interrupted.
 
     Raises:
-        MorelSearchError: Something is wrong that the user can mend; nothing was written then, unless the
-            search had begun.
+        MorelSearchError: A mistake that the user can correct; nothing was written, unless the search had
+            begun.
     """
     from morel_search.cluster.placement import MACHINE_SECONDS, check_resources
     from morel_search.cluster.session import ray_session
@@ -91,10 +92,10 @@ def execute(request: Request) -> int:
     _refuse_early(request)
     space, resources = request.space, request.space.resources
     preflight_result = None
-    if request.address is None:  # what is wrong here is said before Ray starts
+    if request.address is None:  # report mistakes before Ray starts
         preflight.check_device(space)
         preflight_result = preflight.inspect(space)
-    # Twice: Ray sets a handler of its own when it starts, one that ends the process at once.
+    # Twice: Ray sets its own handler of SIGTERM when it starts, which ends the process at once.
     with terminate_as_interrupt(), ray_session(request.address), terminate_as_interrupt():
         check_resources(resources, 0 if request.address is None else MACHINE_SECONDS)
         if preflight_result is None:
@@ -102,7 +103,7 @@ def execute(request: Request) -> int:
             preflight_result = on_cluster(
                 preflight.inspect, space, num_cpus=resources.cpu, num_gpus=resources.gpu
             )
-        for warning in preflight.warnings(space, preflight_result):
+        for warning in preflight.preflight_warnings(space, preflight_result):
             print_err(f"warning: {warning}")
         run = _open(request, preflight_result)
         with run.lock():
@@ -111,14 +112,17 @@ def execute(request: Request) -> int:
 
 
 def _refuse_early(request: Request) -> None:
-    """What is wrong with the run folder, or with that of ``search.start_from``, is said before anything starts."""
+    """Refuse an unusable run folder, or an unusable run in ``search.start_from``, before anything starts."""
     from morel_search.search.warm_start import enqueued_configurations
 
     if not request.resume:
         check_new_run(request.results, request.name)
         enqueued_configurations(request.space)
     elif not (request.results / request.name).is_dir():
-        raise RunFolderError(f"{request.results / request.name} does not exist: there is nothing to resume")
+        raise RunFolderError(
+            f"{request.results / request.name} does not exist, so there is no run to resume; "
+            "start it without --resume"
+        )
 
 
 def _open(request: Request, preflight_result: PreflightResult) -> RunFolder:
@@ -167,14 +171,15 @@ def _search(
     earlier = compute if before.compute is None else _compute_of(before.compute)
     if earlier != compute:
         print_err(
-            f"warning: the trainings so far were computed in {earlier}; on this machine it is {compute} from now on"
+            f"warning: the trainings so far were computed in {earlier}; "
+            f"on this machine the next ones are computed in {compute}"
         )
     run.write_settings(_resumed_settings(before, request, compute))
     artifacts = RunArtifacts(request.space, run, record, controller, compute)
     began = time.monotonic()
     with Progress(controller.budget, controller.finished, request.verbosity) as progress:
 
-        def finished(trial: Any) -> None:
+        def finished(trial: FinishedTrial) -> None:
             progress.finished(trial)
             artifacts.finished(trial)
 
@@ -189,22 +194,22 @@ def _search(
         )
     failed = bool(controller.stopped_because)
     if request.verbosity and complete and not failed:
-        print_out("scoring the front and the controls on the test split, drawing the report")
+        print_out("scoring the front and the controls on the test split")
     artifacts.finish(
         "finished" if complete and not failed else "failed" if failed else "stopped",
         test=complete and not failed,
     )
-    if lost := artifacts.lost():
+    if missing := artifacts.missing_networks():
         print_err(
-            f"warning: the networks of trials {', '.join(map(str, lost))} are on the front and gone, because their checkpoints were "
-            "removed; they have no test accuracies"
+            f"warning: the weights of trials {', '.join(map(str, missing))} on the front are missing, "
+            "because their checkpoints were deleted; these networks have no test accuracies"
         )
     verified: str | None = ""
     try:
         if complete and not failed:
             verified = _verify(request, run, compute, time.monotonic() - began)
     finally:
-        _conclude(request, run)  # whatever became of the verification
+        _report(request, run)  # also after a failed verification
     if verified and request.verbosity:
         print_out(verified)
     record.close()
@@ -217,55 +222,54 @@ def _search(
         )
     if not complete:
         print_out(
-            f"interrupted after {controller.finished} of {controller.budget} trials; the same command with --resume continues"
+            f"interrupted after {controller.finished} of {controller.budget} trials; "
+            "the same command with --resume continues"
         )
         return INTERRUPTED
     return INTERRUPTED if verified is None else 0
 
 
 def _verify(request: Request, run: RunFolder, compute: Compute, seconds: float) -> str | None:
-    """Attack the front with what the search's time allows, and train it again where that was asked for.
+    """Verify the networks of the run within a time limit, and train replicates if the space asks for them.
+
+    Args:
+        request: The request.
+        run: The run's folder.
+        compute: The arithmetic of attacks and trainings.
+        seconds: Duration of the search, from which the time limit is derived.
 
     Returns:
-        What to say of it below the front; None where it was interrupted.
+        The text that is printed below the front; None if the verification was interrupted.
     """
     from morel_search.analysis.report.replication import replication_text
     from morel_search.verification.runner import VerificationBudget
     from morel_search.workflows.verify import replicate_run, verification_text, verify_run
 
-    settings = request.space.verify
+    settings, space, quiet = request.space.verify, request.space, not request.verbosity
     if not settings.enabled or not run.front_models.is_dir():
         return ""
     limit = 60 * settings.minutes if settings.minutes else max(LEAST_VERIFYING, SHARE_FOR_VERIFYING * seconds)
-    quiet = not request.verbosity
+    command = f"python -m morel_search.verify {run.path}"
+    replicated = ""
     try:
-        found = verify_run(
-            request.space,
-            run,
-            compute,
-            VerificationBudget(settings.images, limit, settings.seed),
-            quiet=quiet,
-        )
-        again = (
-            replicate_run(request.space, run, compute, settings.replicates, quiet=quiet)
-            if settings.replicates
-            else ()
-        )
+        budget = VerificationBudget(settings.images, limit, settings.seed)
+        verification = verify_run(space, run, compute, budget, quiet=quiet)
+        if settings.replicates:
+            replicates = replicate_run(space, run, compute, settings.replicates, quiet=quiet)
+            replicated = f"\n{replication_text(replicates)}" if replicates else ""
     except KeyboardInterrupt:
-        print_err(f"the verification was interrupted; python -m morel_search.verify {run.path} continues it")
+        print_err(f"the verification was interrupted; {command} continues it")
         return None
     except MorelSearchError as error:
-        print_err(
-            f"warning: the verification failed: {error}; python -m morel_search.verify {run.path} tries again"
-        )
+        print_err(f"warning: the verification failed: {error}; {command} tries again")
         return ""
-    more = f"python -m morel_search.verify {run.path} continues where the time was over"
-    said = (
-        f"the time was too short to verify the front: {more}" if found is None else verification_text(found)
-    )
-    if found is not None and found.late_images < min(settings.images or found.all_images, found.all_images):
-        said += more
-    return f"{said}\n{replication_text(again)}" if again else said
+    if verification is None:
+        reason = "no image has been through every white-box attack within the time limit"
+        return f"the front is not verified yet: {reason}; {command} continues{replicated}"
+    text = verification_text(verification)
+    if verification.late_images < min(settings.images or verification.all_images, verification.all_images):
+        text += f"the verification reached its time limit; {command} continues it"
+    return f"{text}{replicated}"
 
 
 def _check_identity(space: Space, record: TrialStore, run: RunFolder) -> None:
@@ -276,17 +280,19 @@ def _check_identity(space: Space, record: TrialStore, run: RunFolder) -> None:
     differences = changes(known, identity)
     if differences:
         raise RunFolderError(
-            f"{run.path} holds another search, start a new one with --name: {'; '.join(differences)}"
+            f"{run.path} holds a search with other settings; start a new one with --name: "
+            + "; ".join(differences)
         )
 
 
-def _conclude(request: Request, run: RunFolder) -> None:
+def _report(request: Request, run: RunFolder) -> None:
+    """Write the report, and print the front and what early stopping saved."""
     from morel_search.analysis.report.page import write_report
     from morel_search.workflows.terminal import front_text, stopping_text
 
     report = write_report(run)
     if request.verbosity:
-        print_out(front_text(run.read_front(), run.read_trials()))
+        print_out(front_text(run.read_front(), run.read_trials(), request.space.search.select_epoch))
         for sentence in stopping_text(run):
             print_out(sentence)
     print_out(f"report: {report}")

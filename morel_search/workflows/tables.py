@@ -1,10 +1,10 @@
-"""The study as the run folder's tables; made again from the study at any time."""
+"""The run folder's tables, computed from the study."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import cast
 
 import pandas as pd
 from optuna.trial import FrozenTrial
@@ -19,22 +19,25 @@ __all__ = ["epochs_table", "front_table", "trials_table"]
 
 _ACCURACIES, _TEST = ("clean_accuracy", "robust_accuracy"), ("test_clean_accuracy", "test_robust_accuracy")
 Tested = Mapping[Member, tuple[float, float]]
+"""Trial and epoch to (clean, robust) accuracy on the test split."""
+
+Cell = str | int | float | None
 
 
 def trials_table(record: TrialStore, space: Space, tested: Tested | None = None) -> pd.DataFrame:
-    """One row a finished trial, see the run folder's ``trials.csv``.
+    """Return ``trials.csv``: one row for each finished trial.
 
     Args:
         record: The study.
-        space: Its space.
-        tested: Trial and epoch to (clean, robust) accuracy on the test split, for what was tested.
+        space: The run's space.
+        tested: Accuracies on the test split of the networks that were scored there.
     """
     rows = [_row(trial, space, tested or {}) for trial in record.trials() if trial.state.is_finished()]
     return pd.DataFrame(rows, columns=trial_columns([parameter.name for parameter in space.parameters]))
 
 
 def epochs_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
-    """One row an epoch of a finished trial, see the run folder's ``epochs.csv``."""
+    """Return ``epochs.csv``: one row for each epoch of each finished trial."""
     rows = [{"number": trial.number, **epoch} for trial in trials for epoch in read_outcome(trial).history]
     return pd.DataFrame(rows, columns=list(EPOCH_COLUMNS))
 
@@ -42,31 +45,35 @@ def epochs_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
 def front_table(
     record: TrialStore, space: Space, front: Iterable[Member], tested: Tested | None = None
 ) -> pd.DataFrame:
-    """One row a member of the front, from the least to the most accurate, see the run folder's ``front.csv``.
+    """Return ``front.csv``: one row for each member of the front, in the order of clean accuracy.
 
     Args:
         record: The study.
-        space: Its space.
+        space: The run's space.
         front: Trials and epochs.
         tested: As for :func:`trials_table`.
     """
     trials, rows = record.trials(), []
     for number, epoch in front:
         clean, robust = next(
-            tuple(rest) for one, *rest in read_outcome(trials[number]).points if one == epoch
+            (clean, robust)
+            for point_epoch, clean, robust in read_outcome(trials[number]).points
+            if point_epoch == epoch
         )
         test = (tested or {}).get((number, epoch), (None, None))
         row = {
+            **_row(trials[number], space, {}),
             "epoch": epoch,
             **dict(zip(_ACCURACIES, (clean, robust), strict=True)),
             **dict(zip(_TEST, test, strict=True)),
         }
-        rows.append({**_row(trials[number], space, {}), **row})
-    rows.sort(key=lambda row: (row["clean_accuracy"], row["number"], row["epoch"]))
-    return pd.DataFrame(rows, columns=front_columns([parameter.name for parameter in space.parameters]))
+        rows.append(((clean, number, epoch), row))
+    rows.sort(key=lambda keyed: keyed[0])
+    cells = [row for _, row in rows]
+    return pd.DataFrame(cells, columns=front_columns([parameter.name for parameter in space.parameters]))
 
 
-def _row(trial: FrozenTrial, space: Space, tested: Tested) -> dict[str, Any]:
+def _row(trial: FrozenTrial, space: Space, tested: Tested) -> dict[str, Cell]:
     plan, outcome = read_plan(trial), read_outcome(trial)
     values, last = outcome.values or (None, None), outcome.last_values or (None, None)
     test = (None, None) if outcome.epoch is None else tested.get((trial.number, outcome.epoch), (None, None))
@@ -93,15 +100,15 @@ def _row(trial: FrozenTrial, space: Space, tested: Tested) -> dict[str, Any]:
     }
 
 
-def _parameters(trial: FrozenTrial, space: Space) -> dict[str, Any]:
-    """What the trial was trained with, of the searched parameters; those whose condition does not hold are left out."""
+def _parameters(trial: FrozenTrial, space: Space) -> Mapping[str, object]:
+    """Return a trial's values of the searched parameters whose condition is satisfied."""
     plan = read_plan(trial)
     if plan.origin != "control":
         return decode(space, trial.params)
-    control = next(one for one in space.controls if one.name == plan.name)
+    control = next(control for control in space.controls if control.name == plan.name)
     settings = space.control_settings(control)
     return space.active({parameter.name: getattr(settings, parameter.name) for parameter in space.parameters})
 
 
-def _cell(value: Any) -> Any:
-    return float(value) if isinstance(value, Fraction) else value
+def _cell(value: object) -> Cell:
+    return value if isinstance(value, (str, int)) else float(cast("float | Fraction", value))

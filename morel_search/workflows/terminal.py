@@ -1,63 +1,75 @@
-"""What the terminal says at the end of a run: the front as a table, and what early stopping did."""
+"""The terminal at the end of a search: the front as a table, and the effect of early stopping."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from morel_search._format import percent
 from morel_search.config import format_value
+from morel_search.results.folder import member_name
 
 if TYPE_CHECKING:
     from morel_search.results.folder import RunFolder
 
 __all__ = ["front_text", "stopping_text"]
 
+ACCURACIES = ("clean_accuracy", "robust_accuracy", "test_clean_accuracy", "test_robust_accuracy")
+
 RATIONAL = ("param_epsilon", "param_step_size")
-MOST_LEVELS = 1020
-"""Denominators are looked for up to quarters of 1/255."""
+"""Columns that hold fractions such as 8/255 as decimals."""
+
+LARGEST_DENOMINATOR = 1020
+"""Fractions down to quarters of 1/255 are recognised."""
 
 
-def front_text(front: pd.DataFrame, trials: pd.DataFrame | None = None) -> str:
-    """The front as a table for the terminal.
+def front_text(front: pd.DataFrame, trials: pd.DataFrame | None = None, select_epoch: str = "") -> str:
+    """Return the front as a table for the terminal.
 
     Args:
-        front: Rows of ``front.csv``; where a trial is there with several epochs, all are named as ``12-7``,
-            like their folders.
-        trials: Rows of ``trials.csv``, to tell why there is no front.
+        front: Rows of ``front.csv``.
+        trials: Rows of ``trials.csv``; they decide why the front is empty.
+        select_epoch: The run's epoch selection rule; with ``front``, networks are named ``12-7``, as their
+            folders are.
     """
     if front.empty:
         finished = trials is not None and (trials["state"] == "COMPLETE").any()
-        return f"no trial {'keeps to the constraints' if finished else 'finished'}, so there is no front"
-    several = front["number"].duplicated().any()
-    names = [
-        f"{number}-{epoch}" if several else str(number)
-        for number, epoch in zip(front["number"], front["epoch"], strict=True)
+        reason = "no trial satisfies the constraints" if finished else "no trial finished"
+        return f"{reason}, so there is no front"
+    several = select_epoch == "front" or bool(front["number"].duplicated().any())
+    records = front.to_dict("records")
+    names = [member_name(record["number"], record["epoch"], several) for record in records]
+    width = max(7, *map(len, names))
+    rows = [
+        "",
+        "the front, with accuracies on the validation split and on the test split:",
+        f"{'network':>{width}}  {'origin':<13} {'clean':>7} {'robust':>7} "
+        f"{'test clean':>11} {'test robust':>12}  parameters",
     ]
-    width = max(5, *map(len, names))
-    header = f"{'trial':>{width}}  {'origin':<13} {'clean':>7} {'robust':>7} {'test clean':>11} {'test robust':>12}  parameters"
-    rows = ["", "the front, on the validation split and on the test split:", header]
-    for who, record in zip(names, front.to_dict("records"), strict=True):
+    for name, record in zip(names, records, strict=True):
         origin = record["name"] if record["origin"] == "control" else record["origin"]
-        numbers = [
-            record[column]
-            for column in ("clean_accuracy", "robust_accuracy", "test_clean_accuracy", "test_robust_accuracy")
-        ]
-        cells = [f"{100 * value:.1f} %" if not pd.isna(value) else "-" for value in numbers]
+        clean, robust, test_clean, test_robust = (
+            percent(None if pd.isna(record[column]) else record[column]) for column in ACCURACIES
+        )
         parameters = " ".join(
-            f"{str(name).removeprefix('param_')}={_parameter(str(name), value)}"
-            for name, value in record.items()
-            if str(name).startswith("param_") and not pd.isna(value)
+            f"{str(column).removeprefix('param_')}={_parameter(str(column), value)}"
+            for column, value in record.items()
+            if str(column).startswith("param_") and not pd.isna(value)
         )
         rows.append(
-            f"{who:>{width}}  {origin:<13.13} {cells[0]:>7} {cells[1]:>7} {cells[2]:>11} {cells[3]:>12}  {parameters}"
+            f"{name:>{width}}  {origin:<13.13} {clean:>7} {robust:>7} {test_clean:>11} {test_robust:>12}  "
+            f"{parameters}"
         )
     return "\n".join([*rows, ""])
 
 
 def stopping_text(run: RunFolder) -> list[str]:
-    """What early stopping saved, and at which rungs it was guessing, a sentence each; nothing where nothing could be stopped.
+    """Return sentences on the epochs that early stopping saved, and warnings of unreliable rungs.
+
+    Returns:
+        An empty list for a run without early stopping.
 
     Raises:
         RunFolderError: A file of the folder is damaged.
@@ -73,14 +85,16 @@ def stopping_text(run: RunFolder) -> list[str]:
     run_data = read_run_data(run)
     if not run_data.rungs:
         return []
-    saving = saving_sentence(stopping_costs(run_data.trials, run_data.settings), " %")
+    saving = saving_sentence(stopping_costs(run_data.trials, run_data.settings))
     correlations = rung_correlations(run_data.trials, run_data.epochs, run_data.rungs, run_data.select_epoch)
     return [*([saving] if saving else []), *stopping_warnings(correlations)]
 
 
-def _parameter(name: str, value: Any) -> str:
-    """A value as in the space file: the tables hold 8/255 as a decimal."""
-    if name in RATIONAL:
-        exact = Fraction(value).limit_denominator(MOST_LEVELS)
+def _parameter(column: str, value: str | float) -> str:
+    """Return a parameter's value as in the space file."""
+    if isinstance(value, str):
+        return value
+    if column in RATIONAL:
+        exact = Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
         return format_value(exact if abs(float(exact) - value) < 1e-12 else value)
-    return value if isinstance(value, str) else format_value(value)
+    return format_value(value)

@@ -1,4 +1,4 @@
-"""Verifying a run's networks from start to end: which there are, the attacks, training again, and what the terminal says."""
+"""The verification of a run: its networks, the attacks, replicates, and the table that the terminal shows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_out
+from morel_search._format import duration, percent
 from morel_search.errors import RunFolderError
 
 if TYPE_CHECKING:
@@ -21,33 +22,36 @@ __all__ = ["networks_of", "replicate_run", "verification_text", "verify_run"]
 
 
 def networks_of(run: RunFolder) -> dict[str, Path]:
-    """The weights of the front and of the controls, by the networks' names.
+    """Return the files with the weights of the front and of the controls, by the networks' names.
 
     Raises:
-        RunFolderError: No trial has finished, or no weights are there.
+        RunFolderError: No trial has finished, or the folder holds no weights.
     """
     folders = [*run.front_models.glob("*/model.pt"), *run.control_models.glob("*/model.pt")]
     if not folders:
         finished = (run.read_trials()["state"] == "COMPLETE").any()
-        what = "its front/ holds no weights" if finished else "no trial has finished yet"
-        raise RunFolderError(f"{run.path}: there is nothing to verify, {what}")
+        reason = "its front/ holds no weights" if finished else "no trial has finished yet"
+        raise RunFolderError(f"{run.path}: there is nothing to verify, {reason}")
     return {path.parent.name: path for path in folders}
 
 
 def verify_run(
     space: Space, run: RunFolder, compute: Compute, budget: VerificationBudget, *, quiet: bool = False
 ) -> Verification | None:
-    """Verify what there is and write ``verified.csv``; Ray must be running, and the run's lock be held.
+    """Attack the networks of a run and write ``verified.csv``.
+
+    Ray must be running, and the run's lock must be held.
 
     Args:
         space: The run's space.
-        run: Its folder.
+        run: The run's folder.
         compute: The arithmetic of the attacks' gradients.
-        budget: How much.
-        quiet: No bar on standard error.
+        budget: The limits of the verification.
+        quiet: Whether to hide the progress bar on standard error.
 
     Returns:
-        What is known now, also of earlier starts; None where no image has seen all attacks by gradient yet.
+        The results of this and earlier verifications; None if no image has been through every white-box
+        attack yet.
 
     Raises:
         MorelSearchError: See :func:`networks_of` and
@@ -60,17 +64,9 @@ def verify_run(
     from morel_search.verification.runner import verify_networks
 
     models = networks_of(run)
-    trials = run.read_trials()
-    controls = trials[trials["origin"] == "control"]
-    named = {name.partition("-")[0]: path for name, path in models.items()}
-    sources = {
-        str(name): named[str(number)]
-        for name, number in zip(controls["name"], controls["number"], strict=True)
-        if str(number) in named
-    }
     with tqdm(
         total=0,
-        unit="piece",
+        unit="chunk",
         desc="verifying",
         file=sys.stderr,
         disable=quiet,
@@ -78,37 +74,53 @@ def verify_run(
         smoothing=0.1,
     ) as bar:
 
-        def on_chunk(done: int, of: int) -> None:
-            bar.total = of
+        def on_chunk(done: int, total: int) -> None:
+            bar.total = total
             bar.update(done - bar.n)
 
         try:
-            verify_networks(space, run, models, sources, compute, budget, on_chunk)
+            verify_networks(space, run, models, _transfer_sources(run, models), compute, budget, on_chunk)
         finally:
-            found = read_verification(read_run_data(run))
-            if found is not None:
-                run.write_table(run.verified, found.table())
+            verification = read_verification(read_run_data(run))
+            if verification is not None:
+                run.write_table(run.verified, verification.table())
             else:
-                run.verified.unlink(
-                    missing_ok=True
-                )  # what it says is of networks or attacks that are no more
-    return found
+                # An existing table is about networks or attacks of which no record is left.
+                run.verified.unlink(missing_ok=True)
+    return verification
+
+
+def _transfer_sources(run: RunFolder, models: dict[str, Path]) -> dict[str, Path]:
+    """Return the weights of the controls, by the controls' names.
+
+    Their adversarial examples are transferred.
+    """
+    trials = run.read_trials()
+    controls = trials[trials["origin"] == "control"]
+    by_number = {name.partition("-")[0]: path for name, path in models.items()}
+    return {
+        str(name): by_number[str(number)]
+        for name, number in zip(controls["name"], controls["number"], strict=True)
+        if str(number) in by_number
+    }
 
 
 def replicate_run(
     space: Space, run: RunFolder, compute: Compute, count: int, *, quiet: bool = False
 ) -> tuple[Replicated, ...]:
-    """Train what there is again with other seeds and keep ``replicates.csv``; Ray must be running, and the run's lock be held.
+    """Train the networks of a run with other seeds and write ``replicates.csv``.
+
+    Ray must be running, and the run's lock must be held.
 
     Args:
         space: The run's space.
-        run: Its folder.
+        run: The run's folder.
         compute: The arithmetic of the trainings.
-        count: Trainings of each network; those of earlier starts count.
-        quiet: No bar on standard error.
+        count: Number of trainings of each network, those of earlier starts included.
+        quiet: Whether to hide the progress bar on standard error.
 
     Returns:
-        What is known now.
+        The results of this and earlier starts.
 
     Raises:
         MorelSearchError: See :func:`networks_of` and
@@ -116,7 +128,6 @@ def replicate_run(
     """
     from tqdm import tqdm
 
-    from morel_search._format import duration
     from morel_search.analysis.replication import read_replication
     from morel_search.analysis.run_data import read_run_data
     from morel_search.analysis.verification import read_verification
@@ -125,63 +136,60 @@ def replicate_run(
     from morel_search.models.recipe import read_training_config
     from morel_search.verification.replicates import missing_replicates, train_replicates
 
-    settings = {name: (settings_of(path.parent), path.parent) for name, path in networks_of(run).items()}
-    wanted = missing_replicates(
-        run, {name: read_training_config(*both) for name, both in settings.items()}, count
-    )
+    folders = {name: path.parent for name, path in networks_of(run).items()}
+    settings = {name: settings_of(folder) for name, folder in folders.items()}
+    configs = {name: read_training_config(settings[name], folder) for name, folder in folders.items()}
+    wanted = missing_replicates(run, configs, count)
     if wanted and not quiet:
-        took = run.read_trials().set_index("number")["seconds"]
-        cost = sum(float(took.get(settings[one.network][0]["number"], 0.0)) for one in wanted) / concurrency(
-            space.resources
-        )
+        seconds = run.read_trials().set_index("number")["seconds"]
+        total = sum(float(seconds.get(settings[replicate.network]["number"], 0.0)) for replicate in wanted)
+        times = "once" if count == 1 else f"{count} times"
         print_out(
-            f"training {len(settings)} networks again, {count} times each: {len(wanted)} trainings to do, about {duration(cost)}"
+            f"training {len(settings)} networks {times} with other seeds: {len(wanted)} trainings to "
+            f"do, about {duration(total / concurrency(space.resources))}"
         )
     with tqdm(
         total=len(wanted),
         unit="training",
-        desc="training again",
+        desc="training with other seeds",
         file=sys.stderr,
         disable=quiet,
         dynamic_ncols=True,
     ) as bar:
         train_replicates(space, run, wanted, compute, bar.update)
     run_data = read_run_data(run)
-    found = read_verification(run_data)
-    return read_replication(run_data, found.flagged if found else ())
+    verification = read_verification(run_data)
+    return read_replication(run_data, verification.flagged if verification else ())
 
 
-def verification_text(found: Verification) -> str:
-    """The verified networks as a table, and what the search's own figures were worth."""
+def verification_text(verification: Verification) -> str:
+    """Return the verified networks as a table for the terminal, with warnings."""
     from morel_search.analysis.report.verification import weakness
 
-    width = max(7, *(len(network.name) for network in found.networks))
-    rows = [
-        "",
-        f"verified on {found.images} of {found.all_images} images of the test split by AutoAttack's composition",
-        "",
-    ]
-    if found.late_images < found.images:
-        rows[1] += f" (FAB-T and Square on {found.late_images} of them)"
-    rows.append(
-        f"{'network':>{width}}  {'':<13} {'clean':>7} {'robust':>7}  {'95 % interval':<16} {'search said':>11}"
+    width = max(7, *(len(network.name) for network in verification.networks))
+    title = (
+        f"verified on {verification.images} of {verification.all_images} images of the test split "
+        "with AutoAttack's attacks"
     )
-    table = found.table()
-    for network, row in zip(found.networks, table.to_dict("records"), strict=True):
-        interval = f"{100 * row['robust_low']:.1f} to {100 * row['robust_high']:.1f} %"
-        clean, robust = (f"{100 * value:.1f} %" for value in network.accuracy)
-        verdict = (
-            "flagged"
-            if network.flags
-            else f"dominated by {row['beaten_by']}"
-            if row["beaten_by"]
-            else "front"
-            if row["on_front"]
-            else "control"
-        )
-        said = f"{100 * network.validation[1]:.1f} %"
+    if verification.late_images < verification.images:
+        title += f" (FAB-T and Square on {verification.late_images} of them)"
+    header = (
+        f"{'network':>{width}}  {'':<13} {'clean':>7} {'robust':>7}  {'95% interval':<16} {'validation':>11}"
+    )
+    rows = ["", title, "", header]
+    table = verification.table()
+    for network, row in zip(verification.networks, table.to_dict("records"), strict=True):
+        clean, robust = (percent(accuracy) for accuracy in network.accuracy)
+        interval = f"{percent(row['robust_low'])} to {percent(row['robust_high'])}"
+        if network.flags:
+            status = "flagged"
+        elif row["beaten_by"]:
+            status = f"dominated by {row['beaten_by']}"
+        else:
+            status = "front" if row["on_front"] else "control"
         rows.append(
-            f"{network.name:>{width}}  {network.label:<13.13} {clean:>7} {robust:>7}  {interval:<16} {said:>11}  {verdict}"
+            f"{network.name:>{width}}  {network.label:<13.13} {clean:>7} {robust:>7}  {interval:<16} "
+            f"{percent(network.validation[1]):>11}  {status}"
         )
-    rows += [f"{network.name}: {flag}" for network in found.networks for flag in network.flags]
-    return "\n".join([*rows, *(f"warning: {sentence}" for sentence in weakness(found)), ""])
+    rows += [f"{network.name}: {flag}" for network in verification.networks for flag in network.flags]
+    return "\n".join([*rows, *(f"warning: {sentence}" for sentence in weakness(verification)), ""])

@@ -20,7 +20,7 @@ from morel_search.training.settings import (
     TrainSettings,
 )
 from morel_search.training.trainer import Training
-from morel_search.verification.attack_suite import AttackSuite, Verdict, autoattack
+from morel_search.verification.attack_suite import AttackSuite, SuiteResult, autoattack
 
 ATTACKS = ["pgd", "apgd-ce", "apgd-t", "fab-t", "square"]
 
@@ -32,8 +32,11 @@ def linear(classes: int, seed: int = 0) -> nn.Sequential:
     return network
 
 
-def smallest_adversarial_radius(network: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> Tensor:
-    """The smallest radius at which a linear network is wrong: min over other classes of margin / dual norm of the weights' difference."""
+def smallest_radius(network: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+    """Return the smallest radius at which a linear network misclassifies each image.
+
+    It is the minimum over the other classes of margin / dual norm of the difference of the weights.
+    """
     weight = network[1].weight.detach()
     logits = network(images).detach()
     own = labels.unsqueeze(1)
@@ -51,28 +54,28 @@ def smallest_adversarial_radius(network: nn.Sequential, images: Tensor, labels: 
         ("linf", 5, "1/80", Compute(precision="bfloat16")),
     ],
 )
-def test_a_linear_network_is_broken_exactly_where_it_can_be(
+def test_a_linear_network_is_robust_exactly_up_to_its_smallest_radius(
     norm: str, classes: int, epsilon: str, compute: Compute
 ) -> None:
-    """Pixels stay clear of 0 and 1, where the box would decide."""
+    """Pixels are far from 0 and 1, so that clipping does not change the radius."""
     network = linear(classes)
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(90, 165, (40, 1, 8, 8), generator=generator).to(torch.uint8)
     images = to_float(pixels)
     labels = network(images).argmax(dim=1)
-    labels[:5] = (labels[:5] + 1) % classes  # wrong from the beginning
-    radius = smallest_adversarial_radius(network, images, labels, norm)
+    labels[:5] = (labels[:5] + 1) % classes  # misclassified without an attack
+    radius = smallest_radius(network, images, labels, norm)
     settings = EvaluationSettings(norm=norm, epsilon=Fraction(epsilon), steps=3, batch_size=16)  # type: ignore[arg-type]
-    verdict = autoattack(network, ImageSet(pixels, labels), settings, compute=compute)
+    result = autoattack(network, ImageSet(pixels, labels), settings, compute=compute)
     clear = (radius - float(settings.epsilon)).abs() > 1e-4
-    assert verdict.clean.tolist() == [False] * 5 + [True] * 35
-    assert torch.equal(verdict.robust[clear], (radius > float(settings.epsilon))[clear])
-    assert 5 < int(verdict.robust.sum()) < 30
-    assert list(verdict.broken) == [name for name in ATTACKS if classes > 3 or name != "apgd-t"]
-    assert sum(verdict.broken.values()) == int(verdict.clean.sum() - verdict.robust.sum())
+    assert result.clean.tolist() == [False] * 5 + [True] * 35
+    assert torch.equal(result.robust[clear], (radius > float(settings.epsilon))[clear])
+    assert 5 < int(result.robust.sum()) < 30
+    assert list(result.broken) == [name for name in ATTACKS if classes > 3 or name != "apgd-t"]
+    assert sum(result.broken.values()) == int(result.clean.sum() - result.robust.sum())
 
 
-def test_the_network_and_the_random_state_are_left_alone() -> None:
+def test_the_network_and_the_random_state_do_not_change() -> None:
     network = linear(4).train()
     pixels = torch.randint(0, 256, (4, 1, 8, 8)).to(torch.uint8)
     labels = network(to_float(pixels)).argmax(dim=1)
@@ -87,9 +90,9 @@ def test_the_network_and_the_random_state_are_left_alone() -> None:
 
 @pytest.fixture(scope="module")
 def robust() -> tuple[nn.Module, ImageSet]:
-    """A network trained for robustness on digits of twice the size, and 60 images it has not seen."""
+    """Return a network trained for robustness on digits of twice the size, and 200 other images."""
 
-    def grown(images: ImageSet) -> ImageSet:
+    def enlarged(images: ImageSet) -> ImageSet:
         return ImageSet(images.images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3), images.labels)
 
     digits = load_development(DataSettings(name="digits", validation=0.3))
@@ -103,7 +106,7 @@ def robust() -> tuple[nn.Module, ImageSet]:
         epsilon=Fraction(1, 8),
         attack_steps=4,
     )
-    large = Development(grown(digits.train), grown(digits.validation), digits.classes)
+    large = Development(enlarged(digits.train), enlarged(digits.validation), digits.classes)
     network = NetworkSettings(name="small_cnn", options={"width": 8})
     training = Training(settings, network, large, EvaluationSettings(every=100), seed=0)
     for _ in range(8):
@@ -129,33 +132,32 @@ def reference(robust: tuple[nn.Module, ImageSet]) -> Tensor:
 @pytest.mark.parametrize(
     "compute", [FLOAT32, Compute(channels_last=True), Compute(precision="bfloat16", channels_last=True)]
 )
-def test_the_same_images_survive_as_with_autoattack(
+def test_the_same_images_are_robust_as_with_autoattack(
     robust: tuple[nn.Module, ImageSet], reference: Tensor, compute: Compute
 ) -> None:
     model, images = robust
     images = ImageSet(images.images[:100], images.labels[:100])
-    verdict: Verdict = autoattack(model, images, EvaluationSettings(epsilon=Fraction(1, 8)), compute=compute)
+    result: SuiteResult = autoattack(
+        model, images, EvaluationSettings(epsilon=Fraction(1, 8)), compute=compute
+    )
     assert 20 < int(reference.sum()) < 95
-    assert abs(int(verdict.robust.sum()) - int(reference.sum())) <= 1
-    assert int((verdict.robust & ~reference).sum()) <= 1
+    assert abs(int(result.robust.sum()) - int(reference.sum())) <= 1
+    assert int((result.robust & ~reference).sum()) <= 1
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name not in ("fab-t", "square")])
-def test_logits_scaled_up_hide_nothing_once_they_are_divided(
+def test_large_logits_that_are_divided_do_not_change_the_result(
     robust: tuple[nn.Module, ImageSet], name: str
 ) -> None:
-    """A network whose logits are multiplied by 10,000 is the same network.
-
-    PGD on its cross entropy alone would stand still.
-    """
+    """Multiplying logits by 10,000 changes no decision, but cross entropy has no gradient any more."""
     model, images = robust
     x, y = to_float(images.images), images.labels
     settings = EvaluationSettings(epsilon=Fraction(1, 8), steps=5)
     masked = Scaled(model, 1e4)
     plain = AttackSuite(model, x, settings).robust_mask(name, x, y)
-    found = AttackSuite(masked, x, settings, scale=1e4).robust_mask(name, x, y)
+    divided = AttackSuite(masked, x, settings, scale=1e4).robust_mask(name, x, y)
     assert torch.equal(masked(x).argmax(dim=1), model(x).argmax(dim=1))
-    assert int((plain != found).sum()) <= 1
+    assert int((plain != divided).sum()) <= 1
 
 
 class Scaled(nn.Module):

@@ -1,10 +1,10 @@
-"""What shows that an attack is fooled: networks that fool attacks on purpose, each by one trick."""
+"""Signs of gradient masking, on networks that mask their gradients on purpose, each in one way."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
@@ -26,12 +26,12 @@ from morel_search.training.settings import (
 )
 from morel_search.training.trainer import Training
 from morel_search.verification.masking import diagnose_masking
-from morel_search.verification.transfer import transferred
+from morel_search.verification.transfer import transfer_accuracy
 
 SETTINGS = EvaluationSettings(epsilon=Fraction(1, 8), steps=10)
 
 
-class Trick(nn.Module):
+class MaskedNetwork(nn.Module):
     def __init__(self, network: nn.Module, kind: str) -> None:
         super().__init__()
         self.network, self.kind = network, kind
@@ -71,25 +71,33 @@ def network() -> tuple[nn.Module, Tensor, Tensor]:
     return training.model.eval(), to_float(validation.images[:100]), validation.labels[:100]
 
 
-def signs_of(network: tuple[nn.Module, Tensor, Tensor], kind: str) -> tuple[MaskingDiagnostics, list[str]]:
+def diagnose(network: tuple[nn.Module, Tensor, Tensor], kind: str) -> tuple[MaskingDiagnostics, list[str]]:
     model, images, labels = network
-    signs = diagnose_masking(Trick(model, kind).eval(), images, labels, SETTINGS, seed=0, compute=FLOAT32)
-    return signs, masking_warnings(signs, {}, 100, 0, {})
+    diagnostics = diagnose_masking(
+        MaskedNetwork(model, kind).eval(), images, labels, SETTINGS, seed=0, compute=FLOAT32
+    )
+    return diagnostics, masking_warnings(asdict(diagnostics), {}, 100, 0, {})
 
 
-def test_an_honest_network_has_no_flag(network: tuple[nn.Module, Tensor, Tensor]) -> None:
-    signs, said = signs_of(network, "none")
-    assert said == []
-    assert (signs.images, signs.scale, signs.zero_gradients, signs.unfit, signs.chance) == (
+def test_a_network_without_masking_has_no_warning(network: tuple[nn.Module, Tensor, Tensor]) -> None:
+    diagnostics, warnings = diagnose(network, "none")
+    assert warnings == []
+    assert (
+        diagnostics.images,
+        diagnostics.scale,
+        diagnostics.zero_gradients,
+        diagnostics.unfit,
+        diagnostics.chance,
+    ) == (
         100,
         1.0,
         0.0,
         0.0,
         0.0,
     )
-    assert list(signs.curve) == sorted(signs.curve, reverse=True)
-    assert signs.curve[0] > signs.curve[-1] > signs.everywhere
-    assert signs.everywhere == 0.0
+    assert list(diagnostics.curve) == sorted(diagnostics.curve, reverse=True)
+    assert diagnostics.curve[0] > diagnostics.curve[-1] > diagnostics.everywhere
+    assert diagnostics.everywhere == 0.0
 
 
 @pytest.mark.parametrize(
@@ -101,26 +109,30 @@ def test_an_honest_network_has_no_flag(network: tuple[nn.Module, Tensor, Tensor]
         ("infinite", "not finite"),
     ],
 )
-def test_each_trick_is_named(network: tuple[nn.Module, Tensor, Tensor], kind: str, words: str) -> None:
-    signs, said = signs_of(network, kind)
-    assert any(words in sentence for sentence in said), said
-    json.dumps(asdict(signs), allow_nan=False)  # as the run folder keeps them
+def test_each_kind_of_masking_has_its_warning(
+    network: tuple[nn.Module, Tensor, Tensor], kind: str, words: str
+) -> None:
+    diagnostics, warnings = diagnose(network, kind)
+    assert any(words in sentence for sentence in warnings), warnings
+    json.dumps(asdict(diagnostics), allow_nan=False)  # as the run folder keeps them
 
 
-def test_rounding_withstands_what_may_change_everything(network: tuple[nn.Module, Tensor, Tensor]) -> None:
-    signs, said = signs_of(network, "rounded")
-    assert signs.zero_gradients == 1.0
-    assert any("turn them into any other image" in sentence for sentence in said)
+def test_rounding_is_robust_even_where_every_image_is_allowed(
+    network: tuple[nn.Module, Tensor, Tensor],
+) -> None:
+    diagnostics, warnings = diagnose(network, "rounded")
+    assert diagnostics.zero_gradients == 1.0
+    assert any("turn them into any other image" in sentence for sentence in warnings)
 
 
-def test_scaling_the_logits_hides_nothing_at_any_radius(network: tuple[nn.Module, Tensor, Tensor]) -> None:
-    plain, scaled = signs_of(network, "none")[0], signs_of(network, "scaled")[0]
+def test_scaled_logits_change_the_curve_at_no_radius(network: tuple[nn.Module, Tensor, Tensor]) -> None:
+    plain, scaled = diagnose(network, "none")[0], diagnose(network, "scaled")[0]
     assert scaled.gap == pytest.approx(1e4 * plain.gap, rel=1e-4)
     assert all(b <= a + 0.03 for a, b in zip(plain.curve, scaled.curve, strict=True))
 
 
-def test_examples_that_are_made_elsewhere(network: tuple[nn.Module, Tensor, Tensor]) -> None:
-    """On the network itself, transfer is PGD-50; on another one it is what torchattacks' examples do."""
+def test_transfer_agrees_with_torchattacks(network: tuple[nn.Module, Tensor, Tensor]) -> None:
+    """Transfer from the network itself is PGD-50; transfer from another one agrees with torchattacks."""
     import torchattacks
 
     model, images, labels = network
@@ -135,10 +147,10 @@ def test_examples_that_are_made_elsewhere(network: tuple[nn.Module, Tensor, Tens
         optimizer.step()
     examples = torchattacks.PGD(other, eps=0.125, alpha=2.5 * 0.125 / 50, steps=50)(images, labels)
     expected = float((model(examples).argmax(dim=1) == labels).float().mean())
-    found = transferred(model, other, images, labels, SETTINGS, seed=0, compute=FLOAT32)
-    own = transferred(model, model, images, labels, SETTINGS, seed=0, compute=FLOAT32)
-    assert abs(found - expected) <= 0.02
-    assert own < found
+    transfer = transfer_accuracy(model, other, images, labels, SETTINGS, seed=0, compute=FLOAT32)
+    own = transfer_accuracy(model, model, images, labels, SETTINGS, seed=0, compute=FLOAT32)
+    assert abs(transfer - expected) <= 0.02
+    assert own < transfer
     once = dataclasses.replace(SETTINGS, steps=50)
     assert own == pytest.approx(
         evaluate(model, ImageSet((images * 255).round().to(torch.uint8), labels), once).robust_accuracy,
@@ -172,7 +184,7 @@ HONEST = MaskingDiagnostics(
 
 
 @pytest.mark.parametrize(
-    ("facts", "left", "words"),
+    ("measured", "left", "words"),
     [
         ({}, {}, None),
         ({}, {"pgd": 140, "pgd-50": 125}, "more steps change much: PGD-50 with restarts breaks 15 of 200"),
@@ -205,8 +217,10 @@ HONEST = MaskingDiagnostics(
         ({"everywhere": 0.31}, {}, "31% of the images withstand"),
     ],
 )
-def test_what_is_called_suspicious(facts: dict[str, Any], left: dict[str, int], words: str | None) -> None:
+def test_warnings_depend_on_measurements_and_counts(
+    measured: dict[str, Any], left: dict[str, int], words: str | None
+) -> None:
     counts = {**LEFT, **left}
-    said = masking_warnings(replace(HONEST, **facts), counts, 200, 200, counts)
-    assert len(said) == (0 if words is None else 1)
-    assert words is None or words in said[0]
+    warnings = masking_warnings(measured, counts, 200, 200, counts)
+    assert len(warnings) == (0 if words is None else 1)
+    assert words is None or words in warnings[0]

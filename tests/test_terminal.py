@@ -1,0 +1,45 @@
+"""Networks on the terminal: their names are those of their folders, accuracies have one format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from run_folders import make_run
+
+from morel_search.results.folder import member_name
+from morel_search.workflows.progress import accuracies_text
+from morel_search.workflows.terminal import front_text
+
+
+@pytest.mark.parametrize(("several", "name"), [(True, "12-7"), (False, "12")])
+def test_a_network_is_named_as_its_folder(several: bool, name: str) -> None:
+    assert member_name(12, 7, several) == name
+
+
+@pytest.mark.parametrize("select_epoch", ["front", "best_sum"])
+def test_the_table_names_networks_by_the_epoch_selection_rule(tmp_path: Path, select_epoch: str) -> None:
+    """With the rule ``front`` the folder is ``front/12-7``, also if no trial is on the front twice."""
+    run = make_run(tmp_path, trials=20)
+    front = run.read_front().drop_duplicates("number")
+    assert not front.empty
+    rows = front_text(front, run.read_trials(), select_epoch).splitlines()[3:]
+    several = select_epoch == "front"
+    names = [member_name(row["number"], row["epoch"], several) for row in front.to_dict("records")]
+    assert [row.split()[0] for row in rows] == names
+
+
+def test_unknown_accuracies_are_a_dash(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=20)
+    front = run.read_front()
+    front["test_clean_accuracy"] = front["test_robust_accuracy"] = float("nan")
+    first = front.iloc[0]
+    row = front_text(front).splitlines()[3]
+    assert f" {100 * first['clean_accuracy']:.1f}% " in row
+    assert row.split().count("–") == 2
+    assert "nan" not in row
+
+
+def test_accuracies_of_an_epoch() -> None:
+    assert accuracies_text(0.928, 0.5) == "clean  92.8%  robust  50.0%"
+    assert accuracies_text(None, None) == ""
