@@ -164,7 +164,8 @@ def test_paths_that_cannot_be(name: Any, text: str, tmp_path: Path, monkeypatch:
 
 def test_importing_the_data_module_loads_no_reader() -> None:
     """A machine without scikit-learn can read parquet files."""
-    code = "import sys, morel_search.training.datasets.loading; print({'sklearn', 'pandas', 'pyarrow', 'PIL', 'torchvision', 'ray'} & set(sys.modules))"
+    readers = "{'sklearn', 'pandas', 'pyarrow', 'PIL', 'torchvision', 'ray'}"
+    code = f"import sys, morel_search.training.datasets.loading; print({readers} & set(sys.modules))"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "set()\n"
