@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import wraps
 from pathlib import Path
@@ -36,6 +36,12 @@ Result = TypeVar("Result")
 
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MAXIMIZE]
 METRICS = ["clean_accuracy", "robust_accuracy"]
+FIRST_FIELDS = {"values", "epoch", "last_values", "history", "seconds", "failure"}
+"""Fields of an outcome that every version of morel_search has written; the others came later and have defaults."""
+
+FORMAT = 1
+"""Format of what this project stores in a study; raised when an older version could not read it."""
+
 HOPELESS = ("out of memory", "diverged")
 """How the reasons begin that a configuration shares with its neighbours."""
 
@@ -157,6 +163,12 @@ class TrialStore:
                 f"the study {name!r} at {url} has {len(self._study.directions)} objectives, not clean "
                 f"and robust accuracy"
             )
+        written = self._study.user_attrs.get("format", 1)  # studies of earlier versions have no number
+        if written > FORMAT:
+            raise RunFolderError(
+                f"the study {name!r} at {url} was written by a newer morel_search (format {written}; this version "
+                f"reads up to {FORMAT}); install that version"
+            )
         self._rows = OptunaRowWriter(self._storage, study_id_of(self._study))
         self._ids: dict[int, int] = {trial.number: trial_id_of(trial) for trial in self.trials()}
 
@@ -185,6 +197,7 @@ class TrialStore:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self._study.set_metric_names(METRICS)
+        self._study.set_user_attr("format", FORMAT)
         self._study.set_user_attr("identity", json.dumps(identity))
 
     def tested(self) -> dict[Member, tuple[float, float]]:
@@ -259,29 +272,54 @@ class TrialStore:
 
 
 def read_plan(trial: FrozenTrial) -> TrialPlan:
-    """The plan that a trial was written with.
+    """Return the plan that a trial was written with.
 
     Raises:
-        RunFolderError: The trial was not written by this project.
+        RunFolderError: The trial was not written by this project, or by a newer version of it.
     """
-    try:
-        plan = TrialPlan(**trial.user_attrs["plan"])
-    except (KeyError, TypeError) as error:
-        raise RunFolderError(f"trial {trial.number} of the study was not written by morel_search") from error
+    stored = trial.user_attrs.get("plan")
+    names = {one.name for one in fields(TrialPlan)}
+    if not isinstance(stored, dict) or not names <= stored.keys():
+        raise RunFolderError(f"trial {trial.number} of the study was not written by morel_search")
+    _refuse_newer(trial, stored.keys() - names)
+    plan = TrialPlan(**stored)
     return replace(plan, origin=RENAMED_ORIGINS.get(plan.origin, plan.origin))
 
 
 def read_outcome(trial: FrozenTrial) -> Outcome:
-    """The outcome that a finished trial was written with; an empty one where there is none."""
-    stored = dict(trial.user_attrs.get("outcome", {}))
-    stored.setdefault("exempt_at", stored.get("spared"))  # its name in studies of earlier versions
+    """Return the outcome that a finished trial was written with; an empty one where there is none.
+
+    Raises:
+        RunFolderError: The outcome was not written by this project, or by a newer version of it.
+    """
+    raw = trial.user_attrs.get("outcome")
+    if raw is None:
+        return Outcome()
+    names = {one.name for one in fields(Outcome)}
+    if not isinstance(raw, dict):
+        raise RunFolderError(f"trial {trial.number} of the study was not written by morel_search")
+    stored = dict(raw)
+    spared = stored.pop("spared", None)  # the name of exempt_at in studies of earlier versions
+    stored.setdefault("exempt_at", spared)
+    if not stored.keys() >= FIRST_FIELDS:
+        raise RunFolderError(f"trial {trial.number} of the study was not written by morel_search")
+    _refuse_newer(trial, stored.keys() - names)
     for name in ("values", "last_values"):
         stored[name] = _pair(stored.get(name))
     stored["points"] = tuple(
         (int(epoch), float(clean), float(robust)) for epoch, clean, robust in stored.get("points", ())
     )
     stored["history"] = tuple(stored.get("history", ()))
-    return Outcome(**{one.name: stored[one.name] for one in fields(Outcome) if one.name in stored})
+    return Outcome(**stored)
+
+
+def _refuse_newer(trial: FrozenTrial, unknown: Set[str]) -> None:
+    """Raise RunFolderError if a trial has fields that this version does not know."""
+    if unknown:
+        raise RunFolderError(
+            f"trial {trial.number} of the study was written by a newer morel_search: this version does not know "
+            f"{', '.join(sorted(unknown))}; install that version"
+        )
 
 
 def _pair(values: Sequence[float] | None) -> tuple[float, float] | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +80,6 @@ def test_optuna_reads_what_it_would_have_written(tmp_path: Path) -> None:
 
 def test_the_same_rows_in_every_table(tmp_path: Path) -> None:
     """All of Optuna's tables, but for times, attributes of its own sampling, and this project's."""
-    import sqlite3
-
     optunas_own(tmp_path / "expected.db")
     own(tmp_path / "found.db")
     tables: dict[str, list[Any]] = {}
@@ -95,8 +96,7 @@ def test_the_same_rows_in_every_table(tmp_path: Path) -> None:
                     "select trial_id, objective, value, value_type from trial_values"
                 ).fetchall(),
                 "constraints": connection.execute(
-                    "select trial_id, key, value_json from trial_system_attributes where key like "
-                    "'constraints%'"
+                    "select trial_id, key, value_json from trial_system_attributes where key like 'constraints%'"
                 ).fetchall(),
             }
         tables[name] = [sorted(rows[key]) for key in sorted(rows)]
@@ -138,3 +138,65 @@ def test_nothing_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "outcome" not in trial.user_attrs
     record.finish(0, WHOLE)
     assert record.trials()[0].state == TrialState.COMPLETE
+
+
+def with_attribute(path: Path, table: str, key: str, value: object) -> None:
+    """Change one attribute in the database of a study."""
+    with sqlite3.connect(path) as connection:
+        changed = connection.execute(
+            f"update {table} set value_json = ? where key = ?", (json.dumps(value), key)
+        ).rowcount
+    assert changed
+
+
+def test_a_study_of_a_newer_format_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    record = TrialStore.of_file(path, "run")
+    record.set_identity({"a": 1})
+    record.close()
+    TrialStore.of_file(path, "run").close()
+    with_attribute(path, "study_user_attributes", "format", 2)
+    before = path.read_bytes()
+    with pytest.raises(RunFolderError, match=r"newer morel_search \(format 2; .* up to 1\)"):
+        TrialStore.of_file(path, "run")
+    assert path.read_bytes() == before
+
+
+def test_unknown_fields_are_newer_and_missing_ones_foreign(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    own(path)
+    plan, outcome = asdict(PLAN), asdict(WHOLE)
+    with_attribute(path, "trial_user_attributes", "plan", {**plan, "later": 1})
+    with_attribute(path, "trial_user_attributes", "outcome", {**outcome, "later": 1})
+    trial = optuna.load_study(study_name="run", storage=f"sqlite:///{path}").trials[0]
+    with pytest.raises(RunFolderError, match=r"newer morel_search: .* later"):
+        read_plan(trial)
+    with pytest.raises(RunFolderError, match=r"newer morel_search: .* later"):
+        read_outcome(trial)
+    del plan["seed"], outcome["history"]
+    with_attribute(path, "trial_user_attributes", "plan", plan)
+    with_attribute(path, "trial_user_attributes", "outcome", outcome)
+    trial = optuna.load_study(study_name="run", storage=f"sqlite:///{path}").trials[0]
+    with pytest.raises(RunFolderError, match="not written by morel_search"):
+        read_plan(trial)
+    with pytest.raises(RunFolderError, match="not written by morel_search"):
+        read_outcome(trial)
+
+
+def test_a_study_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """Without a format number, and with the old names ``seed``, ``spared`` and ``search.point``."""
+    path = tmp_path / "study.db"
+    own(path)
+    record = TrialStore.of_file(path, "run")
+    record.set_identity({"search": {"point": "last"}})
+    record.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("delete from study_user_attributes where key = 'format'")
+    outcome = asdict(WHOLE)
+    del outcome["exempt_at"]
+    with_attribute(path, "trial_user_attributes", "plan", {**asdict(PLAN), "origin": "seed"})
+    with_attribute(path, "trial_user_attributes", "outcome", {**outcome, "spared": 3})
+    record = TrialStore.of_file(path, "run")
+    assert record.identity() == {"search": {"select_epoch": "last"}}
+    assert read_plan(record.trials()[0]).origin == "enqueued"
+    assert read_outcome(record.trials()[0]).exempt_at == 3
