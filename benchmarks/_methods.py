@@ -19,7 +19,8 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from morel_search.cluster.session import quiet_ray
 from morel_search.config import EarlyStoppingSettings, SearchSettings
 from morel_search.search.early_stopping import SPARING
-from morel_search.search.proposer import Proposer, Told, derive_seed
+from morel_search.search.proposer import Proposer, Told
+from morel_search.search.seeds import derive_seed
 from morel_search.search.successive_halving import AsyncSuccessiveHalving, rung_levels
 
 __all__ = ["METHODS", "VARIANTS", "Make", "available", "silence"]

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
 from morel_search.search.population import Population
-from morel_search.search.proposer import Proposer, Told, derive_seed
+from morel_search.search.proposer import Proposer, Told
 from morel_search.search.sampler import (
     SAMPLERS,
     SteadyNSGAIIISampler,
@@ -28,6 +28,7 @@ from morel_search.search.sampler import (
     make_sampler,
     warmup_trials,
 )
+from morel_search.search.seeds import derive_seed
 from morel_search.search.sobol import sobol_point
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

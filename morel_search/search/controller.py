@@ -16,7 +16,8 @@ from morel_search.search.distributions import configuration_key, decode, distrib
 from morel_search.search.early_stopping import EarlyStopping
 from morel_search.search.outcome import outcome_of, population_entry, violations_of
 from morel_search.search.pareto import Front, Member
-from morel_search.search.proposer import Proposer, derive_seed
+from morel_search.search.proposer import Proposer
+from morel_search.search.seeds import derive_seed
 from morel_search.search.stopping_criterion import StoppingCriterion
 from morel_search.search.study import Outcome, TrialPlan, TrialStore, read_outcome, read_plan
 from morel_search.search.warm_start import enqueued_params

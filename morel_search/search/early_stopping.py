@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from morel_search.config import Space
-from morel_search.search.proposer import derive_seed
+from morel_search.search.seeds import derive_seed
 from morel_search.search.successive_halving import AsyncSuccessiveHalving, rungs_of
 from morel_search.training.selection import EpochResult, chosen_epoch
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
@@ -20,9 +19,10 @@ from morel_search.search.optuna_private import constraint_attributes, storage_of
 from morel_search.search.pareto import Point
 from morel_search.search.population import TO_THE_END, Population
 from morel_search.search.sampler import begins_with_sobol, make_sampler
+from morel_search.search.seeds import derive_seed
 from morel_search.search.sobol import sobol_point
 
-__all__ = ["Proposal", "Proposer", "Told", "derive_seed"]
+__all__ = ["Proposal", "Proposer", "Told"]
 
 TRIES = 60
 """How often a configuration that was tried before is proposed anew before it is accepted as a replicate."""
@@ -217,11 +217,3 @@ class Proposer:
     @property
     def _learns_from_failures(self) -> bool:
         return "tpe" in (self._settings.sampler, self._settings.warmup)
-
-
-def derive_seed(*parts: int) -> int:
-    """A 31-bit seed from non-negative integers, well mixed.
-
-    Of so many of them, as numpy takes (1, 0) and (1) for the same.
-    """
-    return int(np.random.SeedSequence([len(parts), *parts]).generate_state(1)[0]) & 0x7FFFFFFF
