@@ -37,10 +37,9 @@ def test_every_field_stands_in_its_table(section: str) -> None:
 
 def test_some_rows_in_full() -> None:
     train = field_table("train")
-    assert "| `temperature` | number > 0 | `0.1` | temperature tau of the contrastive term |" in train
-    assert (
-        "| `epsilon` | rational >= 0 | `8/255` | radius of the training attack, pixel range [0, 1] |" in train
-    )
+    assert "| `temperature` | number > 0 | `0.1` | temperature tau of the contrastive loss |" in train
+    epsilon = "radius of the training attack, in units of the pixel range [0, 1]"
+    assert f"| `epsilon` | rational >= 0 | `8/255` | {epsilon} |" in train
     assert "| `step_size` | rational >= 0, or null | `null` |" in train
     assert "| `schedule_drops` | list | `[0.75, 0.9]` |" in train
 

@@ -97,7 +97,7 @@ LIMITED = [
         (
             "search",
             {"population": 2, "crossover": "undx"},
-            "search: population must be >= 3 for undx, which mixes 3 parents, got 2",
+            "search: population must be >= 3 for undx, which takes 3 parents, got 2",
         ),
         ("search", {"seed": 2**32}, "search.seed: must be <= 4294967295, got 4294967296"),
         ("resources", {"gpu": 1.5}, "resources: gpu must be a whole number, or a fraction below 1, got 1.5"),

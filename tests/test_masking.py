@@ -76,7 +76,7 @@ def diagnose(network: tuple[nn.Module, Tensor, Tensor], kind: str) -> tuple[Mask
     diagnostics = diagnose_masking(
         MaskedNetwork(model, kind).eval(), images, labels, SETTINGS, seed=0, compute=FLOAT32
     )
-    return diagnostics, masking_warnings(asdict(diagnostics), {}, 100, 0, {})
+    return diagnostics, masking_warnings(diagnostics, {}, 100, 0, {})
 
 
 def test_a_network_without_masking_has_no_warning(network: tuple[nn.Module, Tensor, Tensor]) -> None:
@@ -169,6 +169,18 @@ LEFT = {
     "square": 109,
 }
 
+UNMASKED = MaskingDiagnostics(
+    images=200,
+    zero_gradients=0.0,
+    unfit=0.0,
+    gap=3.0,
+    same_class=0.1,
+    chance=0.0,
+    scale=1.0,
+    curve=(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2),
+    everywhere=0.0,
+)
+
 
 HONEST = MaskingDiagnostics(
     images=200,
@@ -221,6 +233,6 @@ def test_warnings_depend_on_measurements_and_counts(
     measured: dict[str, Any], left: dict[str, int], words: str | None
 ) -> None:
     counts = {**LEFT, **left}
-    warnings = masking_warnings(measured, counts, 200, 200, counts)
+    warnings = masking_warnings(dataclasses.replace(UNMASKED, **measured), counts, 200, 200, counts)
     assert len(warnings) == (0 if words is None else 1)
     assert words is None or words in warnings[0]
