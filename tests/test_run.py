@@ -385,7 +385,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path: Path) -> None:
         "nsga2",
         "trades, none",
         "cost",
-        "2 at a time" if os.cpu_count() == 2 else "at a time",
+        "2 trials at a time" if os.cpu_count() == 2 else "trials at a time",
     ):
         assert word in result.stdout
     assert "warning: data.validation" in result.stdout  # 75 images
