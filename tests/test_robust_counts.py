@@ -153,16 +153,13 @@ class Masked(nn.Module):
 
 @pytest.mark.timeout(1200)
 def test_a_masked_copy_has_the_same_count_and_a_warning(model: nn.Module, digits: ImageSet) -> None:
-    from dataclasses import asdict
-
     from morel_search.verification.masking import diagnose_masking
 
     x, y = to_float(digits.images), digits.labels
     masked = Masked(model).eval()
     diagnostics = diagnose_masking(masked, x[:200], y[:200], SETTINGS, seed=0, compute=FLOAT32)
     assert any(
-        "logits are scaled up" in sentence
-        for sentence in masking_warnings(asdict(diagnostics), {}, 200, 0, {})
+        "logits are scaled up" in sentence for sentence in masking_warnings(diagnostics, {}, 200, 0, {})
     )
     plain, hidden = (
         AttackSuite(network, x, SETTINGS, scale=scale)

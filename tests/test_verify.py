@@ -172,7 +172,7 @@ def test_replicates_are_what_the_train_command_makes_and_are_made_once(
     second = call("morel_search.verify", str(run.path), "--images", "60", "--replicates", "2")
     assert second.returncode == 0, second.stderr
     assert f"{len(names)} trainings to do" in second.stdout
-    assert "trained again with other seeds" in second.stdout
+    assert "replicates with other seeds: test accuracy" in second.stdout
     table = pd.read_csv(run.replicates, dtype={"network": str})
     pd.testing.assert_frame_equal(table.iloc[: len(before)], before)
     assert (table.groupby("network")["seed"].nunique() == 2).all()
