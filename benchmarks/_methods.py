@@ -19,7 +19,8 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from morel_search.cluster.session import quiet_ray
 from morel_search.config import EarlyStoppingSettings, SearchSettings
 from morel_search.search.early_stopping import SPARING
-from morel_search.search.proposer import Proposer, Told
+from morel_search.search.outcome import Outcome
+from morel_search.search.proposer import Proposer
 from morel_search.search.seeds import derive_seed
 from morel_search.search.successive_halving import AsyncSuccessiveHalving, rung_levels
 
@@ -32,7 +33,7 @@ class Morel:
     """The proposer of this project, with its early stopping or without."""
 
     def __init__(self, problem: Problem, search: SearchSettings, stopping: EarlyStoppingSettings) -> None:
-        self._search, self._stopping = search, stopping
+        self._search, self._stopping, self._epochs = search, stopping, problem.epochs
         self._proposer = Proposer(search, problem.space, problem.configuration_key)
         self._ladder = AsyncSuccessiveHalving(stopping, rung_levels(stopping, problem.epochs))
 
@@ -43,15 +44,14 @@ class Morel:
         if epoch not in self._ladder.levels:
             return True
         self._ladder.record(number, epoch, point)
-        if self._ladder.standing(number, epoch).continues or self._runs_through(number):
+        if self._ladder.rank_of(number, epoch).continues or self._runs_through(number):
             return True
-        self._proposer.finish(number, Told(points=(point,), rung=epoch))
+        self._proposer.finish(number, Outcome(points=((epoch, *point),), rung=epoch, stopped=True))
         return False
 
     def done(self, number: int, point: Point | None) -> None:
-        self._proposer.finish(
-            number, Told(points=(point,)) if point is not None else Told(deterministic_failure=True)
-        )
+        failed = Outcome(failure="diverged")
+        self._proposer.finish(number, failed if point is None else Outcome(points=((self._epochs, *point),)))
 
     def _runs_through(self, number: int) -> bool:
         """Whether a training is one of the share that is never stopped."""

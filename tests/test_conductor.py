@@ -14,8 +14,9 @@ from morel_search.config import Space, load_space
 from morel_search.errors import RunFolderError
 from morel_search.search.controller import Assignment, SearchController
 from morel_search.search.distributions import configuration_key, decode, distributions, encode
-from morel_search.search.outcome import outcome_of
-from morel_search.search.study import TrialStore, read_outcome, read_plan
+from morel_search.search.outcome import outcome_of, read_outcome
+from morel_search.search.study import TrialStore
+from morel_search.search.trial import read_plan
 from morel_search.workflows.tables import epochs_table, trials_table
 
 ROOT = Path(__file__).parents[1]

@@ -21,8 +21,9 @@ from morel_search.results.tables import front_columns
 from morel_search.search.controller import Assignment, Decision, FinishedTrial, SearchController
 from morel_search.search.distributions import decode
 from morel_search.search.early_stopping import EarlyStopping, RungProgress
-from morel_search.search.outcome import outcome_of
-from morel_search.search.study import TrialStore, read_outcome, read_plan
+from morel_search.search.outcome import outcome_of, read_outcome
+from morel_search.search.study import TrialStore
+from morel_search.search.trial import read_plan
 from morel_search.search.warm_start import enqueued_configurations
 from morel_search.workflows.tables import front_table, trials_table
 

@@ -19,8 +19,9 @@ from optuna.testing.pytest_samplers import (
 from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
+from morel_search.search.outcome import Outcome
 from morel_search.search.population import Population
-from morel_search.search.proposer import Proposer, Told
+from morel_search.search.proposer import Proposer
 from morel_search.search.sampler import (
     SAMPLERS,
     SteadyNSGAIIISampler,
@@ -32,6 +33,7 @@ from morel_search.search.seeds import derive_seed
 from morel_search.search.sobol import sobol_point
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+DIVERGED = Outcome(failure="diverged in epoch 1")
 SPACE = {f"x{index}": FloatDistribution(0, 1) for index in range(5)}
 
 
@@ -131,9 +133,19 @@ def test_constraints_set_on_the_trial_are_kept_to() -> None:
     assert np.mean([trial.params["x0"] >= 0.5 for trial in study.trials[-40:]]) > 0.8
 
 
-def told(x: dict[str, float]) -> Told:
-    one, other = zdt1(list(x.values()))
-    return Told(points=((-one, -other),))
+def finished(clean: float, robust: float) -> Outcome:
+    """The outcome of a training that ran to its end."""
+    return Outcome(points=((9, clean, robust),))
+
+
+def stopped_at(rung: int, clean: float, robust: float) -> Outcome:
+    """The outcome of a training that was stopped early at a rung."""
+    return Outcome(points=((rung, clean, robust),), rung=rung, stopped=True)
+
+
+def outcome(x: dict[str, float]) -> Outcome:
+    first, second = zdt1(list(x.values()))
+    return finished(-first, -second)
 
 
 def proposer(**settings: Any) -> Proposer:
@@ -164,7 +176,7 @@ def test_every_finished_trial_can_become_a_parent(workers: int) -> None:
         running.append((number, found.propose(number).params))
         if len(running) == workers:
             done, params = running.popleft()
-            found.finish(done, told(params))
+            found.finish(done, outcome(params))
             assert done in seen
     assert len(seen) == 120 - workers + 1
 
@@ -172,10 +184,10 @@ def test_every_finished_trial_can_become_a_parent(workers: int) -> None:
 def test_a_dominating_start_is_a_parent_in_the_first_generation() -> None:
     found = proposer(population=6)
     best = {"x0": 0.25, "x1": 0.0, "x2": 0.0, "x3": 0.0, "x4": 0.0}
-    found.add(0, best, told(best))
+    found.add(0, best, outcome(best))
     for number in range(1, 6):
         params = found.propose(number).params
-        found.finish(number, Told(points=((-5.0 - number, -9.0),)))
+        found.finish(number, finished(-5.0 - number, -9.0))
         assert params != best
     from optuna.samplers.nsgaii._elite_population_selection_strategy import (
         NSGAIIElitePopulationSelectionStrategy,
@@ -193,9 +205,9 @@ def test_a_dominating_start_is_a_parent_in_the_first_generation() -> None:
 def test_stopped_trials_guide_the_search_below_those_that_went_through() -> None:
     """Two populations: what was stopped early counts where too few went through, and values of the two are not compared."""
     found = proposer(population=4, crossover_prob=0.0, mutation_prob=0.0, seed=1)
-    for number, (x, rung) in enumerate([(0.1, 3.0), (0.2, 3.0), (0.3, 3.0), (0.4, 9.0), (0.5, 9.0)]):
-        found.add(number, dict.fromkeys(SPACE, x), Told(points=((x, x),), rung=rung))
-    found.add(5, dict.fromkeys(SPACE, 0.9), Told(points=((0.01, 0.01),)))
+    for number, (x, rung) in enumerate([(0.1, 3), (0.2, 3), (0.3, 3), (0.4, 9), (0.5, 9)]):
+        found.add(number, dict.fromkeys(SPACE, x), stopped_at(rung, x, x))
+    found.add(5, dict.fromkeys(SPACE, 0.9), finished(0.01, 0.01))
     parents = {
         trial.params["x0"]
         for trial in found._population.parents(
@@ -216,7 +228,7 @@ def test_what_failed_for_good_is_avoided() -> None:
         for number in range(60):
             params = found.propose(number).params
             doomed = params["x0"] > 0.6
-            found.finish(number, Told(deterministic_failure=True) if doomed else told(params))
+            found.finish(number, DIVERGED if doomed else outcome(params))
             late += doomed and number >= 30
         assert late <= 6, sampler  # by chance: 12
 
@@ -237,7 +249,7 @@ def test_what_is_known_is_not_proposed_again() -> None:
         assert proposal.replicate == (key in seen)
         assert found.known(proposal.params)
         seen.add(key)
-        found.finish(number, told(proposal.params))
+        found.finish(number, outcome(proposal.params))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -285,10 +297,10 @@ def test_the_design_comes_before_the_population_and_after_a_restart() -> None:
     assert [found.propose(number).params for number in range(6)] == design[:6]
     again = proposer(population=6)
     for number in range(4):
-        again.add(number, design[number], told(design[number]))
+        again.add(number, design[number], outcome(design[number]))
     assert [again.propose(number).params for number in (4, 5, 6)] == design[4:7]  # four of six have finished
-    again.finish(4, told(design[4]))
-    again.finish(5, told(design[5]))
+    again.finish(4, outcome(design[4]))
+    again.finish(5, outcome(design[5]))
     assert again.propose(7).params != design[7]
 
 
@@ -302,20 +314,14 @@ def test_a_warm_up_by_tpe() -> None:
     found = proposer(population=6, warmup="tpe")
     for number in range(40):
         params = found.propose(number).params
-        found.finish(number, told(params) if number % 5 else Told(points=told(params).points, rung=3.0))
+        found.finish(number, outcome(params) if number % 5 else stopped_at(3, *outcome(params).points[0][1:]))
 
 
 def test_states_of_the_study() -> None:
     found = proposer(population=4)
-    for number, outcome in enumerate(
-        [
-            Told(points=((0.1, 0.2),)),
-            Told(points=((0.1, 0.2),), rung=3.0),
-            Told(),
-            Told(deterministic_failure=True),
-        ]
-    ):
+    outcomes = [finished(0.1, 0.2), stopped_at(3, 0.1, 0.2), Outcome(failure="no such file"), DIVERGED]
+    for number, result in enumerate(outcomes):
         found.propose(number)
-        found.finish(number, outcome)
+        found.finish(number, result)
     states = [trial.state for trial in found._study.trials]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]

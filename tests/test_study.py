@@ -14,7 +14,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from morel_search.errors import RunFolderError
-from morel_search.search.study import Outcome, TrialPlan, TrialStore, read_outcome, read_plan
+from morel_search.search.outcome import Outcome, read_outcome
+from morel_search.search.study import TrialStore
+from morel_search.search.trial import TrialPlan, read_plan
 
 SPACE = {
     "x": FloatDistribution(1e-3, 10, log=True),

@@ -14,12 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 from morel_search.config import Space
 from morel_search.search.distributions import configuration_key, decode, distributions, encode
 from morel_search.search.early_stopping import EarlyStopping
-from morel_search.search.outcome import outcome_of, population_entry, violations_of
+from morel_search.search.outcome import Outcome, outcome_of, read_outcome, violations_of
 from morel_search.search.pareto import Front, Member
 from morel_search.search.proposer import Proposer
 from morel_search.search.seeds import derive_seed
 from morel_search.search.stopping_criterion import StoppingCriterion
-from morel_search.search.study import Outcome, TrialPlan, TrialStore, read_outcome, read_plan
+from morel_search.search.study import TrialStore
+from morel_search.search.trial import TrialPlan, read_plan
 from morel_search.search.warm_start import enqueued_params
 from morel_search.training.settings import TrainSettings
 
@@ -222,7 +223,7 @@ class SearchController:
             elapsed=self.elapsed,
         )
         self._record.finish(number, outcome)
-        self._proposer.finish(number, population_entry(outcome))
+        self._proposer.finish(number, outcome)
         self.finished += 1
         beaten = self._settle(number, outcome)
         self._stale = self._stale or self._stopping_criterion.stale()
@@ -344,7 +345,7 @@ class SearchController:
         if finished:
             self.stopping.recall(trial.number, outcome.history)
         if read_plan(trial).in_space:
-            self._proposer.add(trial.number, trial.params, population_entry(outcome) if finished else None)
+            self._proposer.add(trial.number, trial.params, outcome if finished else None)
 
     def _propose(self) -> Assignment:
         number = self.planned

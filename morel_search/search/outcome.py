@@ -1,22 +1,82 @@
-"""What a training's epochs amount to."""
+"""The outcome of a trial: computed from the results of its epochs, and read from the study."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import Constraint
 from morel_search.search.early_stopping import RungProgress
-from morel_search.search.population import TO_THE_END
-from morel_search.search.proposer import Told
-from morel_search.search.study import Outcome
+from morel_search.search.trial import check_stored
 from morel_search.training.selection import EpochResult, chosen_epoch, chosen_epochs
 
-__all__ = ["outcome_of", "population_entry", "violations_of"]
+__all__ = ["Outcome", "outcome_of", "read_outcome", "violations_of"]
 
 Points = tuple[tuple[int, float, float], ...]
 Violations = Callable[[Mapping[str, float]], Mapping[str, float]]
+
+FIRST_FIELDS = {"values", "epoch", "last_values", "history", "seconds", "failure"}
+"""Fields of an outcome that every version of morel_search has written; the others have defaults."""
+
+DETERMINISTIC_FAILURES = ("out of memory", "diverged")
+"""First words of the failure reasons that similar configurations share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The result of a finished trial.
+
+    Attributes:
+        values: Clean and robust accuracy of the selected epoch; None for a trial that failed or was stopped
+            early.
+        epoch: The selected epoch.
+        points: (epoch, clean accuracy, robust accuracy) of all selected epochs, the one of ``values`` first;
+            for a trial that was stopped early, those up to its rung.
+        last_values: Clean and robust accuracy of the last epoch that was evaluated.
+        history: The result of each epoch.
+        seconds: Duration of the training.
+        rung: The highest rung that the trial reached, in epochs.
+        stopped: Whether the trial was stopped early at that rung.
+        exempt_at: The rung at which the trial would have been stopped if it were not exempt from early
+            stopping (``early_stopping.run_through``).
+        violations: Name of a constraint to the amount by which it is violated (0 or less: satisfied).
+        elapsed: Seconds that the search had taken when the trial ended, those of earlier starts included.
+        failure: The reason, for a trial that failed.
+    """
+
+    values: tuple[float, float] | None = None
+    epoch: int | None = None
+    points: Points = ()
+    last_values: tuple[float, float] | None = None
+    history: tuple[Mapping[str, Any], ...] = ()
+    seconds: float = 0.0
+    rung: int | None = None
+    stopped: bool = False
+    exempt_at: int | None = None
+    violations: Mapping[str, float] = field(default_factory=dict)
+    elapsed: float = 0.0
+    failure: str = ""
+
+    @property
+    def state(self) -> TrialState:
+        """FAIL for a failure, PRUNED for a trial that was stopped early, else COMPLETE."""
+        if self.failure:
+            return TrialState.FAIL
+        return TrialState.PRUNED if self.stopped else TrialState.COMPLETE
+
+    @property
+    def violation(self) -> float:
+        """Sum of the amounts by which constraints are violated; 0 if all are satisfied."""
+        return sum(value for value in self.violations.values() if value > 0)
+
+    @property
+    def deterministic_failure(self) -> bool:
+        """Whether the trial failed for a reason that similar configurations share."""
+        return self.failure.startswith(DETERMINISTIC_FAILURES)
 
 
 def outcome_of(
@@ -28,14 +88,17 @@ def outcome_of(
     violations: Violations = lambda measured: {},
     elapsed: float = 0.0,
 ) -> Outcome:
-    """What a training's epochs amount to: the accuracies of the epochs that count, or the reason why there are none.
+    """Compute the outcome of a training from the results of its epochs.
+
+    A training without a finite accuracy is a failure.
 
     Args:
-        history: Each epoch's :class:`EpochResult` as a mapping.
-        failure: The reason, where the training failed.
-        select_epoch: The rule for the epochs that count.
-        progress: What early stopping did with it.
-        violations: What was measured to the constraints and by how much they are broken.
+        history: The result of each epoch.
+        failure: The reason if the training failed, else empty.
+        select_epoch: Epoch selection rule, see :mod:`morel_search.training.selection`.
+        progress: The rungs that the trial reached, and whether it was stopped.
+        violations: Function from measured values (``clean_accuracy``, ``robust_accuracy``, ``seconds``) to
+            the amount by which each constraint is violated.
         elapsed: Seconds that the search has taken.
     """
     progress = progress or RungProgress()
@@ -45,78 +108,88 @@ def outcome_of(
         for result in results
         if not progress.stopped or progress.rung is None or result.epoch <= progress.rung
     ]
-    chosen = chosen_epochs(compared, select_epoch)
     points: Points = tuple(
         (result.epoch, float(result.clean_accuracy or 0), float(result.robust_accuracy or 0))
-        for result in chosen
+        for result in chosen_epochs(compared, select_epoch)
     )
     if not failure and not points:
         failure = "the training reported no accuracy"
-    if not failure and not all(math.isfinite(value) for one in points for value in one):
+    if not failure and not all(math.isfinite(value) for point in points for value in point):
         failure = f"the accuracies are not finite: {points[0][1:]}"
-    whole = not failure and not progress.stopped
+    to_the_end = not failure and not progress.stopped
     seconds = sum(result.seconds for result in results)
-    broken: Mapping[str, float] = {}
+    violated: Mapping[str, float] = {}
     if not failure:
-        points, broken = _within(
-            points, lambda clean, robust: violations({**_measured(clean, robust), "seconds": seconds})
+        points, violated = _least_violating(
+            points,
+            lambda clean, robust: violations(
+                {"clean_accuracy": clean, "robust_accuracy": robust, "seconds": seconds}
+            ),
         )
     return Outcome(
-        values=points[0][1:] if whole else None,
-        epoch=points[0][0] if whole else None,
+        values=points[0][1:] if to_the_end else None,
+        epoch=points[0][0] if to_the_end else None,
         points=points if not failure else (),
-        last_values=None if failure else _values(chosen_epoch(results, "last")),
+        last_values=None if failure else _accuracies(chosen_epoch(results, "last")),
         history=tuple(dict(result) for result in history),
         seconds=seconds,
         rung=progress.rung,
         stopped=progress.stopped and not failure,
         exempt_at=progress.exempt_at,
-        violations=dict(broken),
+        violations=dict(violated),
         elapsed=elapsed,
         failure=failure.encode("utf-8", "backslashreplace").decode(),  # a lone surrogate cannot be stored
     )
 
 
-def population_entry(outcome: Outcome) -> Told:
-    """What the proposer is told of a trial that is over."""
-    return Told(
-        points=tuple((clean, robust) for _, clean, robust in outcome.points),
-        rung=float(outcome.rung) if outcome.stopped and outcome.rung is not None else TO_THE_END,
-        violations=outcome.violations,
-        deterministic_failure=outcome.deterministic_failure,
+def read_outcome(trial: FrozenTrial) -> Outcome:
+    """Return the outcome that a finished trial was written with; an empty one if there is none.
+
+    Raises:
+        RunFolderError: The outcome was not written by this project, or by a newer version of it.
+    """
+    stored = trial.user_attrs.get("outcome")
+    if stored is None:
+        return Outcome()
+    known = {field.name for field in fields(Outcome)}
+    values = dict(check_stored(trial, stored, required=FIRST_FIELDS, known={*known, "spared"}))
+    spared = values.pop("spared", None)  # the name of exempt_at in studies of earlier versions
+    values.setdefault("exempt_at", spared)
+    for name in ("values", "last_values"):
+        values[name] = _pair(values.get(name))
+    values["points"] = tuple(
+        (int(epoch), float(clean), float(robust)) for epoch, clean, robust in values.get("points", ())
     )
+    values["history"] = tuple(values.get("history", ()))
+    return Outcome(**values)
 
 
 def violations_of(constraints: Sequence[Constraint], values: Mapping[str, Any]) -> dict[str, float]:
-    """By how much each constraint is broken.
+    """Return the amount by which each constraint is violated.
 
     Args:
         constraints: The constraints.
-        values: What was measured and set, by name; what is missing or None breaks nothing.
+        values: Measured values and settings by name; a missing value, or None, violates nothing.
     """
     return {str(constraint): constraint.violation(values.get(constraint.name)) for constraint in constraints}
 
 
-def _measured(clean: float, robust: float) -> dict[str, float]:
-    return {"clean_accuracy": clean, "robust_accuracy": robust}
-
-
-def _within(
+def _least_violating(
     points: Points, violations: Callable[[float, float], Mapping[str, float]]
 ) -> tuple[Points, Mapping[str, float]]:
-    """Of several epochs that count, those that break the constraints least.
-
-    And what the first of them breaks.
-    """
-    broken = [violations(clean, robust) for _, clean, robust in points]
-    sums = [sum(value for value in one.values() if value > 0) for one in broken]
+    """Return the points with the smallest sum of violations, and the violations of the first of them."""
+    violated = [violations(clean, robust) for _, clean, robust in points]
+    sums = [sum(value for value in amounts.values() if value > 0) for amounts in violated]
     least = min(sums)
-    return tuple(point for point, total in zip(points, sums, strict=True) if total == least), broken[
-        sums.index(least)
-    ]
+    kept = tuple(point for point, total in zip(points, sums, strict=True) if total == least)
+    return kept, violated[sums.index(least)]
 
 
-def _values(result: EpochResult | None) -> tuple[float, float] | None:
+def _accuracies(result: EpochResult | None) -> tuple[float, float] | None:
     if result is None or result.clean_accuracy is None or result.robust_accuracy is None:
         return None
     return result.clean_accuracy, result.robust_accuracy
+
+
+def _pair(values: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if values is None else (float(values[0]), float(values[1]))

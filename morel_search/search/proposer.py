@@ -1,10 +1,10 @@
-"""What to try next: a sampler on all that is known."""
+"""Proposals of new configurations: a sampler, without repetitions and away from known failures."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -16,22 +16,25 @@ from optuna.trial import TrialState
 from morel_search.config import SearchSettings
 from morel_search.search.known_failures import KnownFailures
 from morel_search.search.optuna_private import constraint_attributes, storage_of, study_id_of
-from morel_search.search.pareto import Point
+from morel_search.search.outcome import Outcome
 from morel_search.search.population import TO_THE_END, Population
 from morel_search.search.sampler import begins_with_sobol, make_sampler
 from morel_search.search.seeds import derive_seed
 from morel_search.search.sobol import sobol_point
 
-__all__ = ["Proposal", "Proposer", "Told"]
+__all__ = ["Proposal", "Proposer"]
 
 TRIES = 60
-"""How often a configuration that was tried before is proposed anew before it is accepted as a replicate."""
+"""Attempts to draw a configuration that is not known yet; after them, a replicate is accepted."""
 
 SAMPLER_TRIES = 10
-"""How many of these tries are the sampler's. A population that has converged on a small space has nothing new to offer; chance has."""
+"""Attempts that use the sampler; the later ones are random.
+
+A population that has converged in a small space yields no new configuration.
+"""
 
 AVOIDING_TRIES = 5
-"""How often a configuration is drawn anew because the nearest known one ran out of memory or diverged."""
+"""Attempts that also reject a configuration whose nearest known configuration ran out of memory or diverged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Proposal:
     """A configuration to try.
 
     Attributes:
-        params: Optuna's values, one a parameter.
+        params: Optuna's values, one for each parameter.
         replicate: Whether the same configuration was tried before.
     """
 
@@ -47,36 +50,18 @@ class Proposal:
     replicate: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What came of a trial.
-
-    Attributes:
-        points: The accuracies it stands for, at its end or at the rung where it was stopped; none where it
-            failed.
-        rung: The rung where it was stopped, in epochs; ``TO_THE_END`` where it was not.
-        violations: Name of a constraint to by how much it is broken (0 or less: not).
-        hopeless: Whether it failed in a way that its neighbours would share (out of memory, diverged).
-    """
-
-    points: tuple[Point, ...] = ()
-    rung: float = TO_THE_END
-    violations: Mapping[str, float] = field(default_factory=dict)
-    deterministic_failure: bool = False
-
-
 class Proposer:
-    """Asks the sampler, and keeps it from proposing what was tried already or is known to fail.
+    """Draws configurations that are neither known nor near a known failure.
 
-    The genetic samplers take their parents from a :class:`Population`, the others from an in-memory study of
-    the trials that lie in the space, in the order of their numbers; the record on disk is another matter. A
-    proposal depends on the seed, the trial's number and the trials finished by then, and on nothing else, so
-    that a search that was stopped and continued proposes what an uninterrupted one would.
+    The genetic samplers take their parents from a :class:`Population`. The other samplers read an in-memory
+    study, separate from the study on disk, of the trials whose configuration is a point of the space, in the
+    order of their numbers. A proposal depends only on the seed, the trial's number and the trials that have
+    finished, so that a continued search proposes the same configurations as an uninterrupted one.
 
     Args:
         settings: Sampler, population, operators and seed.
-        space: Name to distribution.
-        configuration_key: Optuna's values to something equal for equal configurations.
+        space: Name to distribution of every parameter.
+        configuration_key: Function from Optuna's values to a key that is equal for equal configurations.
     """
 
     def __init__(
@@ -94,25 +79,24 @@ class Proposer:
         self._seen: set[Hashable] = set()
 
     def propose(self, number: int) -> Proposal:
-        """A configuration for the trial of that number, which counts as running from now on.
+        """Propose a configuration for the trial of that number; it counts as running from now on.
 
-        Where nothing new is found in :data:`TRIES`, it is the sampler's first wish, again.
+        If all :data:`TRIES` attempts yield known configurations, the first of them is proposed again.
         """
-        wish: dict[str, Any] | None = None
+        first: dict[str, Any] | None = None
         for attempt in range(TRIES):
             inner, params = self._ask(number, attempt)
-            wish = wish or params
-            doomed = attempt < AVOIDING_TRIES and self._failures.near(params)
-            if self._configuration_key(params) not in self._seen and not doomed:
+            first = first or params
+            near_failure = attempt < AVOIDING_TRIES and self._failures.near(params)
+            if self._configuration_key(params) not in self._seen and not near_failure:
                 return self._take(number, inner, params, replicate=False)
             storage_of(self._study).set_trial_state_values(self._trial_id(inner), TrialState.FAIL)
-        assert wish is not None, "there was at least one try"
-        return self._take(
-            number, self._add_running(wish), wish, replicate=self._configuration_key(wish) in self._seen
-        )
+        assert first is not None, "there was at least one attempt"
+        replicate = self._configuration_key(first) in self._seen
+        return self._take(number, self._add_running(first), first, replicate=replicate)
 
     def _ask(self, number: int, attempt: int) -> tuple[int, dict[str, Any]]:
-        """A configuration, which the in-memory study holds as RUNNING, and its number there."""
+        """Draw a configuration; return its number in the in-memory study, where it is RUNNING, and its values."""
         if attempt == 0 and begins_with_sobol(self._settings, self._population, number):
             params = sobol_point(self._space, derive_seed(self._settings.seed), number)
             return self._add_running(params), params
@@ -145,16 +129,22 @@ class Proposer:
         return storage_of(self._study).get_n_trials(study_id_of(self._study)) - 1
 
     def known(self, params: Mapping[str, Any]) -> bool:
-        """Whether that configuration was tried, runs or waits."""
+        """Return whether that configuration was tried, is running or is waiting."""
         return self._configuration_key(params) in self._seen
 
-    def add(self, number: int, params: Mapping[str, Any], told: Told | None = None) -> None:
-        """Make a trial known that was not proposed here: a control, a start, or one of an earlier start; None says that it is not over."""
+    def add(self, number: int, params: Mapping[str, Any], outcome: Outcome | None = None) -> None:
+        """Add a trial that was not proposed here: a control, an enqueued one, or one of an earlier start.
+
+        Args:
+            number: The trial's number.
+            params: Optuna's values; the configuration is a point of the space.
+            outcome: Its outcome; None if it has not finished.
+        """
         system_attrs: dict[str, Any] = {}
         state, values = TrialState.RUNNING, None
-        if told is not None:
-            state, values = self._state_of(told)
-            system_attrs = constraint_attributes(self._constraints(told))
+        if outcome is not None:
+            state, values = self._state_of(outcome)
+            system_attrs = constraint_attributes(self._constraints(outcome))
         distributions = {name: self._space[name] for name in params}
         trial = optuna.create_trial(
             state=state,
@@ -167,52 +157,58 @@ class Proposer:
         self._inner[number] = storage_of(self._study).get_n_trials(study_id_of(self._study)) - 1
         self._params[number] = dict(params)
         self._seen.add(self._configuration_key(params))
-        if told is not None:
-            self._learn(number, told)
+        if outcome is not None:
+            self._learn(number, outcome)
 
-    def finish(self, number: int, told: Told) -> None:
-        """Tell what came of a trial that was proposed or added.
+    def finish(self, number: int, outcome: Outcome) -> None:
+        """Add the outcome of a trial that was proposed or added.
 
-        One that lies outside the space is nobody's parent.
+        A trial that is neither, because its configuration is not a point of the space, is ignored.
         """
         inner = self._inner.get(number)
         if inner is None:
             return
-        state, values = self._state_of(told)
+        state, values = self._state_of(outcome)
         storage, trial_id = storage_of(self._study), self._trial_id(inner)
-        for name, value in constraint_attributes(self._constraints(told)).items():
+        for name, value in constraint_attributes(self._constraints(outcome)).items():
             storage.set_trial_system_attr(trial_id, name, value)
         storage.set_trial_state_values(trial_id, state, values)
-        self._learn(number, told)
+        self._learn(number, outcome)
 
-    def _learn(self, number: int, told: Told) -> None:
+    def _learn(self, number: int, outcome: Outcome) -> None:
         params = self._params.pop(number)
-        if told.deterministic_failure:
+        if outcome.deterministic_failure:
             self._failures.add(params, failed=True)
-        elif told.points:
+        elif outcome.points:
             self._failures.add(params, failed=False)
-            distributions = {name: self._space[name] for name in params}
+            stopped_at = outcome.rung if outcome.stopped else None
             self._population.add(
-                number, params, distributions, told.points, rung=told.rung, violations=told.violations
+                number,
+                params,
+                {name: self._space[name] for name in params},
+                [(clean, robust) for _, clean, robust in outcome.points],
+                rung=TO_THE_END if stopped_at is None else stopped_at,
+                violations=outcome.violations,
             )
 
-    def _state_of(self, told: Told) -> tuple[TrialState, tuple[float, float] | None]:
-        """How the in-memory study sees it. TPE learns from what ran out of memory or diverged, as the worst of all and infeasible."""
-        if told.points:
+    def _state_of(self, outcome: Outcome) -> tuple[TrialState, tuple[float, float] | None]:
+        """Return state and values for the in-memory study.
+
+        For TPE, a deterministic failure is a COMPLETE trial with the worst values that is infeasible.
+        """
+        if outcome.points:
             return (
-                (TrialState.COMPLETE, told.points[0])
-                if told.rung == TO_THE_END
-                else (TrialState.PRUNED, None)
+                (TrialState.PRUNED, None) if outcome.stopped else (TrialState.COMPLETE, outcome.points[0][1:])
             )
-        if told.deterministic_failure and self._learns_from_failures:
+        if outcome.deterministic_failure and self._learns_from_failures:
             return TrialState.COMPLETE, (0.0, 0.0)
         return TrialState.FAIL, None
 
-    def _constraints(self, told: Told) -> dict[str, float]:
-        found = dict(told.violations)
+    def _constraints(self, outcome: Outcome) -> dict[str, float]:
+        violations = dict(outcome.violations)
         if self._learns_from_failures:
-            found["failed"] = 1.0 if told.deterministic_failure else 0.0
-        return found
+            violations["failed"] = 1.0 if outcome.deterministic_failure else 0.0
+        return violations
 
     @property
     def _learns_from_failures(self) -> bool:

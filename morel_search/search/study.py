@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from morel_search.errors import RunFolderError
-from morel_search.results.renamed import RENAMED_ORIGINS, current_space
+from morel_search.results.renamed import current_space
 from morel_search.search.optuna_private import (
     constraint_attributes,
     schema_mismatch,
@@ -27,92 +27,19 @@ from morel_search.search.optuna_private import (
     trial_id_of,
 )
 from morel_search.search.optuna_rows import OptunaRowWriter
+from morel_search.search.outcome import Outcome
 from morel_search.search.pareto import Member
+from morel_search.search.trial import TrialPlan
 
-__all__ = ["Outcome", "TrialPlan", "TrialStore"]
+__all__ = ["TrialStore"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MAXIMIZE]
 METRICS = ["clean_accuracy", "robust_accuracy"]
-FIRST_FIELDS = {"values", "epoch", "last_values", "history", "seconds", "failure"}
-"""Fields of an outcome that every version of morel_search has written; the others came later and have defaults."""
-
 FORMAT = 1
 """Format of what this project stores in a study; raised when an older version could not read it."""
-
-HOPELESS = ("out of memory", "diverged")
-"""How the reasons begin that a configuration shares with its neighbours."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrialPlan:
-    """What a trial is to do.
-
-    Attributes:
-        origin: ``search``, ``control``, ``enqueued`` (given by ``search.start_from``) or ``replicate``.
-        name: The control's name, else empty.
-        seed: Seed of the training.
-        in_space: Whether the trial lies in the search space, and so can be a parent.
-    """
-
-    origin: str
-    name: str
-    seed: int
-    in_space: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a trial gave: the point that counts, the last epoch, every epoch, or why there is none.
-
-    Attributes:
-        values: Clean and robust accuracy of the epoch that counts; None where the trial failed or was stopped
-            early.
-        epoch: That epoch.
-        points: (epoch, clean, robust) of all epochs that count, the one above first; of a trial stopped
-            early, those at its rung.
-        last_values: Accuracies of the last epoch that was evaluated.
-        history: Each epoch's result.
-        seconds: What the training took.
-        rung: The highest rung that the trial reached, in epochs.
-        stopped: Whether it was stopped there.
-        exempt_at: The rung where it would have been stopped if it did not belong to those that run through.
-        violations: Name of a constraint to by how much it is broken (0 or less: not).
-        elapsed: Seconds that the search had taken by then, those of earlier starts counted.
-        failure: Why there is nothing, where the trial failed.
-    """
-
-    values: tuple[float, float] | None = None
-    epoch: int | None = None
-    points: tuple[tuple[int, float, float], ...] = ()
-    last_values: tuple[float, float] | None = None
-    history: tuple[Mapping[str, Any], ...] = ()
-    seconds: float = 0.0
-    rung: int | None = None
-    stopped: bool = False
-    exempt_at: int | None = None
-    violations: Mapping[str, float] = field(default_factory=dict)
-    elapsed: float = 0.0
-    failure: str = ""
-
-    @property
-    def state(self) -> TrialState:
-        """COMPLETE with its values, PRUNED where it was stopped early, else FAIL."""
-        if self.failure:
-            return TrialState.FAIL
-        return TrialState.PRUNED if self.stopped else TrialState.COMPLETE
-
-    @property
-    def violation(self) -> float:
-        """Sum of the broken constraints; 0 where all hold."""
-        return sum(value for value in self.violations.values() if value > 0)
-
-    @property
-    def deterministic_failure(self) -> bool:
-        """Whether it failed for a reason that similar configurations share."""
-        return self.failure.startswith(HOPELESS)
 
 
 def _explained(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -269,58 +196,3 @@ class TrialStore:
         """Let go of the database."""
         self._storage.remove_session()
         self._storage.engine.dispose()
-
-
-def read_plan(trial: FrozenTrial) -> TrialPlan:
-    """Return the plan that a trial was written with.
-
-    Raises:
-        RunFolderError: The trial was not written by this project, or by a newer version of it.
-    """
-    stored = trial.user_attrs.get("plan")
-    names = {one.name for one in fields(TrialPlan)}
-    if not isinstance(stored, dict) or not names <= stored.keys():
-        raise RunFolderError(f"trial {trial.number} of the study was not written by morel_search")
-    _refuse_newer(trial, stored.keys() - names)
-    plan = TrialPlan(**stored)
-    return replace(plan, origin=RENAMED_ORIGINS.get(plan.origin, plan.origin))
-
-
-def read_outcome(trial: FrozenTrial) -> Outcome:
-    """Return the outcome that a finished trial was written with; an empty one where there is none.
-
-    Raises:
-        RunFolderError: The outcome was not written by this project, or by a newer version of it.
-    """
-    raw = trial.user_attrs.get("outcome")
-    if raw is None:
-        return Outcome()
-    names = {one.name for one in fields(Outcome)}
-    if not isinstance(raw, dict):
-        raise RunFolderError(f"trial {trial.number} of the study was not written by morel_search")
-    stored = dict(raw)
-    spared = stored.pop("spared", None)  # the name of exempt_at in studies of earlier versions
-    stored.setdefault("exempt_at", spared)
-    if not stored.keys() >= FIRST_FIELDS:
-        raise RunFolderError(f"trial {trial.number} of the study was not written by morel_search")
-    _refuse_newer(trial, stored.keys() - names)
-    for name in ("values", "last_values"):
-        stored[name] = _pair(stored.get(name))
-    stored["points"] = tuple(
-        (int(epoch), float(clean), float(robust)) for epoch, clean, robust in stored.get("points", ())
-    )
-    stored["history"] = tuple(stored.get("history", ()))
-    return Outcome(**stored)
-
-
-def _refuse_newer(trial: FrozenTrial, unknown: Set[str]) -> None:
-    """Raise RunFolderError if a trial has fields that this version does not know."""
-    if unknown:
-        raise RunFolderError(
-            f"trial {trial.number} of the study was written by a newer morel_search: this version does not know "
-            f"{', '.join(sorted(unknown))}; install that version"
-        )
-
-
-def _pair(values: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if values is None else (float(values[0]), float(values[1]))

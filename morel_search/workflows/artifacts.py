@@ -127,7 +127,7 @@ class RunArtifacts:
 
     def _wanted(self) -> set[Member]:
         """Return the members of the front, and the selected epochs of the controls."""
-        from morel_search.search.study import read_outcome
+        from morel_search.search.outcome import read_outcome
 
         trials = self._record.trials()
         outcomes = {number: read_outcome(trials[number]) for number in self._controller.controls}
@@ -161,7 +161,7 @@ class RunArtifacts:
 
     def _member_settings(self, member: Member) -> dict[str, object]:
         """Return the settings with which this network can be trained again."""
-        from morel_search.search.study import read_plan
+        from morel_search.search.trial import read_plan
 
         number, epoch = member
         trial = self._record.trials()[number]

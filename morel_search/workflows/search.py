@@ -141,7 +141,8 @@ def _open(request: Request, preflight_result: PreflightResult) -> RunFolder:
 def _begin(request: Request, run: RunFolder) -> tuple[SearchController, TrialStore]:
     """Open the study and plan the controls; a new run that does not get so far leaves no folder."""
     from morel_search.search.controller import SearchController
-    from morel_search.search.study import TrialStore, read_plan
+    from morel_search.search.study import TrialStore
+    from morel_search.search.trial import read_plan
     from morel_search.search.warm_start import enqueued_configurations
 
     try:

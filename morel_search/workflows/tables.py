@@ -12,8 +12,10 @@ from optuna.trial import FrozenTrial
 from morel_search.config import Space
 from morel_search.results.tables import EPOCH_COLUMNS, front_columns, trial_columns
 from morel_search.search.distributions import decode
+from morel_search.search.outcome import read_outcome
 from morel_search.search.pareto import Member
-from morel_search.search.study import TrialStore, read_outcome, read_plan
+from morel_search.search.study import TrialStore
+from morel_search.search.trial import read_plan
 
 __all__ = ["epochs_table", "front_table", "trials_table"]
 

@@ -1,0 +1,66 @@
+"""The plan of a trial, as it is written to the study when the trial is created."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from morel_search.errors import RunFolderError
+from morel_search.results.renamed import RENAMED_ORIGINS
+
+__all__ = ["TrialPlan", "check_stored", "read_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlan:
+    """The origin and the random seed of a trial; the values of its parameters are stored by Optuna.
+
+    Attributes:
+        origin: ``search``, ``control``, ``enqueued`` (from ``search.start_from``) or ``replicate``.
+        name: Name of the control; empty for other origins.
+        seed: Random seed of the training.
+        in_space: Whether the configuration is a point of the search space, so that it can be a parent.
+    """
+
+    origin: str
+    name: str
+    seed: int
+    in_space: bool
+
+
+def read_plan(trial: FrozenTrial) -> TrialPlan:
+    """Return the plan that a trial was written with.
+
+    Raises:
+        RunFolderError: The trial was not written by this project, or by a newer version of it.
+    """
+    names = {field.name for field in fields(TrialPlan)}
+    plan = TrialPlan(**check_stored(trial, trial.user_attrs.get("plan"), required=names, known=names))
+    return replace(plan, origin=RENAMED_ORIGINS.get(plan.origin, plan.origin))
+
+
+def check_stored(
+    trial: FrozenTrial, stored: object, *, required: Set[str], known: Set[str]
+) -> Mapping[str, Any]:
+    """Return JSON values that are stored with a trial, if they have the expected keys.
+
+    Args:
+        trial: The trial; errors name it.
+        stored: The parsed JSON.
+        required: Keys that every version of this project has written.
+        known: Keys that this version can read.
+
+    Raises:
+        RunFolderError: The value is not a mapping, lacks a required key, or has an unknown key.
+    """
+    if not isinstance(stored, dict) or not required <= stored.keys():
+        raise RunFolderError(f"trial {trial.number} of the study was not written by morel_search")
+    if unknown := stored.keys() - known:
+        raise RunFolderError(
+            f"trial {trial.number} of the study was written by a newer morel_search: this version does not "
+            f"know {', '.join(sorted(unknown))}; install that version"
+        )
+    return stored
