@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from morel_search.cluster.session import quiet_ray
+from morel_search.cluster.trial_report import TrialReport
 from morel_search.config import Space, load_space
 from morel_search.results.folder import create_run_folder
+from morel_search.training.selection import EpochResult
 
 HERE = Path(__file__).parent
 SPACE = HERE.parent / "search_spaces" / "digits.yaml"
@@ -37,11 +39,18 @@ def space_of(trials: int) -> Space:
     return load_space(SPACE, [f"search.trials={trials}", "controls=[]", "resources.concurrent=1"])
 
 
-def epoch(number: int, value: float) -> dict[str, Any]:
-    """An epoch's result, made up."""
+def epoch(number: int, value: float) -> EpochResult:
+    """The invented result of an epoch."""
     losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
-    scores = {"clean_accuracy": 1 - value**2, "robust_accuracy": value}
-    return {"epoch": number, **losses, "lr": 0.1, "train_accuracy": 0.5, **scores, "seconds": 0.0}
+    return EpochResult(
+        epoch=number,
+        **losses,
+        lr=0.1,
+        train_accuracy=0.5,
+        clean_accuracy=1 - value**2,
+        robust_accuracy=value,
+        seconds=0.0,
+    )
 
 
 def nothing(config: dict[str, Any]) -> None:
@@ -50,10 +59,10 @@ def nothing(config: dict[str, Any]) -> None:
 
     began = time.time()
     job = config["job"]
-    history = [epoch(1, float(job.train.epsilon) / 0.3)]
+    report = TrialReport(final=True, history=(epoch(1, float(job.train.epsilon) / 0.3),))
     with Path(job.folder).parent.joinpath("times").open("a") as file:
         file.write(f"{began} {time.time()}\n")
-    tune.report({"number": job.number, "final": True, "failure": "", "history": history})
+    tune.report(report.to_ray())
 
 
 def for_ray(config: dict[str, Any]) -> None:
@@ -76,7 +85,7 @@ def with_this(trials: int, folder: Path) -> None:
 
     space, run = space_of(trials), create_run_folder(folder, "run")
     record = TrialStore.of_file(run.study, run.name)
-    controller = SearchController(space, record)
+    controller = SearchController.begin(space, record)
     artifacts = RunArtifacts(space, run, record, controller)
     search(
         controller,
@@ -159,7 +168,7 @@ def without_ray(trials: int) -> list[tuple[int, float, float]]:
     with tempfile.TemporaryDirectory(prefix="overhead-", dir="/tmp") as folder:
         space, run = space_of(trials), create_run_folder(Path(folder), "run")
         record = TrialStore.of_file(run.study, run.name)
-        controller = SearchController(space, record)
+        controller = SearchController.begin(space, record)
         artifacts = RunArtifacts(space, run, record, controller)
         added, tables, count = 0.0, 0.0, 0
         for number in range(trials):

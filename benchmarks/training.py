@@ -531,7 +531,7 @@ def start(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
     import pandas as pd
     from PIL import Image
 
-    from morel_search.cluster.trainable import Job, _begin
+    from morel_search.cluster.trainable import Job, begin_training
     from morel_search.cluster.worker_data import development_for
 
     def png(pixels: Tensor) -> bytes:
@@ -565,7 +565,9 @@ def start(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
                     folder=folder,
                     compute=compute,
                 )
-                training, _ = _begin(job, development_for(data, device.type), Path(folder) / "state.pt")
+                training, _ = begin_training(
+                    job, development_for(data, device.type), Path(folder) / "state.pt"
+                )
                 ready = time.perf_counter() - began
                 training.step(
                     to_float(training.data.images[:8]), training.data.labels[:8], 0, training.noise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,13 @@ from optuna.trial import TrialState
 
 from morel_search.config import Space, load_space
 from morel_search.errors import RunFolderError
-from morel_search.search.controller import Assignment, SearchController
+from morel_search.search.controller import SearchController
 from morel_search.search.distributions import configuration_key, decode, distributions, encode
 from morel_search.search.outcome import outcome_of, read_outcome
 from morel_search.search.study import TrialStore
-from morel_search.search.trial import read_plan
+from morel_search.search.trial import Assignment, read_plan
+from morel_search.search.warm_start import enqueued_configurations
+from morel_search.training.selection import EpochResult
 from morel_search.workflows.tables import epochs_table, trials_table
 
 ROOT = Path(__file__).parents[1]
@@ -26,16 +30,24 @@ def digits(*overrides: str) -> Space:
     return load_space(ROOT / "search_spaces" / "digits.yaml", overrides)
 
 
-def epoch(number: int, clean: float | None, robust: float | None) -> dict[str, Any]:
+def epoch(number: int, clean: float | None, robust: float | None) -> EpochResult:
     losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
-    scores = {"clean_accuracy": clean, "robust_accuracy": robust}
-    return {"epoch": number, **losses, "lr": 0.1, "train_accuracy": 0.5, **scores, "seconds": 1.0}
+    return EpochResult(
+        epoch=number,
+        **losses,
+        lr=0.1,
+        train_accuracy=0.5,
+        clean_accuracy=clean,
+        robust_accuracy=robust,
+        seconds=1.0,
+    )
 
 
-def formula(assignment: Assignment) -> list[dict[str, Any]]:
-    """A trade-off in epsilon: more of it costs clean accuracy and gives robust accuracy."""
+def formula(assignment: Assignment, penalty: float = 0.0) -> list[EpochResult]:
+    """A trade-off in epsilon: a larger epsilon lowers the clean accuracy and raises the robust accuracy."""
     strength = min(1.0, float(assignment.train.epsilon) / 0.3)
-    return [epoch(1, 0.5, 0.1), epoch(2, 0.99 - 0.2 * strength**2, 0.7 * strength)]
+    clean, robust = 0.99 - 0.2 * strength**2, 0.7 * strength
+    return [epoch(1, 0.5, 0.1), epoch(2, clean - penalty, robust - penalty)]
 
 
 def run_all(controller: SearchController, limit: int = 10**6) -> list[int]:
@@ -54,7 +66,7 @@ def params_of(record: TrialStore) -> list[Mapping[str, Any]]:
 def test_controls_first_then_the_budget_and_nothing_is_left_running(tmp_path: Path) -> None:
     space = digits("search.trials=15", "search.population=5")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
-    controller = SearchController(space, record)
+    controller = SearchController.begin(space, record)
     assert run_all(controller) == list(range(21))
     assert controller.complete
     assert [read_plan(trial).name for trial in record.trials()[:6]] == [
@@ -75,13 +87,13 @@ def test_controls_first_then_the_budget_and_nothing_is_left_running(tmp_path: Pa
 def test_a_search_killed_twice_and_continued_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     space = digits("search.trials=20", "search.population=6", "controls=[]")
     whole = TrialStore.of_file(tmp_path / "whole.db", "run")
-    run_all(SearchController(space, whole))
+    run_all(SearchController.begin(space, whole))
     broken = TrialStore.of_file(tmp_path / "broken.db", "run")
     for limit in (4, 9):
-        controller = SearchController(space, broken)
+        controller = SearchController.begin(space, broken)
         run_all(controller, limit)
         controller.next()  # under way when the driver dies: RUNNING in the study, told by nobody
-    run_all(SearchController(space, broken))
+    run_all(SearchController.begin(space, broken))
     assert params_of(broken) == params_of(whole)
     assert [trial.values for trial in broken.trials()] == [trial.values for trial in whole.trials()]
 
@@ -89,32 +101,58 @@ def test_a_search_killed_twice_and_continued_equals_an_uninterrupted_one(tmp_pat
 def test_a_trial_left_running_is_handed_out_again_with_its_number_and_values(tmp_path: Path) -> None:
     space = digits("search.trials=3", "controls=[]", "search.population=2")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
-    first = SearchController(space, record).next()
+    first = SearchController.begin(space, record).next()
     assert record.trials()[0].state == TrialState.RUNNING
-    again = SearchController(space, record)
+    again = SearchController.begin(space, record)
     assert again.next() == first
     assert first is not None
     assert first.number == 0
 
 
+def content(path: Path) -> list[str]:
+    """All rows of a database."""
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def test_constructing_a_controller_writes_nothing_to_the_study(tmp_path: Path) -> None:
+    space = digits("search.trials=3", "search.population=2", "search.start_from=[{epsilon: 1/5}]")
+    path = tmp_path / "study.db"
+    record = TrialStore.of_file(path, "run")
+    before = content(path)
+    assert SearchController(space, record).planned == 0
+    assert content(path) == before
+    running = SearchController.begin(space, record, enqueued_configurations(space)).next()
+    assert running is not None
+    before = content(path)
+    controller = SearchController(space, record)
+    assert (controller.planned, controller.finished, controller.criterion.budget) == (7, 0, 10)
+    assert content(path) == before  # the running trial is still RUNNING
+    assert record.trials()[0].state == TrialState.RUNNING
+    assert controller.next() == running  # and is handed out first
+
+
 def test_a_dead_search_ends_and_says_why(tmp_path: Path) -> None:
     space = digits("search.trials=50", "search.max_failures=3", "controls=[]")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
-    controller = SearchController(space, record)
+    controller = SearchController.begin(space, record)
     for _ in range(3):
         assignment = controller.next()
         assert assignment is not None
         controller.finish(assignment.number, [], "out of memory: 12 GiB")
     assert controller.next() is None
-    assert controller.stopped_because == "3 trials in a row failed, the last one with: out of memory: 12 GiB"
+    assert (
+        controller.criterion.too_many_failures
+        == "3 trials in a row failed, the last one with: out of memory: 12 GiB"
+    )
     assert [trial.state for trial in record.trials()] == [TrialState.FAIL] * 3
     assert read_outcome(record.trials()[0]).failure == "out of memory: 12 GiB"
 
 
 def test_more_trials_can_be_given_to_a_finished_search(tmp_path: Path) -> None:
     record = TrialStore.of_file(tmp_path / "study.db", "run")
-    run_all(SearchController(digits("search.trials=2", "search.population=2"), record))
-    controller = SearchController(digits("search.trials=4", "search.population=2"), record)
+    run_all(SearchController.begin(digits("search.trials=2", "search.population=2"), record))
+    controller = SearchController.begin(digits("search.trials=4", "search.population=2"), record)
     assert run_all(controller) == [8, 9]
     assert controller.complete
 
@@ -122,7 +160,7 @@ def test_more_trials_can_be_given_to_a_finished_search(tmp_path: Path) -> None:
 def test_no_two_trials_of_a_search_are_the_same_unless_called_replicates(tmp_path: Path) -> None:
     space = digits("search.trials=60", "search.population=4", "controls=[]")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
-    run_all(SearchController(space, record))
+    run_all(SearchController.begin(space, record))
     seen = [
         configuration_key(space, decode(space, trial.params))
         for trial in record.trials()
@@ -142,7 +180,7 @@ def test_what_failed_before_a_restart_is_not_proposed_again(tmp_path: Path) -> N
     space = load_space(file)
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     for _ in range(10):  # ten starts, two failures each
-        controller = SearchController(space, record)
+        controller = SearchController.begin(space, record)
         for assignment in (controller.next(), controller.next()):
             assert assignment is not None
             controller.finish(assignment.number, [], "out of memory")
@@ -169,9 +207,9 @@ def test_a_start_that_was_stopped_while_the_controls_were_planned(
 
     monkeypatch.setattr(record, "plan", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
-        SearchController(space, record)
+        SearchController.begin(space, record)
     monkeypatch.undo()
-    run_all(SearchController(space, record))
+    run_all(SearchController.begin(space, record))
     assert [read_plan(trial).name for trial in record.trials()] == [
         "trades",
         "mart",
@@ -188,7 +226,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     """SQLite's own limit on the size of a file stands in for the disk: it gives the same error, SQLITE_FULL."""
     space = digits("search.trials=400", "controls=[]")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
-    controller = SearchController(space, record)
+    controller = SearchController.begin(space, record)
     with record._storage.engine.connect() as connection:
         pages = connection.exec_driver_sql("pragma page_count").scalar_one()
 
@@ -208,10 +246,10 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
 def test_every_sampler_searches_and_continues(tmp_path: Path, sampler: str) -> None:
     space = digits("search.trials=14", "search.population=4", f"search.sampler={sampler}")
     whole = TrialStore.of_file(tmp_path / "whole.db", "run")
-    run_all(SearchController(space, whole))
+    run_all(SearchController.begin(space, whole))
     broken = TrialStore.of_file(tmp_path / "broken.db", "run")
-    run_all(SearchController(space, broken), 12)
-    run_all(SearchController(space, broken))
+    run_all(SearchController.begin(space, broken), 12)
+    run_all(SearchController.begin(space, broken))
     assert params_of(broken) == params_of(whole)
 
 
@@ -223,7 +261,7 @@ def test_a_space_of_two_points_gives_replicates_with_seeds_of_their_own(tmp_path
         "search: {trials: 5, population: 2}\ncontrols: []\n"
     )
     record = TrialStore.of_file(tmp_path / "study.db", "run")
-    run_all(SearchController(load_space(file), record))
+    run_all(SearchController.begin(load_space(file), record))
     plans = [read_plan(trial) for trial in record.trials()]
     assert sorted(plan.origin for plan in plans) == ["replicate"] * 3 + ["search"] * 2
     assert len({plan.seed for plan in plans}) == 5
@@ -233,14 +271,12 @@ def test_nsga2_moves_towards_the_front(tmp_path: Path) -> None:
     """The formula rewards nothing but epsilon, and half of the clean accuracy is lost to it: later trials lie on the front more often."""
     space = digits("search.trials=80", "search.population=10", "controls=[]")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
-    controller = SearchController(space, record)
+    controller = SearchController.begin(space, record)
     joined = []
     while (assignment := controller.next()) is not None:
-        history = formula(assignment)
-        penalty = 0.3 * abs(assignment.train.k_robust - 0.2)  # one more knob, with a best value
-        history[1]["clean_accuracy"] -= penalty
-        history[1]["robust_accuracy"] -= penalty
-        joined.append(abs(controller.finish(assignment.number, history, "").assignment.train.k_robust - 0.2))
+        distance = abs(assignment.train.k_robust - 0.2)  # a second parameter, with its optimum at 0.2
+        controller.finish(assignment.number, formula(assignment, penalty=0.3 * distance), "")
+        joined.append(distance)
     assert sum(joined[-20:]) / 20 < 0.5 * sum(joined[:10]) / 10
 
 
@@ -255,7 +291,7 @@ def test_the_point_that_counts(point: str, epoch_number: int) -> None:
 @pytest.mark.parametrize(
     "history", [[], [epoch(1, None, None)], [epoch(1, float("nan"), 0.5)], [epoch(1, 0.5, float("inf"))]]
 )
-def test_what_is_no_number_is_a_failure_with_a_reason(history: list[dict[str, Any]]) -> None:
+def test_what_is_no_number_is_a_failure_with_a_reason(history: list[EpochResult]) -> None:
     outcome = outcome_of(history, "", "last")
     assert outcome.values is None
     assert outcome.failure

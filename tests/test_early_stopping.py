@@ -18,13 +18,14 @@ from morel_search.config import Space, load_space
 from morel_search.errors import RunFolderError, SpaceError
 from morel_search.results.folder import create_run_folder
 from morel_search.results.tables import front_columns
-from morel_search.search.controller import Assignment, Decision, FinishedTrial, SearchController
+from morel_search.search.controller import Decision, FinishedTrial, SearchController
 from morel_search.search.distributions import decode
 from morel_search.search.early_stopping import EarlyStopping, RungProgress
 from morel_search.search.outcome import outcome_of, read_outcome
 from morel_search.search.study import TrialStore
-from morel_search.search.trial import read_plan
+from morel_search.search.trial import Assignment, read_plan
 from morel_search.search.warm_start import enqueued_configurations
+from morel_search.training.selection import EpochResult
 from morel_search.workflows.tables import front_table, trials_table
 
 ROOT = Path(__file__).parents[1]
@@ -42,13 +43,20 @@ def digits(*overrides: str) -> Space:
     return load_space(ROOT / "search_spaces" / "digits.yaml", [*base, *overrides])
 
 
-def epoch(number: int, clean: float, robust: float, seconds: float = 1.0) -> dict[str, Any]:
+def epoch(number: int, clean: float, robust: float, seconds: float = 1.0) -> EpochResult:
     losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
-    scores = {"clean_accuracy": clean, "robust_accuracy": robust}
-    return {"epoch": number, **losses, "lr": 0.1, "train_accuracy": 0.5, **scores, "seconds": seconds}
+    return EpochResult(
+        epoch=number,
+        **losses,
+        lr=0.1,
+        train_accuracy=0.5,
+        clean_accuracy=clean,
+        robust_accuracy=robust,
+        seconds=seconds,
+    )
 
 
-def curve(assignment: Assignment) -> list[dict[str, Any]]:
+def curve(assignment: Assignment) -> list[EpochResult]:
     """A trade-off in epsilon, a nuisance in k_robust, and a rise over the epochs that keeps the order."""
     strength = min(1.0, float(assignment.train.epsilon) / 0.3)
     loss = abs(assignment.train.k_robust - 0.2)
@@ -65,7 +73,7 @@ def curve(assignment: Assignment) -> list[dict[str, Any]]:
 def run_one(
     controller: SearchController,
     assignment: Assignment,
-    curve_of: Callable[[Assignment], list[dict[str, Any]]] = curve,
+    curve_of: Callable[[Assignment], list[EpochResult]] = curve,
 ) -> Any:
     history = curve_of(assignment)
     for result in history:
@@ -96,14 +104,14 @@ def start(
     tmp_path: Path, space: Space, name: str = "study", **named: Any
 ) -> tuple[SearchController, TrialStore]:
     record = TrialStore.of_file(tmp_path / f"{name}.db", "run")
-    return SearchController(space, record, **named), record
+    return SearchController.begin(space, record, **named), record
 
 
 def test_what_is_behind_is_stopped_and_kept_apart(tmp_path: Path) -> None:
     space = digits()
     controller, record = start(tmp_path, space)
     finished = run_all(controller)
-    assert controller.stopping.levels == (1, 3)
+    assert controller.early_stopping.levels == (1, 3)
     trials = record.trials()
     assert len(finished) == len(trials) == 41
     stopped = [trial for trial in trials if trial.state == TrialState.PRUNED]
@@ -132,7 +140,7 @@ def test_what_is_behind_is_stopped_and_kept_apart(tmp_path: Path) -> None:
 def test_stopping_can_be_switched_off(tmp_path: Path) -> None:
     controller, record = start(tmp_path, digits("early_stopping.enabled=false", "search.trials=20"))
     run_all(controller)
-    assert controller.stopping.levels == ()
+    assert controller.early_stopping.levels == ()
     assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
 
 
@@ -172,14 +180,14 @@ def test_rungs_and_proposals_come_back_from_the_study(tmp_path: Path, workers: i
     run_all(whole, workers)
     broken = TrialStore.of_file(tmp_path / "broken.db", "run")
     for limit in (3, 5, 11, 2, 7):
-        controller = SearchController(space, broken)
+        controller = SearchController.begin(space, broken)
         for _ in range(limit):
             assignment = controller.next()
             assert assignment is not None
             run_one(controller, assignment)
         for _ in range(workers):
             controller.next()  # under way when the driver dies
-    controller = SearchController(space, broken)
+    controller = SearchController.begin(space, broken)
     run_all(controller, workers)
     assert controller.complete
     assert not any(trial.state in (TrialState.RUNNING, TrialState.WAITING) for trial in broken.trials())
@@ -199,7 +207,7 @@ def test_a_trial_that_continues_reports_its_past_and_is_decided_once(tmp_path: P
     for assignment in assignments[:7]:
         assert assignment is not None
         run_one(controller, assignment)
-    again = SearchController(space, record)
+    again = SearchController.begin(space, record)
     assignment = again.next()
     assert assignment is not None
     assert assignment.number == 7
@@ -221,7 +229,7 @@ def test_what_was_let_past_a_rung_is_not_stopped_there_after_a_restart(tmp_path:
         assignment = controller.next()
         assert assignment is not None
         run_one(controller, assignment)
-    again = SearchController(space, record)
+    again = SearchController.begin(space, record)
     assert again.next() == slow
     worst = [epoch(number, 0.0, 0.0) for number in range(1, EPOCHS + 1)]
     assert again.report(0, worst[:5]) is Decision.CONTINUE
@@ -255,7 +263,7 @@ def test_an_epoch_told_twice_counts_once(tmp_path: Path) -> None:
     for reported in ([history[0]], [history[1]], history[:2], [history[2]]):
         controller.report(assignment.number, reported)
     outcome = controller.finish(assignment.number, (), "the trial's process died").outcome
-    assert [result["epoch"] for result in outcome.history] == [1, 2, 3]
+    assert [result.epoch for result in outcome.history] == [1, 2, 3]
     assert outcome.seconds == 3.0
 
 
@@ -375,15 +383,15 @@ def test_given_configurations_come_on_top_and_once(tmp_path: Path) -> None:
         "search.start_from=[{epsilon: 1/5, k_robust: 0.2}, {epsilon: 1/10}, {epsilon: 1/5, k_robust: 0.2}]",
         "search.trials=5",
     )
-    controller, record = start(tmp_path, space, starts=enqueued_configurations(space))
-    assert controller.budget == 8
+    controller, record = start(tmp_path, space, enqueued=enqueued_configurations(space))
+    assert controller.criterion.budget == 8
     run_all(controller)
     plans = [read_plan(trial) for trial in record.trials()]
     assert [plan.origin for plan in plans] == ["control", "enqueued", "enqueued", *["search"] * 5]
     assert decode(space, record.trials()[1].params)["epsilon"] == Fraction(1, 5)
     assert decode(space, record.trials()[1].params)["k_robust"] == 0.2
-    again = SearchController(space, record, enqueued_configurations(space))
-    assert again.budget == 8
+    again = SearchController.begin(space, record, enqueued_configurations(space))
+    assert again.criterion.budget == 8
     assert again.complete
 
 
@@ -465,21 +473,21 @@ def test_hours_count_over_all_starts(tmp_path: Path) -> None:
     clock.now += 2400
     run_one(controller, first)
     clock = Clock()
-    again = SearchController(space, record, clock=clock)
-    assert again.elapsed == pytest.approx(2400)
+    again = SearchController.begin(space, record, clock=clock)
+    assert again.criterion.elapsed == pytest.approx(2400)
     second = again.next()
     assert second is not None
     assert again.report(second.number, [epoch(1, 0.1, 0.1)]) is Decision.CONTINUE
     clock.now += 1300
     assert again.report(second.number, [epoch(2, 0.1, 0.1)]) is Decision.PAUSE
     assert again.next() is None
-    assert "max_hours" in again.ended_because
+    assert "max_hours" in again.criterion.limit_reached
     again.pause(second.number)
     assert again.complete
     again.note_time()
-    assert SearchController(space, record).complete  # the same limit: nothing is handed out any more
-    assert SearchController(space, record, clock=Clock()).elapsed == pytest.approx(3700)
-    more = SearchController(
+    assert SearchController.begin(space, record).complete  # the same limit: nothing is handed out any more
+    assert SearchController.begin(space, record, clock=Clock()).criterion.elapsed == pytest.approx(3700)
+    more = SearchController.begin(
         digits("search.max_hours=2", "controls=[]", "early_stopping.enabled=false"), record
     )
     third = more.next()
@@ -495,11 +503,11 @@ def test_gpu_hours_count_what_runs(tmp_path: Path) -> None:
     assert second is not None
     assert controller.report(first.number, [epoch(1, 0.1, 0.1, seconds=1800)]) is Decision.CONTINUE
     assert controller.report(second.number, [epoch(1, 0.1, 0.1, seconds=1900)]) is Decision.PAUSE
-    assert "max_gpu_hours" in controller.ended_because
+    assert "max_gpu_hours" in controller.criterion.limit_reached
     controller.pause(first.number)
     controller.pause(second.number)
     controller.note_time()
-    again = SearchController(space, record)
+    again = SearchController.begin(space, record)
     assert again.complete
     assert again.next() is None
 
@@ -540,9 +548,9 @@ def test_what_waits_is_finished_even_where_nothing_new_is_tried(tmp_path: Path) 
         assignment = controller.next()
         assert assignment is not None
         controller.finish(assignment.number, [epoch(1, 0.5, 0.5)], "")
-    assert controller.ended_because
+    assert controller.criterion.limit_reached
     assert not controller.complete
-    again = SearchController(space, record)
+    again = SearchController.begin(space, record)
     assert again.next() == waiting
     assert again.next() is None
 
@@ -561,12 +569,12 @@ def test_patience(tmp_path: Path) -> None:
         assert assignment is not None
         clean = 0.5 + 0.02 * min(index, 6)
         controller.finish(assignment.number, [epoch(1, clean, 0.5)], "")
-        assert (controller.ended_because != "") == (index == 11), index
-        if controller.ended_because:
+        assert (controller.criterion.limit_reached != "") == (index == 11), index
+        if controller.criterion.limit_reached:
             break
-    assert "0.01 in the last 5" in controller.ended_because
+    assert "0.01 in the last 5" in controller.criterion.limit_reached
     assert controller.next() is None
     assert controller.complete
-    assert SearchController(space, record).complete
+    assert SearchController.begin(space, record).complete
     longer = digits("search.patience=20", "controls=[]", "early_stopping.enabled=false", "search.trials=100")
-    assert SearchController(longer, record).next() is not None
+    assert SearchController.begin(longer, record).next() is not None

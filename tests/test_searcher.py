@@ -11,10 +11,12 @@ from ray.tune.search import Searcher
 
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
+from morel_search.cluster.trial_report import TrialReport
 from morel_search.config import load_space
 from morel_search.errors import RunFolderError
 from morel_search.search.controller import SearchController
 from morel_search.search.study import TrialStore
+from morel_search.training.selection import EpochResult
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,7 +40,7 @@ class Driver:
     ) -> None:
         space = load_space(ROOT / "search_spaces" / "digits.yaml", ["controls=[]", "train.epochs=2"])
         self.record = TrialStore.of_file(folder / "study.db", "run")
-        self.controller = SearchController(space, self.record)
+        self.controller = SearchController.begin(space, self.record)
         self.errors: list[Exception] = []
         self.searcher = StudySearcher(
             self.controller,
@@ -51,12 +53,22 @@ class Driver:
     def epoch(self, config: Any, number: int) -> str:
         trial = SimpleNamespace(config=config)
         return self.scheduler.on_trial_result(
-            None, trial, {"number": 0, "final": False, "history": [epoch(number)]}
+            None, trial, {"final": False, "failure": "", "history": [epoch(number)]}
         )
 
 
-def final(number: int) -> dict[str, Any]:
-    return {"number": number, "final": True, "failure": "", "history": [epoch(1), epoch(2)]}
+def final() -> dict[str, Any]:
+    return {"final": True, "failure": "", "history": [epoch(1), epoch(2)]}
+
+
+def test_a_report_is_the_same_after_its_way_through_ray() -> None:
+    for report in (
+        TrialReport(history=(EpochResult(**epoch(1)), EpochResult(**epoch(2)))),
+        TrialReport(final=True, failure="out of memory"),
+    ):
+        received = {**report.to_ray(), "trial_id": "a", "training_iteration": 3}  # Ray adds keys
+        assert TrialReport.from_ray(received) == report
+    assert TrialReport.from_ray(None) == TrialReport.from_ray({}) == TrialReport()
 
 
 def test_a_trial_from_its_proposal_to_its_end(tmp_path: Path) -> None:
@@ -64,10 +76,10 @@ def test_a_trial_from_its_proposal_to_its_end(tmp_path: Path) -> None:
     config = driver.searcher.suggest("a")
     assert driver.epoch(config, 1) == TrialScheduler.CONTINUE
     assert driver.epoch(config, 2) == TrialScheduler.CONTINUE
-    assert driver.scheduler.on_trial_result(None, None, final(0)) == TrialScheduler.CONTINUE
-    driver.searcher.on_trial_complete("a", final(0))
+    assert driver.scheduler.on_trial_result(None, None, final()) == TrialScheduler.CONTINUE
+    driver.searcher.on_trial_complete("a", final())
     assert [trial.state.name for trial in driver.record.trials()] == ["COMPLETE"]
-    driver.searcher.on_trial_complete("a", final(0))  # Ray may say so twice
+    driver.searcher.on_trial_complete("a", final())  # Ray may say so twice
     assert not driver.errors
 
 
@@ -80,7 +92,7 @@ def test_a_folder_that_cannot_be_written_ends_the_search_and_is_nobodys_fault(tm
     driver = Driver(tmp_path, on_finished=full)
     config = driver.searcher.suggest("a")
     driver.searcher.suggest("b")
-    driver.searcher.on_trial_complete("a", final(0))
+    driver.searcher.on_trial_complete("a", final())
     assert [str(error) for error in driver.errors] == ["the disk is full"]
     assert driver.record.trials()[0].state.name == "COMPLETE"
     assert driver.searcher.suggest("c") == Searcher.FINISHED

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from morel_search.cluster.placement import with_absolute_paths
-from morel_search.cluster.trainable import Job, _train
+from morel_search.cluster.trainable import Job, train_job
 from morel_search.models.checkpoint import load_model, save_model
 from morel_search.results.folder import RunFolder, create_run_folder
 from morel_search.results.tables import FRONT_COLUMNS, TRIAL_COLUMNS
@@ -61,7 +61,7 @@ def train_trial(
         compute=FLOAT32,
         rungs=RUNGS,
     )
-    return _train(job, lambda report: None)
+    return train_job(job, lambda report: None)
 
 
 def make_trained_run(

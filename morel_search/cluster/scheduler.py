@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from morel_search.cluster.ray_private import set_kill_seconds
+from morel_search.cluster.trial_report import TrialReport
 from morel_search.search.controller import Decision, SearchController
 from morel_search.training.selection import EpochResult
 
@@ -38,18 +39,16 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         """Report new epochs to the controller and return whether the trial continues or is stopped."""
         set_kill_seconds(tune_controller)
         decision: str = TrialScheduler.CONTINUE
-        if not result.get("final"):
-            number = trial.config["job"].number
-            try:
-                if (
-                    self._errors
-                    or self._controller.report(number, result["history"]) is not Decision.CONTINUE
-                ):
+        try:
+            report = TrialReport.from_ray(result)
+            if not report.final:
+                number = trial.config["job"].number
+                if self._errors or self._controller.report(number, report.history) is not Decision.CONTINUE:
                     decision = TrialScheduler.STOP
-                self._on_epoch(number, EpochResult(**result["history"][-1]))
-            except Exception as error:
-                self._errors.append(error)
-                decision = TrialScheduler.STOP
+                self._on_epoch(number, report.history[-1])
+        except Exception as error:
+            self._errors.append(error)
+            decision = TrialScheduler.STOP
         return decision
 
     def __getstate__(self) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from morel_search.cluster.trainable import Job
-from morel_search.search.controller import Assignment, FinishedTrial, SearchController
+from morel_search.cluster.trial_report import TrialReport
+from morel_search.search.controller import FinishedTrial, SearchController
+from morel_search.search.trial import Assignment
 
 __all__ = ["StudySearcher"]
 
@@ -70,15 +72,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         if number is None:
             return
         try:
-            finished = self._finish(number, result or {}, error)
+            finished = self._finish(number, TrialReport.from_ray(result), error)
             if finished is not None:
                 self._on_finished(finished)
         except Exception as problem:
             self._errors.append(problem)
 
-    def _finish(self, number: int, result: dict[str, Any], error: bool) -> FinishedTrial | None:
-        if result.get("final"):
-            return self._controller.finish(number, result["history"], result["failure"])
+    def _finish(self, number: int, report: TrialReport, error: bool) -> FinishedTrial | None:
+        if report.final:
+            return self._controller.finish(number, report.history, report.failure)
         if self._controller.stopped_early(number):
             return self._controller.finish(number, (), "")
         if error:

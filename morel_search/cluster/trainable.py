@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.worker_data import development_for
 from morel_search.errors import MorelSearchError
+from morel_search.training.selection import EpochResult, chosen_epochs
 from morel_search.training.settings import (
     FLOAT32,
     Compute,
@@ -21,10 +23,9 @@ from morel_search.training.settings import (
 
 if TYPE_CHECKING:
     from morel_search.training.datasets.loading import Development
-    from morel_search.training.selection import EpochResult
     from morel_search.training.trainer import Training
 
-__all__ = ["Job", "describe_failure", "model_file", "run_job"]
+__all__ = ["Job", "begin_training", "describe_failure", "model_file", "run_job", "train_job"]
 
 STATE_FILE = "state.pt"
 
@@ -73,28 +74,23 @@ class Job:
 def run_job(config: dict[str, Any]) -> None:
     """Run one trial as Ray Tune's trainable; ``config["job"]`` is a :class:`Job`.
 
-    Each epoch is reported with ``final: False`` and its result in the list ``history`` (Ray Tune flattens
-    dicts, but not lists); a trial that continues from a checkpoint reports the epochs of the checkpoint
-    first. The last report has ``final: True``, the results of all epochs and, if the training failed, the
-    reason as ``failure``. This function does not raise errors of the training: they are recorded as the
-    reason of the failure, and the search continues.
+    Each epoch is reported; a trial that continues from a checkpoint reports the epochs of the checkpoint
+    first. The final report has the results of all epochs, or the reason if the training failed. This function
+    does not raise errors of the training: they are recorded as the reason of the failure, and the search
+    continues.
     """
     from ray import tune
 
+    def report(progress: TrialReport) -> None:
+        tune.report(progress.to_ray())
+
     job: Job = config["job"]
     try:
-        history = _train(job, tune.report)
+        history = train_job(job, report)
     except Exception as error:
-        tune.report({"number": job.number, "final": True, "failure": describe_failure(error), "history": []})
+        report(TrialReport(final=True, failure=describe_failure(error)))
     else:
-        tune.report(
-            {
-                "number": job.number,
-                "final": True,
-                "failure": "",
-                "history": [asdict(result) for result in history],
-            }
-        )
+        report(TrialReport(final=True, history=tuple(history)))
 
 
 def describe_failure(error: Exception) -> str:
@@ -120,19 +116,27 @@ def task_identity(job: Job) -> str:
     return repr((job.train, job.network, job.data, job.evaluation, job.seed, job.compute))
 
 
-def _train(job: Job, report: Callable[[dict[str, Any]], object]) -> list[EpochResult]:
+def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResult]:
+    """Train a job to its last epoch; write the checkpoint and the weights after each epoch.
+
+    Args:
+        job: The job. Its training continues from the checkpoint in its folder, if there is one.
+        report: Called with the epochs of the checkpoint, and after each further epoch.
+
+    Returns:
+        The results of all epochs.
+    """
     import torch
 
     from morel_search.models.checkpoint import save_atomically, save_model
-    from morel_search.training.selection import chosen_epochs
 
     torch.set_num_threads(job.threads)
     development = development_for(job.data, job.device)
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    training, history = _begin(job, development, folder / STATE_FILE)
+    training, history = begin_training(job, development, folder / STATE_FILE)
     if history:
-        report({"number": job.number, "final": False, "history": [asdict(result) for result in history]})
+        report(TrialReport(history=tuple(history)))
     for result in training:
         history.append(result)
         selected = {chosen.epoch for chosen in chosen_epochs(history, job.select_epoch)}
@@ -161,20 +165,29 @@ def _train(job: Job, report: Callable[[dict[str, Any]], object]) -> list[EpochRe
             for path in folder.glob("model-*.pt"):
                 if path.name not in keep:
                     path.unlink()
-        report({"number": job.number, "final": False, "history": [asdict(result)]})
+        report(TrialReport(history=(result,)))
     return history
 
 
-def _begin(job: Job, development: Development, checkpoint: Path) -> tuple[Training, list[EpochResult]]:
-    """Continue from a checkpoint.
+def begin_training(
+    job: Job, development: Development, checkpoint: Path
+) -> tuple[Training, list[EpochResult]]:
+    """Continue a training from a checkpoint, or start a new one.
 
-    Start anew where it is missing, cannot be read, or was written with other settings.
+    A new one is started if the checkpoint is missing, cannot be read, or was written with other settings.
+
+    Args:
+        job: The job.
+        development: Training and validation images on the job's device.
+        checkpoint: The file.
+
+    Returns:
+        The training, and the results of the epochs that it has finished.
     """
     import pickle
 
     import torch
 
-    from morel_search.training.selection import EpochResult
     from morel_search.training.trainer import Training
 
     def fresh() -> Training:

@@ -11,9 +11,10 @@ from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
 from morel_search.cluster.trainable import Job, run_job
 from morel_search.config import Space
-from morel_search.search.controller import Assignment, FinishedTrial, SearchController
+from morel_search.search.controller import FinishedTrial, SearchController
 from morel_search.search.study import TrialStore
 from morel_search.search.successive_halving import rungs_of
+from morel_search.search.trial import Assignment
 from morel_search.training.selection import EpochResult
 from morel_search.training.settings import FLOAT32, Compute
 

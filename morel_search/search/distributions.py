@@ -11,7 +11,18 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from morel_search.config import Parameter, Space
 
-__all__ = ["configuration_key", "decode", "distributions", "encode", "encode_value"]
+__all__ = [
+    "ParamValue",
+    "configuration_key",
+    "decode",
+    "distributions",
+    "encode",
+    "encode_value",
+    "params_key",
+]
+
+ParamValue = bool | int | float | str | None
+"""A value of a parameter, as Optuna stores it."""
 
 RESOLUTION = 1000
 """Two values of a continuous parameter count as the same when they share one of so many equal cells of its (log) range."""
@@ -60,6 +71,11 @@ def configuration_key(space: Space, values: Mapping[str, Any]) -> Hashable:
                 )
             )
     return tuple(cells)
+
+
+def params_key(space: Space, params: Mapping[str, ParamValue]) -> Hashable:
+    """Return the :func:`configuration_key` of Optuna's values."""
+    return configuration_key(space, decode(space, params))
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

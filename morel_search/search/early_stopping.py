@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from morel_search.config import Space
 from morel_search.search.seeds import derive_seed
@@ -54,7 +53,7 @@ class EarlyStopping:
         return self.ladder.levels
 
     def advance(
-        self, number: int, history: Sequence[Mapping[str, Any]], epochs: int, *, exempt: bool = False
+        self, number: int, history: Sequence[EpochResult], epochs: int, *, exempt: bool = False
     ) -> bool:
         """Record the rungs that a running trial has come to; whether it is to be stopped.
 
@@ -65,7 +64,7 @@ class EarlyStopping:
             exempt: Whether it is not to be stopped, whatever it does.
         """
         progress = self._progress.get(number, RungProgress())
-        last = int(history[-1]["epoch"]) if history else 0
+        last = history[-1].epoch if history else 0
         for level in self._climb(number, history):
             behind = (
                 level < epochs
@@ -82,7 +81,7 @@ class EarlyStopping:
             self._progress[number] = progress
         return progress.stopped
 
-    def recall(self, number: int, history: Sequence[Mapping[str, Any]]) -> None:
+    def recall(self, number: int, history: Sequence[EpochResult]) -> None:
         """Record the rungs of a trial of an earlier start."""
         self._climb(number, history)
 
@@ -101,14 +100,14 @@ class EarlyStopping:
             < self._space.early_stopping.run_through
         )
 
-    def _climb(self, number: int, history: Sequence[Mapping[str, Any]]) -> list[int]:
+    def _climb(self, number: int, history: Sequence[EpochResult]) -> list[int]:
         """Record every rung that is new, and return these."""
         climbed = []
-        last = int(history[-1]["epoch"]) if history else 0
+        last = history[-1].epoch if history else 0
         for level in self.levels:
             if level > last or self.ladder.recorded(number, level):
                 continue
-            results = [EpochResult(**result) for result in history if result["epoch"] <= level]
+            results = [result for result in history if result.epoch <= level]
             chosen = chosen_epoch(results, self._space.search.select_epoch)
             if chosen is None or chosen.clean_accuracy is None or chosen.robust_accuracy is None:
                 continue

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields
+from fractions import Fraction
 
 from optuna.trial import FrozenTrial, TrialState
 
-from morel_search.config import Constraint
+from morel_search.config import Constraint, Space
 from morel_search.search.early_stopping import RungProgress
 from morel_search.search.trial import check_stored
 from morel_search.training.selection import EpochResult, chosen_epoch, chosen_epochs
+from morel_search.training.settings import TrainSettings
 
 __all__ = ["Outcome", "outcome_of", "read_outcome", "violations_of"]
 
@@ -21,6 +22,10 @@ Violations = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 FIRST_FIELDS = {"values", "epoch", "last_values", "history", "seconds", "failure"}
 """Fields of an outcome that every version of morel_search has written; the others have defaults."""
+
+EPOCH_FIELDS = {field.name for field in fields(EpochResult)}
+FIRST_EPOCH_FIELDS = {field.name for field in fields(EpochResult) if field.default is MISSING}
+"""Fields of the result of an epoch that every version of morel_search has written."""
 
 DETERMINISTIC_FAILURES = ("out of memory", "diverged")
 """First words of the failure reasons that similar configurations share."""
@@ -52,7 +57,7 @@ class Outcome:
     epoch: int | None = None
     points: Points = ()
     last_values: tuple[float, float] | None = None
-    history: tuple[Mapping[str, Any], ...] = ()
+    history: tuple[EpochResult, ...] = ()
     seconds: float = 0.0
     rung: int | None = None
     stopped: bool = False
@@ -80,7 +85,7 @@ class Outcome:
 
 
 def outcome_of(
-    history: Sequence[Mapping[str, Any]],
+    history: Sequence[EpochResult],
     failure: str,
     select_epoch: str,
     *,
@@ -102,10 +107,9 @@ def outcome_of(
         elapsed: Seconds that the search has taken.
     """
     progress = progress or RungProgress()
-    results = [EpochResult(**result) for result in history]
     compared = [
         result
-        for result in results
+        for result in history
         if not progress.stopped or progress.rung is None or result.epoch <= progress.rung
     ]
     points: Points = tuple(
@@ -117,7 +121,7 @@ def outcome_of(
     if not failure and not all(math.isfinite(value) for point in points for value in point):
         failure = f"the accuracies are not finite: {points[0][1:]}"
     to_the_end = not failure and not progress.stopped
-    seconds = sum(result.seconds for result in results)
+    seconds = sum(result.seconds for result in history)
     violated: Mapping[str, float] = {}
     if not failure:
         points, violated = _least_violating(
@@ -130,8 +134,8 @@ def outcome_of(
         values=points[0][1:] if to_the_end else None,
         epoch=points[0][0] if to_the_end else None,
         points=points if not failure else (),
-        last_values=None if failure else _accuracies(chosen_epoch(results, "last")),
-        history=tuple(dict(result) for result in history),
+        last_values=None if failure else _accuracies(chosen_epoch(history, "last")),
+        history=tuple(history),
         seconds=seconds,
         rung=progress.rung,
         stopped=progress.stopped and not failure,
@@ -160,18 +164,35 @@ def read_outcome(trial: FrozenTrial) -> Outcome:
     values["points"] = tuple(
         (int(epoch), float(clean), float(robust)) for epoch, clean, robust in values.get("points", ())
     )
-    values["history"] = tuple(values.get("history", ()))
+    values["history"] = tuple(
+        EpochResult(**check_stored(trial, epoch, required=FIRST_EPOCH_FIELDS, known=EPOCH_FIELDS))
+        for epoch in values["history"]
+    )
     return Outcome(**values)
 
 
-def violations_of(constraints: Sequence[Constraint], values: Mapping[str, Any]) -> dict[str, float]:
-    """Return the amount by which each constraint is violated.
+def violations_of(space: Space, train: TrainSettings, measured: Mapping[str, float]) -> dict[str, float]:
+    """Return the amount by which each constraint of a space is violated; 0 or less if it is satisfied.
+
+    A constraint on a searched parameter that is inactive is satisfied.
 
     Args:
-        constraints: The constraints.
-        values: Measured values and settings by name; a missing value, or None, violates nothing.
+        space: The space.
+        train: Settings of the training.
+        measured: ``clean_accuracy``, ``robust_accuracy`` and ``seconds`` of the training.
     """
-    return {str(constraint): constraint.violation(values.get(constraint.name)) for constraint in constraints}
+    searched = {parameter.name: getattr(train, parameter.name) for parameter in space.parameters}
+    active = space.active(searched)
+
+    def value(constraint: Constraint) -> float | Fraction | None:
+        if constraint.measured:
+            return measured.get(constraint.name)
+        if constraint.name in searched and constraint.name not in active:
+            return None
+        setting: float | Fraction | None = getattr(train, constraint.name)
+        return setting
+
+    return {str(constraint): constraint.violation(value(constraint)) for constraint in space.constraints}
 
 
 def _least_violating(

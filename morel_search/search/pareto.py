@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import moocore
 import numpy as np
@@ -43,6 +43,18 @@ class Front:
             del self._points[one]
         self._points[member] = point
         return beaten
+
+    def add_trial(self, number: int, points: Iterable[tuple[int, float, float]]) -> list[Member]:
+        """Add the points of a trial; return the members of other trials that they dominate.
+
+        Args:
+            number: The trial's number.
+            points: (epoch, clean accuracy, robust accuracy).
+        """
+        removed: list[Member] = []
+        for epoch, clean, robust in points:
+            removed += self.add((number, epoch), (clean, robust))
+        return [member for member in removed if member[0] != number]
 
     @property
     def hypervolume(self) -> float:

@@ -1,4 +1,4 @@
-"""The plan of a trial, as it is written to the study when the trial is created."""
+"""The plan of a trial, as the study stores it, and the settings that follow from it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from morel_search.config import Space
 from morel_search.errors import RunFolderError
 from morel_search.results.renamed import RENAMED_ORIGINS
+from morel_search.search.distributions import ParamValue, decode
+from morel_search.training.settings import TrainSettings
 
-__all__ = ["TrialPlan", "check_stored", "read_plan"]
+__all__ = ["Assignment", "TrialPlan", "assignment_of", "check_stored", "read_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,39 @@ class TrialPlan:
     name: str
     seed: int
     in_space: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A trial and its settings.
+
+    Attributes:
+        number: The trial's number in the study.
+        plan: Its origin and random seed.
+        values: Settings by name: the active parameters, or the overrides of a control.
+        train: All settings of the training.
+    """
+
+    number: int
+    plan: TrialPlan
+    values: Mapping[str, object]
+    train: TrainSettings
+
+
+def assignment_of(space: Space, number: int, plan: TrialPlan, params: Mapping[str, ParamValue]) -> Assignment:
+    """Return a trial with its settings.
+
+    Args:
+        space: The space.
+        number: The trial's number.
+        plan: Its plan.
+        params: Optuna's values; they are not used for a control.
+    """
+    if plan.origin == "control":
+        control = next(control for control in space.controls if control.name == plan.name)
+        return Assignment(number, plan, dict(control.overrides), space.control_settings(control))
+    values = decode(space, params)
+    return Assignment(number, plan, values, space.train_settings(values))
 
 
 def read_plan(trial: FrozenTrial) -> TrialPlan:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from morel_search.config import Parameter, Space, parse_rational
+from morel_search.config import Control, Parameter, Space, parse_rational
 from morel_search.errors import RunFolderError, SpaceError
 from morel_search.results.folder import open_run_folder
-from morel_search.search.distributions import encode_value
+from morel_search.search.distributions import distributions, encode, encode_value, params_key
+from morel_search.search.seeds import derive_seed
 from morel_search.search.sobol import sobol_point
+from morel_search.search.study import TrialStore
+from morel_search.search.trial import TrialPlan, read_plan
 
-__all__ = ["enqueued_configurations", "enqueued_params"]
+__all__ = ["enqueue_configurations", "enqueue_controls", "enqueued_configurations", "enqueued_params"]
+
+FILL = 0x57A2
+"""Separates the draw of missing values of enqueued configurations from other draws of the seed."""
 
 NEAR = 1e-9
 """Tables hold 8/255 as a decimal; so near to a step of the grid it is that step."""
@@ -51,6 +57,56 @@ def enqueued_configurations(space: Space) -> tuple[Mapping[str, Any], ...]:
             str(space.path),
         )
     return tuple(found)
+
+
+def enqueue_controls(space: Space, store: TrialStore) -> None:
+    """Write the controls that the study does not have yet as WAITING trials.
+
+    An earlier start may have been interrupted after the first of them.
+    """
+    trials, searched = store.trials(), distributions(space)
+    planned = {read_plan(trial).name for trial in trials}
+    missing = [control for control in space.controls if control.name not in planned]
+    for number, control in enumerate(missing, start=len(trials)):
+        params = (
+            encode(space, space.control_settings(control))
+            if _differs_in_parameters_only(space, control)
+            else None
+        )
+        seed = derive_seed(space.search.seed, number)
+        plan = TrialPlan("control", control.name, seed, in_space=params is not None)
+        store.plan(plan, params or {}, searched, running=False)
+
+
+def enqueue_configurations(
+    space: Space, store: TrialStore, configurations: Iterable[Mapping[str, object]]
+) -> None:
+    """Write configurations as WAITING trials, except those that the study already has.
+
+    Args:
+        space: The space.
+        store: The study on disk.
+        configurations: Values of some or all parameters, see :func:`enqueued_params`.
+    """
+    trials, searched = store.trials(), distributions(space)
+    known = {params_key(space, trial.params) for trial in trials if read_plan(trial).in_space}
+    number, fill_seed = len(trials), derive_seed(space.search.seed, FILL)
+    for configuration in configurations:
+        params = enqueued_params(space, searched, configuration, fill_seed)
+        key = params_key(space, params)
+        if key not in known:
+            known.add(key)
+            plan = TrialPlan("enqueued", "", derive_seed(space.search.seed, number), in_space=True)
+            store.plan(plan, params, searched, running=False)
+            number += 1
+
+
+def _differs_in_parameters_only(space: Space, control: Control) -> bool:
+    """Return whether a control changes searched parameters only, so that it is a point of the space."""
+    searched = {parameter.name for parameter in space.parameters}
+    return all(
+        name in searched or getattr(space.train, name) == value for name, value in control.overrides.items()
+    )
 
 
 def enqueued_params(

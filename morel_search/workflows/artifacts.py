@@ -64,7 +64,7 @@ class RunArtifacts:
         number = trial.assignment.number
         (self._run.checkpoints / str(number) / STATE_FILE).unlink(missing_ok=True)
         self._delete_models(number)
-        for dominated in {dominated for dominated, _ in trial.beaten}:
+        for dominated in {dominated for dominated, _ in trial.dominated}:
             self._delete_models(dominated)
         began = time.monotonic()
         if began >= self._next_tables:
@@ -161,18 +161,18 @@ class RunArtifacts:
 
     def _member_settings(self, member: Member) -> dict[str, object]:
         """Return the settings with which this network can be trained again."""
-        from morel_search.search.trial import read_plan
+        from morel_search.search.trial import assignment_of, read_plan
 
         number, epoch = member
         trial = self._record.trials()[number]
-        train = self._controller.train_settings(trial)
+        assignment = assignment_of(self._space, number, read_plan(trial), trial.params)
         described = self._space.describe()
         return {
             "format": FORMAT,
             "number": number,
             "epoch": epoch,
-            "seed": read_plan(trial).seed,
-            "train": asdict(train),
+            "seed": assignment.plan.seed,
+            "train": asdict(assignment.train),
             **{section: described[section] for section in ("data", "network", "evaluation")},
             "select_epoch": self._space.search.select_epoch,
         }

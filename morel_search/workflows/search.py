@@ -152,7 +152,7 @@ def _begin(request: Request, run: RunFolder) -> tuple[SearchController, TrialSto
         from_run = isinstance(
             request.space.search.start_from, str
         )  # its front is taken once; the study remembers it
-        return SearchController(
+        return SearchController.begin(
             request.space, record, () if begun and from_run else enqueued_configurations(request.space)
         ), record
     except BaseException:
@@ -178,7 +178,7 @@ def _search(
     run.write_settings(_resumed_settings(before, request, compute))
     artifacts = RunArtifacts(request.space, run, record, controller, compute)
     began = time.monotonic()
-    with Progress(controller.budget, controller.finished, request.verbosity) as progress:
+    with Progress(controller.criterion.budget, controller.finished, request.verbosity) as progress:
 
         def finished(trial: FinishedTrial) -> None:
             progress.finished(trial)
@@ -193,7 +193,7 @@ def _search(
             on_finished=finished,
             on_epoch=progress.epoch,
         )
-    failed = bool(controller.stopped_because)
+    failed = bool(controller.criterion.too_many_failures)
     if request.verbosity and complete and not failed:
         print_out("scoring the front and the controls on the test split")
     artifacts.finish(
@@ -215,15 +215,15 @@ def _search(
         print_out(verified)
     record.close()
     if failed:
-        print_err(f"morel_search: stopped: {controller.stopped_because}")
+        print_err(f"morel_search: stopped: {controller.criterion.too_many_failures}")
         return 1
-    if controller.ended_because:
+    if controller.criterion.limit_reached:
         print_out(
-            f"ended: {controller.ended_because}; the same command with --resume and a higher limit continues"
+            f"ended: {controller.criterion.limit_reached}; the same command with --resume and a higher limit continues"
         )
     if not complete:
         print_out(
-            f"interrupted after {controller.finished} of {controller.budget} trials; "
+            f"interrupted after {controller.finished} of {controller.criterion.budget} trials; "
             "the same command with --resume continues"
         )
         return INTERRUPTED

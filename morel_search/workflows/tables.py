@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from operator import attrgetter
 from typing import cast
 
 import pandas as pd
@@ -23,6 +24,9 @@ _ACCURACIES, _TEST = ("clean_accuracy", "robust_accuracy"), ("test_clean_accurac
 Tested = Mapping[Member, tuple[float, float]]
 """Trial and epoch to (clean, robust) accuracy on the test split."""
 
+_EPOCH = attrgetter(*EPOCH_COLUMNS[1:])
+"""The fields of an :class:`~morel_search.training.selection.EpochResult`, in the order of ``epochs.csv``."""
+
 Cell = str | int | float | None
 
 
@@ -40,7 +44,7 @@ def trials_table(record: TrialStore, space: Space, tested: Tested | None = None)
 
 def epochs_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
     """Return ``epochs.csv``: one row for each epoch of each finished trial."""
-    rows = [{"number": trial.number, **epoch} for trial in trials for epoch in read_outcome(trial).history]
+    rows = [(trial.number, *_EPOCH(epoch)) for trial in trials for epoch in read_outcome(trial).history]
     return pd.DataFrame(rows, columns=list(EPOCH_COLUMNS))
 
 

@@ -1,0 +1,49 @@
+"""Reports of a trial to Ray Tune, and their form as Ray's dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from morel_search.training.selection import EpochResult
+
+__all__ = ["TrialReport"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialReport:
+    """One report of a trial to Ray Tune.
+
+    Attributes:
+        history: Results of the epochs that are reported, in order; all epochs in a final report.
+        final: Whether the training has ended.
+        failure: The reason, if the training failed.
+    """
+
+    history: tuple[EpochResult, ...] = ()
+    final: bool = False
+    failure: str = ""
+
+    def to_ray(self) -> dict[str, object]:
+        """Return the dictionary that Ray Tune transmits; it flattens dictionaries, but not lists."""
+        return {
+            "final": self.final,
+            "failure": self.failure,
+            "history": [asdict(result) for result in self.history],
+        }
+
+    @classmethod
+    def from_ray(cls, result: Mapping[str, Any] | None) -> TrialReport:
+        """Read a report from Ray Tune's result of a trial.
+
+        Args:
+            result: The last result; empty or None if the trial has reported nothing. Ray adds keys of its
+                own, which are ignored.
+        """
+        result = result or {}
+        return cls(
+            history=tuple(EpochResult(**epoch) for epoch in result.get("history", ())),
+            final=bool(result.get("final")),
+            failure=str(result.get("failure", "")),
+        )
