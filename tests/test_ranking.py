@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.study._multi_objective import _fast_non_domination_rank
 
+from morel_search._dominance import dominates
 from morel_search.config import EarlyStoppingSettings
 from morel_search.search.diversity import DIVERSITY_RANKINGS
-from morel_search.search.pareto import Front, dominates
+from morel_search.search.pareto import Front
 from morel_search.search.successive_halving import AsyncSuccessiveHalving
 
 settings.register_profile("patient", deadline=None)

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from morel_search._dominance import dominates
+
 __all__ = ["dominates", "front_mask", "pairs"]
-
-
-def dominates(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Return whether the first point is at least as good as the second in both objectives and better in one.
-
-    Args:
-        first: Two objectives to maximize.
-        second: The same objectives of another point.
-    """
-    pairwise = list(zip(first, second, strict=True))
-    return all(a >= b for a, b in pairwise) and any(a > b for a, b in pairwise)
 
 
 def front_mask(points: ArrayLike) -> NDArray[np.bool_]:

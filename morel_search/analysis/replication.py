@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from morel_search._dominance import dominates
 from morel_search.analysis.run_data import TEST, RunData
 
 __all__ = ["Replicated", "front_chances", "read_replication"]
@@ -75,9 +76,8 @@ def front_chances(points: Sequence[Points], trainings: Sequence[int]) -> list[fl
         nondominated = np.ones(len(own))
         for other, (rivals, count) in enumerate(zip(points, trainings, strict=True)):
             if other != index and len(rivals) and len(own):
-                as_good = (rivals[None] >= own[:, None]).all(axis=2)
-                dominates = as_good & (rivals[None] > own[:, None]).any(axis=2)
-                nondominated *= 1.0 - dominates.sum(axis=1) / count
+                dominated = dominates(rivals[None], own[:, None])
+                nondominated *= 1.0 - dominated.sum(axis=1) / count
         chances.append(float(nondominated.sum()) / trainings[index])
     return chances
 

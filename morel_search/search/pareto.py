@@ -1,4 +1,4 @@
-"""Points of clean and robust accuracy, both to be maximised, and those of them that none dominates."""
+"""The Pareto front of a search: clean and robust accuracy, both maximized."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from collections.abc import Iterable, Iterator
 import moocore
 import numpy as np
 
-__all__ = ["Front", "Member", "Point", "dominates"]
+from morel_search._dominance import dominates
+
+__all__ = ["Front", "Member", "Point"]
 
 Point = tuple[float, float]
+"""Clean and robust accuracy, fractions."""
+
 Member = tuple[int, int]
 """A trial's number and one of its epochs."""
 
 
-def dominates(one: Point, other: Point) -> bool:
-    """Whether one is at least as good in both accuracies and better in one."""
-    return one != other and one[0] >= other[0] and one[1] >= other[1]
-
-
 class Front:
-    """The points so far that none dominates; equal ones stay side by side."""
+    """The points that no other point dominates; equal points are all members."""
 
     def __init__(self) -> None:
         self._points: dict[Member, Point] = {}
@@ -35,14 +34,15 @@ class Front:
         return len(self._points)
 
     def add(self, member: Member, point: Point) -> list[Member]:
-        """Take a point in if none dominates it, and return the members that had to leave for it."""
-        if any(dominates(other, point) for other in self._points.values()):
+        """Add a point unless a member dominates it; return the members that it dominates, which leave."""
+        members, points = list(self._points), np.array(list(self._points.values())).reshape(-1, 2)
+        if dominates(points, point).any():
             return []
-        beaten = [one for one, other in self._points.items() if dominates(point, other)]
-        for one in beaten:
-            del self._points[one]
+        dominated = [members[index] for index in np.flatnonzero(dominates(point, points))]
+        for other in dominated:
+            del self._points[other]
         self._points[member] = point
-        return beaten
+        return dominated
 
     def add_trial(self, number: int, points: Iterable[tuple[int, float, float]]) -> list[Member]:
         """Add the points of a trial; return the members of other trials that they dominate.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from morel_search._dominance import dominates
 from morel_search.search.optuna_private import constraint_attributes
 
 __all__ = ["TO_THE_END", "Population", "Select"]
@@ -143,7 +144,7 @@ def _dominates(
     other_violation: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     """Constrained domination (Deb et al. 2002), row by row: what keeps to the constraints better, and among equals what is better."""
-    better = (one >= other).all(axis=1) & (one > other).any(axis=1)
+    better = dominates(one, other)
     feasible = (one_violation <= 0) & (other_violation <= 0)
     result: NDArray[np.bool_] = np.where(feasible, better, one_violation < other_violation)
     return result

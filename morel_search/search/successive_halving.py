@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from morel_search._dominance import dominates
 from morel_search.config import EarlyStoppingSettings, Space, highest
 from morel_search.search.diversity import DIVERSITY_RANKINGS
 from morel_search.search.pareto import Point
@@ -117,14 +118,13 @@ class _Rung:
             self._ranks = np.concatenate([self._ranks, np.zeros_like(self._ranks)])
         points, ranks = self._points[:count], self._ranks[:count]
         new = np.array([point], dtype=float)
-        above = (points >= new).all(axis=1) & (points > new).any(axis=1)
+        above = dominates(points, new)
         rank = int(ranks[above].max()) + 1 if above.any() else 0
         raised, level = new, rank
         while len(raised):
             members = np.flatnonzero(ranks == level)
             ours = points[members]
-            beaten = (raised[:, None] >= ours).all(axis=2) & (raised[:, None] > ours).any(axis=2)
-            members = members[beaten.any(axis=0)]
+            members = members[dominates(raised[:, None], ours).any(axis=0)]
             raised, level = points[members], level + 1
             ranks[members] = level
         self._points[count], self._ranks[count] = point, rank

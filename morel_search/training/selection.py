@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from morel_search._dominance import dominates
+
 __all__ = ["POINT_RULES", "EpochResult", "chosen_epoch", "chosen_epochs"]
 
 
@@ -80,19 +84,10 @@ def chosen_epochs(history: Sequence[EpochResult], rule: str) -> list[EpochResult
     if chosen is None or rule != "front":
         return [] if chosen is None else [chosen]
     latest = {_pair(result): result for result in history if result.robust_accuracy is not None}
-    return [
-        chosen,
-        *(
-            one
-            for pair, one in latest.items()
-            if one is not chosen and not any(_above(other, pair) for other in latest)
-        ),
-    ]
+    results, points = list(latest.values()), np.array(list(latest))
+    kept = np.flatnonzero(~dominates(points[:, None], points[None]).any(axis=0))
+    return [chosen, *(results[index] for index in kept if results[index] is not chosen)]
 
 
 def _pair(result: EpochResult) -> tuple[float, float]:
     return result.clean_accuracy or 0.0, result.robust_accuracy or 0.0
-
-
-def _above(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one != other and one[0] >= other[0] and one[1] >= other[1]
