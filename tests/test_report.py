@@ -20,6 +20,7 @@ from PIL import Image
 from run_folders import CONTROLS, make_run, settings_of
 
 from morel_search._format import duration, format_number
+from morel_search.analysis.headline import headline
 from morel_search.analysis.importance import importance
 from morel_search.analysis.parameters import nice_values, read_parameters
 from morel_search.analysis.report.figures import (
@@ -35,7 +36,6 @@ from morel_search.analysis.report.parallel_coordinates import parallel_data
 from morel_search.analysis.report.text import (
     compare_controls,
     exchange_rate,
-    headline,
     key_figures,
     sentences,
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from morel_search.analysis.report.text import headline
+from morel_search.analysis.headline import headline
 from morel_search.analysis.run_data import POINT, TEST, RunData
 from morel_search.errors import RunFolderError
 

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from morel_search._format import percent
+from morel_search.analysis.headline import headline
 from morel_search.analysis.report.plotly_traces import Figure
-from morel_search.analysis.report.text import compare_controls, headline, key_figures, reason_words, sentences
+from morel_search.analysis.report.text import compare_controls, key_figures, reason_words, sentences
 from morel_search.analysis.run_data import POINT, TEST, RunData
 from morel_search.analysis.stopping import RungCorrelation, StoppingCosts
 

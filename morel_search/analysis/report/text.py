@@ -17,7 +17,6 @@ __all__ = [
     "compare_controls",
     "constraint_words",
     "exchange_rate",
-    "headline",
     "key_figures",
     "reason_words",
     "sentences",
@@ -30,26 +29,6 @@ _DATA = {
     "image_folder": "image folder",
     "parquet": "parquet files",
 }
-
-
-def headline(run_data: RunData) -> str:
-    """Return the headline of the report: the ends of the front, or why there is no front."""
-    front = run_data.front
-    if len(run_data.complete) and run_data.feasible.empty:
-        return "No network satisfies the constraints"
-    if run_data.complete.empty or front.empty:
-        return (
-            "No trial has finished yet"
-            if run_data.settings.status == "running"
-            else "No trial finished with a result"
-        )
-    best, robust = front.iloc[0], front.iloc[-1]
-    if len(front) == 1:
-        return f"One network on the front: {percent(best[POINT[0]])} clean, {percent(best[POINT[1]])} robust"
-    return (
-        f"{len(front)} networks, from {percent(best[POINT[0]])} clean and {percent(best[POINT[1]])} robust "
-        f"to {percent(robust[POINT[0]])} clean and {percent(robust[POINT[1]])} robust"
-    )
 
 
 def sentences(run_data: RunData) -> list[str]:
