@@ -25,7 +25,6 @@ can be members, and their weights are in ``front/NUMBER-EPOCH/``.
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -36,28 +35,13 @@ from typing import TYPE_CHECKING
 from morel_search.errors import RunFolderError
 from morel_search.results import tables
 from morel_search.results.files import hold_lock, os_error_sentence, write_atomically
+from morel_search.results.names import check_run_name
 from morel_search.results.settings import RunSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RunFolder", "check_new_run", "create_run_folder", "member_name", "open_run_folder"]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-
-
-def member_name(number: int, epoch: int, several: bool) -> str:
-    """Name a network as its folder in ``front/`` and ``controls/`` is named.
-
-    Args:
-        number: Its trial.
-        epoch: Its epoch.
-        several: Whether a trial may be on the front with several epochs (``search.select_epoch: front``).
-
-    Returns:
-        ``NUMBER-EPOCH`` if several, else ``NUMBER``.
-    """
-    return f"{number}-{epoch}" if several else str(number)
+__all__ = ["RunFolder", "check_new_run", "create_run_folder", "open_run_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +234,7 @@ def check_new_run(results: Path, name: str) -> None:
     Raises:
         RunFolderError: The name is not valid, the folder exists, or it cannot be created.
     """
-    if not _NAME.fullmatch(name):
-        raise RunFolderError(
-            f"{name!r} is not a valid name of a run: use 1 to 100 letters, digits, '.', '_', '+' or '-', "
-            "beginning with a letter or a digit"
-        )
+    check_run_name(name)
     folder = Path(results).absolute() / name
     if folder.exists():
         raise RunFolderError(f"{folder} exists already: continue it with --resume, or choose another --name")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from morel_search._format import percent
 from morel_search.config import format_value
-from morel_search.results.folder import member_name
+from morel_search.results.names import member_name
 
 if TYPE_CHECKING:
     from morel_search.results.folder import RunFolder

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from morel_search._cli import print_out
 from morel_search._format import duration, percent
 from morel_search.errors import RunFolderError
+from morel_search.results.names import member_trial
 
 if TYPE_CHECKING:
     from morel_search.analysis.replication import Replicated
@@ -97,11 +98,11 @@ def _transfer_sources(run: RunFolder, models: dict[str, Path]) -> dict[str, Path
     """
     trials = run.read_trials()
     controls = trials[trials["origin"] == "control"]
-    by_number = {name.partition("-")[0]: path for name, path in models.items()}
+    by_trial = {member_trial(name): path for name, path in models.items()}
     return {
-        str(name): by_number[str(number)]
+        str(name): by_trial[number]
         for name, number in zip(controls["name"], controls["number"], strict=True)
-        if str(number) in by_number
+        if number in by_trial
     }
 
 
