@@ -455,6 +455,26 @@ def test_nothing_in_a_run_can_break_out_of_its_place(tmp_path: Path) -> None:
     assert all("<" not in note["text"] for note in figures["front"]["layout"]["annotations"])
 
 
+def test_the_overrides_of_a_control_are_listed_once(made: RunFolder) -> None:
+    page = made.report.read_text(encoding="utf-8")
+    settings = page.partition('<details class="settings">')[2]
+    row = re.search(r"<th scope=row>morel_alpha0</th><td>(.*?)</td>", settings)
+    assert row is not None
+    [overrides] = (
+        control["overrides"]
+        for control in made.read_settings().controls
+        if control["name"] == "morel_alpha0" and isinstance(control["overrides"], dict)
+    )
+    assert overrides["alpha"] == 0
+    assert row[1] == ", ".join(f"{key} {value}" for key, value in overrides.items())
+
+
+def test_a_lower_bound_of_zero_is_listed(tmp_path: Path) -> None:
+    parameter = {"name": "k_robust", "type": "float", "low": 0.0, "high": 1.0, "log": False, "when": {}}
+    run = bare_run(tmp_path, points((0.9, 0.5)), space={"parameters": [parameter]})
+    assert "<td>type float, low 0.0, high 1.0</td>" in write_report(run).read_text(encoding="utf-8")
+
+
 def test_very_long_names_and_reasons_are_cut(tmp_path: Path) -> None:
     rows = [
         *points((0.9, 0.5), origin="control", name="n" * 5000),

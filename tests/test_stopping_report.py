@@ -219,9 +219,7 @@ def test_the_costs_are_counted() -> None:
     costs = stopping_costs(trials_of(rows), settings)
     assert costs == StoppingCosts(started=5, trained=20, full=20 + 9 + 7 + 7, stopped={1: 1, 3: 2})
     assert costs.saved == pytest.approx(23 / 43)
-    assert (
-        saving_sentence(costs, " %") == "early stopping ended 3 of 5 trainings and saved 53 % of their epochs"
-    )
+    assert saving_sentence(costs) == "early stopping ended 3 of 5 trainings and saved 53% of their epochs"
     own = trials_of(rows).assign(param_epochs=[20.0, 5.0, math.nan, 6.0, 2.0])
     assert stopping_costs(own, settings).full == 20 + 9 + 3 + 0
     assert stopping_costs(trials_of(rows), RunSettings()).full == 20

@@ -257,20 +257,20 @@ def _pairs(values: Mapping[str, object]) -> str:
     return f'<table class="pairs">{rows}</table>' if rows else ""
 
 
-def _items(items: Sequence[Mapping[str, Any]]) -> str:
-    kept = {
-        str(item.get("name")): {
-            key: value for key, value in item.items() if key != "name" and value not in (None, {}, False)
-        }
-        for item in items
+def _items(items: Sequence[Mapping[str, object]]) -> str:
+    return _pairs({str(item.get("name")): _item(item) for item in items})
+
+
+def _item(item: Mapping[str, object]) -> str:
+    """Return a parameter or a control on one line, without empty values; overrides are listed like keys."""
+    overrides = item.get("overrides")
+    values = {
+        key: value
+        for key, value in item.items()
+        if key not in ("name", "overrides") and value is not None and value is not False and value != {}
     }
-    kept = {name: {**item, **item.pop("overrides", {})} for name, item in kept.items()}
-    return _pairs(
-        {
-            name: ", ".join(f"{key} {_value(value)}" for key, value in item.items())
-            for name, item in kept.items()
-        }
-    )
+    values |= overrides if isinstance(overrides, Mapping) else {}
+    return ", ".join(f"{key} {_value(value)}" for key, value in values.items())
 
 
 def _value(value: object) -> str:
