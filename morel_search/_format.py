@@ -1,13 +1,19 @@
-"""Text of percentages, durations, numbers and attacks, for the terminal, the report and the model card."""
+"""Text of percentages, durations, numbers, attacks and URLs, for the terminal, the report, the model card."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import SupportsFloat
 
-__all__ = ["attack_text", "duration", "format_number", "number_of", "percent", "points"]
+__all__ = ["attack_text", "duration", "format_number", "number_of", "percent", "points", "without_passwords"]
+
+_PASSWORD = re.compile(
+    r"(://[^:/?\s@]*:)(?:[^/\s]*(?=@)|[^@\s]*(?=@))|([?&](?:password|passwd|pwd)=)[^&\s]*", re.IGNORECASE
+)
+"""A password in a URL: between the user name and the host, or in the query."""
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -65,3 +71,12 @@ def format_number(value: float) -> str:
     if 0 < parts <= 255 and math.isclose(parts, round(parts), rel_tol=1e-7):
         return f"{round(parts)}/255"
     return short
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with every password in a URL replaced by ``***``.
+
+    >>> without_passwords("postgresql://user:secret@host/study")
+    'postgresql://user:***@host/study'
+    """
+    return _PASSWORD.sub(lambda match: f"{match[1] or match[2]}***", text)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
+from morel_search._format import without_passwords
 from morel_search._version import __version__
 from morel_search.config import Space, changes
 from morel_search.errors import MorelSearchError, RunFolderError
@@ -322,7 +323,7 @@ def _settings(request: Request, preflight_result: PreflightResult) -> RunSetting
         commit=commit(),
         device=device_for(request.space.resources),
         compute=_compute_record(preflight_result.compute),
-        command=("python", "-m", "morel_search.run", *sys.argv[1:]),
+        command=("python", "-m", "morel_search.run", *map(without_passwords, sys.argv[1:])),
         warnings=tuple(request.space.warnings),
     )
 

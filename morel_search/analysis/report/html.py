@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from morel_search._format import percent
+from morel_search._format import percent, without_passwords
 from morel_search.analysis.headline import headline
 from morel_search.analysis.report.plotly_traces import Figure
 from morel_search.analysis.report.text import compare_controls, key_figures, reason_words, sentences
@@ -203,7 +203,7 @@ def reproduce_section(run_data: RunData) -> str:
     run, command = run_data.run, run_data.settings.command
     place = f"{run.path.parent.name}/{run.name}"
     seed = run_data.settings.seed
-    given = shlex.join(command)
+    given = without_passwords(shlex.join(command))
     again = f"python -m morel_search.run --space {place}/space.yaml" + (
         "" if seed is None else f" --seed {seed}"
     )
@@ -278,6 +278,6 @@ def _value(value: object) -> str:
         return ", ".join(f"{key} {_value(entry)}" for key, entry in value.items()) or "–"
     if isinstance(value, list):
         return ", ".join(_value(entry) for entry in value) or "–"
-    return (
-        "–" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-    )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else without_passwords(str(value))
