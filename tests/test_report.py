@@ -23,22 +23,16 @@ from morel_search._format import duration, format_number
 from morel_search.analysis.headline import headline
 from morel_search.analysis.importance import importance
 from morel_search.analysis.parameters import nice_values, read_parameters
-from morel_search.analysis.report.figures import (
-    history_figure,
-    importance_figure,
-    learning_figures,
-    slice_figure,
-)
 from morel_search.analysis.report.front_figure import front_figure, step_line
+from morel_search.analysis.report.head import exchange_rate, key_figures, sentences
 from morel_search.analysis.report.labels import HEIGHT, WIDTH, place_labels
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.parallel_coordinates import parallel_data
-from morel_search.analysis.report.text import (
-    compare_controls,
-    exchange_rate,
-    key_figures,
-    sentences,
-)
+from morel_search.analysis.report.sections.controls import compare_controls
+from morel_search.analysis.report.sections.hypervolume import history_figure
+from morel_search.analysis.report.sections.importance import importance_figure
+from morel_search.analysis.report.sections.learning_curves import learning_figures
+from morel_search.analysis.report.sections.slices import slice_figure
 from morel_search.analysis.run_data import POINT, RunData, read_run_data
 from morel_search.errors import RunFolderError
 from morel_search.report import main
@@ -248,7 +242,7 @@ def themed(value: Any) -> Any:
 
 def test_plotly_knows_every_attribute_of_every_figure(run_data: RunData) -> None:
     bars = importance_figure(importance(run_data.trials, run_data.settings.parameters))
-    assert bars.pop("rows") >= 6
+    assert len(bars["data"][0]["y"]) >= 6
     curves = [figure for _, figure in learning_figures(run_data)]
     assert len(curves) == 2
     slices = [slice_figure(run_data, parameter) for parameter in run_data.parameters]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,16 @@ from morel_search.results.tables import ACCURACIES, TEST_ACCURACIES, whole_numbe
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["POINT", "TEST", "NetworkEntry", "RunData", "read_run_data"]
+__all__ = ["POINT", "TEST", "NetworkEntry", "Row", "RunData", "read_run_data"]
 
 POINT = list(ACCURACIES)
 """Columns of a point: clean and robust accuracy on the validation split."""
 
 TEST = list(TEST_ACCURACIES)
 """Columns of clean and robust accuracy on the test split."""
+
+Row = Mapping[Hashable, Any]
+"""A row of a table, as ``to_dict("records")`` of pandas returns it."""
 
 
 @dataclass(frozen=True, slots=True)

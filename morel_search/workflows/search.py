@@ -242,9 +242,9 @@ def _verify(request: Request, run: RunFolder, compute: Compute, seconds: float) 
     Returns:
         The text that is printed below the front; None if the verification was interrupted.
     """
-    from morel_search.analysis.report.replication import replication_text
     from morel_search.verification.runner import VerificationBudget
-    from morel_search.workflows.verify import replicate_run, verification_text, verify_run
+    from morel_search.workflows.terminal import replication_text, verification_text
+    from morel_search.workflows.verify import replicate_run, verify_run
 
     settings, space, quiet = request.space.verify, request.space, not request.verbosity
     if not settings.enabled or not run.front_models.is_dir():
