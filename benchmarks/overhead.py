@@ -26,7 +26,7 @@ from typing import Any
 
 from morel_search.cluster.session import quiet_ray
 from morel_search.config import Space, load_space
-from morel_search.results.folder import create_run_folder
+from morel_search.results.new_run import create_run_folder
 
 HERE = Path(__file__).parent
 SPACE = HERE.parent / "search_spaces" / "digits.yaml"

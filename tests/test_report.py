@@ -36,7 +36,8 @@ from morel_search.analysis.report.sections.slices import slice_figure
 from morel_search.analysis.run_data import POINT, RunData, read_run_data
 from morel_search.errors import RunFolderError
 from morel_search.report import main
-from morel_search.results.folder import RunFolder, create_run_folder
+from morel_search.results.folder import RunFolder
+from morel_search.results.new_run import create_run_folder
 from morel_search.results.tables import FRONT_COLUMNS, TRIAL_COLUMNS
 
 

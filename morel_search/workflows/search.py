@@ -15,7 +15,8 @@ from morel_search._format import without_passwords
 from morel_search._version import __version__
 from morel_search.config import Space, changes
 from morel_search.errors import MorelSearchError, RunFolderError
-from morel_search.results.folder import RunFolder, check_new_run, create_run_folder, open_run_folder
+from morel_search.results.folder import RunFolder, open_run_folder
+from morel_search.results.new_run import check_new_run, create_run_folder
 from morel_search.results.settings import ComputeRecord, ImageCounts, RunSettings
 
 if TYPE_CHECKING:
