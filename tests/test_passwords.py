@@ -20,8 +20,8 @@ from morel_search.errors import RunFolderError
 from morel_search.search import optuna_private
 from morel_search.search.study import TrialStore
 from morel_search.training.settings import FLOAT32
-from morel_search.workflows import search
 from morel_search.workflows.preflight import PreflightResult
+from morel_search.workflows.run_settings import new_settings
 
 URL = "postgresql://user:secret@host/study"
 
@@ -106,10 +106,9 @@ def test_a_study_that_cannot_be_written(database: Path, monkeypatch: pytest.Monk
     assert str(failed.value).endswith("connection to postgresql://user:***@host/study was lost")
 
 
-def test_the_command_in_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = search.Request(space=make_space(), name="made", results=tmp_path)
+def test_the_command_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["run", "--space", "digits.yaml", f"--set=x={URL}"])
-    settings = search._settings(request, PreflightResult(1437, 360, (1, 8, 8), 10, 1000, FLOAT32))
+    settings = new_settings("made", make_space(), PreflightResult(1437, 360, (1, 8, 8), 10, 1000, FLOAT32))
     assert settings.command[-1] == "--set=x=postgresql://user:***@host/study"
 
 
