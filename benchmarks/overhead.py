@@ -27,7 +27,7 @@ from typing import Any
 from morel_search.cluster.session import quiet_ray
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.config import Space, load_space
-from morel_search.results.folder import create_run_folder
+from morel_search.results.new_run import create_run_folder
 from morel_search.training.selection import EpochResult
 
 HERE = Path(__file__).parent

@@ -1,18 +1,29 @@
-"""Text of percentages, durations, numbers and attacks, for the terminal, the report and the model card."""
+"""Text of percentages, durations, numbers, attacks and URLs, for the terminal, the report, the model card."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import SupportsFloat
 
-__all__ = ["attack_text", "duration", "format_number", "number_of", "percent", "points"]
+__all__ = ["attack_text", "duration", "format_number", "number_of", "percent", "points", "without_passwords"]
+
+_PASSWORD = re.compile(
+    r"(://[^:/?\s@]*:)(?:[^/\s]*(?=@)|[^@\s]*(?=@))|([?&](?:password|passwd|pwd)=)[^&\s]*", re.IGNORECASE
+)
+"""A password in a URL: between the user name and the host, or in the query."""
 
 
-def percent(value: Any) -> str:
-    """Return a fraction as ``92.8%``; a dash for None, NaN and infinity."""
-    return "–" if value is None or not math.isfinite(float(value)) else f"{100 * float(value):.1f}%"
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a fraction as ``92.8%``; a dash for None, NaN and infinity.
+
+    Args:
+        value: The fraction.
+        digits: Number of digits after the decimal point.
+    """
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}%"
 
 
 def points(difference: float) -> str:
@@ -41,10 +52,12 @@ def attack_text(evaluation: Mapping[str, object]) -> str:
     return f"PGD-{evaluation.get('steps', '?')}, {norm}, ε = {radius}{restarts}"
 
 
-def number_of(value: Any) -> float | None:
+def number_of(value: object) -> float | None:
     """Return the number in a float, an int, ``"0.2"`` or ``"8/255"``; None for other values."""
     try:
-        return float(Fraction(value)) if isinstance(value, str) else float(value)
+        if isinstance(value, str):
+            return float(Fraction(value))
+        return float(value) if isinstance(value, SupportsFloat) else None
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
 
@@ -58,3 +71,12 @@ def format_number(value: float) -> str:
     if 0 < parts <= 255 and math.isclose(parts, round(parts), rel_tol=1e-7):
         return f"{round(parts)}/255"
     return short
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with every password in a URL replaced by ``***``.
+
+    >>> without_passwords("postgresql://user:secret@host/study")
+    'postgresql://user:***@host/study'
+    """
+    return _PASSWORD.sub(lambda match: f"{match[1] or match[2]}***", text)

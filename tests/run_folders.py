@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from morel_search.config import Space, load_space
-from morel_search.results.folder import RunFolder, create_run_folder
+from morel_search.results.folder import RunFolder
+from morel_search.results.new_run import create_run_folder
 from morel_search.results.tables import EPOCH_COLUMNS, front_columns, trial_columns
 
 SPACE = """\

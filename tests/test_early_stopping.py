@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from morel_search.config import Space, load_space
 from morel_search.errors import RunFolderError, SpaceError
-from morel_search.results.folder import create_run_folder
+from morel_search.results.new_run import create_run_folder
 from morel_search.results.tables import front_columns
 from morel_search.search.controller import Decision, FinishedTrial, SearchController
 from morel_search.search.distributions import decode

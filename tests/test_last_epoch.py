@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from run_folders import make_run
 
-from morel_search.analysis.report.last_epoch import last_epoch_words
 from morel_search.analysis.report.page import write_report
+from morel_search.analysis.report.sections.learning_curves import last_epoch_words
 from morel_search.analysis.run_data import read_run_data
 
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from run_folders import make_run
 
 from morel_search.analysis.front import front_mask
-from morel_search.analysis.replication import front_chances, read_replication
+from morel_search.analysis.replication import front_chances, read_replication, replication_words
 from morel_search.analysis.report.page import write_report
-from morel_search.analysis.report.replication import replication_text, replication_words
 from morel_search.analysis.run_data import read_run_data
 from morel_search.results.folder import RunFolder
 from morel_search.results.tables import REPLICATE_COLUMNS
+from morel_search.workflows.terminal import replication_text
 
 ACCURACY = st.integers(0, 4).map(lambda value: value / 4)
 REPLICATES = st.lists(st.one_of(st.none(), st.tuples(ACCURACY, ACCURACY)), min_size=1, max_size=3)

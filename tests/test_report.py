@@ -20,29 +20,24 @@ from PIL import Image
 from run_folders import CONTROLS, make_run, settings_of
 
 from morel_search._format import duration, format_number
+from morel_search.analysis.headline import headline
 from morel_search.analysis.importance import importance
 from morel_search.analysis.parameters import nice_values, read_parameters
-from morel_search.analysis.report.figures import (
-    history_figure,
-    importance_figure,
-    learning_figures,
-    slice_figure,
-)
 from morel_search.analysis.report.front_figure import front_figure, step_line
+from morel_search.analysis.report.head import exchange_rate, key_figures, sentences
 from morel_search.analysis.report.labels import HEIGHT, WIDTH, place_labels
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.parallel_coordinates import parallel_data
-from morel_search.analysis.report.text import (
-    compare_controls,
-    exchange_rate,
-    headline,
-    key_figures,
-    sentences,
-)
+from morel_search.analysis.report.sections.controls import compare_controls
+from morel_search.analysis.report.sections.hypervolume import history_figure
+from morel_search.analysis.report.sections.importance import importance_figure
+from morel_search.analysis.report.sections.learning_curves import learning_figures
+from morel_search.analysis.report.sections.slices import slice_figure
 from morel_search.analysis.run_data import POINT, RunData, read_run_data
 from morel_search.errors import RunFolderError
 from morel_search.report import main
-from morel_search.results.folder import RunFolder, create_run_folder
+from morel_search.results.folder import RunFolder
+from morel_search.results.new_run import create_run_folder
 from morel_search.results.tables import FRONT_COLUMNS, TRIAL_COLUMNS
 
 
@@ -248,7 +243,7 @@ def themed(value: Any) -> Any:
 
 def test_plotly_knows_every_attribute_of_every_figure(run_data: RunData) -> None:
     bars = importance_figure(importance(run_data.trials, run_data.settings.parameters))
-    assert bars.pop("rows") >= 6
+    assert len(bars["data"][0]["y"]) >= 6
     curves = [figure for _, figure in learning_figures(run_data)]
     assert len(curves) == 2
     slices = [slice_figure(run_data, parameter) for parameter in run_data.parameters]
@@ -453,6 +448,26 @@ def test_nothing_in_a_run_can_break_out_of_its_place(tmp_path: Path) -> None:
     assert hovers
     assert all(set(re.findall(r"<[^>]*>", text)) <= {"<br>", "<b>", "</b>"} for text in hovers)
     assert all("<" not in note["text"] for note in figures["front"]["layout"]["annotations"])
+
+
+def test_the_overrides_of_a_control_are_listed_once(made: RunFolder) -> None:
+    page = made.report.read_text(encoding="utf-8")
+    settings = page.partition('<details class="settings">')[2]
+    row = re.search(r"<th scope=row>morel_alpha0</th><td>(.*?)</td>", settings)
+    assert row is not None
+    [overrides] = (
+        control["overrides"]
+        for control in made.read_settings().controls
+        if control["name"] == "morel_alpha0" and isinstance(control["overrides"], dict)
+    )
+    assert overrides["alpha"] == 0
+    assert row[1] == ", ".join(f"{key} {value}" for key, value in overrides.items())
+
+
+def test_a_lower_bound_of_zero_is_listed(tmp_path: Path) -> None:
+    parameter = {"name": "k_robust", "type": "float", "low": 0.0, "high": 1.0, "log": False, "when": {}}
+    run = bare_run(tmp_path, points((0.9, 0.5)), space={"parameters": [parameter]})
+    assert "<td>type float, low 0.0, high 1.0</td>" in write_report(run).read_text(encoding="utf-8")
 
 
 def test_very_long_names_and_reasons_are_cut(tmp_path: Path) -> None:

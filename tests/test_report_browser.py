@@ -12,7 +12,8 @@ import pytest
 from run_folders import make_run
 
 from morel_search.analysis.report.page import write_report
-from morel_search.results.folder import RunFolder, create_run_folder
+from morel_search.results.folder import RunFolder
+from morel_search.results.new_run import create_run_folder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)

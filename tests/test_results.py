@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morel_search.errors import RunFolderError
-from morel_search.results.folder import RunFolder, create_run_folder, open_run_folder
+from morel_search.results.folder import RunFolder, open_run_folder
+from morel_search.results.new_run import create_run_folder
 from morel_search.results.settings import FORMAT, RunSettings
 from morel_search.results.tables import (
     EPOCH_COLUMNS,

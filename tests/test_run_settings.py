@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from morel_search.errors import RunFolderError
-from morel_search.results.folder import RunFolder, create_run_folder, open_run_folder
+from morel_search.results.folder import RunFolder, open_run_folder
+from morel_search.results.new_run import create_run_folder
 from morel_search.results.settings import FORMAT, RunSettings
 
 EXAMPLE = Path(__file__).parents[1] / "results" / "example"

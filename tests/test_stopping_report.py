@@ -18,10 +18,13 @@ from run_folders import POINT, make_run
 from scipy.stats import rankdata
 
 from morel_search.analysis.front import dominates
-from morel_search.analysis.report.figures import history_figure, learning_figures
+from morel_search.analysis.headline import headline
+from morel_search.analysis.report.constraints import bound_words, constraint_words
 from morel_search.analysis.report.front_figure import INFEASIBLE, front_figure
+from morel_search.analysis.report.head import key_figures, sentences
 from morel_search.analysis.report.page import write_report
-from morel_search.analysis.report.text import bound_words, constraint_words, headline, key_figures, sentences
+from morel_search.analysis.report.sections.hypervolume import history_figure
+from morel_search.analysis.report.sections.learning_curves import learning_figures
 from morel_search.analysis.run_data import read_run_data
 from morel_search.analysis.statistics import spearman
 from morel_search.analysis.stopping import (
@@ -218,9 +221,7 @@ def test_the_costs_are_counted() -> None:
     costs = stopping_costs(trials_of(rows), settings)
     assert costs == StoppingCosts(started=5, trained=20, full=20 + 9 + 7 + 7, stopped={1: 1, 3: 2})
     assert costs.saved == pytest.approx(23 / 43)
-    assert (
-        saving_sentence(costs, " %") == "early stopping ended 3 of 5 trainings and saved 53 % of their epochs"
-    )
+    assert saving_sentence(costs) == "early stopping ended 3 of 5 trainings and saved 53% of their epochs"
     own = trials_of(rows).assign(param_epochs=[20.0, 5.0, math.nan, 6.0, 2.0])
     assert stopping_costs(own, settings).full == 20 + 9 + 3 + 0
     assert stopping_costs(trials_of(rows), RunSettings()).full == 20

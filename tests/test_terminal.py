@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from run_folders import make_run
 
-from morel_search.results.folder import member_name
+from morel_search.results.names import member_name, member_trial
 from morel_search.workflows.progress import accuracies_text
 from morel_search.workflows.terminal import front_text
 
@@ -15,6 +15,13 @@ from morel_search.workflows.terminal import front_text
 @pytest.mark.parametrize(("several", "name"), [(True, "12-7"), (False, "12")])
 def test_a_network_is_named_as_its_folder(several: bool, name: str) -> None:
     assert member_name(12, 7, several) == name
+    assert member_name(12, None, several) == "12"
+    assert member_trial(name) == 12
+
+
+@pytest.mark.parametrize("name", ["", "best", "-7", "1.5"])
+def test_a_folder_that_is_not_named_after_a_trial_has_none(name: str) -> None:
+    assert member_trial(name) is None
 
 
 @pytest.mark.parametrize("select_epoch", ["front", "best_sum"])

@@ -16,9 +16,11 @@ from scipy.stats import spearmanr
 
 from morel_search.analysis.intervals import wilson
 from morel_search.analysis.report.page import write_report
-from morel_search.analysis.report.verification import gain_sentences, verified_words, weakness
+from morel_search.analysis.report.sections.gains import gain_sentences
+from morel_search.analysis.report.sections.verified_front import verified_words
 from morel_search.analysis.run_data import read_run_data
-from morel_search.analysis.verification import Verification, beats, read_verification
+from morel_search.analysis.verification import Verification, beats, weakness
+from morel_search.analysis.verification_reader import read_verification
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 from morel_search.results.attack_records import (
     BROKEN,

@@ -13,7 +13,8 @@ import pandas as pd
 from morel_search.cluster.placement import with_absolute_paths
 from morel_search.cluster.trainable import Job, train_job
 from morel_search.models.checkpoint import load_model, save_model
-from morel_search.results.folder import RunFolder, create_run_folder
+from morel_search.results.folder import RunFolder
+from morel_search.results.new_run import create_run_folder
 from morel_search.results.tables import FRONT_COLUMNS, TRIAL_COLUMNS
 from morel_search.training.selection import EpochResult
 from morel_search.training.settings import (

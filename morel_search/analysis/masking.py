@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from morel_search._format import percent
 from morel_search.results.diagnostics import MaskingDiagnostics
 
 __all__ = ["masking_warnings"]
@@ -71,10 +72,12 @@ def _gradient_warnings(diagnostics: MaskingDiagnostics) -> list[str]:
     if diagnostics.zero_gradients > ZERO_GRADIENTS and not collapsed:
         warnings.append(
             "gradients vanish: the gradient of the cross-entropy is zero on "
-            f"{diagnostics.zero_gradients:.0%} of the images, so attacks that follow it make no progress"
+            f"{percent(diagnostics.zero_gradients, 0)} of the images, so attacks that follow it make no progress"
         )
     if diagnostics.unfit > UNFIT:
-        warnings.append(f"logits or gradients are not finite on {diagnostics.unfit:.0%} of the images")
+        warnings.append(
+            f"logits or gradients are not finite on {percent(diagnostics.unfit, 0)} of the images"
+        )
     if diagnostics.chance > CHANCE:
         warnings.append(
             f"the forward pass is random: two passes differ by {diagnostics.chance:.2g} standard deviations "
@@ -88,7 +91,7 @@ def _radius_warnings(diagnostics: MaskingDiagnostics) -> list[str]:
     # A network that assigns all images to one class withstands every attack without gradient masking.
     if diagnostics.everywhere > EVERYWHERE + diagnostics.same_class:
         warnings.append(
-            f"{diagnostics.everywhere:.0%} of the images withstand an attack that may turn them into any "
+            f"{percent(diagnostics.everywhere, 0)} of the images withstand an attack that may turn them into any "
             "other image: the attack does not work"
         )
     curve = diagnostics.curve
@@ -96,7 +99,7 @@ def _radius_warnings(diagnostics: MaskingDiagnostics) -> list[str]:
         smallest, at_epsilon, at_twice = curve[0], curve[len(curve) // 2 - 1], curve[-1]
         if LOWEST < at_epsilon < WORKING * smallest and at_twice > NOT_FALLING * at_epsilon:
             warnings.append(
-                f"robustness does not fall with the radius: {at_epsilon:.1%} at epsilon and {at_twice:.1%} "
+                f"robustness does not fall with the radius: {percent(at_epsilon)} at epsilon and {percent(at_twice)} "
                 "at twice epsilon"
             )
     return warnings
@@ -139,7 +142,7 @@ def _transfer_warnings(diagnostics: MaskingDiagnostics, left: int, images: int) 
         return []
     return [
         f"examples made on another network ({source}) break more images than the attacks on this network: "
-        f"the robust accuracy is {accuracy:.1%} under them and {own:.1%} under its own attacks; the "
+        f"the robust accuracy is {percent(accuracy)} under them and {percent(own)} under its own attacks; the "
         "gradients are misleading"
     ]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from morel_search.analysis.report.text import headline
+from morel_search.analysis.headline import headline
 from morel_search.analysis.run_data import POINT, TEST, RunData
 from morel_search.errors import RunFolderError
+from morel_search.results.names import member_name
+from morel_search.results.tables import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +87,7 @@ def read_members(run_data: RunData) -> tuple[Member, ...]:
     verified = _verified(run_data.run)
     members = []
     for _, row in run_data.front.iterrows():
-        number, epoch = int(row["number"]), None if _unknown(row["epoch"]) else int(row["epoch"])
+        number, epoch = int(row["number"]), whole_number(row["epoch"])
         figures = {
             "verified": verified.get((number, epoch)) or verified.get((number, None)),
             "test": _figures(row, TEST),
@@ -92,7 +95,7 @@ def read_members(run_data: RunData) -> tuple[Member, ...]:
         }
         known = {kind: values for kind, values in figures.items() if values is not None}
         if known:
-            members.append(Member(number, epoch, run_data.network(row["number"], row["epoch"]), known))
+            members.append(Member(number, epoch, run_data.network(number, epoch), known))
     if not members:
         raise RunFolderError(f"{run_data.run.path} has no network to pick: {headline(run_data)}")
     return tuple(members)
@@ -107,7 +110,7 @@ def find_member(members: Sequence[Member], name: str) -> Member:
     matches = [
         member
         for member in members
-        if name in (member.name, str(member.number), f"{member.number}-{member.epoch}")
+        if name in {member_name(member.number, member.epoch, several) for several in (False, True)}
     ]
     if len(matches) == 1:
         return matches[0]
@@ -121,29 +124,24 @@ def find_member(members: Sequence[Member], name: str) -> Member:
     )
 
 
-def _unknown(cell: Any) -> bool:
-    import pandas as pd
-
-    return bool(pd.isna(cell))
-
-
 def _figures(row: pd.Series[float], columns: Sequence[str], images: int | None = None) -> Figures | None:
-    clean, robust = (row[column] for column in columns)
-    return None if _unknown(clean) or _unknown(robust) else Figures(float(clean), float(robust), images)
+    clean, robust = (float(row[column]) for column in columns)
+    return None if math.isnan(clean) or math.isnan(robust) else Figures(clean, robust, images)
 
 
 def _verified(run: RunFolder) -> dict[tuple[int, int | None], Figures]:
     """Read the accuracies of ``verified.csv``, by trial and epoch; empty before a verification."""
     verified: dict[tuple[int, int | None], Figures] = {}
     for row in run.read_verified().to_dict("records"):
-        images = None if _unknown(row["images"]) else int(row["images"])
-        if any(_unknown(row[column]) for column in ("number", *POINT)):
+        number, images = whole_number(row["number"]), whole_number(row["images"])
+        clean, robust = (float(row[column]) for column in POINT)
+        if number is None or math.isnan(clean) or math.isnan(robust):
             continue
         if images is not None and images < FEWEST_VERIFIED:
             continue
-        verified[int(row["number"]), None if _unknown(row["epoch"]) else int(row["epoch"])] = Figures(
-            float(row[POINT[0]]),
-            float(row[POINT[1]]),
+        verified[number, whole_number(row["epoch"])] = Figures(
+            clean,
+            robust,
             images,
             _interval(row["clean_low"], row["clean_high"]),
             _interval(row["robust_low"], row["robust_high"]),
@@ -152,5 +150,5 @@ def _verified(run: RunFolder) -> dict[tuple[int, int | None], Figures]:
     return verified
 
 
-def _interval(low: Any, high: Any) -> tuple[float, float] | None:
-    return None if _unknown(low) or _unknown(high) else (float(low), float(high))
+def _interval(low: float, high: float) -> tuple[float, float] | None:
+    return None if math.isnan(low) or math.isnan(high) else (low, high)

@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search._dominance import dominates
+from morel_search._format import percent, points
 from morel_search.analysis.run_data import TEST, RunData
 
-__all__ = ["Replicated", "front_chances", "read_replication"]
+__all__ = ["Replicated", "front_chances", "read_replication", "replication_words"]
+
+LIKELY = 0.5
+"""Probability from which a network is listed as likely to be on the front."""
 
 Points = NDArray[np.float64]
 
@@ -41,6 +45,11 @@ class Replicated:
     points: Points
     failed: int
     chance: float
+
+    @property
+    def labelled_name(self) -> str:
+        """``12 (trades)`` for a control, ``12`` for another network."""
+        return f"{self.name} ({self.label})" if self.label else self.name
 
     @property
     def mean(self) -> tuple[float, float]:
@@ -99,8 +108,8 @@ def read_replication(run_data: RunData, flagged: Collection[str] = ()) -> tuple[
         for network in run_data.networks
         if network.name not in flagged and (rows["network"] == network.name).any()
     ]
-    points = [own.dropna(subset=TEST)[TEST].to_numpy(dtype=float) for _, own in replicated]
-    chances = front_chances(points, [len(own) for _, own in replicated])
+    accuracies = [own.dropna(subset=TEST)[TEST].to_numpy(dtype=float) for _, own in replicated]
+    chances = front_chances(accuracies, [len(own) for _, own in replicated])
     return tuple(
         Replicated(
             network.name,
@@ -112,5 +121,45 @@ def read_replication(run_data: RunData, flagged: Collection[str] = ()) -> tuple[
             len(own) - len(succeeded),
             chance,
         )
-        for (network, own), succeeded, chance in zip(replicated, points, chances, strict=True)
+        for (network, own), succeeded, chance in zip(replicated, accuracies, chances, strict=True)
     )
+
+
+def replication_words(replicated: Sequence[Replicated]) -> list[str]:
+    """Return sentences on the effect of the seed, the selection bias, and the probabilities of the front."""
+    lines = []
+    spreads = np.array([network.spread for network in replicated if len(network.points) > 1])
+    if len(spreads):
+        clean, robust = np.sqrt((spreads**2).mean(axis=0))
+        lines.append(
+            f"Between seeds, the standard deviation of clean accuracy is {points(clean)} and that of robust "
+            f"accuracy is {points(robust)}."
+        )
+    biases = np.array(
+        [
+            np.subtract(network.own, network.mean)
+            for network in replicated
+            if network.member and network.own is not None and len(network.points)
+        ]
+    )
+    if len(biases):
+        clean, robust = biases.mean(axis=0)
+        lines.append(
+            f"On average, the networks of the front have {_more(clean)} clean accuracy and {_more(robust)} "
+            "robust accuracy than their replicates."
+        )
+    members = [network for network in replicated if network.member]
+    if members:
+        likely = [network.name for network in members if network.chance >= LIKELY]
+        unlikely = [network.name for network in members if network.chance < LIKELY]
+        lines.append(
+            f"Networks whose probability of being on the front again is at least {percent(LIKELY)}: "
+            f"{', '.join(likely) or 'none'}; below {percent(LIKELY)}: {', '.join(unlikely) or 'none'}."
+        )
+    if failed := sum(network.failed for network in replicated):
+        lines.append(f"{failed} of the trainings failed; the reasons are in replicates.csv.")
+    return lines
+
+
+def _more(value: float) -> str:
+    return f"{points(value)} {'more' if value >= 0 else 'less'}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,23 @@ from morel_search.analysis.front import front_mask
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.parameters import SearchedParameter, read_parameters
 from morel_search.results.folder import RunFolder
+from morel_search.results.names import member_name
 from morel_search.results.settings import RunSettings
-from morel_search.results.tables import ACCURACIES, TEST_ACCURACIES
+from morel_search.results.tables import ACCURACIES, TEST_ACCURACIES, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["POINT", "TEST", "NetworkEntry", "RunData", "read_run_data"]
+__all__ = ["POINT", "TEST", "NetworkEntry", "Row", "RunData", "read_run_data"]
 
 POINT = list(ACCURACIES)
 """Columns of a point: clean and robust accuracy on the validation split."""
 
 TEST = list(TEST_ACCURACIES)
 """Columns of clean and robust accuracy on the test split."""
+
+Row = Mapping[Hashable, Any]
+"""A row of a table, as ``to_dict("records")`` of pandas returns it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +185,11 @@ class RunData:
         return list(entries.values())
 
     def _entry(self, row: pd.Series[float], member: bool) -> NetworkEntry:
-        import pandas as pd
-
         test_clean, test_robust = (float(row[column]) for column in TEST)
         return NetworkEntry(
             name=self.network(row["number"], row["epoch"]),
             number=int(row["number"]),
-            epoch=None if pd.isna(row["epoch"]) else int(row["epoch"]),
+            epoch=whole_number(row["epoch"]),
             member=member,
             label=str(row["name"]) if str(row["origin"]) == "control" else "",
             validation=(float(row[POINT[0]]), float(row[POINT[1]])),
@@ -199,10 +201,15 @@ class RunData:
         members = set(_keys(self.front))
         return np.array([key in members for key in _keys(rows)], dtype=bool)
 
-    def network(self, number: object, epoch: object) -> str:
-        """Return the name of a network: ``12``, or ``12-7`` when several epochs of a trial can be members."""
-        several = self.select_epoch == "front" or self.front["number"].duplicated().any()
-        return f"{number}-{epoch}" if several and _is_known(epoch) else str(number)
+    def network(self, number: float, epoch: float | None) -> str:
+        """Return the name of a network: ``12``, or ``12-7`` when several epochs of a trial can be members.
+
+        Args:
+            number: Its trial.
+            epoch: Its epoch, or an empty cell of a table when it is not known.
+        """
+        several = self.select_epoch == "front" or bool(self.front["number"].duplicated().any())
+        return member_name(int(number), whole_number(epoch), several)
 
 
 def read_run_data(run: RunFolder) -> RunData:
@@ -233,12 +240,6 @@ def read_run_data(run: RunFolder) -> RunData:
         [*POINT, "number", "epoch"], ascending=[False, True, True, True], ignore_index=True
     )
     return RunData(run, settings, trials, run.read_epochs(), front, parameters)
-
-
-def _is_known(cell: object) -> bool:
-    import pandas as pd
-
-    return not (cell is None or cell is pd.NA or cell != cell)  # noqa: PLR0124, a NaN differs from itself
 
 
 def _unique(table: pd.DataFrame, *more: str) -> pd.DataFrame:

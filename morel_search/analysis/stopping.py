@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from morel_search._format import number_of
+from morel_search._format import number_of, percent
 from morel_search.analysis.run_data import POINT
 from morel_search.analysis.statistics import spearman
 from morel_search.results.settings import RunSettings
@@ -191,12 +191,12 @@ def regret(trials: pd.DataFrame, members: Collection[int]) -> Regret:
     return Regret(len(spared), int(spared.isin(list(members)).sum()))
 
 
-def saving_sentence(costs: StoppingCosts, unit: str = "%") -> str:
+def saving_sentence(costs: StoppingCosts) -> str:
     """Return what early stopping saved, without a full stop; empty when no trial was stopped."""
     if not costs.ended:
         return ""
     trainings = f"{costs.ended} of {costs.started} training{'' if costs.started == 1 else 's'}"
-    return f"early stopping ended {trainings} and saved {100 * costs.saved:.0f}{unit} of their epochs"
+    return f"early stopping ended {trainings} and saved {percent(costs.saved, 0)} of their epochs"
 
 
 def regret_sentence(counts: Regret) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,18 +11,18 @@ from numpy.typing import NDArray
 
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.intervals import LEVEL, Difference, paired_difference, wilson
-from morel_search.analysis.masking import masking_warnings
-from morel_search.analysis.run_data import NetworkEntry, RunData
 from morel_search.analysis.statistics import spearman
-from morel_search.results.attack_names import STAGES, WHITE_BOX
-from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
+from morel_search.results.attack_names import WHITE_BOX
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.tables import VERIFIED_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Network", "Verification", "beats", "compare", "read_verification"]
+__all__ = ["Network", "Verification", "beats", "compare", "weakness"]
+
+WEAK_POINTS, WEAK_RANKS = 0.03, 0.8
+"""Mean overestimate of robust accuracy above which, and rank correlation below which, an attack is weak."""
 
 Flags = NDArray[np.bool_]
 
@@ -68,6 +66,23 @@ class Network:
     def accuracy(self) -> tuple[float, float]:
         """Clean and robust test accuracy, under all attacks."""
         return float(self.clean.mean()), float(self.robust.mean())
+
+    @property
+    def intervals(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """95 % intervals of the clean and of the robust accuracy."""
+        return wilson(int(self.clean.sum()), len(self.clean)), wilson(
+            int(self.robust.sum()), len(self.robust)
+        )
+
+    @property
+    def title(self) -> str:
+        """``Control trades`` or ``Network 12``, for the beginning of a sentence."""
+        return f"Control {self.label}" if self.label else f"Network {self.name}"
+
+    @property
+    def labelled_name(self) -> str:
+        """``12 (trades)`` for a control, ``12`` for another network."""
+        return f"{self.name} ({self.label})" if self.label else self.name
 
     @property
     def by_search(self) -> float:
@@ -121,6 +136,15 @@ class Verification:
         rivals = [other for other in self.networks if not other.flags and other is not network]
         return next((other for other in rivals if beats(other, network, 2 * len(rivals))), None)
 
+    def verdict(self, network: Network) -> str:
+        """Return ``flagged``, ``dominated by NAME``, ``on the front`` or ``control``."""
+        if network.flags:
+            return "flagged"
+        rival = self.beaten_by(network)
+        if rival is not None:
+            return f"dominated by {rival.name}"
+        return "on the front" if network.member else "control"
+
     @property
     def front(self) -> list[Network]:
         """The unflagged members that no other network beats significantly."""
@@ -158,8 +182,7 @@ class Verification:
 
     def _row(self, network: Network) -> dict[str, object]:
         clean, robust = network.accuracy
-        clean_low, clean_high = wilson(int(network.clean.sum()), self.images)
-        robust_low, robust_high = wilson(int(network.robust.sum()), self.images)
+        (clean_low, clean_high), (robust_low, robust_high) = network.intervals
         rival = self.beaten_by(network)
         after = {
             f"after_{attack.replace('-', '_')}": network.after.get(attack, 0) / self.images
@@ -205,101 +228,12 @@ def compare(first: Network, second: Network) -> tuple[Difference, Difference]:
     return paired_difference(first.clean, second.clean), paired_difference(first.robust, second.robust)
 
 
-def read_verification(run_data: RunData) -> Verification | None:
-    """Read the verification of a run from its attack records.
-
-    Returns:
-        The verification; None when there is no image on which every network was attacked.
-
-    Raises:
-        RunFolderError: An attack record is damaged.
-    """
-    records = read_records(run_data.run)
-    if not records:
-        return None
-    entries = run_data.networks
-    comparable = _comparable(
-        {
-            entry.name: records[entry.name]
-            for entry in entries
-            if entry.name in records and _attacked(records[entry.name])
-        }
-    )
-    if not comparable:
-        return None
-    white_box = np.logical_and.reduce([_finished(record, WHITE_BOX) for record in comparable.values()])
-    late = np.logical_and.reduce([_finished(record, STAGES) for record in comparable.values()])
-    if not white_box.any():
-        return None
-    networks = [
-        _network(comparable[entry.name], entry, white_box, late)
-        for entry in entries
-        if entry.name in comparable
+def weakness(verification: Verification) -> list[str]:
+    """Return a warning when the attack of the search was too weak, with the settings of stronger attacks."""
+    ranks = verification.rank_correlation
+    if verification.overestimate <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
+        return []
+    return [
+        "The attack of this search was too weak to compare networks. For a stronger attack set "
+        "evaluation.loss to margin, evaluation.restarts to 2, or raise evaluation.steps."
     ]
-    missing = tuple(entry.name for entry in entries if entry.name not in comparable)
-    return Verification(tuple(networks), int(white_box.sum()), int(late.sum()), len(white_box), missing)
-
-
-def _attacked(record: AttackRecord) -> bool:
-    """Return whether a network was checked for gradient masking and attacked on at least one image."""
-    return record.diagnostics is not None and bool(_finished(record, WHITE_BOX).any())
-
-
-def _comparable(records: Mapping[str, AttackRecord]) -> dict[str, AttackRecord]:
-    """Keep the records with the most common setup; other setups cannot be compared with it."""
-    setups = {name: _setup_key(record) for name, record in records.items()}
-    if not setups:
-        return {}
-    ((common, _),) = Counter(setups.values()).most_common(1)
-    return {name: record for name, record in records.items() if setups[name] == common}
-
-
-def _setup_key(record: AttackRecord) -> str:
-    setup = record.setup
-    return json.dumps([len(record.table), setup.evaluation, setup.seed, setup.data], sort_keys=True)
-
-
-def _finished(record: AttackRecord, attacks: tuple[str, ...]) -> Flags:
-    """Return the images with all results of these attacks, or on which the network is already wrong."""
-    columns = [0, *(COLUMNS.index(attack) for attack in attacks if attack in record.attacks)]
-    misclassified = (record.table == BROKEN).any(axis=1)
-    return np.asarray(misclassified | (record.table[:, columns] != UNKNOWN).all(axis=1))
-
-
-def _network(record: AttackRecord, entry: NetworkEntry, white_box: Flags, late: Flags) -> Network:
-    """Count the results of a network.
-
-    Args:
-        record: Its record, with diagnostics.
-        entry: The network.
-        white_box: Images on which every network was attacked with the white-box attacks.
-        late: Images on which every network was attacked with all attacks.
-    """
-    assert record.diagnostics is not None
-    table, late_table = record.table[white_box], record.table[late]
-    after = {name: int(_robust(table, name).sum()) for name in ("clean", *WHITE_BOX)}
-    late_after = {name: int(_robust(late_table, name).sum()) for name in ("clean", *STAGES)}
-    # FAB-T and Square count only on images on which every network was attacked with them.
-    robust = np.where(late[white_box], _robust(table, STAGES[-1]), _robust(table, WHITE_BOX[-1]))
-    warnings = masking_warnings(record.diagnostics, after, len(table), len(late_table), late_after)
-    return Network(
-        name=entry.name,
-        number=entry.number,
-        epoch=-1 if entry.epoch is None else entry.epoch,
-        member=entry.member,
-        label=entry.label,
-        validation=entry.validation,
-        clean=table[:, 0] == ROBUST,
-        robust=robust,
-        after=after,
-        late=late_after,
-        diagnostics=record.diagnostics,
-        attacks=record.attacks,
-        flags=tuple(warnings),
-    )
-
-
-def _robust(table: NDArray[np.int8], attack: str) -> Flags:
-    """Return which images are correctly classified after an attack and all attacks before it."""
-    results = table[:, : COLUMNS.index(attack) + 1]
-    return np.asarray((table[:, 0] == ROBUST) & ~(results == BROKEN).any(axis=1))

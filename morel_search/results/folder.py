@@ -25,8 +25,6 @@ can be members, and their weights are in ``front/NUMBER-EPOCH/``.
 from __future__ import annotations
 
 import json
-import re
-import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -41,28 +39,14 @@ from morel_search.results.settings import RunSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RunFolder", "check_new_run", "create_run_folder", "member_name", "open_run_folder"]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-
-
-def member_name(number: int, epoch: int, several: bool) -> str:
-    """Name a network as its folder in ``front/`` and ``controls/`` is named.
-
-    Args:
-        number: Its trial.
-        epoch: Its epoch.
-        several: Whether a trial may be on the front with several epochs (``search.select_epoch: front``).
-
-    Returns:
-        ``NUMBER-EPOCH`` if several, else ``NUMBER``.
-    """
-    return f"{number}-{epoch}" if several else str(number)
+__all__ = ["RunFolder", "open_run_folder"]
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The folder of a run. Make one with :func:`create_run_folder` or :func:`open_run_folder`.
+    """The folder of a run.
+
+    Make one with :func:`open_run_folder`, or with :func:`morel_search.results.new_run.create_run_folder`.
 
     The ``write_`` methods take a path in the folder (``run.trials``, or a name relative to the folder),
     replace the file in one step, and raise :class:`RunFolderError` with one sentence when the file cannot be
@@ -238,70 +222,6 @@ class RunFolder:
     def read_verified(self) -> pd.DataFrame:
         """Read ``verified.csv``; the table has no row when the file does not exist."""
         return tables.read_verified(self.verified)
-
-
-def check_new_run(results: Path, name: str) -> None:
-    """Check that :func:`create_run_folder` can create a folder, without writing anything.
-
-    Args:
-        results: Folder of all runs.
-        name: Name of the run.
-
-    Raises:
-        RunFolderError: The name is not valid, the folder exists, or it cannot be created.
-    """
-    if not _NAME.fullmatch(name):
-        raise RunFolderError(
-            f"{name!r} is not a valid name of a run: use 1 to 100 letters, digits, '.', '_', '+' or '-', "
-            "beginning with a letter or a digit"
-        )
-    folder = Path(results).absolute() / name
-    if folder.exists():
-        raise RunFolderError(f"{folder} exists already: continue it with --resume, or choose another --name")
-    existing = next(parent for parent in folder.parents if parent.exists())
-    if not existing.is_dir():
-        raise RunFolderError(f"cannot create {folder}: {existing} is a file, not a folder")
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise os_error_sentence("create", folder, error) from error
-
-
-def create_run_folder(results: Path, name: str) -> RunFolder:
-    """Create a new, empty run folder.
-
-    Args:
-        results: Folder of all runs; created when it does not exist.
-        name: Name of the run: letters, digits, ``.``, ``_``, ``+`` and ``-``, at most 100 characters, of
-            which the first is a letter or a digit.
-
-    Raises:
-        RunFolderError: The name is not valid, the folder exists, or it cannot be written to. Nothing is left
-            on the disk.
-    """
-    check_new_run(results, name)
-    run = RunFolder(Path(results).absolute() / name)
-    try:
-        run.path.parent.mkdir(parents=True, exist_ok=True)
-        run.path.mkdir()
-    except FileExistsError as error:  # created by another process since the check
-        if run.path.parent.is_dir():
-            raise RunFolderError(
-                f"{run.path} exists already: continue it with --resume, or choose another --name"
-            ) from error
-        raise RunFolderError(
-            f"cannot create {run.path}: {run.path.parent} is a file, not a folder"
-        ) from error
-    except OSError as error:
-        raise os_error_sentence("create", run.path, error) from error
-    try:
-        run.write_bytes(".probe", b"x" * 4096)
-        (run.path / ".probe").unlink()
-    except RunFolderError:
-        run.path.rmdir()
-        raise
-    return run
 
 
 def open_run_folder(path: Path) -> RunFolder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 __all__ = ["RENAMED_ORIGINS", "RENAMED_SETTINGS", "current_member_settings", "current_space"]
 
@@ -14,16 +13,17 @@ RENAMED_ORIGINS = {"seed": "enqueued"}
 """Old names of the origin of a trial and their current names."""
 
 
-def current_space(description: Mapping[str, Any]) -> dict[str, Any]:
+def current_space(description: Mapping[str, object]) -> dict[str, object]:
     """Rename the old keys of a resolved space, as ``settings.json`` and a study's identity hold it."""
     renamed = dict(description)
     for section, names in RENAMED_SETTINGS.items():
-        if isinstance(renamed.get(section), Mapping):
-            renamed[section] = {names.get(key, key): value for key, value in renamed[section].items()}
+        content = renamed.get(section)
+        if isinstance(content, Mapping):
+            renamed[section] = {names.get(key, key): value for key, value in content.items()}
     return renamed
 
 
-def current_member_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+def current_member_settings(settings: Mapping[str, object]) -> dict[str, object]:
     """Rename the old keys of the ``settings.json`` file of a network."""
     names = RENAMED_SETTINGS["search"]
     return {names.get(key, key): value for key, value in settings.items()}

@@ -7,19 +7,28 @@ and keys that this version does not know are kept when the file is rewritten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypedDict, TypeVar, cast
+from typing import TypedDict, cast
 
 from morel_search.errors import RunFolderError
+from morel_search.results.json_values import (
+    get_flag,
+    get_named_objects,
+    get_number,
+    get_object,
+    get_text,
+    get_texts,
+    get_whole,
+    get_wholes,
+    is_whole,
+)
 from morel_search.results.renamed import current_space
 
 __all__ = ["FORMAT", "ComputeRecord", "Hardware", "ImageCounts", "RunSettings"]
 
 FORMAT = 1
 """Format of a run folder; raised when a reader of the previous format would misread a folder."""
-
-T = TypeVar("T")
 
 
 class ImageCounts(TypedDict, total=False):
@@ -108,7 +117,7 @@ class RunSettings:
             RunFolderError: A key has the wrong type, or the format is newer than :data:`FORMAT`. The message
                 is the second part of a sentence that begins with the path of the file.
         """
-        if not isinstance(values, dict) or not _is_whole(values.get("format")):
+        if not isinstance(values, dict) or not is_whole(values.get("format")):
             raise RunFolderError("is not the settings of a run: it has no whole number 'format'")
         if values["format"] > FORMAT:
             raise RunFolderError(
@@ -117,22 +126,22 @@ class RunSettings:
             )
         return cls(
             format=values["format"],
-            name=_get(values, "name", _is_text, "a text", None),
-            created=_get(values, "created", _is_text, "a text", None),
-            finished=_get(values, "finished", _is_text, "a text", None),
-            status=_get(values, "status", _is_text, "a text", None),
-            seed=_get(values, "seed", _is_whole, "a whole number", None),
+            name=get_text(values, "name"),
+            created=get_text(values, "created"),
+            finished=get_text(values, "finished"),
+            status=get_text(values, "status"),
+            seed=get_whole(values, "seed"),
             space=_space(values),
-            rungs=tuple(_get(values, "rungs", _is_whole_list, "a list of whole numbers", [])),
+            rungs=tuple(get_wholes(values, "rungs")),
             images=_images(values),
-            overrides=tuple(_get(values, "overrides", _is_text_list, "a list of texts", [])),
+            overrides=tuple(get_texts(values, "overrides")),
             versions=_versions(values),
             hardware=_hardware(values),
-            commit=_get(values, "commit", _is_text, "a text", None),
-            device=_get(values, "device", _is_text, "a text", None),
+            commit=get_text(values, "commit"),
+            device=get_text(values, "device"),
             compute=_compute(values),
-            command=tuple(_get(values, "command", _is_text_list, "a list of texts", [])),
-            warnings=tuple(_get(values, "warnings", _is_text_list, "a list of texts", [])),
+            command=tuple(get_texts(values, "command")),
+            warnings=tuple(get_texts(values, "warnings")),
             unknown={key: value for key, value in values.items() if key not in _KEYS},
         )
 
@@ -154,12 +163,16 @@ class RunSettings:
     @property
     def parameters(self) -> list[Mapping[str, object]]:
         """The searched parameters, each with its ``name``, its ``type``, and its range or its ``choices``."""
-        return list(cast(list[Mapping[str, object]], self.space.get("parameters") or []))
+        return self._items("parameters")
 
     @property
     def controls(self) -> list[Mapping[str, object]]:
         """The controls, each with its ``name`` and its ``overrides``."""
-        return list(cast(list[Mapping[str, object]], self.space.get("controls") or []))
+        return self._items("controls")
+
+    def _items(self, name: str) -> list[Mapping[str, object]]:
+        items = self.space.get(name)
+        return list(items) if isinstance(items, list) else []
 
     @property
     def epochs(self) -> float | None:
@@ -195,112 +208,43 @@ _SECTIONS = (
 _LISTS = ("parameters", "controls")
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_section(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_text_list(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_whole_list(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_whole, value))
-
-
-def _get(
-    values: Mapping[str, object],
-    key: str,
-    check: Callable[[object], bool],
-    expected: str,
-    default: T,
-    prefix: str = "",
-) -> T:
-    """Return the value of a key, and the default when the key is missing or null.
-
-    Raises:
-        RunFolderError: The value does not pass the check.
-    """
-    value = values.get(key)
-    if value is None:
-        return default
-    if not check(value):
-        raise RunFolderError(f"is damaged: '{prefix}{key}' must be {expected}, got {_short(value)}")
-    return cast(T, value)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _section(values: Mapping[str, object], key: str, prefix: str = "") -> dict[str, object]:
-    empty: dict[str, object] = {}
-    return _get(values, key, _is_section, "an object", empty, prefix)
-
-
 def _space(values: Mapping[str, object]) -> Mapping[str, object]:
-    space = _section(values, "space")
+    space = get_object(values, "space")
     for name in _SECTIONS:
-        _section(space, name, "space.")
+        get_object(space, name, "space.")
     for name in _LISTS:
-        entries: list[object] = _get(
-            space, name, lambda value: isinstance(value, list), "a list of objects", [], "space."
-        )
-        for index, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not _is_text(entry.get("name")):
-                raise RunFolderError(
-                    f"is damaged: 'space.{name}[{index}]' must be an object with the text 'name', "
-                    f"got {_short(entry)}"
-                )
+        get_named_objects(space, name, "space.")
     return current_space(space)
 
 
 def _images(values: Mapping[str, object]) -> ImageCounts | None:
-    images = _section(values, "images")
+    images = get_object(values, "images")
     for key in ("train", "validation", "classes"):
-        _get(images, key, _is_whole, "a whole number", None, "images.")
-    _get(images, "shape", _is_whole_list, "a list of whole numbers", None, "images.")
+        get_whole(images, key, "images.")
+    get_wholes(images, "shape", "images.")
     return cast(ImageCounts, images) if images else None
 
 
 def _versions(values: Mapping[str, object]) -> Mapping[str, str]:
-    versions = _section(values, "versions")
-    return {name: _get(versions, name, _is_text, "a text", "", "versions.") for name in versions}
+    versions = get_object(values, "versions")
+    return {name: get_text(versions, name, "versions.") or "" for name in versions}
 
 
 def _hardware(values: Mapping[str, object]) -> Hardware:
-    hardware = _section(values, "hardware")
+    hardware = get_object(values, "hardware")
     for key in ("cpu", "platform"):
-        _get(hardware, key, _is_text, "a text", None, "hardware.")
-    _get(hardware, "cores", _is_whole, "a whole number", None, "hardware.")
-    _get(hardware, "memory_gib", _is_number, "a number", None, "hardware.")
-    _get(hardware, "gpus", _is_text_list, "a list of texts", None, "hardware.")
+        get_text(hardware, key, "hardware.")
+    get_whole(hardware, "cores", "hardware.")
+    get_number(hardware, "memory_gib", "hardware.")
+    get_texts(hardware, "gpus", "hardware.")
     return cast(Hardware, hardware)
 
 
 def _compute(values: Mapping[str, object]) -> ComputeRecord | None:
-    compute = _section(values, "compute")
+    compute = get_object(values, "compute")
     if not compute:
         return None
-    known: dict[str, object] = {
-        "precision": _get(compute, "precision", _is_text, "a text", "float32", "compute.")
-    }
+    known: dict[str, object] = {"precision": get_text(compute, "precision", "compute.") or "float32"}
     for key in ("channels_last", "compile", "deterministic"):
-        known[key] = _get(compute, key, _is_flag, "true or false", False, "compute.")
+        known[key] = bool(get_flag(compute, key, "compute."))
     return cast(ComputeRecord, {**compute, **known})

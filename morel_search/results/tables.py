@@ -19,7 +19,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 from morel_search.errors import RunFolderError
 from morel_search.results.attack_names import WHITE_BOX
@@ -40,6 +40,7 @@ __all__ = [
     "TRIAL_COLUMNS",
     "VERIFIED_COLUMNS",
     "front_columns",
+    "is_empty",
     "read_epochs",
     "read_front",
     "read_replicates",
@@ -48,6 +49,7 @@ __all__ = [
     "read_verified",
     "table_text",
     "trial_columns",
+    "whole_number",
 ]
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy")
@@ -219,6 +221,18 @@ def read_table(
         )
     except (ValueError, TypeError, csv.Error) as error:
         raise RunFolderError(f"{path} is damaged: {str(error).strip().splitlines()[0]}") from error
+
+
+def is_empty(cell: object) -> bool:
+    """Return whether a cell of a table is empty: None, NaN or pandas' NA."""
+    import pandas as pd
+
+    return cell is None or cell is pd.NA or bool(cell != cell)  # noqa: PLR0124, a NaN differs from itself
+
+
+def whole_number(cell: object) -> int | None:
+    """Return the whole number in a cell of a table; None for an empty cell."""
+    return None if is_empty(cell) or not isinstance(cell, SupportsInt) else int(cell)
 
 
 def _typed(cells: Sequence[str], is_text: bool, is_count: bool, is_required: bool) -> pd.Series[Any]:

@@ -21,6 +21,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from sqlalchemy import Table, create_engine, inspect, text
 
+from morel_search._format import without_passwords
+
 __all__ = [
     "FINITE",
     "PARAMS",
@@ -159,7 +161,8 @@ def schema_mismatch(url: str) -> str:
     if revision is None or revision == head:
         return ""
     if revision in known:
-        remedy = f"run 'optuna storage upgrade --storage {url}', or install optuna {library}"
+        command = f"optuna storage upgrade --storage {without_passwords(url)}"
+        remedy = f"run '{command}', or install optuna {library}"
     else:
         remedy = f"install optuna {library} or newer"
     return f"it was written by optuna {library} with schema {revision}, and the installed optuna reads schema {head}; {remedy}"

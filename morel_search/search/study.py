@@ -18,6 +18,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from morel_search._format import without_passwords
 from morel_search.errors import RunFolderError
 from morel_search.results.renamed import current_space
 from morel_search.search.optuna_private import (
@@ -51,7 +52,8 @@ def _explained(method: Callable[Arguments, Result]) -> Callable[Arguments, Resul
             return method(*arguments, **named)
         except (SQLAlchemyError, StorageInternalError) as error:
             cause = getattr(error.__cause__ or error, "orig", None) or error
-            raise RunFolderError(f"the study cannot be written: {str(cause).splitlines()[0]}") from error
+            reason = without_passwords(str(cause).splitlines()[0])
+            raise RunFolderError(f"the study cannot be written: {reason}") from error
 
     return explained
 
@@ -73,6 +75,7 @@ class TrialStore:
 
     def __init__(self, url: str, name: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        place = without_passwords(url)
         try:
             self._check_schema(url)
             self._storage = RDBStorage(
@@ -82,18 +85,17 @@ class TrialStore:
                 study_name=name, storage=self._storage, directions=DIRECTIONS, load_if_exists=True
             )
         except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError) as error:
-            raise RunFolderError(
-                f"the study at {url} cannot be opened: {str(error).splitlines()[0]}"
-            ) from error
+            reason = without_passwords(str(error).splitlines()[0])
+            raise RunFolderError(f"the study at {place} cannot be opened: {reason}") from error
         if len(self._study.directions) != len(DIRECTIONS):
             raise RunFolderError(
-                f"the study {name!r} at {url} has {len(self._study.directions)} objectives, not clean "
+                f"the study {name!r} at {place} has {len(self._study.directions)} objectives, not clean "
                 f"and robust accuracy"
             )
         written = self._study.user_attrs.get("format", 1)  # studies of earlier versions have no number
         if written > FORMAT:
             raise RunFolderError(
-                f"the study {name!r} at {url} was written by a newer morel_search (format {written}; this version "
+                f"the study {name!r} at {place} was written by a newer morel_search (format {written}; this version "
                 f"reads up to {FORMAT}); install that version"
             )
         self._rows = OptunaRowWriter(self._storage, study_id_of(self._study))
@@ -106,7 +108,7 @@ class TrialStore:
         if url.startswith("sqlite") and not (file.is_file() and file.stat().st_size):
             return
         if mismatch := schema_mismatch(url):
-            raise RunFolderError(f"the study at {url} cannot be opened: {mismatch}")
+            raise RunFolderError(f"the study at {without_passwords(url)} cannot be opened: {mismatch}")
 
     @classmethod
     def of_file(cls, path: Path, name: str) -> TrialStore:

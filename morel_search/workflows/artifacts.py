@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from morel_search.cluster.trainable import STATE_FILE, model_file
 from morel_search.config import Space
-from morel_search.results.folder import RunFolder, member_name
+from morel_search.results.folder import RunFolder
+from morel_search.results.names import member_name
 from morel_search.results.settings import FORMAT
 from morel_search.search.pareto import Member
 from morel_search.training.settings import FLOAT32, Compute

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err, print_out
 
@@ -59,8 +59,8 @@ def pick_network(
         kind, why = member.kind, "It was named with --member."
         picked = {"why": why}
     target = target or path / "picked" / member.name
-    settings = _export(run, member, picked, target, formats)
-    for line in _describe(member, kind, why, settings, path):
+    evaluation = _export(run, member, picked, target, formats)
+    for line in _describe(member, kind, why, evaluation, path):
         print_out(line)
     for sentence in cost_sentences(candidate(member, kind), candidates(members, kind)):
         print_out(sentence)
@@ -81,8 +81,8 @@ def pick_network(
 
 def _export(
     run: RunFolder, member: Member, picked: dict[str, str], target: Path, formats: Sequence[str]
-) -> dict[str, Any]:
-    """Write the network's folder and return its settings."""
+) -> Mapping[str, object]:
+    """Write the network's folder and return the settings of its evaluation."""
     from morel_search.errors import RunFolderError
     from morel_search.models.checkpoint import load_model
     from morel_search.models.export import check_target, figures_json, settings_of, write_export
@@ -105,10 +105,11 @@ def _export(
     }
     check_target(target, settings)
     write_export(target, model, settings, formats)
-    return settings
+    evaluation: Mapping[str, object] = settings["evaluation"]
+    return evaluation
 
 
-def _describe(member: Member, kind: str, why: str, settings: dict[str, Any], run: Path) -> list[str]:
+def _describe(member: Member, kind: str, why: str, evaluation: Mapping[str, object], run: Path) -> list[str]:
     """Say which network was picked, why, and how accurate it is."""
     from morel_search._format import percent
     from morel_search.models.model_card import kind_words
@@ -121,7 +122,7 @@ def _describe(member: Member, kind: str, why: str, settings: dict[str, Any], run
     lines = [
         f"network {member.name}: {percent(figures.clean)}{between[0]} clean and "
         f"{percent(figures.robust)}{between[1]} robust accuracy, "
-        f"{kind_words(kind, settings['evaluation'])}",
+        f"{kind_words(kind, evaluation)}",
         why,
     ]
     if kind != "verified":

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from morel_search._cli import exit_code_of
 
@@ -50,12 +50,28 @@ class _Console:
         return output
 
 
+class _RemoteMethod(Protocol):
+    """A method of an actor, as its handle has it."""
+
+    def remote(self, *arguments: object) -> object:
+        """Call the method; return a reference to its result."""
+
+
+class _ConsoleHandle(Protocol):
+    """The handle of a :class:`_Console` actor."""
+
+    stop: _RemoteMethod
+    stopping: _RemoteMethod
+    write: _RemoteMethod
+    fetch: _RemoteMethod
+
+
 class _Stream:
     """A text file that sends everything that is written to the console actor."""
 
     encoding = "utf-8"
 
-    def __init__(self, console: Any, name: str) -> None:
+    def __init__(self, console: _ConsoleHandle, name: str) -> None:
         self._console, self._name = console, name
 
     def write(self, text: str) -> int:
@@ -97,7 +113,7 @@ def run_on_cluster(request: Request) -> int:
         ):
             console = ray.remote(num_cpus=0)(_Console).remote()
             drive = ray.remote(num_cpus=0, max_retries=0)(_drive)
-            return _follow(ray, drive.remote(request, list(sys.argv), console), console)
+            return _follow(drive.remote(request, list(sys.argv), console), console)
     finally:
         ray.shutdown()
 
@@ -118,11 +134,17 @@ def _terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _follow(ray: Any, task: Any, console: Any) -> int:
+def _follow(task: object, console: _ConsoleHandle) -> int:
     """Print the run's output until the run ends, and return its exit code.
 
     A first interrupt is passed on to the run.
+
+    Args:
+        task: Reference to the task of the run.
+        console: The actor that buffers the output.
     """
+    import ray
+
     interrupted = finished = False
     while not finished:
         try:
@@ -140,7 +162,7 @@ def _follow(ray: Any, task: Any, console: Any) -> int:
     return code
 
 
-def _drive(request: Request, command: list[str], console: Any) -> int:
+def _drive(request: Request, command: list[str], console: _ConsoleHandle) -> int:
     """Run the search in a task of the cluster and return its exit code."""
     import ray
 
@@ -159,7 +181,7 @@ def _drive(request: Request, command: list[str], console: Any) -> int:
     return code
 
 
-def _interrupt_on_request(console: Any, finished: threading.Event) -> None:
+def _interrupt_on_request(console: _ConsoleHandle, finished: threading.Event) -> None:
     """Interrupt this process, once, when the user asks for it.
 
     ``ray.cancel`` would cancel the trials too, and could interrupt a second time while the report is drawn.

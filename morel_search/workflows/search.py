@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
-from morel_search._version import __version__
 from morel_search.config import Space, changes
-from morel_search.errors import MorelSearchError, RunFolderError
-from morel_search.results.folder import RunFolder, check_new_run, create_run_folder, open_run_folder
-from morel_search.results.settings import ComputeRecord, ImageCounts, RunSettings
+from morel_search.errors import RunFolderError
+from morel_search.results.folder import RunFolder, open_run_folder
+from morel_search.results.new_run import check_new_run, create_run_folder
+from morel_search.results.settings import RunSettings
+from morel_search.workflows.final_verification import verify_after_search
+from morel_search.workflows.run_settings import compute_of, new_settings, resumed_settings
 
 if TYPE_CHECKING:
     from morel_search.search.controller import FinishedTrial, SearchController
     from morel_search.search.study import TrialStore
     from morel_search.training.settings import Compute
+    from morel_search.workflows.artifacts import RunArtifacts
     from morel_search.workflows.preflight import PreflightResult
 
 __all__ = ["Request", "dry_run", "execute"]
-
-SHARE_FOR_VERIFYING = 0.25
-"""Time limit of the verification after a search, as a share of the search's duration."""
-
-LEAST_VERIFYING = 120.0
-"""Smallest time limit of the verification after a search, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +126,7 @@ def _open(request: Request, preflight_result: PreflightResult) -> RunFolder:
     run = create_run_folder(request.results, request.name)
     try:
         run.write_text(run.space, request.space.text)
-        run.write_settings(_settings(request, preflight_result))
+        run.write_settings(new_settings(request.name, request.space, preflight_result))
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise
@@ -164,20 +159,60 @@ def _begin(request: Request, run: RunFolder) -> tuple[SearchController, TrialSto
 def _search(
     request: Request, run: RunFolder, controller: SearchController, record: TrialStore, compute: Compute
 ) -> int:
-    from morel_search.cluster.tuner import job_maker, search
+    """Run the trials, write the results, verify and report; return the exit code."""
     from morel_search.workflows.artifacts import RunArtifacts
-    from morel_search.workflows.progress import Progress
 
+    began = time.monotonic()
     before = run.read_settings()
-    earlier = compute if before.compute is None else _compute_of(before.compute)
+    _warn_of_other_compute(before, compute)
+    run.write_settings(resumed_settings(before, request.space, compute))
+    artifacts = RunArtifacts(request.space, run, record, controller, compute)
+    complete = _run_trials(request, run, controller, record, compute, artifacts)
+    failed = bool(controller.criterion.too_many_failures)
+    finished = complete and not failed
+    if request.verbosity and finished:
+        print_out("scoring the front and the controls on the test split")
+    artifacts.finish("finished" if finished else "failed" if failed else "stopped", test=finished)
+    if missing := artifacts.missing_networks():
+        print_err(
+            f"warning: the weights of trials {', '.join(map(str, missing))} on the front are missing, "
+            "because their checkpoints were deleted; these networks have no test accuracies"
+        )
+    quiet = not request.verbosity
+    verified: str | None = ""
+    try:
+        if finished:
+            seconds = time.monotonic() - began
+            verified = verify_after_search(request.space, run, compute, seconds, quiet=quiet)
+    finally:
+        _report(request, run)  # also after a failed verification
+    if verified and not quiet:
+        print_out(verified)
+    record.close()
+    return _exit_code(controller, complete=complete, interrupted=verified is None)
+
+
+def _warn_of_other_compute(before: RunSettings, compute: Compute) -> None:
+    earlier = compute if before.compute is None else compute_of(before.compute)
     if earlier != compute:
         print_err(
             f"warning: the trainings so far were computed in {earlier}; "
             f"on this machine the next ones are computed in {compute}"
         )
-    run.write_settings(_resumed_settings(before, request, compute))
-    artifacts = RunArtifacts(request.space, run, record, controller, compute)
-    began = time.monotonic()
+
+
+def _run_trials(
+    request: Request,
+    run: RunFolder,
+    controller: SearchController,
+    record: TrialStore,
+    compute: Compute,
+    artifacts: RunArtifacts,
+) -> bool:
+    """Run the trials until the search ends; return whether it is complete, not interrupted."""
+    from morel_search.cluster.tuner import job_maker, search
+    from morel_search.workflows.progress import Progress
+
     with Progress(controller.criterion.budget, controller.finished, request.verbosity) as progress:
 
         def finished(trial: FinishedTrial) -> None:
@@ -185,7 +220,7 @@ def _search(
             artifacts.finished(trial)
 
         shutil.rmtree(run.ray / "tune", ignore_errors=True)
-        complete = search(
+        return search(
             controller,
             record,
             ray_folder=run.ray,
@@ -193,28 +228,17 @@ def _search(
             on_finished=finished,
             on_epoch=progress.epoch,
         )
-    failed = bool(controller.criterion.too_many_failures)
-    if request.verbosity and complete and not failed:
-        print_out("scoring the front and the controls on the test split")
-    artifacts.finish(
-        "finished" if complete and not failed else "failed" if failed else "stopped",
-        test=complete and not failed,
-    )
-    if missing := artifacts.missing_networks():
-        print_err(
-            f"warning: the weights of trials {', '.join(map(str, missing))} on the front are missing, "
-            "because their checkpoints were deleted; these networks have no test accuracies"
-        )
-    verified: str | None = ""
-    try:
-        if complete and not failed:
-            verified = _verify(request, run, compute, time.monotonic() - began)
-    finally:
-        _report(request, run)  # also after a failed verification
-    if verified and request.verbosity:
-        print_out(verified)
-    record.close()
-    if failed:
+
+
+def _exit_code(controller: SearchController, *, complete: bool, interrupted: bool) -> int:
+    """Print why the search ended, unless the budget is spent, and return the exit code.
+
+    Args:
+        controller: The search.
+        complete: Whether the trials ran to the end of the search.
+        interrupted: Whether the verification was interrupted.
+    """
+    if controller.criterion.too_many_failures:
         print_err(f"morel_search: stopped: {controller.criterion.too_many_failures}")
         return 1
     if controller.criterion.limit_reached:
@@ -227,50 +251,7 @@ def _search(
             "the same command with --resume continues"
         )
         return INTERRUPTED
-    return INTERRUPTED if verified is None else 0
-
-
-def _verify(request: Request, run: RunFolder, compute: Compute, seconds: float) -> str | None:
-    """Verify the networks of the run within a time limit, and train replicates if the space asks for them.
-
-    Args:
-        request: The request.
-        run: The run's folder.
-        compute: The arithmetic of attacks and trainings.
-        seconds: Duration of the search, from which the time limit is derived.
-
-    Returns:
-        The text that is printed below the front; None if the verification was interrupted.
-    """
-    from morel_search.analysis.report.replication import replication_text
-    from morel_search.verification.runner import VerificationBudget
-    from morel_search.workflows.verify import replicate_run, verification_text, verify_run
-
-    settings, space, quiet = request.space.verify, request.space, not request.verbosity
-    if not settings.enabled or not run.front_models.is_dir():
-        return ""
-    limit = 60 * settings.minutes if settings.minutes else max(LEAST_VERIFYING, SHARE_FOR_VERIFYING * seconds)
-    command = f"python -m morel_search.verify {run.path}"
-    replicated = ""
-    try:
-        budget = VerificationBudget(settings.images, limit, settings.seed)
-        verification = verify_run(space, run, compute, budget, quiet=quiet)
-        if settings.replicates:
-            replicates = replicate_run(space, run, compute, settings.replicates, quiet=quiet)
-            replicated = f"\n{replication_text(replicates)}" if replicates else ""
-    except KeyboardInterrupt:
-        print_err(f"the verification was interrupted; {command} continues it")
-        return None
-    except MorelSearchError as error:
-        print_err(f"warning: the verification failed: {error}; {command} tries again")
-        return ""
-    if verification is None:
-        reason = "no image has been through every white-box attack within the time limit"
-        return f"the front is not verified yet: {reason}; {command} continues{replicated}"
-    text = verification_text(verification)
-    if verification.late_images < min(settings.images or verification.all_images, verification.all_images):
-        text += f"the verification reached its time limit; {command} continues it"
-    return f"{text}{replicated}"
+    return INTERRUPTED if interrupted else 0
 
 
 def _check_identity(space: Space, record: TrialStore, run: RunFolder) -> None:
@@ -297,59 +278,3 @@ def _report(request: Request, run: RunFolder) -> None:
         for sentence in stopping_text(run):
             print_out(sentence)
     print_out(f"report: {report}")
-
-
-def _settings(request: Request, preflight_result: PreflightResult) -> RunSettings:
-    from morel_search.cluster.placement import device_for
-    from morel_search.results.provenance import commit, hardware, versions
-    from morel_search.search.successive_halving import rungs_of
-
-    return RunSettings(
-        name=request.name,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        status="running",
-        seed=request.space.search.seed,
-        space=request.space.describe(),
-        rungs=tuple(rungs_of(request.space)),
-        images=ImageCounts(
-            train=preflight_result.train,
-            validation=preflight_result.validation,
-            shape=list(preflight_result.image_shape),
-            classes=preflight_result.classes,
-        ),
-        overrides=tuple(request.space.overrides),
-        versions={**versions(), "morel_search": __version__},
-        hardware=hardware(),
-        commit=commit(),
-        device=device_for(request.space.resources),
-        compute=_compute_record(preflight_result.compute),
-        command=("python", "-m", "morel_search.run", *sys.argv[1:]),
-        warnings=tuple(request.space.warnings),
-    )
-
-
-def _resumed_settings(before: RunSettings, request: Request, compute: Compute) -> RunSettings:
-    """Return the settings with what a resumed run may change: budget, resources, arithmetic, and status."""
-    return replace(
-        before,
-        status="running",
-        finished=None,
-        compute=_compute_record(compute),
-        space=request.space.describe(),
-        overrides=tuple(request.space.overrides),
-    )
-
-
-def _compute_record(compute: Compute) -> ComputeRecord:
-    return ComputeRecord(
-        precision=compute.precision,
-        channels_last=compute.channels_last,
-        compile=compute.compile,
-        deterministic=compute.deterministic,
-    )
-
-
-def _compute_of(record: ComputeRecord) -> Compute:
-    from morel_search.training.settings import Compute
-
-    return Compute(record["precision"], record["channels_last"], record["compile"], record["deterministic"])

@@ -1,20 +1,24 @@
-"""The terminal at the end of a search: the front as a table, and the effect of early stopping."""
+"""The tables on the terminal: the front, early stopping, the verification and the replicates."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from morel_search._format import percent
+from morel_search.analysis.replication import Replicated, replication_words
+from morel_search.analysis.verification import Verification, weakness
 from morel_search.config import format_value
-from morel_search.results.folder import member_name
+from morel_search.results.names import member_name
 
 if TYPE_CHECKING:
     from morel_search.results.folder import RunFolder
 
-__all__ = ["front_text", "stopping_text"]
+__all__ = ["front_text", "replication_text", "stopping_text", "verification_text"]
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy", "test_clean_accuracy", "test_robust_accuracy")
 
@@ -88,6 +92,48 @@ def stopping_text(run: RunFolder) -> list[str]:
     saving = saving_sentence(stopping_costs(run_data.trials, run_data.settings))
     correlations = rung_correlations(run_data.trials, run_data.epochs, run_data.rungs, run_data.select_epoch)
     return [*([saving] if saving else []), *stopping_warnings(correlations)]
+
+
+def verification_text(verification: Verification) -> str:
+    """Return the verified networks as a table for the terminal, with warnings."""
+    width = max(7, *(len(network.name) for network in verification.networks))
+    title = (
+        f"verified on {verification.images} of {verification.all_images} images of the test split "
+        "with AutoAttack's attacks"
+    )
+    if verification.late_images < verification.images:
+        title += f" (FAB-T and Square on {verification.late_images} of them)"
+    header = (
+        f"{'network':>{width}}  {'':<13} {'clean':>7} {'robust':>7}  {'95% interval':<16} {'validation':>11}"
+    )
+    rows = ["", title, "", header]
+    for network in verification.networks:
+        (clean, robust), interval = map(percent, network.accuracy), map(percent, network.intervals[1])
+        rows.append(
+            f"{network.name:>{width}}  {network.label:<13.13} {clean:>7} {robust:>7}  "
+            f"{' to '.join(interval):<16} {percent(network.validation[1]):>11}  {verification.verdict(network)}"
+        )
+    rows += [f"{network.name}: {flag}" for network in verification.networks for flag in network.flags]
+    return "\n".join([*rows, *(f"warning: {sentence}" for sentence in weakness(verification)), ""])
+
+
+def replication_text(replicated: Sequence[Replicated]) -> str:
+    """Return the replicates as a table for the terminal."""
+    width = max(7, *(len(network.name) for network in replicated))
+    rows = ["", "replicates with other seeds: test accuracy, robust under the attack of the search", ""]
+    rows.append(f"{'network':>{width}}  {'':<13} {'clean':>15} {'robust':>15} {'P(on front)':>12}")
+    for network in replicated:
+        cells = []
+        for mean, spread in zip(network.mean, network.spread, strict=True):
+            if math.isnan(mean):
+                cells.append("–")
+            else:
+                cells.append(percent(mean) if math.isnan(spread) else f"{percent(mean)} ± {percent(spread)}")
+        rows.append(
+            f"{network.name:>{width}}  {network.label:<13.13} {cells[0]:>15} {cells[1]:>15} "
+            f"{percent(network.chance):>12}"
+        )
+    return "\n".join([*rows, *replication_words(replicated), ""])
 
 
 def _parameter(column: str, value: str | float) -> str:

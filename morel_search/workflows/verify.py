@@ -1,4 +1,4 @@
-"""The verification of a run: its networks, the attacks, replicates, and the table that the terminal shows."""
+"""The verification of a run: its networks, the attacks, and the replicates."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_out
-from morel_search._format import duration, percent
+from morel_search._format import duration
 from morel_search.errors import RunFolderError
+from morel_search.results.names import member_trial
 
 if TYPE_CHECKING:
     from morel_search.analysis.replication import Replicated
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from morel_search.training.settings import Compute
     from morel_search.verification.runner import VerificationBudget
 
-__all__ = ["networks_of", "replicate_run", "verification_text", "verify_run"]
+__all__ = ["networks_of", "replicate_run", "verify_run"]
 
 
 def networks_of(run: RunFolder) -> dict[str, Path]:
@@ -60,7 +61,7 @@ def verify_run(
     from tqdm import tqdm
 
     from morel_search.analysis.run_data import read_run_data
-    from morel_search.analysis.verification import read_verification
+    from morel_search.analysis.verification_reader import read_verification
     from morel_search.verification.runner import verify_networks
 
     models = networks_of(run)
@@ -97,11 +98,11 @@ def _transfer_sources(run: RunFolder, models: dict[str, Path]) -> dict[str, Path
     """
     trials = run.read_trials()
     controls = trials[trials["origin"] == "control"]
-    by_number = {name.partition("-")[0]: path for name, path in models.items()}
+    by_trial = {member_trial(name): path for name, path in models.items()}
     return {
-        str(name): by_number[str(number)]
+        str(name): by_trial[number]
         for name, number in zip(controls["name"], controls["number"], strict=True)
-        if str(number) in by_number
+        if number in by_trial
     }
 
 
@@ -130,7 +131,7 @@ def replicate_run(
 
     from morel_search.analysis.replication import read_replication
     from morel_search.analysis.run_data import read_run_data
-    from morel_search.analysis.verification import read_verification
+    from morel_search.analysis.verification_reader import read_verification
     from morel_search.cluster.placement import concurrency
     from morel_search.models.export import settings_of
     from morel_search.models.recipe import read_training_config
@@ -160,36 +161,3 @@ def replicate_run(
     run_data = read_run_data(run)
     verification = read_verification(run_data)
     return read_replication(run_data, verification.flagged if verification else ())
-
-
-def verification_text(verification: Verification) -> str:
-    """Return the verified networks as a table for the terminal, with warnings."""
-    from morel_search.analysis.report.verification import weakness
-
-    width = max(7, *(len(network.name) for network in verification.networks))
-    title = (
-        f"verified on {verification.images} of {verification.all_images} images of the test split "
-        "with AutoAttack's attacks"
-    )
-    if verification.late_images < verification.images:
-        title += f" (FAB-T and Square on {verification.late_images} of them)"
-    header = (
-        f"{'network':>{width}}  {'':<13} {'clean':>7} {'robust':>7}  {'95% interval':<16} {'validation':>11}"
-    )
-    rows = ["", title, "", header]
-    table = verification.table()
-    for network, row in zip(verification.networks, table.to_dict("records"), strict=True):
-        clean, robust = (percent(accuracy) for accuracy in network.accuracy)
-        interval = f"{percent(row['robust_low'])} to {percent(row['robust_high'])}"
-        if network.flags:
-            status = "flagged"
-        elif row["beaten_by"]:
-            status = f"dominated by {row['beaten_by']}"
-        else:
-            status = "front" if row["on_front"] else "control"
-        rows.append(
-            f"{network.name:>{width}}  {network.label:<13.13} {clean:>7} {robust:>7}  {interval:<16} "
-            f"{percent(network.validation[1]):>11}  {status}"
-        )
-    rows += [f"{network.name}: {flag}" for network in verification.networks for flag in network.flags]
-    return "\n".join([*rows, *(f"warning: {sentence}" for sentence in weakness(verification)), ""])

@@ -32,7 +32,6 @@ def verify_folder(
         MorelSearchError: The run cannot be verified, see :func:`morel_search.workflows.verify.verify_run`.
     """
     from morel_search.analysis.report.page import write_report
-    from morel_search.analysis.report.replication import replication_text
     from morel_search.cluster.placement import MACHINE_SECONDS, check_resources
     from morel_search.cluster.session import ray_session
     from morel_search.cluster.tasks import on_cluster
@@ -40,7 +39,8 @@ def verify_folder(
     from morel_search.results.folder import open_run_folder
     from morel_search.verification.runner import VerificationBudget
     from morel_search.workflows import preflight
-    from morel_search.workflows.verify import networks_of, replicate_run, verification_text, verify_run
+    from morel_search.workflows.terminal import replication_text, verification_text
+    from morel_search.workflows.verify import networks_of, replicate_run, verify_run
 
     run = open_run_folder(path)
     space = load_space(run.space, run.read_settings().overrides)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from morel_search._format import percent
 from morel_search.analysis.report.labels import Place, place_labels
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded, safe, short
-from morel_search.analysis.run_data import POINT, TEST, RunData
+from morel_search.analysis.run_data import POINT, TEST, Row, RunData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,7 +183,7 @@ def _dots(rows: pd.DataFrame, run_data: RunData, name: str, marker: Figure) -> F
     }  # fmt: skip
 
 
-def _hover(row: Mapping[Any, Any], run_data: RunData) -> str:
+def _hover(row: Row, run_data: RunData) -> str:
     title = (
         f"control {safe(row['name'])}"
         if row["origin"] == "control"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from morel_search.analysis.report.front_figure import (
     INFEASIBLE,
@@ -151,17 +151,18 @@ def _name_controls(axes: Axes, run_data: RunData, limits: Limits) -> None:
             if place.leader
             else None
         )
-        style: dict[str, Any] = {
-            "ha": place.xanchor,
-            "va": up,
-            "color": CONTROL,
-            "fontsize": FONT,
-            "zorder": 7,
-            "parse_math": False,
-        }
-        shift = (place.xshift * FONT / 11, place.yshift * FONT / 11)
         label = axes.annotate(
-            text, (x, y), xytext=shift, textcoords="offset points", arrowprops=line, **style
+            text,
+            (x, y),
+            xytext=(place.xshift * FONT / 11, place.yshift * FONT / 11),
+            textcoords="offset points",
+            arrowprops=line,
+            ha=place.xanchor,
+            va=up,
+            color=CONTROL,
+            fontsize=FONT,
+            zorder=7,
+            parse_math=False,
         )
         label.set_path_effects([withStroke(linewidth=1.6, foreground="white")])
 

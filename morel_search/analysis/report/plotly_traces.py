@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-__all__ = ["Figure", "Figures", "layout_of", "line", "rounded", "safe", "short"]
+__all__ = ["Figure", "Figures", "colour_of", "layout_of", "line", "rounded", "safe", "short"]
 
 Figure = dict[str, Any]
 """A Plotly figure, trace or layout. Plotly has no types for these dictionaries."""
@@ -21,7 +22,14 @@ Figures = dict[str, Figure]
 """Figures of a page, by the id of their place; ``parallel`` holds the data of the parallel coordinates."""
 
 
-def line(xs: Sequence[Any], ys: Sequence[Any], colour: str, width: float, dash: str = "solid") -> Figure:
+def colour_of(*, member: bool) -> str:
+    """Return the colour of a network of the front, or of a control."""
+    return "@front" if member else "@control"
+
+
+def line(
+    xs: Sequence[float | None], ys: Sequence[float | None], colour: str, width: float, dash: str = "solid"
+) -> Figure:
     """Return the trace of a line without hover text."""
     pen = {"color": colour, "width": width, "dash": dash}
     return {
@@ -58,7 +66,7 @@ def layout_of(x: str, y: str, *, legend: bool) -> Figure:
     }  # fmt: skip
 
 
-def rounded(values: Any, digits: int) -> list[float]:
+def rounded(values: ArrayLike, digits: int) -> list[float]:
     """Return the values rounded to a number of digits, which keeps the page small."""
     short: list[float] = np.asarray(values, dtype=float).round(digits).tolist()
     return short

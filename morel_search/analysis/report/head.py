@@ -1,27 +1,17 @@
-"""Sentences and key figures of the report."""
+"""The head of the page: notes on the status of the run, sentences on its front, and key figures."""
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search._format import attack_text, duration, format_number, number_of, percent, points
+from morel_search._format import attack_text, duration
+from morel_search.analysis.report.constraints import constraint_words
 from morel_search.analysis.run_data import POINT, RunData
 
-__all__ = [
-    "bound_words",
-    "chance_words",
-    "compare_controls",
-    "constraint_words",
-    "exchange_rate",
-    "headline",
-    "key_figures",
-    "reason_words",
-    "sentences",
-]
+__all__ = ["exchange_rate", "key_figures", "sentences", "status_notes"]
 
 _DATA = {
     "digits": "handwritten digits (8 × 8)",
@@ -30,26 +20,17 @@ _DATA = {
     "image_folder": "image folder",
     "parquet": "parquet files",
 }
+_SAMPLERS = {"nsga2": "NSGA-II", "nsga3": "NSGA-III", "tpe": "TPE", "gp": "GP"}
+_STATUS = {
+    "running": "The search was still running when this page was written.",
+    "stopped": "The search was interrupted before its end.",
+}
 
 
-def headline(run_data: RunData) -> str:
-    """Return the headline of the report: the ends of the front, or why there is no front."""
-    front = run_data.front
-    if len(run_data.complete) and run_data.feasible.empty:
-        return "No network satisfies the constraints"
-    if run_data.complete.empty or front.empty:
-        return (
-            "No trial has finished yet"
-            if run_data.settings.status == "running"
-            else "No trial finished with a result"
-        )
-    best, robust = front.iloc[0], front.iloc[-1]
-    if len(front) == 1:
-        return f"One network on the front: {percent(best[POINT[0]])} clean, {percent(best[POINT[1]])} robust"
-    return (
-        f"{len(front)} networks, from {percent(best[POINT[0]])} clean and {percent(best[POINT[1]])} robust "
-        f"to {percent(robust[POINT[0]])} clean and {percent(robust[POINT[1]])} robust"
-    )
+def status_notes(run_data: RunData) -> list[str]:
+    """Return a note on an unfinished search, and the warnings about the space file."""
+    note = _STATUS.get(run_data.settings.status or "")
+    return [*([note] if note else []), *run_data.settings.warnings]
 
 
 def sentences(run_data: RunData) -> list[str]:
@@ -83,28 +64,6 @@ def sentences(run_data: RunData) -> list[str]:
     return lines
 
 
-def constraint_words(run_data: RunData) -> str:
-    """Return the constraints and the number of networks that violate one; empty without constraints."""
-    bounds, infeasible, finished = run_data.constraints, len(run_data.infeasible), len(run_data.complete)
-    if not bounds and not infeasible:
-        return ""
-    named = f"Constraints: {', '.join(bound_words(*bound) for bound in bounds.items())}. " if bounds else ""
-    count = f"All {finished}" if infeasible == finished > 1 else f"{infeasible or 'None'} of {finished}"
-    networks = "network" if finished == 1 else "networks"
-    return f"{named}{count} finished {networks} {'violate' if infeasible > 1 else 'violates'} a constraint."
-
-
-def bound_words(name: str, bound: str) -> str:
-    """Return a constraint as ``clean_accuracy ≥ 0.8``; a bound that cannot be read is returned as it is."""
-    sign, value = bound[:2], number_of(bound[2:].strip())
-    known = {">=": "≥", "<=": "≤"}.get(sign)
-    if not known or value is None:
-        return f"{name} {bound}"
-    short = format_number(value)
-    exact = math.isclose(number_of(short) or 0.0, value, rel_tol=1e-7)
-    return f"{name} {known} {short if exact else f'{value:.8g}'}"
-
-
 def _rate(rate: float) -> str:
     shown = f"{rate:.1f}" if rate >= 0.095 else f"{rate:.2f}"
     return f"{shown} point" if shown == "1.0" else f"{shown} points"
@@ -127,51 +86,6 @@ def exchange_rate(front: NDArray[np.float64]) -> float | None:
     ends = robust[0] + (robust[-1] - robust[0]) * np.array([0.25, 0.75])
     at = np.interp(ends, robust, clean)
     return float((at[0] - at[1]) / (ends[1] - ends[0]))
-
-
-def compare_controls(run_data: RunData) -> list[tuple[str, str, str]]:
-    """Compare each control with the networks of the front.
-
-    Returns:
-        For each control: its name, its validation accuracies, and a sentence that names the most robust
-        searched network on the front that dominates it, or says that there is none.
-    """
-    members = run_data.front[run_data.front["origin"] != "control"]
-    infeasible, compared = set(run_data.infeasible["number"]), []
-    for _, control in run_data.controls.iterrows():
-        clean, robust = float(control[POINT[0]]), float(control[POINT[1]])
-        rivals = members[(members[POINT[0]] >= clean) & (members[POINT[1]] >= robust)]
-        rivals = rivals[(rivals[POINT[0]] > clean) | (rivals[POINT[1]] > robust)]
-        if rivals.empty:
-            sentence = "Not dominated by any searched network" + (
-                "; it is on the front." if control["number"] in set(run_data.front["number"]) else "."
-            )
-        else:
-            rival = rivals.sort_values([POINT[1], POINT[0]]).iloc[-1]
-            sentence = _dominated_by(
-                run_data.network(rival["number"], rival["epoch"]),
-                float(rival[POINT[0]]) - clean,
-                float(rival[POINT[1]]) - robust,
-            )
-        if control["number"] in infeasible:
-            sentence += " It violates a constraint."
-        compared.append(
-            (
-                str(control["name"]) or f"trial {control['number']}",
-                f"{percent(clean)} clean, {percent(robust)} robust",
-                sentence,
-            )
-        )
-    return compared
-
-
-def _dominated_by(network: str, clean: float, robust: float) -> str:
-    named = f"Dominated by network {network}:"
-    if robust <= 0:
-        return f"{named} {points(clean)} more clean accuracy, the same robust accuracy."
-    if clean < 0.0005:
-        return f"{named} {points(robust)} more robust accuracy, the same clean accuracy."
-    return f"{named} {points(robust)} more robust accuracy, {points(clean)} more clean accuracy."
 
 
 def key_figures(run_data: RunData) -> list[tuple[str, str]]:
@@ -243,21 +157,3 @@ def _device_words(run_data: RunData) -> str:
         )
     cores = hardware.get("cores")
     return (device or "?") + (f", {cores} cores" if cores else "")
-
-
-def chance_words(run_data: RunData) -> str:
-    """Return the largest standard error of a validation accuracy; empty for an unknown number of images."""
-    images = run_data.settings.validation_images
-    count = number_of(run_data.section("data").get("validation") if images is None else images)
-    if count is None or count < 2:
-        return ""
-    return (
-        f"With {count:.0f} validation images, the standard error of an accuracy is at most "
-        f"{points(0.5 / math.sqrt(count))}."
-    )
-
-
-def reason_words(text: object) -> str:
-    """Return the reason of a failure, shortened to about 600 characters."""
-    reason = str(text).strip() or "no reason was recorded"
-    return reason if len(reason) <= 600 else f"{reason[:400]} … {reason[-180:]}"

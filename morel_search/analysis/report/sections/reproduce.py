@@ -1,0 +1,47 @@
+"""The section that tells how to run the search again, with the files of the run."""
+
+from __future__ import annotations
+
+import shlex
+
+from morel_search._format import without_passwords
+from morel_search.analysis.report.html import Section, section, text
+from morel_search.analysis.run_data import RunData
+
+__all__ = ["reproduce_section"]
+
+
+def reproduce_section(run_data: RunData) -> Section:
+    """Return the commands that run the search again and write this page again, and links to the files."""
+    links = _links(run_data)
+    note = f'<p class="caption">Files of this run: {", ".join(links)}.</p>' if links else ""
+    content = f"<pre>{text(_commands(run_data))}</pre>{note}"
+    return section("Reproduce this run", content, ident="again")
+
+
+def _commands(run_data: RunData) -> str:
+    run, seed = run_data.run, run_data.settings.seed
+    place = f"{run.path.parent.name}/{run.name}"
+    given = without_passwords(shlex.join(run_data.settings.command))
+    again = f"python -m morel_search.run --space {place}/space.yaml"
+    again += "" if seed is None else f" --seed {seed}"
+    lines = [
+        *([f"# the command that started this run\n{given}"] if given else []),
+        f"# the same search, from the space file in the run folder\n{again}",
+        f"# write this page again\npython -m morel_search.report {place}",
+    ]
+    return "\n\n".join(lines)
+
+
+def _links(run_data: RunData) -> list[str]:
+    run = run_data.run
+    files = [
+        (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"),
+        (run.figures / "front.pdf", "figure, PDF"),
+        (run.figures / "front.svg", "SVG"), (run.figures / "front.png", "PNG"),
+    ]  # fmt: skip
+    return [
+        f'<a href="{text(path.relative_to(run.path).as_posix())}">{text(label)}</a>'
+        for path, label in files
+        if path.is_file()
+    ]

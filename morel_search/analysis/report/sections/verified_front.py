@@ -1,0 +1,156 @@
+"""The section of the verified front: accuracies under all attacks on the test split, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from morel_search._format import percent, points
+from morel_search.analysis.front import dominates
+from morel_search.analysis.intervals import wilson
+from morel_search.analysis.report.html import Section, figure_place, paragraphs, section, text
+from morel_search.analysis.report.plotly_traces import Figure, colour_of, layout_of, line, rounded
+from morel_search.analysis.run_data import RunData
+from morel_search.analysis.verification import Network, Verification, weakness
+from morel_search.results.attack_names import STAGES
+
+__all__ = ["verified_front_section", "verified_words"]
+
+
+def verified_front_section(verification: Verification, run_data: RunData) -> Section:
+    """Return the section of the verified front."""
+    controls = {
+        run_data.network(row["number"], row["epoch"]): str(row["name"])
+        for row in run_data.controls.to_dict("records")
+    }
+    flagged = [_flagged(network, flag) for network in verification.networks for flag in network.flags]
+    words = paragraphs(verified_words(verification, controls))
+    notes = paragraphs([*weakness(verification), *flagged], "note")
+    caption = (
+        "Clean accuracy, and robust accuracy under all attacks, on the test split. Bars: 95% intervals. "
+        "Faint lines start at the validation accuracies of the search. Hollow: a network that is dominated "
+        "by another one, but not significantly (McNemar's test on the same images, with Bonferroni "
+        "correction)."
+    )
+    content = f'<div class="words">{words}</div>{notes}{figure_place("verified", "wide")}'
+    return section("Verified front", content, caption, "verified", {"verified": _figure(verification)})
+
+
+def verified_words(verification: Verification, controls: Mapping[str, str] | None = None) -> list[str]:
+    """Return sentences on the attacks, the images and the verified front.
+
+    Args:
+        verification: The verification.
+        controls: Names of the controls by the names of their networks.
+    """
+    images, late_images = verification.images, verification.late_images
+    all_images = images == verification.all_images
+    count = f"all {images}" if all_images else f"{images} of the {verification.all_images}"
+    late = ""
+    if late_images != images:
+        late = f" FAB-T and Square on {late_images} of them; python -m morel_search.verify continues."
+    names = {"pgd": "the PGD attack of the search", "square": "Square"}
+    able = [stage for stage in STAGES if any(stage in network.attacks for network in verification.networks)]
+    *first, last = (names.get(stage, stage.upper()) for stage in able)
+    lines = [f"Each network was attacked with {', '.join(first)} and {last} on {count} test images.{late}"]
+    if verification.missing:
+        labels = controls or {}
+        lines.append(
+            f"Not verified yet: {', '.join(labels.get(name, name) for name in verification.missing)}."
+        )
+    before, after = verification.hypervolumes
+    lines.append(
+        f"The hypervolume of the front above (0, 0) was {before:.4f} on the validation split under the "
+        f"attack of the search; it is {after:.4f} on the test split under all attacks, without flagged "
+        "networks."
+    )
+    ranks = verification.rank_correlation
+    correlation = ""
+    if ranks is not None:
+        correlation = f" Spearman's rank correlation of the two robust accuracies is {ranks:.2f} (1 is the "
+        correlation += "same order)."
+    lines.append(
+        "On average, robust test accuracy under the attack of the search is "
+        f"{points(verification.overestimate)} higher than under all attacks.{correlation}"
+    )
+    return lines
+
+
+def _flagged(network: Network, flag: str) -> str:
+    removed = " and removed from the front" if network.member else ""
+    return f"{network.title} is flagged for gradient masking{removed}. {flag[0].upper()}{flag[1:]}."
+
+
+def _figure(verification: Verification) -> Figure:
+    data: list[Figure] = []
+    for network in verification.networks:
+        xs, ys = (
+            rounded([100 * network.validation[axis], 100 * network.accuracy[axis]], 3) for axis in range(2)
+        )
+        data.append(
+            {**line(xs, ys, colour_of(member=network.member), 0.8), "opacity": 0.4, "showlegend": False}
+        )
+    front = verification.front
+    flagged = [network for network in verification.networks if network.flags]
+    others = [network for network in verification.networks if not network.flags]
+    ties = {
+        network.name
+        for network in front
+        if any(dominates(other.accuracy, network.accuracy) for other in others)
+    }
+    groups = (
+        (
+            "verified front",
+            [network for network in front if network.name not in ties],
+            {"color": "@front", "size": 9},
+        ),
+        (
+            "dominated, not significantly",
+            [network for network in front if network.name in ties],
+            {"color": "@front", "size": 9, "symbol": "circle-open", "line": {"width": 1.5}},
+        ),
+        (
+            "dominated",
+            [network for network in verification.unflagged if network not in front],
+            {"color": "@dot", "size": 8},
+        ),
+        (
+            "controls",
+            [network for network in others if not network.member],
+            {"color": "@control", "size": 10, "symbol": "diamond"},
+        ),
+        ("flagged", flagged, {"color": "@control", "size": 9, "symbol": "x-thin-open", "line": {"width": 2}}),
+    )
+    data += [
+        _points_of(name, networks, marker, verification.images)
+        for name, networks, marker in groups
+        if networks
+    ]
+    layout = layout_of("clean accuracy (%)", "robust accuracy (%)", legend=True)
+    return {"data": data, "layout": layout}
+
+
+def _points_of(name: str, networks: Sequence[Network], marker: Figure, count: int) -> Figure:
+    bars = []
+    for axis in range(2):
+        values = [network.accuracy[axis] for network in networks]
+        limits = [wilson(round(value * count), count) for value in values]
+        above = rounded([100 * (high - value) for (_, high), value in zip(limits, values, strict=True)], 3)
+        below = rounded([100 * (value - low) for (low, _), value in zip(limits, values, strict=True)], 3)
+        colour = str(marker["color"])
+        bars.append(
+            {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": colour,
+             "thickness": 0.8, "width": 0}
+        )  # fmt: skip
+    return {
+        "type": "scatter", "mode": "markers+text", "name": name,
+        "x": rounded([100 * network.accuracy[0] for network in networks], 3),
+        "y": rounded([100 * network.accuracy[1] for network in networks], 3),
+        "error_x": bars[0], "error_y": bars[1], "marker": marker,
+        "text": [network.label or network.name for network in networks], "textposition": "top right",
+        "textfont": {"color": str(marker["color"]), "size": 11}, "hoverinfo": "text",
+        "hovertext": [
+            f"<b>{text(network.title)}</b><br>{percent(network.accuracy[0])} clean, "
+            f"{percent(network.accuracy[1])} robust (test split, all attacks)"
+            for network in networks
+        ],
+    }  # fmt: skip

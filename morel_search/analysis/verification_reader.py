@@ -1,0 +1,120 @@
+"""Reading a verification: which attack records can be compared, and on which images all networks are."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morel_search.analysis.masking import masking_warnings
+from morel_search.analysis.run_data import NetworkEntry, RunData
+from morel_search.analysis.verification import Network, Verification
+from morel_search.results.attack_names import STAGES, WHITE_BOX
+from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
+
+__all__ = ["read_verification"]
+
+Flags = NDArray[np.bool_]
+
+
+def read_verification(run_data: RunData) -> Verification | None:
+    """Read the verification of a run from its attack records.
+
+    Returns:
+        The verification; None when there is no image on which every network was attacked.
+
+    Raises:
+        RunFolderError: An attack record is damaged.
+    """
+    records = read_records(run_data.run)
+    if not records:
+        return None
+    entries = run_data.networks
+    comparable = _comparable(
+        {
+            entry.name: records[entry.name]
+            for entry in entries
+            if entry.name in records and _attacked(records[entry.name])
+        }
+    )
+    if not comparable:
+        return None
+    white_box = np.logical_and.reduce([_finished(record, WHITE_BOX) for record in comparable.values()])
+    late = np.logical_and.reduce([_finished(record, STAGES) for record in comparable.values()])
+    if not white_box.any():
+        return None
+    networks = [
+        _network(comparable[entry.name], entry, white_box, late)
+        for entry in entries
+        if entry.name in comparable
+    ]
+    missing = tuple(entry.name for entry in entries if entry.name not in comparable)
+    return Verification(tuple(networks), int(white_box.sum()), int(late.sum()), len(white_box), missing)
+
+
+def _attacked(record: AttackRecord) -> bool:
+    """Return whether a network was checked for gradient masking and attacked on at least one image."""
+    return record.diagnostics is not None and bool(_finished(record, WHITE_BOX).any())
+
+
+def _comparable(records: Mapping[str, AttackRecord]) -> dict[str, AttackRecord]:
+    """Keep the records with the most common setup; other setups cannot be compared with it."""
+    setups = {name: _setup_key(record) for name, record in records.items()}
+    if not setups:
+        return {}
+    ((common, _),) = Counter(setups.values()).most_common(1)
+    return {name: record for name, record in records.items() if setups[name] == common}
+
+
+def _setup_key(record: AttackRecord) -> str:
+    setup = record.setup
+    return json.dumps([len(record.table), setup.evaluation, setup.seed, setup.data], sort_keys=True)
+
+
+def _finished(record: AttackRecord, attacks: tuple[str, ...]) -> Flags:
+    """Return the images with all results of these attacks, or on which the network is already wrong."""
+    columns = [0, *(COLUMNS.index(attack) for attack in attacks if attack in record.attacks)]
+    misclassified = (record.table == BROKEN).any(axis=1)
+    return np.asarray(misclassified | (record.table[:, columns] != UNKNOWN).all(axis=1))
+
+
+def _network(record: AttackRecord, entry: NetworkEntry, white_box: Flags, late: Flags) -> Network:
+    """Count the results of a network.
+
+    Args:
+        record: Its record, with diagnostics.
+        entry: The network.
+        white_box: Images on which every network was attacked with the white-box attacks.
+        late: Images on which every network was attacked with all attacks.
+    """
+    assert record.diagnostics is not None
+    table, late_table = record.table[white_box], record.table[late]
+    after = {name: int(_robust(table, name).sum()) for name in ("clean", *WHITE_BOX)}
+    late_after = {name: int(_robust(late_table, name).sum()) for name in ("clean", *STAGES)}
+    # FAB-T and Square count only on images on which every network was attacked with them.
+    robust = np.where(late[white_box], _robust(table, STAGES[-1]), _robust(table, WHITE_BOX[-1]))
+    warnings = masking_warnings(record.diagnostics, after, len(table), len(late_table), late_after)
+    return Network(
+        name=entry.name,
+        number=entry.number,
+        epoch=-1 if entry.epoch is None else entry.epoch,
+        member=entry.member,
+        label=entry.label,
+        validation=entry.validation,
+        clean=table[:, 0] == ROBUST,
+        robust=robust,
+        after=after,
+        late=late_after,
+        diagnostics=record.diagnostics,
+        attacks=record.attacks,
+        flags=tuple(warnings),
+    )
+
+
+def _robust(table: NDArray[np.int8], attack: str) -> Flags:
+    """Return which images are correctly classified after an attack and all attacks before it."""
+    results = table[:, : COLUMNS.index(attack) + 1]
+    return np.asarray((table[:, 0] == ROBUST) & ~(results == BROKEN).any(axis=1))

@@ -1,0 +1,73 @@
+"""Making the folder of a new run."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from morel_search.errors import RunFolderError
+from morel_search.results.files import os_error_sentence
+from morel_search.results.folder import RunFolder
+from morel_search.results.names import check_run_name
+
+__all__ = ["check_new_run", "create_run_folder"]
+
+
+def check_new_run(results: Path, name: str) -> None:
+    """Check that :func:`create_run_folder` can create a folder, without writing anything.
+
+    Args:
+        results: Folder of all runs.
+        name: Name of the run.
+
+    Raises:
+        RunFolderError: The name is not valid, the folder exists, or it cannot be created.
+    """
+    check_run_name(name)
+    folder = Path(results).absolute() / name
+    if folder.exists():
+        raise RunFolderError(f"{folder} exists already: continue it with --resume, or choose another --name")
+    existing = next(parent for parent in folder.parents if parent.exists())
+    if not existing.is_dir():
+        raise RunFolderError(f"cannot create {folder}: {existing} is a file, not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise os_error_sentence("create", folder, error) from error
+
+
+def create_run_folder(results: Path, name: str) -> RunFolder:
+    """Create a new, empty run folder.
+
+    Args:
+        results: Folder of all runs; created when it does not exist.
+        name: Name of the run: letters, digits, ``.``, ``_``, ``+`` and ``-``, at most 100 characters, of
+            which the first is a letter or a digit.
+
+    Raises:
+        RunFolderError: The name is not valid, the folder exists, or it cannot be written to. Nothing is left
+            on the disk.
+    """
+    check_new_run(results, name)
+    run = RunFolder(Path(results).absolute() / name)
+    try:
+        run.path.parent.mkdir(parents=True, exist_ok=True)
+        run.path.mkdir()
+    except FileExistsError as error:  # created by another process since the check
+        if run.path.parent.is_dir():
+            raise RunFolderError(
+                f"{run.path} exists already: continue it with --resume, or choose another --name"
+            ) from error
+        raise RunFolderError(
+            f"cannot create {run.path}: {run.path.parent} is a file, not a folder"
+        ) from error
+    except OSError as error:
+        raise os_error_sentence("create", run.path, error) from error
+    try:
+        run.write_bytes(".probe", b"x" * 4096)
+        (run.path / ".probe").unlink()
+    except RunFolderError:
+        run.path.rmdir()
+        raise
+    return run

@@ -1,0 +1,77 @@
+"""The settings of a run, as ``settings.json`` records them: of a new run, and of a resumed one."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from morel_search._format import without_passwords
+from morel_search._version import __version__
+from morel_search.config import Space
+from morel_search.results.settings import ComputeRecord, ImageCounts, RunSettings
+
+if TYPE_CHECKING:
+    from morel_search.training.settings import Compute
+    from morel_search.workflows.preflight import PreflightResult
+
+__all__ = ["compute_of", "new_settings", "resumed_settings"]
+
+
+def new_settings(name: str, space: Space, preflight_result: PreflightResult) -> RunSettings:
+    """Return the settings of a new run on this machine, started by the command of this process."""
+    from morel_search.cluster.placement import device_for
+    from morel_search.results.provenance import commit, hardware, versions
+    from morel_search.search.successive_halving import rungs_of
+
+    return RunSettings(
+        name=name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        status="running",
+        seed=space.search.seed,
+        space=space.describe(),
+        rungs=tuple(rungs_of(space)),
+        images=ImageCounts(
+            train=preflight_result.train,
+            validation=preflight_result.validation,
+            shape=list(preflight_result.image_shape),
+            classes=preflight_result.classes,
+        ),
+        overrides=tuple(space.overrides),
+        versions={**versions(), "morel_search": __version__},
+        hardware=hardware(),
+        commit=commit(),
+        device=device_for(space.resources),
+        compute=_compute_record(preflight_result.compute),
+        command=("python", "-m", "morel_search.run", *map(without_passwords, sys.argv[1:])),
+        warnings=tuple(space.warnings),
+    )
+
+
+def resumed_settings(before: RunSettings, space: Space, compute: Compute) -> RunSettings:
+    """Return the settings with what a resumed run may change: budget, resources, arithmetic, and status."""
+    return replace(
+        before,
+        status="running",
+        finished=None,
+        compute=_compute_record(compute),
+        space=space.describe(),
+        overrides=tuple(space.overrides),
+    )
+
+
+def compute_of(record: ComputeRecord) -> Compute:
+    """Return the recorded arithmetic."""
+    from morel_search.training.settings import Compute
+
+    return Compute(record["precision"], record["channels_last"], record["compile"], record["deterministic"])
+
+
+def _compute_record(compute: Compute) -> ComputeRecord:
+    return ComputeRecord(
+        precision=compute.precision,
+        channels_last=compute.channels_last,
+        compile=compute.compile,
+        deterministic=compute.deterministic,
+    )
