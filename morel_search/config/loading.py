@@ -10,6 +10,7 @@ from typing import Any
 from morel_search.config.checks import check_rationals, check_sections, check_space
 from morel_search.config.constraints import check_fixed, narrowed, read_constraints
 from morel_search.config.controls import DEFAULT_CONTROLS, read_controls
+from morel_search.config.enqueued import read_enqueued
 from morel_search.config.faults import Faults, nearest, printable, shown
 from morel_search.config.overrides import apply_overrides
 from morel_search.config.parameter import Parameter
@@ -25,7 +26,6 @@ from morel_search.config.search_settings import (
 )
 from morel_search.config.sections import REQUIRED, SECTIONS
 from morel_search.config.space import Space
-from morel_search.config.starts import read_starts
 from morel_search.config.warnings import warnings
 from morel_search.errors import SpaceError
 from morel_search.training.settings import (
@@ -95,8 +95,8 @@ def _read(
     if train is not None:
         check_fixed(train, parameters, constraints, faults)
     controls = read_controls(given["controls"], given["train"], evaluation, faults)
-    starts = (
-        read_starts(search.start_from, parameters, faults)
+    enqueued = (
+        read_enqueued(search.start_from, parameters, faults)
         if search is not None and "parameters" in tree
         else ()
     )
@@ -131,7 +131,7 @@ def _read(
         compute=compute,
         resources=resources,
         controls=controls,
-        starts=starts,
+        enqueued=enqueued,
     )
     check_space(space, given, faults)
     return space

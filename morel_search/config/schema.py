@@ -28,7 +28,7 @@ from morel_search.config.faults import Faults, Location, nearest
 from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.imports import check_import_path, is_import_path
 from morel_search.config.rational import parse_rational
-from morel_search.config.wording import word_errors
+from morel_search.config.validation_text import add_validation_errors
 
 __all__ = [
     "annotation",
@@ -135,7 +135,7 @@ def read_model(
     try:
         checked = model.model_validate({name: value for name, value in given.items() if name in known})
     except ValidationError as error:
-        word_errors(error, location, faults)
+        add_validation_errors(error, location, faults)
         return None
     return {name: getattr(checked, name) for name in checked.model_fields_set} if right_keys else None
 
@@ -153,7 +153,7 @@ def read_value(spec: FieldSpec, given: Any, location: Location, faults: Faults) 
     try:
         return TypeAdapter(annotation(spec), config=_STRICT).validate_python(given)
     except ValidationError as error:
-        word_errors(error, location, faults)
+        add_validation_errors(error, location, faults)
         return ...
 
 

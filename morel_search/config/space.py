@@ -26,10 +26,10 @@ from morel_search.training.settings import (
     TrainSettings,
 )
 
-__all__ = ["Control", "Space", "Start"]
+__all__ = ["Configuration", "Control", "Space"]
 
-Start = Mapping[str, Any]
-"""A configuration to begin with: values of some or all parameters."""
+Configuration = Mapping[str, Any]
+"""Values of some or all parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Space:
         compute: In which arithmetic trainings compute.
         resources: What one training occupies.
         controls: Trainings beside the search.
-        starts: Configurations to begin with, of ``search.start_from``.
+        enqueued: Configurations that ``search.start_from`` lists; they are trained first.
         warnings: What is allowed and looks wrong, a sentence each.
     """
 
@@ -84,7 +84,7 @@ class Space:
     compute: ComputeSettings
     resources: ResourceSettings
     controls: tuple[Control, ...]
-    starts: tuple[Start, ...] = ()
+    enqueued: tuple[Configuration, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def active(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from morel_search.errors import NetworkError
-from morel_search.training.selection import POINT_RULES, EpochResult, chosen_epoch
+from morel_search.training.selection import EPOCH_RULES, EpochResult, chosen_epoch
 from morel_search.training.settings import (
     Compute,
     DataSettings,
@@ -96,9 +96,9 @@ def read_training_config(settings: Mapping[str, Any], source: Path) -> TrainingC
         )
         if not 1 <= recipe.epoch <= recipe.train.epochs:
             raise ValueError(f"epoch {recipe.epoch} is none of {recipe.train.epochs}")
-        if recipe.select_epoch not in POINT_RULES:
+        if recipe.select_epoch not in EPOCH_RULES:
             raise ValueError(
-                f"select_epoch must be one of {', '.join(POINT_RULES)}, got {recipe.select_epoch}"
+                f"select_epoch must be one of {', '.join(EPOCH_RULES)}, got {recipe.select_epoch}"
             )
     except KeyError as error:
         raise NetworkError(

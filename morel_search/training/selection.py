@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["POINT_RULES", "EpochResult", "chosen_epoch", "chosen_epochs"]
+__all__ = ["EPOCH_RULES", "EpochResult", "chosen_epoch", "chosen_epochs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ def _best_sum(result: EpochResult) -> tuple[float, ...]:
     )
 
 
-POINT_RULES: dict[str, Callable[[EpochResult], tuple[float, ...]]] = {
+EPOCH_RULES: dict[str, Callable[[EpochResult], tuple[float, ...]]] = {
     "last": _last,
     "best_robust": _best_robust,
     "best_sum": _best_sum,
@@ -67,7 +67,7 @@ def chosen_epoch(history: Sequence[EpochResult], rule: str) -> EpochResult | Non
     None where no epoch was evaluated.
     """
     evaluated = [result for result in history if result.robust_accuracy is not None]
-    return max(evaluated, key=POINT_RULES[rule], default=None)
+    return max(evaluated, key=EPOCH_RULES[rule], default=None)
 
 
 def chosen_epochs(history: Sequence[EpochResult], rule: str) -> list[EpochResult]:

@@ -1,4 +1,4 @@
-"""``search.start_from``: configurations that the user gives to the search."""
+"""The configurations that ``search.start_from`` enqueues: they are trained before the search proposes any."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from morel_search.config.fieldspec import specs
 from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_value
 from morel_search.config.schema import read_value
-from morel_search.config.space import Start
+from morel_search.config.space import Configuration
 from morel_search.training.settings import TrainSettings
 
-__all__ = ["read_starts"]
+__all__ = ["read_enqueued"]
 
 _PLACE: Location = ("search", "start_from")
 
 
-def read_starts(given: Any, parameters: Sequence[Parameter], faults: Faults) -> tuple[Start, ...]:
+def read_enqueued(given: Any, parameters: Sequence[Parameter], faults: Faults) -> tuple[Configuration, ...]:
     """The configurations of ``search.start_from``; none where it is the folder of a run.
 
     Args:
@@ -36,10 +36,14 @@ def read_starts(given: Any, parameters: Sequence[Parameter], faults: Faults) -> 
             f"must be a list of mappings (parameter: value) or the folder of a run, got {shown(given)}",
         )
         return ()
-    return tuple(_start(entry, (*_PLACE, index), parameters, faults) for index, entry in enumerate(given))
+    return tuple(
+        _configuration(entry, (*_PLACE, index), parameters, faults) for index, entry in enumerate(given)
+    )
 
 
-def _start(entry: Any, location: Location, parameters: Sequence[Parameter], faults: Faults) -> Start:
+def _configuration(
+    entry: Any, location: Location, parameters: Sequence[Parameter], faults: Faults
+) -> Configuration:
     if not isinstance(entry, dict):
         faults.add(location, f"must be a mapping (parameter: value), got {shown(entry)}")
         return {}

@@ -1,4 +1,4 @@
-"""What pydantic found, in the words of the person who wrote the file."""
+"""Sentences for the errors that pydantic reports about a space file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from morel_search.config.faults import Faults, Location, nearest, shown
 
-__all__ = ["word_errors"]
+__all__ = ["add_validation_errors"]
 
 _PLAIN: dict[str, str] = {
     "int_type": "must be a whole number",
@@ -31,7 +31,7 @@ _LIMITS = {
 }
 
 
-def word_errors(error: ValidationError, location: Location, faults: Faults) -> None:
+def add_validation_errors(error: ValidationError, location: Location, faults: Faults) -> None:
     """Note every finding of a ValidationError as a fault at its place."""
     for found in error.errors(include_url=False):
         inner = tuple(part for part in found["loc"] if part != "[key]")
