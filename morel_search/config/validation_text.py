@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,7 +10,7 @@ from morel_search.config.faults import Faults, Location, nearest, shown
 
 __all__ = ["add_validation_errors"]
 
-_PLAIN: dict[str, str] = {
+_SENTENCES: dict[str, str] = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
@@ -32,47 +31,58 @@ _LIMITS = {
 
 
 def add_validation_errors(error: ValidationError, location: Location, faults: Faults) -> None:
-    """Note every finding of a ValidationError as a fault at its place."""
-    for found in error.errors(include_url=False):
-        inner = tuple(part for part in found["loc"] if part != "[key]")
-        faults.add((*location, *inner), _sentence(found["type"], found.get("ctx", {}), found["input"]))
+    """Note every error of a ValidationError as a fault at its place.
+
+    Args:
+        error: The errors.
+        location: Place of the validated value in the file.
+        faults: Receives the faults.
+    """
+    for details in error.errors(include_url=False):
+        inner = tuple(part for part in details["loc"] if part != "[key]")
+        faults.add((*location, *inner), _sentence(details["type"], details.get("ctx", {}), details["input"]))
 
 
-def _sentence(kind: str, context: Mapping[str, Any], value: Any) -> str:
+def _sentence(kind: str, context: Mapping[str, object], value: object) -> str:
     if kind == "missing":
         return "must be given"
     if kind == "too_short":
         return f"must hold at least {context['min_length']} values"
-    return f"{_demand(kind, context, value)}, got {shown(value)}{_meant(kind, context, value)}"
+    return f"{_demand(kind, context, value)}, got {shown(value)}{_suggestion(kind, context, value)}"
 
 
-def _demand(kind: str, context: Mapping[str, Any], value: Any) -> str:
+def _demand(kind: str, context: Mapping[str, object], value: object) -> str:
     if kind in _LIMITS:
         sign, name = _LIMITS[kind]
         return f"must be {sign} {_number(context[name])}"
     if kind == "literal_error":
         return f"must be {_listed(_names(context))}"
     if kind == "explained":
-        return str(context["why"])
+        return str(context["reason"])
     if kind == "float_type" and isinstance(value, int) and not isinstance(value, bool):
         return "is too large"
-    return _PLAIN.get(kind, "is not what is expected here")
+    return _SENTENCES.get(kind, "is not allowed here")
 
 
-def _names(context: Mapping[str, Any]) -> list[str]:
+def _names(context: Mapping[str, object]) -> list[str]:
+    """Return the allowed names of a ``Literal``, which pydantic gives as one text."""
     return [name.strip().strip("'") for name in str(context["expected"]).replace(" or ", ", ").split(",")]
 
 
-def _meant(kind: str, context: Mapping[str, Any], value: Any) -> str:
-    """The nearest of the names that were possible, where there is one."""
-    names = _names(context) if kind == "literal_error" else list(context.get("names", ()))
-    close = nearest(value, names) if isinstance(value, str) else ""
-    return close if "did you mean" in close else ""
+def _suggestion(kind: str, context: Mapping[str, object], value: object) -> str:
+    """Return the allowed name that is most similar to the given one, as the end of a sentence, or nothing."""
+    if kind == "literal_error":
+        names = _names(context)
+    else:
+        given = context.get("names")
+        names = [str(name) for name in given] if isinstance(given, tuple) else []
+    similar = nearest(value, names) if isinstance(value, str) else ""
+    return similar if "did you mean" in similar else ""
 
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _number(limit: Any) -> str:
+def _number(limit: object) -> str:
     return f"{limit:g}" if isinstance(limit, float) else str(limit)
