@@ -199,7 +199,12 @@ def test_weights_follow_the_seed() -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "options", "words"),
     [
-        ("resnet18", (1, 7, 8), {}, "network resnet18 requires images of at least 8 x 8 pixels, got 1 x 7 x 8"),
+        (
+            "resnet18",
+            (1, 7, 8),
+            {},
+            "network resnet18 requires images of at least 8 x 8 pixels, got 1 x 7 x 8",
+        ),
         ("small_cnn", (3, 3, 32), {}, "at least 4 x 4 pixels, got 3 x 3 x 32"),
         ("vit", (3, 30, 32), {}, "patch 4 does not divide images of 3 x 30 x 32"),
         ("vit", (1, 8, 8), {"patch": 16}, "at least 16 x 16 pixels, got 1 x 8 x 8"),

@@ -156,7 +156,11 @@ def damaged(which: int, content: Any) -> list[Any]:
     ("images", "labels", "words"),
     [
         (damaged(13, b"no image"), np.arange(20) % 2, r"row 13 is not an image that can be read \(8 bytes\)"),
-        (damaged(13, encoded(pictures(1, side=40)[0])[:-900]), np.arange(20) % 2, "row 13 has 40 x 40 pixels"),
+        (
+            damaged(13, encoded(pictures(1, side=40)[0])[:-900]),
+            np.arange(20) % 2,
+            "row 13 has 40 x 40 pixels",
+        ),
         (damaged(13, encoded(pictures(1)[0])[:-60]), np.arange(20) % 2, "row 13 is a damaged image"),
         (damaged(0, b""), np.arange(20) % 2, r"row 0 is not an image that can be read \(0 bytes\)"),
         (damaged(7, None), np.arange(20) % 2, "row 7 has no image bytes"),
