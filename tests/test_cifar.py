@@ -117,7 +117,7 @@ def test_without_a_network_the_sentence_names_both_ways_out(tmp_path: Path) -> N
         load_development(cifar(tmp_path))
     assert "refused" in ways_out(caught.value, tmp_path)
     assert not (tmp_path / "cifar-10-python.tar.gz").exists()
-    with pytest.raises(DataError, match=r"is not there and data\.download is off") as caught:
+    with pytest.raises(DataError, match=r"is missing, and data\.download is off") as caught:
         load_development(cifar(tmp_path / "absent", download=False))
     ways_out(caught.value, tmp_path / "absent")
     assert not (tmp_path / "absent").exists()

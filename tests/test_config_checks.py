@@ -16,23 +16,23 @@ STEPS = {"type": "categorical", "choices": ["1/255", "2/255"]}
     [
         (
             searched(step_size=STEPS, step_ratio=NUMBER),
-            "parameters.step_size: step_ratio, which is given too, would have no effect; keep one of the two",
+            "parameters.step_size: step_ratio, which is given too, has no effect beside it; remove one of the two",
         ),
         (
             {**searched(step_size=STEPS), "train": {"step_ratio": 2}},
-            "parameters.step_size: step_ratio, which is given too, would have no effect; keep one of the two",
+            "parameters.step_size: step_ratio, which is given too, has no effect beside it; remove one of the two",
         ),
         (
             {**searched(step_ratio=NUMBER), "train": {"step_size": "1/255"}},
-            "parameters.step_ratio: would have no effect beside train.step_size; keep one of the two",
+            "parameters.step_ratio: has no effect beside train.step_size; remove one of the two",
         ),
         (
             {**searched(alpha=NUMBER), "train": {"step_size": "1/255", "step_ratio": 2}},
-            "train.step_ratio: has no effect beside step_size; keep one of the two",
+            "train.step_ratio: has no effect beside step_size; remove one of the two",
         ),
         (
             {**searched(alpha=NUMBER), "train": {"k_robust": 0, "k_accuracy": 0}},
-            "train.k_robust: k_robust and k_accuracy are both always 0: nothing would be trained",
+            "train.k_robust: k_robust and k_accuracy are both always 0, so no objective has a weight; raise one of them",
         ),
         (
             {**searched(alpha=NUMBER), "controls": {"mine": {"attention_heads": 5}}},
@@ -91,81 +91,87 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
     [
         (
             changed(search={"trials": 12, "population": 12}),
-            "search.population is 12 for 12 trials: this is random search",
+            "search.population is 12 for 12 trials, so the search is random",
         ),
         (
             changed(search={"trials": 5, "population": 12, "sampler": "nsga3"}),
-            "search.population is 12 for 5 trials: this is random search",
+            "search.population is 12 for 5 trials, so the search is random",
         ),
-        (searched(temperature=NUMBER), "parameters.temperature cannot matter: alpha stays at or below 1e-05"),
+        (
+            searched(temperature=NUMBER),
+            "parameters.temperature has no measurable effect: alpha is at most 1e-05",
+        ),
         (
             searched(
                 k_robust=NUMBER, contrastive_features={"type": "categorical", "choices": ["natural", "both"]}
             ),
-            "parameters.contrastive_features cannot matter: alpha stays at",
+            "parameters.contrastive_features has no measurable effect: alpha is at most",
         ),
         (
             searched(alpha={"type": "float", "low": 1e-6, "high": 1e-4}),
-            "parameters.alpha cannot matter: it stays at or below 0.0001",
+            "parameters.alpha has no measurable effect: it is at most 0.0001",
         ),
         (
             {**searched(alpha=ALPHA), "train": {"k_robust": 0}},
-            "parameters.alpha cannot matter: k_robust is 0",
+            "parameters.alpha has no effect: k_robust is 0",
         ),
         (
             {**searched(temperature=NUMBER), "train": {"k_robust": 0}},
-            "parameters.temperature cannot matter: k_robust is 0",
+            "parameters.temperature has no effect: k_robust is 0",
         ),
         (
             searched(beta=NUMBER, accuracy_loss=LOSSES),
-            "parameters.beta cannot matter: accuracy_loss is pgd or none, which does not use it",
+            "parameters.beta has no effect: accuracy_loss is pgd or none, which does not use it",
         ),
         (
             searched(loat_theta=NUMBER),
-            "parameters.loat_theta cannot matter: accuracy_loss is trades, which does not use it",
+            "parameters.loat_theta has no effect: accuracy_loss is trades, which does not use it",
         ),
         (
             searched(
                 beta={**NUMBER, "when": {"accuracy_loss": "pgd"}},
                 accuracy_loss={"type": "categorical", "choices": ["pgd", "mart"]},
             ),
-            "parameters.beta cannot matter: accuracy_loss is pgd",
+            "parameters.beta has no effect: accuracy_loss is pgd",
         ),
         (
             changed(train={"accuracy_loss": "loat"}),
-            "loat_late_from is 100 and a training has 30 epochs (0 to 29): LOAT's late phase never comes",
+            "loat_late_from is 100, but the epochs of a training are 0 to 29: LOAT has no late phase",
         ),
         (
             searched(schedule_factor=NUMBER),
-            "parameters.schedule_factor cannot matter: schedule is never step",
+            "parameters.schedule_factor has no effect: schedule is never step",
         ),
         (
             {**searched(epsilon=EPSILON)},
-            "parameters.epsilon (0 to 2/255) is far below the evaluation epsilon 8/255",
+            "parameters.epsilon (0 to 2/255) is far below the epsilon of the evaluation, 8/255",
         ),
         (
             {
                 **searched(epsilon={"type": "float", "low": "25/255", "high": "40/255"}),
                 "evaluation": {"epsilon": "8/255"},
             },
-            "parameters.epsilon (25/255 to 40/255) is far above the evaluation epsilon 8/255",
+            "parameters.epsilon (25/255 to 40/255) is far above the epsilon of the evaluation, 8/255",
         ),
-        (changed(evaluation={"norm": "l2"}), "trainings defend against linf and are judged by l2"),
+        (
+            changed(evaluation={"norm": "l2"}),
+            "the attack of trainings has the norm linf, and the attack of the evaluation l2",
+        ),
         (
             changed(evaluation={"restarts": 3, "random_start": "none"}),
-            "evaluation.restarts is 3 without a random start",
+            "evaluation.restarts is 3, but all starts are the same without a random start",
         ),
         (
             changed(data={"name": "digits", "validation": 50}),
-            "data.validation leaves 50 images to judge by: an accuracy then moves in steps of 0.02",
+            "data.validation leaves 50 validation images: accuracies have steps of 0.02",
         ),
         (
             changed(data={"name": "digits", "validation": 0.5, "limit": 500}, train={"batch_size": 256}),
-            "batch_size is above the 250 images to train on",
+            "batch_size is above the number of training images, 250",
         ),
         (
             changed(data={"name": "digits", "train": "x.parquet"}),
-            "data.train is given and digits does not use it",
+            "data.train has no effect with digits",
         ),
         (
             searched(k_robust={"type": "float", "low": 0, "high": 1}),
@@ -177,9 +183,9 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
         ),
         (
             searched(norm={"type": "categorical", "choices": ["linf", "l2"]}),
-            "parameters: there are at most 2 different trainings for 100 trials",
+            "parameters: the space has at most 2 configurations for 100 trials",
         ),
-        (changed(resources={"gpu": 1, "device": "cpu"}), "resources.gpu is 1 and resources.device is cpu"),
+        (changed(resources={"gpu": 1, "device": "cpu"}), "resources.gpu is 1, but resources.device is cpu"),
     ],
 )
 def test_what_looks_wrong_is_said(tmp_path: Path, content: Any, start: str) -> None:

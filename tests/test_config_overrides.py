@@ -69,16 +69,16 @@ def test_a_whole_section(tmp_path: Path) -> None:
     [
         ("train.epocs=3", "--set train.epocs=3: there is no setting 'epocs'; did you mean epochs?"),
         ("trian.epochs=3", "--set trian.epochs=3: there is no section 'trian'; did you mean train?"),
-        ("train.epochs", "--set 'train.epochs': write it as section.setting=value, as in train.epochs=3"),
-        ("=3", "--set '=3': write it as section.setting=value, as in train.epochs=3"),
+        ("train.epochs", "--set 'train.epochs': write section.setting=value, such as train.epochs=3"),
+        ("=3", "--set '=3': write section.setting=value, such as train.epochs=3"),
         (
             "train..epochs=3",
-            "--set 'train..epochs=3': write it as section.setting=value, as in train.epochs=3",
+            "--set 'train..epochs=3': write section.setting=value, such as train.epochs=3",
         ),
-        ("train.epochs.x=3", "--set train.epochs.x=3: epochs holds no further settings"),
+        ("train.epochs.x=3", "--set train.epochs.x=3: epochs has no settings inside it"),
         (
             "parameters.alhpa.high=3",
-            "--set parameters.alhpa.high=3: 'alhpa' is no setting of train; did you mean alpha?",
+            "--set parameters.alhpa.high=3: 'alhpa' is not a setting of train; did you mean alpha?",
         ),
         (
             "parameters.temperature.high=3",
@@ -89,7 +89,7 @@ def test_a_whole_section(tmp_path: Path) -> None:
             "parameters.alpha.hihg=3",
             "--set parameters.alpha.hihg=3: there is no setting 'hihg'; did you mean high?",
         ),
-        ("parameters.alpha.high.x=3", "--set parameters.alpha.high.x=3: high holds no further settings"),
+        ("parameters.alpha.high.x=3", "--set parameters.alpha.high.x=3: high has no settings inside it"),
         ("controls.mine.bta=3", "--set controls.mine.bta=3: there is no setting 'bta'; did you mean beta?"),
         (
             "train.epochs=[1",
@@ -98,14 +98,14 @@ def test_a_whole_section(tmp_path: Path) -> None:
         (
             "train.epochs=!!python/name:os.system",
             "--set train.epochs=!!python/name:os.system: the value is not YAML: "
-            "the tag 'tag:yaml.org,2002:python/name:os.system' is not read; write plain values",
+            "the tag 'tag:yaml.org,2002:python/name:os.system' is not allowed; write plain values",
         ),
         ("train.epochs=0", "train.epochs: must be >= 1, got 0 (--set)"),
         ("train.epochs='3'", "train.epochs: must be a whole number, got the text '3' (--set)"),
         ("train.lr=.inf", "train.lr: must be a finite number, got the text '.inf' (--set)"),
         ("train={epochs: 1, epochs: 2}", "train.epochs: this key is given twice (--set)"),
         ("data=", "data.name: must be given (--set)"),
-        ("search.trials", "--set 'search.trials': write it as section.setting=value, as in train.epochs=3"),
+        ("search.trials", "--set 'search.trials': write section.setting=value, such as train.epochs=3"),
     ],
 )
 def test_what_cannot_be_set(tmp_path: Path, override: str, sentence: str) -> None:

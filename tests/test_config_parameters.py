@@ -21,7 +21,7 @@ LOSSES = {"type": "categorical", "choices": ["trades", "mart", "loat"]}
         (
             "alhpa",
             {"type": "float", "low": 1, "high": 2},
-            "alhpa: is no setting of train, so it cannot be searched; did you mean alpha?",
+            "alhpa: is not a setting of train, so it cannot be searched; did you mean alpha?",
         ),
         ("alpha", 3, "alpha: must be a mapping such as {type: float, low: 0, high: 1}, got 3"),
         ("alpha", None, "alpha: must be a mapping such as {type: float, low: 0, high: 1}, got null"),
@@ -82,17 +82,17 @@ LOSSES = {"type": "categorical", "choices": ["trades", "mart", "loat"]}
         (
             "alpha",
             {"type": "float", "low": 0, "high": 2, "log": True},
-            "alpha.log: a logarithmic scale needs low above 0, got low 0",
+            "alpha.log: a logarithmic scale requires low > 0, got low 0",
         ),
         (
             "alpha",
             {"type": "float", "low": 1, "high": 2, "log": True, "step": 0.5},
-            "alpha.step: log and step do not go together; leave out one",
+            "alpha.step: log and step cannot be combined; remove one of the two",
         ),
         (
             "alpha",
             {"type": "float", "low": 0, "high": 1, "step": 0.3},
-            "alpha.step: does not divide the range: the last value would be 0.9, got low 0 and high 1",
+            "alpha.step: must divide high - low, got low 0 and high 1: the last value would be 0.9",
         ),
         ("alpha", {"type": "float", "low": 0, "high": 1, "step": 0}, "alpha.step: must be > 0, got 0"),
         ("alpha", {"type": "float", "low": -1, "high": 1}, "alpha.low: must be >= 0, got -1"),
@@ -103,7 +103,7 @@ LOSSES = {"type": "categorical", "choices": ["trades", "mart", "loat"]}
         (
             "epochs",
             {"type": "int", "low": 1, "high": 8, "step": 3},
-            "epochs.step: does not divide the range: the last value would be 7, got low 1 and high 8",
+            "epochs.step: must divide high - low, got low 1 and high 8: the last value would be 7",
         ),
         (
             "epsilon",
@@ -166,14 +166,14 @@ LOSSES = {"type": "categorical", "choices": ["trades", "mart", "loat"]}
         (
             "attention_heads",
             {"type": "int", "low": 1, "high": 4},
-            "attention_heads: attention_heads must divide embedding_dim, got 3 and 128; choose values "
-            "that go together",
+            "attention_heads: attention_heads must divide embedding_dim, got 3 and 128; change the values "
+            "of one of them",
         ),
         (
             "embedding_dim",
             {"type": "int", "low": 8, "high": 9},
-            "embedding_dim: attention_heads must divide embedding_dim, got 2 and 9; choose values that "
-            "go together",
+            "embedding_dim: attention_heads must divide embedding_dim, got 2 and 9; change the values of "
+            "one of them",
         ),
     ],
 )
@@ -189,7 +189,7 @@ def test_nothing_to_search(tmp_path: Path, section: Any) -> None:
 
 def test_fixed_and_searched(tmp_path: Path) -> None:
     assert faults(tmp_path, changed(train={"k_robust": 0.5})) == (
-        "parameters.k_robust: is searched here and fixed in train (0.5); keep one of the two",
+        "parameters.k_robust: is searched here and fixed in train (0.5); remove one of the two",
     )
 
 
@@ -207,23 +207,23 @@ def test_fixed_and_searched(tmp_path: Path) -> None:
         ),
         (
             {"accuracy_loss": "pgd"},
-            "when.accuracy_loss: accuracy_loss never takes the value pgd; it is one of trades, mart, loat",
+            "when.accuracy_loss: accuracy_loss never takes the value pgd; its values are trades, mart, loat",
         ),
         (
             {"accuracy_loss": ["loat", "none"]},
-            "when.accuracy_loss[1]: accuracy_loss never takes the value none; it is one of trades, mart, "
+            "when.accuracy_loss[1]: accuracy_loss never takes the value none; its values are trades, mart, "
             "loat",
         ),
         ({"accuracy_loss": []}, "when.accuracy_loss: must name at least one value"),
         (
             {"attack_steps": 4},
-            "when.attack_steps: attack_steps never takes the value 4; it goes from 1 to 9 in steps of 2",
+            "when.attack_steps: attack_steps never takes the value 4; its range is 1 to 9 in steps of 2",
         ),
         ({"attack_steps": "3"}, "when.attack_steps: must be a whole number, got the text '3'"),
         (
             {"alpha": 1},
-            "when.alpha: alpha has no step, so it never takes one certain value; use a categorical one, "
-            "an int, or a step",
+            "when.alpha: alpha is continuous, so a condition on one of its values is never met; make it "
+            "categorical or int, or give it a step",
         ),
         ({"loat_theta": 1}, "when.loat_theta: a parameter cannot depend on itself"),
         ("loat", "when: must be a mapping such as {accuracy_loss: loat}, got the text 'loat'"),
@@ -248,7 +248,10 @@ def test_circles(tmp_path: Path) -> None:
         lr={"type": "float", "low": 0.1, "high": 1, "when": {"norm": "l2"}},
     )
     (fault,) = faults(tmp_path, content)
-    assert fault == "parameters.optimizer.when: circular: optimizer needs norm needs schedule needs optimizer"
+    assert fault == (
+        "parameters.optimizer.when: the conditions form a circle: optimizer needs norm needs schedule needs "
+        "optimizer; remove one of them"
+    )
 
 
 def test_parameters_follow_those_they_depend_on(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ LIMITED = [
         (
             "train",
             {"schedule_drops": [0.9, 0.5]},
-            "train.schedule_drops: must be rising shares between 0 and 1, got [0.9, 0.5]",
+            "train.schedule_drops: must be increasing fractions between 0 and 1, got [0.9, 0.5]",
         ),
         ("train", {"attention_heads": 3}, "train: attention_heads must divide embedding_dim, got 3 and 128"),
         ("train", [1], "train: must be a mapping of settings (name: value)"),
@@ -85,12 +85,12 @@ LIMITED = [
         (
             "data",
             {"name": "digits", "validation": 1.5},
-            "data.validation: must be a share below 1 or a whole number of images, got 1.5",
+            "data.validation: must be a fraction below 1 or a whole number of images, got 1.5",
         ),
         (
             "data",
             {"name": "digits", "validation": 100, "limit": 100},
-            "data.validation: leaves no image to train on: 100 of 100 (data.limit)",
+            "data.validation: must be below data.limit, which is 100, got 100: no image is left to train on",
         ),
         ("data", {"name": "digits", "folder": 3}, "data.folder: must be a text, got 3"),
         ("search", {"population": 1}, "search.population: must be >= 2, got 1"),
@@ -106,7 +106,7 @@ LIMITED = [
         (
             "network",
             {"name": "resnet81"},
-            f"network.name: is not one of {', '.join(NETWORK_NAMES)}, {NOR}, got the text 'resnet81'; "
+            f"network.name: is neither one of {', '.join(NETWORK_NAMES)} {NOR}, got the text 'resnet81'; "
             f"did you mean resnet18?",
         ),
         (
@@ -117,7 +117,7 @@ LIMITED = [
         (
             "evaluation",
             {"step_size": "1/255", "step_ratio": 2},
-            "evaluation.step_ratio: has no effect beside step_size; keep one of the two",
+            "evaluation.step_ratio: has no effect beside step_size; remove one of the two",
         ),
     ],
 )
@@ -221,12 +221,12 @@ def test_import_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
     wrong = {
         "my_objectives:swop": "cannot be imported: my_objectives has no swop; did you mean swap?",
-        "my_objectives:number": "is not something that can be called",
+        "my_objectives:number": "cannot be called",
         "my_absent:swap": "cannot be imported: there is no module my_absent",
         "my_broken:swap": "cannot be imported: RuntimeError: two lines",
-        "my objectives:swap": "is no import path of the form package.module:name",
-        ":": "is no import path of the form package.module:name",
-        "..os:system": "is no import path of the form package.module:name",
+        "my objectives:swap": "is not an import path of the form package.module:name",
+        ":": "is not an import path of the form package.module:name",
+        "..os:system": "is not an import path of the form package.module:name",
     }
     for name, sentence in wrong.items():
         content = changed(train={"accuracy_loss": name}, network={"name": name}, controls=[])
@@ -239,7 +239,7 @@ def test_import_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_objective_suggests_the_nearest(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, changed(train={"accuracy_loss": "tardes"}))
     assert fault.startswith(
-        f"train.accuracy_loss: is not one of {', '.join(ACCURACY_LOSSES)}, nor an import path"
+        f"train.accuracy_loss: is neither one of {', '.join(ACCURACY_LOSSES)} nor an import path"
     )
     assert fault.endswith("did you mean trades?")
 

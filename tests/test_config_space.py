@@ -109,8 +109,11 @@ def test_controls_of_ones_own(tmp_path: Path) -> None:
     ("controls", "sentence"),
     [
         (["tardes"], "controls[0]: tardes is not a built-in control; did you mean trades?"),
-        (["mart", "mart"], "controls[1]: the control mart is given twice"),
-        (["mart", {"mart": {"beta": 1}}], "controls[1].mart: the control mart is given twice"),
+        (["mart", "mart"], "controls[1]: the control mart is given twice; remove one of the two"),
+        (
+            ["mart", {"mart": {"beta": 1}}],
+            "controls[1].mart: the control mart is given twice; remove one of the two",
+        ),
         (
             {"mine": None},
             "controls.mine: mine is not a built-in control; known: trades, mart, pgd, none, morel, "
@@ -127,7 +130,7 @@ def test_controls_of_ones_own(tmp_path: Path) -> None:
         ),
         (
             {"../x": {}},
-            "controls.'../x': a control's name is made of at most 40 letters, digits, - and _, got the "
+            "controls.'../x': the name of a control must be a letter and at most 39 more letters, digits, - and _, got the "
             "text '../x'",
         ),
     ],
@@ -269,9 +272,9 @@ def test_changes_in_words(tmp_path: Path) -> None:
     assert "train.step_size was null and is 1/255" in found
     assert "evaluation.epsilon was 8/255 and is 4/255" in found
     assert 'parameters.accuracy_loss.choices was ["trades", "loat"] and is ["trades", "mart"]' in found
-    assert 'parameters.accuracy_loss.when.norm was ["l2"] and is gone' in found
+    assert 'parameters.accuracy_loss.when.norm was ["l2"] and is removed' in found
     assert any(
-        sentence.startswith("parameters.loat_theta was {") and sentence.endswith("and is gone")
+        sentence.startswith("parameters.loat_theta was {") and sentence.endswith("and is removed")
         for sentence in found
     )
     assert any(sentence.startswith("parameters.alpha is new: {") for sentence in found)

@@ -94,10 +94,10 @@ def test_a_number_of_validation_images_is_the_same_for_every_limit() -> None:
     ("validation", "images", "words"),
     [
         (12.5, 100, "whole number of images, got 12.5"),
-        (0.001, 100, "leaves none to validate on"),
-        (100, 100, "asks for 100 of 100 images"),
-        (5000, 100, "asks for 5000 of 100 images"),
-        (0.999, 100, "asks for 100 of 100 images"),
+        (0.001, 100, "leaves no validation image"),
+        (100, 100, "takes 100 of 100 images"),
+        (5000, 100, "takes 5000 of 100 images"),
+        (0.999, 100, "takes 100 of 100 images"),
     ],
 )
 def test_impossible_validation_splits(validation: float, images: int, words: str) -> None:

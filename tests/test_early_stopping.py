@@ -440,7 +440,7 @@ def test_the_front_of_another_run(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("[{epsilom: 0.1}]", "did you mean epsilon"),
-        ("[{epsilon: 1/3}]", "outside"),
+        ("[{epsilon: 1/3}]", "must lie in the range"),
         ("[{epsilon: high}]", "epsilon"),
         ("[3]", "must be a mapping"),
         ("7", "list of mappings"),

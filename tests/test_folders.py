@@ -60,7 +60,7 @@ def test_what_is_wrong_in_an_image_folder(tmp_path: Path) -> None:
     train = write_folder(tmp_path / "train", {"cat": list(pictures(5)), "dog": list(pictures(5))})
     with pytest.raises(DataError, match="nowhere is not a folder"):
         load_development(folder_settings(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match="folder for each of at least two classes, and has 0"):
+    with pytest.raises(DataError, match="folders of at least two classes, got 0"):
         load_development(folder_settings(train / "cat"))
     with pytest.raises(DataError, match=r"data\.test .* is the folder of the training images"):
         check_test(folder_settings(train, train))
@@ -71,5 +71,5 @@ def test_what_is_wrong_in_an_image_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"dog/003\.png is not an image that can be read"):
         load_development(folder_settings(train))
     (train / "eel").mkdir()
-    with pytest.raises(DataError, match=r"train/eel holds no image"):
+    with pytest.raises(DataError, match=r"train/eel has no image"):
         load_development(folder_settings(train))

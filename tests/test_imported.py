@@ -113,7 +113,7 @@ def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("somebodys_networks:Softmaxed", {}, r"does something after its last nn\.Linear \(head\)"),
+        ("somebodys_networks:Softmaxed", {}, r"computes more after its last nn\.Linear \(head\)"),
         (
             "somebodys_networks:Tuple",
             {},
@@ -124,7 +124,7 @@ def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
         ("somebodys_networks:convolutional", {}, r"has no nn\.Linear"),
         ("somebodys_networks:broken", {}, "fails with options {}: ValueError: first line second line"),
         ("somebodys_networks:no_module", {}, "must return an nn.Module, got int"),
-        ("somebodys_networks:number", {}, "must be an nn.Module or something that returns one, got int"),
+        ("somebodys_networks:number", {}, "must be an nn.Module, or return one when called, got int"),
         (
             "somebodys_networks:Plain",
             {"width": 3},

@@ -199,7 +199,12 @@ def test_weights_follow_the_seed() -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "options", "words"),
     [
-        ("resnet18", (1, 7, 8), {}, "network resnet18 needs images of at least 8 x 8 pixels, got 1 x 7 x 8"),
+        (
+            "resnet18",
+            (1, 7, 8),
+            {},
+            "network resnet18 requires images of at least 8 x 8 pixels, got 1 x 7 x 8",
+        ),
         ("small_cnn", (3, 3, 32), {}, "at least 4 x 4 pixels, got 3 x 3 x 32"),
         ("vit", (3, 30, 32), {}, "patch 4 does not divide images of 3 x 30 x 32"),
         ("vit", (1, 8, 8), {"patch": 16}, "at least 16 x 16 pixels, got 1 x 8 x 8"),
@@ -217,7 +222,7 @@ def test_weights_follow_the_seed() -> None:
         ),
         ("small_cnn", (1, 8, 8), {"std": 0}, "std must be one number or 1 .*, numbers above 0, got 0"),
         ("resnet18", (3, 32, 32), {"mean": [0.5, 0.5]}, r"mean must be one number or 3 .*, got \[0.5, 0.5\]"),
-        ("resnet19", (3, 32, 32), {}, "network resnet19 is none of small_cnn, resnet18"),
+        ("resnet19", (3, 32, 32), {}, "network resnet19 is neither one of small_cnn, resnet18"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_sentence(

@@ -142,7 +142,7 @@ def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(
     )
     card = (run.path / "picked" / "1" / "README.md").read_text()
     assert (
-        "**The verification flagged this network, so do not believe its robust accuracy: gradients "
+        "**The verification flagged this network; its robust accuracy is not reliable: gradients "
         "vanish, attacks stand still.**" in card
     )
     assert "90.0% (88.0% to 92.0%)" in card

@@ -109,7 +109,7 @@ def test_the_front_has_its_networks_and_its_test_scores(
             (other >= point).all() and (other > 0).any() and tuple(other) != point for other in best
         )
         model, metadata = load_model(run.front_models / str(member.number) / "model.pt")
-        assert metadata["epoch"] == member.epoch
+        assert metadata.epoch == member.epoch
         assert not model.training
         stored = json.loads((run.front_models / str(member.number) / "settings.json").read_text())
         assert stored["train"]["epochs"] == 2
@@ -514,7 +514,7 @@ def test_early_stopping_as_its_users_see_it(tmp_path: Path) -> None:
     assert not set(front["number"]) & set(stopped["number"])
     for row in front.to_dict("records"):
         _, metadata = load_model(run.front_models / f"{row['number']}-{row['epoch']}" / "model.pt")
-        assert metadata["epoch"] == row["epoch"]
+        assert metadata.epoch == row["epoch"]
         assert row["test_clean_accuracy"] >= 0
     assert sorted(set(states(run.path))) == ["COMPLETE", "PRUNED"]
     assert not list(run.checkpoints.glob("*/state.pt*"))

@@ -44,7 +44,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EpochRes
 
 @pytest.fixture
 def run(tmp_path: Path, trial: tuple[Path, list[EpochResult]]) -> RunFolder:
-    return make_trained_run(tmp_path, trial[0], epochs=[int(load_checkpoint(trial[0])[1]["epoch"])] * 3)
+    return make_trained_run(tmp_path, trial[0], epochs=[int(load_checkpoint(trial[0])[1].epoch)] * 3)
 
 
 def same(folder: Path, checkpoint: Path) -> bool:
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_trial_s_weights_to_the_bit(
     assert main([str(run.front_models / "1"), "--out", str(tmp_path / "again")]) == 0
     said = capsys.readouterr().out
     assert same(tmp_path / "again", trial[0])
-    made, epoch = settings(tmp_path / "again"), load_checkpoint(trial[0])[1]["epoch"]
+    made, epoch = settings(tmp_path / "again"), load_checkpoint(trial[0])[1].epoch
     chosen = trial[1][epoch - 1]
     assert (made["epoch"], made["seed"], made["threads"], made["device"]) == (epoch, 7, 1, "cpu")
     assert made["figures"]["validation"] == {
@@ -141,7 +141,7 @@ def test_another_seed_gives_other_weights_in_a_folder_of_its_own(
     assert settings(other)["seed"] == 8
     assert not same(other, trial[0])
     train_trial(tmp_path / "trial8", seed=8)
-    assert settings(other)["epoch"] == load_checkpoint(tmp_path / "trial8" / "model.pt")[1]["epoch"]
+    assert settings(other)["epoch"] == load_checkpoint(tmp_path / "trial8" / "model.pt")[1].epoch
     assert same(other, tmp_path / "trial8" / "model.pt")
     assert sorted(path.name for path in run.front_models.iterdir()) == ["0", "1", "2"]
 
@@ -164,7 +164,7 @@ def test_the_epoch_follows_the_search_s_rule(rule: str, tmp_path: Path) -> None:
     train = dataclasses.replace(TRAIN, ema=0.0, epochs=4, schedule="step", schedule_drops=(0.5, 0.75))
     train_trial(tmp_path / "trial", select_epoch=rule, train=train)
     file = tmp_path / "trial" / "model.pt"
-    epoch = int(load_checkpoint(file)[1]["epoch"])
+    epoch = int(load_checkpoint(file)[1].epoch)
     run = make_trained_run(tmp_path, file, select_epoch=rule, train=train, epochs=(epoch,))
     assert main([str(run.front_models / "0"), "--out", str(tmp_path / "again")]) == 0
     assert settings(tmp_path / "again")["epoch"] == epoch
@@ -216,7 +216,7 @@ def test_mistakes_of_the_command_line(
     run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     member = run.front_models / "1"
-    refused(capsys, [str(tmp_path / "nowhere")], "is not a folder that is there")
+    refused(capsys, [str(tmp_path / "nowhere")], "no such folder")
     refused(capsys, [str(run.path)], "is not the settings of a network")
     for seed in ("-1", "x", str(2**63)):
         refused(capsys, [str(member), f"--seed={seed}"], "invalid value for '--seed'", seed)
@@ -228,7 +228,7 @@ def test_mistakes_of_the_command_line(
     for change_, words in (
         ({"seed": None}, ["cannot be trained again"]),
         ({"select_epoch": "lucky"}, ["select_epoch must be one of last", "lucky"]),
-        ({"epoch": 4}, ["epoch 4 is none of 3"]),
+        ({"epoch": 4}, ["epoch must be 1 to 3 (train.epochs), got 4"]),
     ):
         (member / "settings.json").write_text(json.dumps({**stored, **change_}))
         refused(capsys, [str(member)], *words)

@@ -128,7 +128,7 @@ def test_a_model_file_gives_the_same_logits_to_the_bit(digits: Development, tmp_
     model, metadata = load_model(path)
     images = torch.rand(5, 1, 8, 8)
     assert torch.equal(model(images), training.model.eval()(images))
-    assert metadata["epoch"] == 2
+    assert metadata.epoch == 2
     assert not any("embedding" in name or "attention" in name for name in model.state_dict())
     scores = [evaluate(one, digits.validation, EVALUATION) for one in (model, training.model)]
     assert scores[0] == scores[1]

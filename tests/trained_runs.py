@@ -100,9 +100,7 @@ def make_trained_run(
     for number, ((clean, robust), epoch) in enumerate(zip(figures, epochs, strict=False)):
         folder = run.front_models / (f"{number}-{epoch}" if select_epoch == "front" else str(number))
         folder.mkdir(parents=True)
-        save_model(
-            folder / "model.pt", network, NETWORK, metadata["image_shape"], metadata["classes"], epoch=epoch
-        )
+        save_model(folder / "model.pt", network, NETWORK, metadata.image_shape, metadata.classes, epoch=epoch)
         member = {
             "format": 1,
             "number": number,

@@ -1,6 +1,6 @@
-"""The door: a YAML space file becomes frozen, checked settings, or one sentence for each fault.
+"""Space files: YAML is read and checked, and becomes frozen settings, or one sentence for each fault.
 
-The only reader of YAML.
+No other package reads YAML.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m morel_search.config``: the fields of a space file as markdown tables."""
+"""``python -m morel_search.config``: prints the settings of a space file as markdown tables."""
 
 from __future__ import annotations
 

@@ -1,33 +1,45 @@
-"""Settings that are right one by one and wrong together."""
+"""Checks of settings that are allowed one by one, but contradict each other."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
+from morel_search._values import JsonObject, JsonValue, SettingValue
 from morel_search.config.faults import Faults, Location
-from morel_search.config.fieldspec import specs
+from morel_search.config.fieldspec import replaced, specs
 from morel_search.config.possible_values import highest, parameter_of, possible_values
 from morel_search.config.rational import format_value, in_255ths, parse_rational
 from morel_search.config.space import Space
 from morel_search.errors import SpaceError
 from morel_search.training.settings import DataSettings, EvaluationSettings, TrainSettings
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = ["check_rationals", "check_sections", "check_space"]
 
 _FROM_FILES = ("parquet", "image_folder")
-_MOST_PAIRS = 100_000
+_MAX_PAIRS = 100_000
+"""Largest number of pairs of embedding_dim and attention_heads that are checked."""
 
 
-def check_rationals(given: Mapping[str, Any], faults: Faults) -> None:
-    """Where one epsilon or step size is written in 255ths, a decimal that is no whole number of them is a slip (0.031 for 8/255)."""
-    written = list(_written(given))
-    if not any(in_255ths(value) for _, value in written):
+def check_rationals(given: JsonObject, faults: Faults) -> None:
+    """Note decimals that were probably meant as 255ths, such as 0.031 for 8/255.
+
+    If one epsilon or step size of the file is written in 255ths, every decimal that is not a multiple of
+    1/255 is a fault.
+
+    Args:
+        given: The sections as they stand in the file.
+        faults: Receives the faults.
+    """
+    rationals = list(_rationals(given))
+    if not any(in_255ths(value) for _, value in rationals):
         return
-    for location, value in written:
+    for location, value in rationals:
         if isinstance(value, bool) or (isinstance(value, str) and "/" in value):
             continue
         try:
@@ -42,66 +54,79 @@ def check_rationals(given: Mapping[str, Any], faults: Faults) -> None:
             )
 
 
-def _written(given: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
-    """Place and text of every epsilon and step size in the file."""
-    for section, settings in (("train", TrainSettings), ("evaluation", EvaluationSettings)):
-        yield from _rationals_of((section,), given[section], settings)
-    parameters = given["parameters"] if isinstance(given["parameters"], dict) else {}
-    for name, entry in parameters.items():
-        if (
-            name in specs(TrainSettings)
-            and specs(TrainSettings)[name].base is Fraction
-            and isinstance(entry, dict)
-        ):
-            yield from (
-                (("parameters", name, key), entry[key]) for key in ("low", "high", "step") if key in entry
-            )
-            choices = entry.get("choices")
-            if isinstance(choices, list):
-                yield from (
-                    (("parameters", name, "choices", index), value) for index, value in enumerate(choices)
-                )
-    controls = given["controls"]
-    items = enumerate(controls) if isinstance(controls, list) else [(None, controls)]
-    for index, item in items:
+def _rationals(given: JsonObject) -> Iterator[tuple[Location, JsonValue]]:
+    """Yield the place and the value of every epsilon and step size in the file."""
+    yield from _rationals_of(("train",), given["train"], TrainSettings)
+    yield from _rationals_of(("evaluation",), given["evaluation"], EvaluationSettings)
+    parameters = given["parameters"]
+    for name, entry in parameters.items() if isinstance(parameters, dict) else ():
+        spec = specs(TrainSettings).get(name)
+        if spec is None or spec.base is not Fraction or not isinstance(entry, dict):
+            continue
+        for key in ("low", "high", "step"):
+            if key in entry:
+                yield ("parameters", name, key), entry[key]
+        choices = entry.get("choices")
+        for index, value in enumerate(choices) if isinstance(choices, list) else ():
+            yield ("parameters", name, "choices", index), value
+    for location, controls in _control_mappings(given["controls"]):
+        for name, entry in controls.items():
+            yield from _rationals_of((*location, name), entry, TrainSettings)
+
+
+def _control_mappings(given: JsonValue) -> Iterator[tuple[Location, JsonObject]]:
+    """Yield the mappings of names to settings in the section ``controls``, with their places."""
+    if isinstance(given, dict):
+        yield ("controls",), given
+    for index, item in enumerate(given) if isinstance(given, list) else ():
         if isinstance(item, dict):
-            location: Location = ("controls",) if index is None else ("controls", index)
-            for name, entry in item.items():
-                yield from _rationals_of((*location, name), entry, TrainSettings)
+            yield ("controls", index), item
 
 
-def _rationals_of(location: Location, entry: Any, settings: type) -> Iterator[tuple[Location, Any]]:
+def _rationals_of(
+    location: Location, entry: JsonValue, settings: type[DataclassInstance]
+) -> Iterator[tuple[Location, JsonValue]]:
     if isinstance(entry, dict):
         for name, spec in specs(settings).items():
             if spec.base is Fraction and name in entry:
                 yield (*location, name), entry[name]
 
 
-def _as_given(value: Any) -> str:
+def _as_given(value: JsonValue) -> str:
     return value.strip() if isinstance(value, str) else str(value)
 
 
 def check_sections(
-    given: Mapping[str, Any],
+    given: JsonObject,
     data: DataSettings | None,
     train: TrainSettings | None,
     evaluation: EvaluationSettings | None,
     faults: Faults,
 ) -> None:
-    """Check each section in itself; one that could not be read is None and left alone."""
+    """Check the settings of each section against each other.
+
+    Args:
+        given: The sections as they stand in the file.
+        data: The section ``data``; None if it could not be read, and then it is not checked.
+        train: The section ``train``, or None.
+        evaluation: The section ``evaluation``, or None.
+        faults: Receives the faults.
+    """
     if data is not None:
         _check_data(data, faults)
     for name, settings in (("train", train), ("evaluation", evaluation)):
         if settings is None:
             continue
-        if given[name].get("step_size") is not None and "step_ratio" in given[name]:
-            faults.add((name, "step_ratio"), "has no effect beside step_size; keep one of the two")
+        section = given[name]
+        if isinstance(section, dict) and section.get("step_size") is not None and "step_ratio" in section:
+            faults.add((name, "step_ratio"), "has no effect beside step_size; remove one of the two")
         _check_linf((name,), settings, faults)
     if train is not None:
         drops = train.schedule_drops
         if not all(0 < drop < 1 for drop in drops) or list(drops) != sorted(set(drops)):
             faults.add(
-                ("train", "schedule_drops"), f"must be rising shares between 0 and 1, got {list(drops)}"
+                ("train", "schedule_drops"),
+                f"must be increasing fractions between 0 and 1, got {list(drops)}",
             )
 
 
@@ -112,12 +137,13 @@ def _check_data(data: DataSettings, faults: Faults) -> None:
     if data.validation >= 1 and data.validation != int(data.validation):
         faults.add(
             ("data", "validation"),
-            f"must be a share below 1 or a whole number of images, got {data.validation:g}",
+            f"must be a fraction below 1 or a whole number of images, got {data.validation:g}",
         )
     if data.limit is not None and data.validation >= data.limit:
         faults.add(
             ("data", "validation"),
-            f"leaves no image to train on: {data.validation:g} of {data.limit} (data.limit)",
+            f"must be below data.limit, which is {data.limit}, got {data.validation:g}: no image is left to "
+            f"train on",
         )
 
 
@@ -130,14 +156,22 @@ def _check_linf(location: Location, settings: TrainSettings | EvaluationSettings
             )
 
 
-def check_space(space: Space, given: Mapping[str, Any], faults: Faults) -> None:
-    """Check the sections against each other."""
-    _check_step(space, given["train"], faults)
+def check_space(space: Space, given: JsonObject, faults: Faults) -> None:
+    """Check the sections against each other.
+
+    Args:
+        space: The space; each of its sections has no fault.
+        given: The sections as they stand in the file.
+        faults: Receives the faults.
+    """
+    train = given["train"]
+    _check_step(space, train if isinstance(train, dict) else {}, faults)
     _check_searched_linf(space, faults)
     _check_heads(space, faults)
-    if highest(space, "k_robust") == 0 and highest(space, "k_accuracy") == 0:
+    if highest(space, "k_robust") == 0 and all(value == 0 for value in possible_values(space, "k_accuracy")):
         faults.add(
-            ("train", "k_robust"), "k_robust and k_accuracy are both always 0: nothing would be trained"
+            ("train", "k_robust"),
+            "k_robust and k_accuracy are both always 0, so no objective has a weight; raise one of them",
         )
     for control in space.controls:
         try:
@@ -148,22 +182,22 @@ def check_space(space: Space, given: Mapping[str, Any], faults: Faults) -> None:
             _check_linf(("controls", control.name), settings, faults)
 
 
-def _check_step(space: Space, fixed: Mapping[str, Any], faults: Faults) -> None:
-    """The step of the training attack comes from step_size or from step_ratio, never from both."""
+def _check_step(space: Space, fixed: JsonObject, faults: Faults) -> None:
+    """Check that the step of the training attack is given by step_size or by step_ratio, never by both."""
     size, ratio = parameter_of(space, "step_size"), parameter_of(space, "step_ratio")
-    either = (size is not None and (None in size.choices or bool(size.when))) or (
+    each_in_turn = (size is not None and (None in size.choices or bool(size.when))) or (
         ratio is not None and "step_size" in ratio.when
     )
-    if either:
+    if each_in_turn:
         return
     if size is not None and (ratio is not None or "step_ratio" in fixed):
         faults.add(
             ("parameters", "step_size"),
-            "step_ratio, which is given too, would have no effect; keep one of the two",
+            "step_ratio, which is given too, has no effect beside it; remove one of the two",
         )
     elif ratio is not None and fixed.get("step_size") is not None:
         faults.add(
-            ("parameters", "step_ratio"), "would have no effect beside train.step_size; keep one of the two"
+            ("parameters", "step_ratio"), "has no effect beside train.step_size; remove one of the two"
         )
 
 
@@ -173,10 +207,7 @@ def _check_searched_linf(space: Space, faults: Faults) -> None:
         if parameter is None:
             continue
         norms = parameter.when.get("norm", possible_values(space, "norm"))
-        top = max(
-            (value for value in (parameter.choices or (parameter.high,)) if value is not None),
-            default=Fraction(0),
-        )
+        top = max(_numbers(parameter.choices or (parameter.high,)), default=Fraction(0))
         if "linf" in norms and top > 1:
             key = "high" if parameter.kind == "float" else "choices"
             faults.add(
@@ -185,30 +216,33 @@ def _check_searched_linf(space: Space, faults: Faults) -> None:
             )
 
 
+def _numbers(values: Iterable[SettingValue]) -> Iterator[Fraction | float]:
+    return (value for value in values if isinstance(value, (int, float, Fraction)))
+
+
 def _check_heads(space: Space, faults: Faults) -> None:
-    """Every embedding_dim that can be drawn has to be divided by every attention_heads that can be drawn with it."""
+    """Check that attention_heads divides embedding_dim in each combination that the search can propose."""
     heads, width = parameter_of(space, "attention_heads"), parameter_of(space, "embedding_dim")
     if heads is None and width is None:
         return
     for dim, head in itertools.islice(
         itertools.product(possible_values(space, "embedding_dim"), possible_values(space, "attention_heads")),
-        _MOST_PAIRS,
+        _MAX_PAIRS,
     ):
-        drawn = {"embedding_dim": dim, "attention_heads": head}
-        apart = (
+        never_combined = (
             heads is not None
             and dim not in heads.when.get("embedding_dim", (dim,))
             and head != space.train.attention_heads
         )
-        apart |= (
+        never_combined |= (
             width is not None
             and head not in width.when.get("attention_heads", (head,))
             and dim != space.train.embedding_dim
         )
         try:
-            if not apart:
-                dataclasses.replace(space.train, **drawn)
+            if not never_combined:
+                replaced(space.train, {"embedding_dim": dim, "attention_heads": head})
         except ValueError as error:
             name = "attention_heads" if heads is not None else "embedding_dim"
-            faults.add(("parameters", name), f"{error}; choose values that go together")
+            faults.add(("parameters", name), f"{error}; change the values of one of them")
             return

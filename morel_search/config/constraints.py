@@ -1,15 +1,16 @@
-"""The section ``constraints``: what a network must keep to, as bounds on what was measured or set."""
+"""The section ``constraints``: bounds on measured values and on settings of a training."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
+from morel_search._values import Number
 from morel_search.config.faults import Faults, nearest, shown
 from morel_search.config.fieldspec import specs
 from morel_search.config.parameter import Parameter
@@ -21,21 +22,21 @@ __all__ = ["MEASURED", "Constraint", "check_fixed", "narrowed", "read_constraint
 MEASURED = {
     "clean_accuracy": "accuracy on the validation split, a fraction",
     "robust_accuracy": "accuracy under the evaluation attack, a fraction",
-    "seconds": "seconds that the training took",
+    "seconds": "duration of the training in seconds",
 }
-"""What a training is measured by, beside its settings."""
+"""The measured values that a constraint may bound, and their meaning."""
 
 _FORM = re.compile(r"\s*(>=|<=)\s*(\S.*?)\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A bound.
+    """A bound that a network of the front must satisfy.
 
     Attributes:
-        name: One of :data:`MEASURED` or a numeric setting of the training.
-        sign: Which side of the bound is right.
-        bound: The bound, in the units of what it bounds.
+        name: A key of :data:`MEASURED`, or a numeric setting of the training.
+        sign: The relation of a feasible value to the bound.
+        bound: The bound, in the unit of the value.
     """
 
     name: str
@@ -44,13 +45,18 @@ class Constraint:
 
     @property
     def measured(self) -> bool:
-        """Whether it takes a training to know."""
+        """Whether the value is known only after a training."""
         return self.name in MEASURED
 
     def violation(self, value: float | Fraction | None) -> float:
-        """By how much a value is on the wrong side; 0 or less is right, and None, a setting that is switched off, is right too.
+        """Return by how much a value violates the bound.
 
-        Accuracies count as they are, so 0.05 is five points; everything else in units of its bound.
+        Args:
+            value: The value; None for a setting that is switched off, which violates nothing.
+
+        Returns:
+            A number above 0 for a violation. It is the difference for accuracies, so 0.05 means five
+            percentage points, and the difference divided by the bound for all other values.
         """
         if value is None:
             return 0.0
@@ -62,8 +68,16 @@ class Constraint:
         return f"{self.name} {self.sign} {format_value(self.bound)}"
 
 
-def read_constraints(given: Any, faults: Faults) -> tuple[Constraint, ...]:
-    """The constraints of a space file: a mapping of names to texts such as ``">= 0.8"``."""
+def read_constraints(given: object, faults: Faults) -> tuple[Constraint, ...]:
+    """Read the section.
+
+    Args:
+        given: The section as it stands in the file: a mapping of names to texts such as ``">= 0.8"``.
+        faults: Receives the faults.
+
+    Returns:
+        The constraints that could be read.
+    """
     if not isinstance(given, dict):
         faults.add(
             ("constraints",),
@@ -71,59 +85,63 @@ def read_constraints(given: Any, faults: Faults) -> tuple[Constraint, ...]:
         )
         return ()
     numeric = [name for name, spec in specs(TrainSettings).items() if spec.base in (int, float, Fraction)]
-    found = []
+    constraints = []
     for name, text in given.items():
         location = ("constraints", name)
         match = _FORM.fullmatch(text) if isinstance(text, str) else None
         if name not in (*MEASURED, *numeric):
             faults.add(
                 location,
-                f"is neither measured ({', '.join(MEASURED)}) nor a numeric "
-                f"setting{nearest(name, (*MEASURED, *numeric))}",
+                f"is neither a measured value ({', '.join(MEASURED)}) nor a numeric setting of train"
+                f"{nearest(name, (*MEASURED, *numeric))}",
             )
         elif match is None:
             faults.add(location, f"must be '>= number' or '<= number', got {shown(text)}")
         else:
             try:
-                found.append(Constraint(name, ">=" if match[1] == ">=" else "<=", parse_rational(match[2])))
+                bound = parse_rational(match[2])
             except ValueError as error:
                 faults.add(location, str(error))
-            else:
-                if name.endswith("_accuracy") and not 0 <= found[-1].bound <= 1:
-                    faults.add(
-                        location,
-                        f"an accuracy is a fraction between 0 and 1, got {format_value(found[-1].bound)}",
-                    )
-    return tuple(found)
+                continue
+            constraints.append(Constraint(name, ">=" if match[1] == ">=" else "<=", bound))
+            if name.endswith("_accuracy") and not 0 <= bound <= 1:
+                faults.add(
+                    location,
+                    f"an accuracy must be a fraction between 0 and 1, got {format_value(bound)}",
+                )
+    return tuple(constraints)
 
 
 def narrowed(
     parameters: Sequence[Parameter], constraints: Sequence[Constraint], faults: Faults
 ) -> tuple[Parameter, ...]:
-    """The parameters with only those values that keep to the constraints, so that nothing else is ever trained.
+    """Remove the infeasible values from parameters, so that the search never proposes them.
 
     Args:
         parameters: The searched parameters.
         constraints: The constraints.
-        faults: Receives what leaves less than two values.
+        faults: Receives a fault for each parameter of which less than two values are feasible.
+
+    Returns:
+        The parameters, in the same order.
     """
-    kept = []
+    feasible = []
     for parameter in parameters:
         own = [constraint for constraint in constraints if constraint.name == parameter.name]
         narrow = _narrow(parameter, own) if own else parameter
         if narrow is None:
             faults.add(
                 ("constraints", parameter.name),
-                "leaves less than two values of the parameter; fix it under train instead",
+                "leaves less than two values of the parameter; set it in train instead",
             )
-        kept.append(narrow or parameter)
-    return tuple(kept)
+        feasible.append(narrow or parameter)
+    return tuple(feasible)
 
 
 def check_fixed(
     train: TrainSettings, parameters: Sequence[Parameter], constraints: Sequence[Constraint], faults: Faults
 ) -> None:
-    """Note every setting that is not searched and breaks a constraint."""
+    """Note a fault for every setting that is not searched and violates a constraint."""
     searched = {parameter.name for parameter in parameters}
     for constraint in constraints:
         if constraint.measured or constraint.name in searched:
@@ -132,24 +150,26 @@ def check_fixed(
         if constraint.violation(value) > 0:
             faults.add(
                 ("constraints", constraint.name),
-                f"train.{constraint.name} is {format_value(value)}, which no training can change",
+                f"must be {constraint.sign} {format_value(constraint.bound)}, but train.{constraint.name} is "
+                f"{format_value(value)}; change one of the two",
             )
 
 
 def _narrow(parameter: Parameter, constraints: Sequence[Constraint]) -> Parameter | None:
-    """The parameter inside the bounds; None where less than two values are left."""
+    """Return the parameter inside the bounds; None when less than two values are left."""
     if parameter.kind == "categorical":
         choices = tuple(
-            one
-            for one in parameter.choices
-            if all(constraint.violation(one) <= 0 for constraint in constraints)
+            choice
+            for choice in parameter.choices
+            if (choice is None or isinstance(choice, (int, float, Fraction)))
+            and all(constraint.violation(choice) <= 0 for constraint in constraints)
         )
         return dataclasses.replace(parameter, choices=choices) if len(choices) > 1 else None
     assert parameter.low is not None
     assert parameter.high is not None
     first, last = parse_rational(parameter.low), parse_rational(parameter.high)
-    low = max([first, *(one.bound for one in constraints if one.sign == ">=")])
-    high = min([last, *(one.bound for one in constraints if one.sign == "<=")])
+    low = max([first, *(constraint.bound for constraint in constraints if constraint.sign == ">=")])
+    high = min([last, *(constraint.bound for constraint in constraints if constraint.sign == "<=")])
     step = (
         parse_rational(parameter.step)
         if parameter.step is not None
@@ -164,7 +184,9 @@ def _narrow(parameter: Parameter, constraints: Sequence[Constraint]) -> Paramete
         )
     if low >= high:
         return None
-    kind: Any = int if parameter.kind == "int" else Fraction if parameter.rational else float
+    kind: Callable[[Fraction], Number] = (
+        int if parameter.kind == "int" else Fraction if parameter.rational else float
+    )
     return dataclasses.replace(
         parameter,
         low=parameter.low if low == first else kind(low),

@@ -1,11 +1,11 @@
-"""The section ``controls``: trainings with known settings beside the search."""
+"""The section ``controls``: trainings with known settings, which run beside the search."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from morel_search._values import SettingValue
 from morel_search.config.faults import Faults, Location, nearest, shown
 from morel_search.config.schema import read_given
 from morel_search.config.space import Control
@@ -16,10 +16,9 @@ __all__ = ["BUILT_IN", "DEFAULT_CONTROLS", "read_controls"]
 _PLACE: Location = ("controls",)
 _NAME = re.compile(r"[A-Za-z][\w-]{0,39}")
 
-# The defaults of the reference code (advermorel 0.1.6), and the single parts of it that a MOREL search is
-# compared with.
-_PLAIN = {"k_robust": 0.0, "k_accuracy": 1.0, "gamma": 0.0}
-_MOREL = {
+# The defaults of the reference code (advermorel 0.1.6), and its parts on their own, as baselines of a search.
+_WITHOUT_MOREL: dict[str, SettingValue] = {"k_robust": 0.0, "k_accuracy": 1.0, "gamma": 0.0}
+_MOREL: dict[str, SettingValue] = {
     "accuracy_loss": "mart",
     "k_robust": 0.1,
     "k_accuracy": 0.9,
@@ -28,12 +27,12 @@ _MOREL = {
     "temperature": 0.1,
     "beta": 6.0,
 }
-_MOREL_BOTH = {**_MOREL, "contrastive_features": "both"}
-BUILT_IN: dict[str, dict[str, Any]] = {
-    "trades": {**_PLAIN, "accuracy_loss": "trades", "beta": 6.0},
-    "mart": {**_PLAIN, "accuracy_loss": "mart", "beta": 6.0},
-    "pgd": {**_PLAIN, "accuracy_loss": "pgd"},
-    "none": {**_PLAIN, "accuracy_loss": "none"},
+_MOREL_BOTH: dict[str, SettingValue] = {**_MOREL, "contrastive_features": "both"}
+BUILT_IN: dict[str, dict[str, SettingValue]] = {
+    "trades": {**_WITHOUT_MOREL, "accuracy_loss": "trades", "beta": 6.0},
+    "mart": {**_WITHOUT_MOREL, "accuracy_loss": "mart", "beta": 6.0},
+    "pgd": {**_WITHOUT_MOREL, "accuracy_loss": "pgd"},
+    "none": {**_WITHOUT_MOREL, "accuracy_loss": "none"},
     "morel": _MOREL_BOTH,
     "morel_alpha0": {**_MOREL_BOTH, "alpha": 0.0},
 }
@@ -41,45 +40,48 @@ DEFAULT_CONTROLS = ("trades", "mart", "pgd", "none", "morel", "morel_alpha0")
 
 
 def read_controls(
-    given: Any, fixed: Any, evaluation: EvaluationSettings | None, faults: Faults
+    given: object, fixed: object, evaluation: EvaluationSettings | None, faults: Faults
 ) -> tuple[Control, ...]:
-    """The controls of a space file.
+    """Read the section.
 
-    Every control but ``none`` trains with the norm and epsilon that it is judged by. One of the user's own
-    leaves these two alone where ``train`` fixes them or it sets them itself.
+    Every control but ``none`` trains with the norm and the epsilon of the evaluation. A control of the user
+    keeps the norm and the epsilon of ``train`` or its own, if they are given.
 
     Args:
-        given: The section as it stands in the file: a list of built-in names, a mapping of names to settings,
-            or both in a list.
+        given: The section as it stands in the file: a list of names of built-in controls, a mapping of names
+            to settings, or a list of both.
         fixed: The section ``train`` as it stands in the file.
-        evaluation: The evaluation settings; None where these could not be read.
-        faults: Receives what is wrong.
+        evaluation: The evaluation settings; None when these could not be read.
+        faults: Receives the faults.
+
+    Returns:
+        The controls without a fault.
     """
-    strength: dict[str, Any] = (
+    evaluated: dict[str, SettingValue] = (
         {} if evaluation is None else {"norm": evaluation.norm, "epsilon": evaluation.epsilon}
     )
-    found: dict[str, Control] = {}
+    controls: dict[str, Control] = {}
     for location, name, entry in _entries(given, faults):
-        if name in found:
-            faults.add(location, f"the control {name} is given twice")
+        if name in controls:
+            faults.add(location, f"the control {name} is given twice; remove one of the two")
             continue
         own = _own_settings(location, name, entry, faults)
         if own is None:
             continue
         if name in BUILT_IN:
-            attack: Mapping[str, Any] = {} if name == "none" else strength
+            attack: Mapping[str, SettingValue] = {} if name == "none" else evaluated
         else:
             attack = {
                 key: value
-                for key, value in strength.items()
+                for key, value in evaluated.items()
                 if not isinstance(fixed, dict) or key not in fixed
             }
-        found[name] = Control(name, {**BUILT_IN.get(name, {}), **attack, **own})
-    return tuple(found.values())
+        controls[name] = Control(name, {**BUILT_IN.get(name, {}), **attack, **own})
+    return tuple(controls.values())
 
 
-def _entries(given: Any, faults: Faults) -> Iterator[tuple[Location, str, Any]]:
-    """Place, name and settings of every control; null stands for a built-in one as it is."""
+def _entries(given: object, faults: Faults) -> Iterator[tuple[Location, str, object]]:
+    """Yield the place, the name and the settings of every control; None for a built-in control as it is."""
     if isinstance(given, dict):
         yield from (((*_PLACE, name), name, entry) for name, entry in given.items())
     elif isinstance(given, list):
@@ -101,10 +103,14 @@ def _entries(given: Any, faults: Faults) -> Iterator[tuple[Location, str, Any]]:
         )
 
 
-def _own_settings(location: Location, name: str, entry: Any, faults: Faults) -> dict[str, Any] | None:
+def _own_settings(
+    location: Location, name: str, entry: object, faults: Faults
+) -> dict[str, SettingValue] | None:
     if not _NAME.fullmatch(name):
         faults.add(
-            location, f"a control's name is made of at most 40 letters, digits, - and _, got {shown(name)}"
+            location,
+            f"the name of a control must be a letter and at most 39 more letters, digits, - and _, got "
+            f"{shown(name)}",
         )
         return None
     if entry is None:

@@ -1,128 +1,127 @@
-"""A space as JSON values, what of it makes a run the same run, and the difference of two of them in words."""
+"""A space as JSON values, the part of it that identifies a run, and the differences between two of them."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, TypeGuard
 
+from morel_search._values import JsonObject, JsonValue
 from morel_search.config.rational import format_rational
 
 if TYPE_CHECKING:
-    from morel_search.config.constraints import Constraint
     from morel_search.config.parameter import Parameter
 
-__all__ = ["SECTIONS", "changes", "describe_space", "identity_of"]
+__all__ = ["SpaceDescription", "changes", "identity_of", "parameter_json", "settings_json"]
 
-SECTIONS = (
-    "data",
-    "network",
-    "train",
-    "evaluation",
-    "search",
-    "early_stopping",
-    "verify",
-    "compute",
-    "resources",
+_FREE_SECTIONS = ("resources", "verify")
+_FREE_SETTINGS = (
+    *("trials", "start_from", "max_hours", "max_gpu_hours", "patience", "min_improvement", "max_failures"),
 )
-_FREE = {
-    "search": (
-        "trials",
-        "start_from",
-        "max_hours",
-        "max_gpu_hours",
-        "patience",
-        "min_improvement",
-        "max_failures",
-    )
-}
 
 
-def describe_space(
-    sections: Mapping[str, Any],
-    parameters: Sequence[Parameter],
-    constraints: Sequence[Constraint],
-    controls: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Describe a space as JSON values.
+class SpaceDescription(TypedDict):
+    """A space as JSON values; each object of ``parameters`` and ``controls`` has a ``name``."""
 
-    Args:
-        sections: Name of a section to its settings, a dataclass; :data:`SECTIONS` are described.
-        parameters: What is searched.
-        constraints: What a network of the front must satisfy.
-        controls: Name of a control to its overrides.
+    data: JsonObject
+    network: JsonObject
+    train: JsonObject
+    evaluation: JsonObject
+    search: JsonObject
+    early_stopping: JsonObject
+    verify: JsonObject
+    compute: JsonObject
+    resources: JsonObject
+    parameters: list[JsonObject]
+    constraints: dict[str, str]
+    controls: list[JsonObject]
 
-    Returns:
-        Sections as mappings, ``parameters`` and ``controls`` as lists of mappings with a ``name``.
+
+def settings_json(values: Mapping[str, object]) -> JsonObject:
+    """Return settings as a JSON object; rationals are texts such as ``"8/255"``.
+
+    Raises:
+        TypeError: A value is of a type that no setting has.
     """
-    bounds = {
-        constraint.name: f"{constraint.sign} {format_rational(constraint.bound)}"
-        for constraint in constraints
+    return {name: _json_value(value) for name, value in values.items()}
+
+
+def parameter_json(parameter: Parameter) -> JsonObject:
+    """Return a searched parameter as a JSON object, with the keys of the space file."""
+    described: JsonObject = {"name": parameter.name, "type": parameter.kind}
+    if parameter.kind == "categorical":
+        described["choices"] = _json_value(parameter.choices)
+    else:
+        described.update(
+            low=_json_value(parameter.low),
+            high=_json_value(parameter.high),
+            log=parameter.log,
+            step=_json_value(parameter.step),
+        )
+    described["when"] = _json_value(parameter.when)
+    return described
+
+
+def identity_of(description: SpaceDescription) -> dict[str, object]:
+    """Return a description without the settings that may change when a run is resumed.
+
+    These are the resources, the verification, and of the search its budget and its first configurations.
+    """
+    identity: dict[str, object] = {
+        name: value for name, value in description.items() if name not in _FREE_SECTIONS
     }
-    return {
-        **{name: _plain(dataclasses.asdict(sections[name])) for name in SECTIONS},
-        "parameters": [_parameter(parameter) for parameter in parameters],
-        "constraints": bounds,
-        "controls": [{"name": name, "overrides": _plain(overrides)} for name, overrides in controls.items()],
-    }
+    search = description["search"]
+    identity["search"] = {name: value for name, value in search.items() if name not in _FREE_SETTINGS}
+    return identity
 
 
-def identity_of(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A description without what may change on resume: resources, verification, when to end, what to begin with."""
-    kept = {name: value for name, value in description.items() if name not in ("resources", "verify")}
-    for section, names in _FREE.items():
-        kept[section] = {name: value for name, value in kept[section].items() if name not in names}
-    return kept
-
-
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two descriptions or identities, a sentence each; empty exactly where they are equal.
+def changes(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Return the differences between two descriptions or identities, one sentence each; none if equal.
 
     >>> changes({"train": {"epochs": 10}}, {"train": {"epochs": 12}})
     ['train.epochs was 10 and is 12']
     """
-    found: list[str] = []
-    _compare("", old, new, found)
-    return found
+    sentences: list[str] = []
+    _compare("", old, new, sentences)
+    return sentences
 
 
-def _compare(location: str, old: Any, new: Any, found: list[str]) -> None:
+def _compare(location: str, old: object, new: object, sentences: list[str]) -> None:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in [*old, *(name for name in new if name not in old)]:
             inner = f"{location}.{name}" if location else str(name)
             if name not in new:
-                found.append(f"{inner} was {_words(old[name])} and is gone")
+                sentences.append(f"{inner} was {_text(old[name])} and is removed")
             elif name not in old:
-                found.append(f"{inner} is new: {_words(new[name])}")
+                sentences.append(f"{inner} is new: {_text(new[name])}")
             else:
-                _compare(inner, old[name], new[name], found)
-    elif _named(old) and _named(new) and old != new:
-        before = len(found)
-        _compare(location, _by_name(old), _by_name(new), found)
-        if len(found) == before:
-            found.append(f"{location} are in another order: {_order(old)} and now {_order(new)}")
+                _compare(inner, old[name], new[name], sentences)
+    elif _is_named(old) and _is_named(new) and old != new:
+        before = len(sentences)
+        _compare(location, _by_name(old), _by_name(new), sentences)
+        if len(sentences) == before:
+            sentences.append(f"{location} are in another order: {_order(old)} and now {_order(new)}")
     elif old != new:
-        found.append(f"{location} was {_words(old)} and is {_words(new)}")
+        sentences.append(f"{location} was {_text(old)} and is {_text(new)}")
 
 
-def _named(value: Any) -> bool:
-    """Whether this is a list of mappings that each have a name of their own, as parameters and controls are."""
+def _is_named(value: object) -> TypeGuard[list[Mapping[str, object]]]:
+    """Return whether a value is a list of objects with different names, as parameters and controls are."""
     if not isinstance(value, list) or not all(isinstance(item, Mapping) and "name" in item for item in value):
         return False
     return len({item["name"] for item in value}) == len(value)
 
 
-def _by_name(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {item["name"]: {key: value for key, value in item.items() if key != "name"} for item in items}
+def _by_name(items: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    return {str(item["name"]): {key: item[key] for key in item if key != "name"} for item in items}
 
 
-def _order(items: Sequence[Mapping[str, Any]]) -> str:
+def _order(items: Sequence[Mapping[str, object]]) -> str:
     return ", ".join(str(item["name"]) for item in items)
 
 
-def _words(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, str):
         return value or "empty"
     if value is None or isinstance(value, bool):
@@ -130,26 +129,13 @@ def _words(value: Any) -> str:
     return json.dumps(value) if isinstance(value, (Mapping, list)) else str(value)
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": parameter.name, "type": parameter.kind}
-    if parameter.kind == "categorical":
-        described["choices"] = _plain(parameter.choices)
-    else:
-        described.update(
-            low=_plain(parameter.low),
-            high=_plain(parameter.high),
-            log=parameter.log,
-            step=_plain(parameter.step),
-        )
-    described["when"] = _plain(parameter.when)
-    return described
-
-
-def _plain(value: Any) -> Any:
+def _json_value(value: object) -> JsonValue:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
     if isinstance(value, Fraction):
         return format_rational(value)
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): _json_value(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+        return [_json_value(item) for item in value]
+    raise TypeError(f"a setting has a value of the type {type(value).__name__}")

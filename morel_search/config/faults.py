@@ -1,4 +1,4 @@
-"""Faults of a space file: collected with their places, worded for a person, raised together."""
+"""Faults of a space file: collected with their places, and raised together as one error."""
 
 from __future__ import annotations
 
@@ -17,44 +17,51 @@ _LONGEST = 60
 
 
 class Faults:
-    """Every fault found so far, and where each value of the file stands.
+    """The faults noted so far, and the lines of the file's values.
 
     Attributes:
-        origins: Where a value was given: its line (from 1), or the text ``--set``.
+        origins: For the place of each value, its line (from 1), or the text ``--set``.
     """
 
     def __init__(self) -> None:
         self.origins: dict[Location, int | str] = {}
-        self._found: dict[str, int] = {}
+        self._lines: dict[str, int] = {}
         self._notes: list[tuple[Location, str]] = []
-        self._spoiled: set[Location] = set()
+        self._unreadable: set[Location] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return bool(self._lines)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._lines)
 
     def add(self, location: Location, message: str) -> None:
-        """Note a fault; one about a value that could not even be read is not repeated."""
-        if not any(location[:length] in self._spoiled for length in range(1, len(location) + 1)):
+        """Note a fault, unless its value or a mapping around it could not be read."""
+        if not any(location[:length] in self._unreadable for length in range(1, len(location) + 1)):
             self._note(location, message)
 
     def mark_unreadable(self, location: Location, message: str) -> None:
-        """Note a value that could not be read; later faults about it are dropped."""
+        """Note a value that cannot be read; later faults about it are dropped."""
         self._note(location, message)
-        self._spoiled.add(location)
+        self._unreadable.add(location)
 
     def merge(self, other: Faults, location: Location) -> None:
-        """Take over what was found in a value that is now at this place."""
+        """Add the faults of a value that was read on its own and is now at this place."""
         for inner, message in other._notes:
             self.add((*location, *inner), message)
-        self._spoiled |= {(*location, *inner) for inner in other._spoiled}
+        self._unreadable |= {(*location, *inner) for inner in other._unreadable}
 
     def raise_all(self, source: str) -> None:
-        """Raise SpaceError with every fault, if there is one: first those without a line, then in the order of the file."""
-        if self._found:
-            raise SpaceError(sorted(self._found, key=self._found.__getitem__), source)
+        """Raise the faults, if there are any: first those without a line, then in the order of the file.
+
+        Args:
+            source: Path of the file.
+
+        Raises:
+            SpaceError: With every fault.
+        """
+        if self._lines:
+            raise SpaceError(sorted(self._lines, key=self._lines.__getitem__), source)
 
     def _note(self, location: Location, message: str) -> None:
         where = f"{dotted(location)}: " if location else ""
@@ -63,10 +70,10 @@ class Faults:
         shown_origin = (
             "" if origin is None else f" (line {origin})" if isinstance(origin, int) else f" ({origin})"
         )
-        self._found[printable(f"{where}{message}{shown_origin}")] = origin if isinstance(origin, int) else 0
+        self._lines[printable(f"{where}{message}{shown_origin}")] = origin if isinstance(origin, int) else 0
 
     def _origin(self, location: Location) -> int | str | None:
-        """Where a value was given: of the longest part of its place that is known, the whole file aside."""
+        """Return where a value was given: the line of the innermost known part of its place, or ``--set``."""
         return next(
             (
                 self.origins[location[:length]]
@@ -78,7 +85,7 @@ class Faults:
 
 
 def dotted(location: Location) -> str:
-    """A place as the user would write it: ``parameters.accuracy_loss.choices[2]``."""
+    """Return a place as the user would write it: ``parameters.accuracy_loss.choices[2]``."""
     text = ""
     for part in location:
         if isinstance(part, int):
@@ -89,12 +96,21 @@ def dotted(location: Location) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control and other unprintable characters escaped, so that a file cannot steer a terminal."""
+    """Return a text with unprintable characters escaped: a file must not send control codes to a terminal."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean epochs?)`` where a known name is near, else `` (known: ...)`` where the list is short, else nothing."""
+    """Return a hint for an unknown name, as the end of a sentence.
+
+    Args:
+        name: The unknown name.
+        known: The known names.
+
+    Returns:
+        ``; did you mean epochs?`` if a known name is similar, else ``; known: ...`` with at most 12 names,
+        else an empty text.
+    """
     names = list(known)
     close = difflib.get_close_matches(name[:_LONGEST], names, n=1, cutoff=0.6)
     if close:
@@ -103,7 +119,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value of the file in words, short enough for a sentence."""
+    """Return a value of the file in words, short enough for a sentence."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The settings as tables for the documentation, made from the settings classes themselves."""
+"""Tables of the settings for the documentation, made from the settings classes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,29 @@ from morel_search.config.sections import SECTIONS
 __all__ = ["document", "field_table"]
 
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-_TYPES = {str: "text", int: "whole number", float: "number", bool: "true, false", Fraction: "rational"}
+_TYPES: dict[object, str] = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true, false",
+    Fraction: "rational",
+}
 
 
 def document() -> str:
-    """Every section of a space file with its table, as markdown."""
+    """Return the tables of all sections of a space file, as markdown."""
     return "\n\n".join(f"### `{section}`\n\n{field_table(section)}" for section in SECTIONS) + "\n"
 
 
 def field_table(section: str) -> str:
-    """The fields of one section as a markdown table: key, value, default, meaning.
+    """Return the fields of one section as a markdown table: key, value, default, meaning.
 
     Args:
         section: ``data``, ``network``, ``train``, ``evaluation``, ``parameters``, ``search``,
             ``early_stopping``, ``constraints``, ``resources`` or ``controls``.
 
     Raises:
-        KeyError: There is no such section.
+        KeyError: No section has this name.
     """
     if section == "controls":
         return _control_table()
@@ -55,7 +61,11 @@ def _control_table() -> str:
 def _constraint_table() -> str:
     rows = [(f"`{name}`", "`'>= number'` or `'<= number'`", meaning) for name, meaning in MEASURED.items()]
     rows.append(
-        ("a numeric key of `train`", "the same", "the setting itself; the search stays inside the bound")
+        (
+            "a numeric key of `train`",
+            "the same",
+            "the setting; the search proposes only values inside the bound",
+        )
     )
     return _table(("key", "value", "meaning"), rows)
 
@@ -74,8 +84,8 @@ def _default(spec: FieldSpec) -> str:
     return "must be given" if spec.default is dataclasses.MISSING else f"`{_written(spec.default)}`"
 
 
-def _written(value: Any) -> str:
-    """A value as it would stand in the file."""
+def _written(value: object) -> str:
+    """Return a value as it would be written in the file."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, Fraction):

@@ -1,4 +1,4 @@
-"""What a settings class says about its fields, taken apart once for the schema, the parameters and the documentation."""
+"""The fields of a settings class: type, limits, default and meaning, for the checks and the documentation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-__all__ = ["FieldSpec", "specs"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["FieldSpec", "replaced", "specs"]
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 _LIMITS = ("ge", "gt", "le", "lt")
 
@@ -20,40 +25,36 @@ class FieldSpec:
     """One field of a settings class.
 
     Attributes:
-        name: Its name, which is the key in the space file.
-        base: Its type without ``| None``; ``str`` for a choice of names, ``Any`` for several types.
-        optional: Whether it may be null.
-        choices: The names it may be, or empty.
-        module: Whether it may also be an import path.
-        limits: ``ge``, ``gt``, ``le``, ``lt`` and their values.
-        default: Its default, or ``dataclasses.MISSING``.
-        doc: Its meaning.
-        values: What may be given, in words, where the type does not say it.
+        name: Name of the field, and its key in the space file.
+        base: Type without ``| None``; ``str`` for a choice of names, ``typing.Any`` for a union of types.
+        optional: Whether null is allowed.
+        choices: The allowed names; empty when any value of the type is allowed.
+        module: Whether an import path is allowed too.
+        limits: The limits ``ge``, ``gt``, ``le`` and ``lt`` that the field has.
+        default: The default value, or ``dataclasses.MISSING``.
+        doc: The meaning.
+        values: The allowed values in words, for a field whose type does not tell them.
     """
 
     name: str
-    base: Any
+    base: object
     optional: bool
     choices: tuple[str, ...]
     module: bool
     limits: Mapping[str, float]
-    default: Any
+    default: object
     doc: str
     values: str = ""
 
 
-def specs(settings: type[object]) -> dict[str, FieldSpec]:
-    """The fields of a settings dataclass by name, in their order."""
-    return _specs(typing.cast(typing.Hashable, settings))
-
-
 @cache
-def _specs(settings: Any) -> dict[str, FieldSpec]:
+def specs(settings: type[DataclassInstance]) -> dict[str, FieldSpec]:
+    """Return the fields of a settings dataclass by name, in their order."""
     hints = typing.get_type_hints(settings)
     return {field.name: _spec(field, hints[field.name]) for field in dataclasses.fields(settings)}
 
 
-def _spec(field: dataclasses.Field[Any], hint: Any) -> FieldSpec:
+def _spec(field: dataclasses.Field[object], hint: object) -> FieldSpec:
     optional = False
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         members = [member for member in typing.get_args(hint) if member is not type(None)]
@@ -62,10 +63,19 @@ def _spec(field: dataclasses.Field[Any], hint: Any) -> FieldSpec:
     choices = tuple(field.metadata.get("choices", ()))
     if typing.get_origin(hint) is Literal:
         choices, hint = typing.get_args(hint), str
-    default = field.default
+    default: object = field.default
     if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
         default = field.default_factory()
     limits = {name: field.metadata[name] for name in _LIMITS if name in field.metadata}
     module = bool(field.metadata.get("optional_module"))
     doc, values = (str(field.metadata.get(key, "")) for key in ("doc", "values"))
     return FieldSpec(field.name, hint, optional, choices, module, limits, default, doc, values)
+
+
+def replaced(settings: Settings, values: Mapping[str, object]) -> Settings:
+    """Return settings with some fields replaced by values of which the types were checked before.
+
+    Raises:
+        ValueError: The values contradict each other or other settings.
+    """
+    return dataclasses.replace(settings, **values)

@@ -1,11 +1,10 @@
-"""Import paths such as ``package.module:name``, checked at the door."""
+"""Import paths of the form ``package.module:name``, checked when the space file is read."""
 
 from __future__ import annotations
 
 import importlib
 import re
 from functools import cache
-from typing import Any
 
 from morel_search.config.faults import nearest
 
@@ -16,34 +15,34 @@ _PATH = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*")
 
 
 def is_import_path(text: str) -> bool:
-    """Whether a text is meant as ``package.module:name``."""
+    """Return whether a text is meant as an import path ``package.module:name``."""
     return ":" in text
 
 
 @cache
 def check_import_path(text: str) -> str:
-    """Import what a path names, and say what is wrong with it.
+    """Import the object that a path names, and return what is wrong with the path.
 
-    The module's own code runs, as it would in the training.
+    Importing the module runs its code, as in a training.
 
     Args:
-        text: ``package.module:name``; the name may be dotted.
+        text: ``package.module:name``; the name may contain dots.
 
     Returns:
-        The fault as a sentence without the path, or an empty text.
+        The fault as a sentence without the path; empty when the object can be called.
     """
     if not _PATH.fullmatch(text):
-        return "is no import path of the form package.module:name"
+        return "is not an import path of the form package.module:name"
     module_name, _, attribute = text.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
+        target: object = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         return f"cannot be imported: there is no module {error.name}"
     except (Exception, SystemExit) as error:
         return f"cannot be imported: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
     for part in attribute.split("."):
-        names = [name for name in dir(found) if not name.startswith("_")]
-        if not hasattr(found, part):
-            return f"cannot be imported: {module_name} has no {part}{nearest(part, names) if len(names) > 12 or names else ''}"
-        found = getattr(found, part)
-    return "" if callable(found) else "is not something that can be called"
+        if not hasattr(target, part):
+            names = [name for name in dir(target) if not name.startswith("_")]
+            return f"cannot be imported: {module_name} has no {part}{nearest(part, names)}"
+        target = getattr(target, part)
+    return "" if callable(target) else "cannot be called"

@@ -1,15 +1,16 @@
-"""From a space file to a checked space."""
+"""Loading a space file: read, apply overrides, check, build the space."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from morel_search._values import JsonObject, JsonValue
 from morel_search.config.checks import check_rationals, check_sections, check_space
 from morel_search.config.constraints import check_fixed, narrowed, read_constraints
 from morel_search.config.controls import DEFAULT_CONTROLS, read_controls
+from morel_search.config.enqueued import read_enqueued
 from morel_search.config.faults import Faults, nearest, printable, shown
 from morel_search.config.overrides import apply_overrides
 from morel_search.config.parameter import Parameter
@@ -25,7 +26,6 @@ from morel_search.config.search_settings import (
 )
 from morel_search.config.sections import REQUIRED, SECTIONS
 from morel_search.config.space import Space
-from morel_search.config.starts import read_starts
 from morel_search.config.warnings import warnings
 from morel_search.errors import SpaceError
 from morel_search.training.settings import (
@@ -44,14 +44,14 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> Space:
 
     Args:
         path: The file.
-        overrides: ``section.setting=value`` texts, later ones over earlier ones.
+        overrides: Texts of the form ``section.setting=value``; a later one replaces an earlier one.
 
     Returns:
-        The space; its ``warnings`` say what is allowed and looks wrong.
+        The space; its ``warnings`` name settings that are allowed but probably a mistake.
 
     Raises:
-        SpaceError: With every fault that was found, each with its place and, where it stands in the file, its
-            line. Checks of settings against each other run once the settings themselves are right.
+        SpaceError: With all faults, each with its place and, for a value of the file, its line. Settings are
+            checked against each other only if each of them has no fault.
     """
     path = Path(path)
     text = read_text(path)
@@ -61,17 +61,17 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> Space:
     except SpaceError as error:
         raise SpaceError([printable(fault) for fault in error.faults], str(path)) from None
     if not isinstance(tree, dict):
-        what = "is empty" if tree is None else f"must be a mapping of sections, got {shown(tree)}"
-        raise SpaceError([f"{what}; a space file has the sections {', '.join(SECTIONS)}"], str(path))
+        problem = "is empty" if tree is None else f"must be a mapping of sections, got {shown(tree)}"
+        raise SpaceError([f"{problem}; a space file has the sections {', '.join(SECTIONS)}"], str(path))
     renamed = [*rename_old_keys(tree, faults), *apply_overrides(tree, overrides, faults)]
     space = _read(path, text, tuple(overrides), tree, faults)
     faults.raise_all(str(path))
-    assert space is not None, "a part is missing and no fault was noted"
+    assert space is not None, "a section is missing, but no fault was noted"
     return dataclasses.replace(space, warnings=(*renamed, *warnings(space, tree)))
 
 
 def _read(
-    path: Path, text: str, overrides: tuple[str, ...], tree: dict[str, Any], faults: Faults
+    path: Path, text: str, overrides: tuple[str, ...], tree: JsonObject, faults: Faults
 ) -> Space | None:
     for name in [name for name in tree if name not in SECTIONS]:
         faults.add((name,), f"unknown section{nearest(name, SECTIONS)}")
@@ -95,8 +95,8 @@ def _read(
     if train is not None:
         check_fixed(train, parameters, constraints, faults)
     controls = read_controls(given["controls"], given["train"], evaluation, faults)
-    starts = (
-        read_starts(search.start_from, parameters, faults)
+    enqueued = (
+        read_enqueued(search.start_from, parameters, faults)
         if search is not None and "parameters" in tree
         else ()
     )
@@ -109,12 +109,12 @@ def _read(
         or train is None
         or evaluation is None
         or search is None
+        or stopping is None
+        or verify is None
+        or compute is None
         or resources is None
     ):
         return None
-    assert stopping is not None, "no fault was noted"
-    assert verify is not None, "no fault was noted"
-    assert compute is not None, "no fault was noted"
     space = Space(
         path=path,
         text=text,
@@ -131,28 +131,25 @@ def _read(
         compute=compute,
         resources=resources,
         controls=controls,
-        starts=starts,
+        enqueued=enqueued,
     )
     check_space(space, given, faults)
     return space
 
 
-def _section(tree: dict[str, Any], name: str) -> Any:
-    """A section as it stands in the file.
-
-    One that is absent, or a heading with nothing under it, is its default.
-    """
+def _section(tree: JsonObject, name: str) -> JsonValue:
+    """Return a section as it stands in the file; the default if it is missing or empty."""
     given = tree.get(name)
     if given is None:
         return list(DEFAULT_CONTROLS) if name == "controls" else {}
     return given
 
 
-def _read_train(given: Any, parameters: Sequence[Parameter], faults: Faults) -> TrainSettings | None:
-    """The training settings outside the search.
+def _read_train(given: JsonValue, parameters: Sequence[Parameter], faults: Faults) -> TrainSettings | None:
+    """Return the settings of a training that are not searched.
 
-    Where embedding_dim or attention_heads is always searched, its default must not clash with the other one:
-    it stands at the first value of its range.
+    If embedding_dim or attention_heads is searched without a condition, it gets the first value of its range:
+    the default could contradict the other of the two.
     """
     values = read_given(TrainSettings, given, ("train",), faults)
     if values is None:

@@ -1,10 +1,10 @@
-"""``--set train.epochs=3``: values from the command line, laid over the file before it is checked."""
+"""The option ``--set train.epochs=3``: it replaces values of the file before these are checked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
+from morel_search._values import JsonObject, JsonValue
 from morel_search.config.faults import Faults, Location, dotted, nearest
 from morel_search.config.fieldspec import specs
 from morel_search.config.parameters import ParameterEntry
@@ -16,29 +16,31 @@ from morel_search.training.settings import TrainSettings
 
 __all__ = ["apply_overrides"]
 
-_MARK = "--set"
+_ORIGIN = "--set"
+_OPTIONS_DEPTH = 9
+"""Levels of keys below ``network.options`` that an override may name."""
 
 
-def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], faults: Faults) -> list[str]:
-    """Lay ``PATH=VALUE`` texts over the plain values of a file, in their order.
+def apply_overrides(tree: JsonObject, overrides: Sequence[str], faults: Faults) -> list[str]:
+    """Replace values of a file, in the order of the overrides.
 
-    A value is read as YAML: ``3``, ``8/255``, ``null``, ``[trades, mart]``, ``{type: float, low: 1, high:
-    8}``. ``parameters.NAME=null`` takes a parameter out of the search.
+    The value of an override is read as YAML: ``3``, ``8/255``, ``null``, ``[trades, mart]``,
+    ``{type: float, low: 1, high: 8}``. ``parameters.NAME=null`` removes a parameter from the search.
 
     Args:
         tree: The values of the file; changed in place.
-        overrides: The texts.
-        faults: Receives what is wrong; a wrong one changes nothing.
+        overrides: Texts of the form ``PATH=VALUE``.
+        faults: Receives the faults. An override with a fault changes nothing.
 
     Returns:
-        A warning for each text that uses the old name of a setting.
+        A warning for each override that uses the old name of a setting.
     """
     warnings = []
     for text in overrides:
         path, equals, written = text.partition("=")
         given = tuple(path.strip().split("."))
         if not equals or not all(given):
-            faults.add((), f"--set {text[:60]!r}: write it as section.setting=value, as in train.epochs=3")
+            faults.add((), f"--set {text[:60]!r}: write section.setting=value, such as train.epochs=3")
             continue
         keys = current_keys(given)
         if keys != given:
@@ -54,22 +56,22 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], faults: Faul
                 (), f"--set {text[:60]}: the value is not YAML: {error.faults[0].removeprefix('line 1: ')}"
             )
             continue
-        _lay(tree, keys, value, text, faults)
+        _replace(tree, keys, value, text, faults)
     return warnings
 
 
-def _value(written: str, keys: Location, faults: Faults) -> Any:
+def _value(written: str, keys: Location, faults: Faults) -> JsonValue:
     own = Faults()
-    value = read_tree(written, own, _MARK)
+    value = read_tree(written, own, _ORIGIN)
     for location in [location for location in faults.origins if location[: len(keys)] == keys]:
         del faults.origins[location]
-    faults.origins[keys] = _MARK
+    faults.origins[keys] = _ORIGIN
     faults.merge(own, keys)
     return value
 
 
-def _unknown(tree: dict[str, Any], keys: tuple[str, ...]) -> str:
-    """What is wrong with a path, or an empty text."""
+def _unknown(tree: JsonObject, keys: tuple[str, ...]) -> str:
+    """Return what is wrong with the path of an override; empty if nothing is."""
     section = keys[0]
     if section not in SECTIONS:
         return f"there is no section {section!r}{nearest(section, SECTIONS)}"
@@ -81,34 +83,38 @@ def _unknown(tree: dict[str, Any], keys: tuple[str, ...]) -> str:
         return _unknown_setting(specs(TrainSettings), keys[2:], 1)
     settings = SECTIONS[section]
     assert settings is not None
-    return _unknown_setting(specs(settings), keys[1:], 9 if keys[:2] == ("network", "options") else 1)
+    return _unknown_setting(
+        specs(settings), keys[1:], _OPTIONS_DEPTH if keys[:2] == ("network", "options") else 1
+    )
 
 
-def _unknown_parameter(given: Any, keys: tuple[str, ...]) -> str:
+def _unknown_parameter(given: object, keys: tuple[str, ...]) -> str:
     known = specs(TrainSettings)
     if keys[1] not in known:
-        return f"{keys[1]!r} is no setting of train{nearest(keys[1], known)}"
-    inside = given if isinstance(given, dict) else {}
-    if len(keys) > 2 and keys[1] not in inside:
-        return f"{keys[1]} is not among the parameters of the file{nearest(keys[1], inside)}"
+        return f"{keys[1]!r} is not a setting of train{nearest(keys[1], known)}"
+    parameters = given if isinstance(given, dict) else {}
+    if len(keys) > 2 and keys[1] not in parameters:
+        return f"{keys[1]} is not among the parameters of the file{nearest(keys[1], parameters)}"
     return _unknown_setting(specs(ParameterEntry), keys[2:], 2 if keys[2:3] == ("when",) else 1)
 
 
-def _unknown_setting(known: Any, rest: tuple[str, ...], deepest: int) -> str:
+def _unknown_setting(known: Collection[str], rest: tuple[str, ...], deepest: int) -> str:
+    """Return what is wrong with the rest of a path that may name at most ``deepest`` levels of keys."""
     if rest and rest[0] not in known:
         return f"there is no setting {rest[0]!r}{nearest(rest[0], known)}"
-    return f"{rest[deepest - 1]} holds no further settings" if len(rest) > deepest else ""
+    return f"{rest[deepest - 1]} has no settings inside it" if len(rest) > deepest else ""
 
 
-def _lay(tree: dict[str, Any], keys: tuple[str, ...], value: Any, text: str, faults: Faults) -> None:
-    inner: Any = tree
+def _replace(tree: JsonObject, keys: tuple[str, ...], value: JsonValue, text: str, faults: Faults) -> None:
+    inner = tree
     for depth, key in enumerate(keys[:-1], start=1):
         if inner.get(key) is None:
             inner[key] = {}
-        inner = inner[key]
-        if not isinstance(inner, dict):
+        following = inner[key]
+        if not isinstance(following, dict):
             faults.add((), f"--set {text[:60]}: {dotted(keys[:depth])} is not a mapping in the file")
             return
+        inner = following
     if len(keys) == 2 and keys[0] == "parameters" and value is None:
         inner.pop(keys[1], None)
     else:

@@ -6,32 +6,32 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
+from morel_search._values import Number, SettingValue
 from morel_search.config.fieldspec import specs
 from morel_search.config.rational import parse_rational
 from morel_search.training.settings import TrainSettings
 
-__all__ = ["Kind", "Number", "Parameter"]
+__all__ = ["Kind", "Parameter"]
 
 Kind = Literal["float", "int", "categorical"]
-Number = Fraction | float | int
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A field of the training settings and the values that the search may give it.
+    """A setting of the training and the values that the search may give it.
 
     Attributes:
-        name: The field of :class:`~morel_search.training.settings.TrainSettings`.
+        name: Name of the field of :class:`~morel_search.training.settings.TrainSettings`.
         kind: ``float`` (also for exact rationals), ``int`` or ``categorical``.
-        low: Smallest value; None for a categorical one.
-        high: Largest value; None for a categorical one.
-        step: Distance of the allowed values from ``low`` on, or None for all of them.
+        low: Smallest value; None for a categorical parameter.
+        high: Largest value; None for a categorical parameter.
+        step: Distance between the allowed values, from ``low`` on; None allows every value of the range.
         log: Whether the range is searched on a logarithmic scale.
-        choices: The values of a categorical one.
-        when: Other parameters and the values of theirs for which this one is active; all of them have to
-            hold.
+        choices: The values of a categorical parameter.
+        when: The condition: names of other parameters, each with the values for which this parameter is
+            active. It is active if all other parameters have one of their values.
     """
 
     name: str
@@ -40,17 +40,17 @@ class Parameter:
     high: Number | None = None
     step: Number | None = None
     log: bool = False
-    choices: tuple[Any, ...] = ()
-    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    choices: tuple[SettingValue, ...] = ()
+    when: Mapping[str, tuple[SettingValue, ...]] = field(default_factory=dict)
 
     @property
     def rational(self) -> bool:
-        """Whether its values are exact rationals (epsilon, step_size)."""
+        """Whether the values are exact rationals (epsilon, step_size)."""
         return specs(TrainSettings)[self.name].base is Fraction
 
     @property
-    def values(self) -> Sequence[Any] | None:
-        """Every value it can take, in order; None where these are not countable."""
+    def values(self) -> Sequence[SettingValue] | None:
+        """Every value that the parameter can take, in order; None for a range without a step."""
         if self.kind == "categorical":
             return self.choices
         assert self.low is not None
@@ -63,8 +63,11 @@ class Parameter:
         grid = (low + step * k for k in range(math.floor((parse_rational(self.high) - low) / step) + 1))
         return tuple(grid) if self.rational else tuple(float(value) for value in grid)
 
-    def contains(self, value: Any) -> bool:
-        """Whether it can take this value; a grid is met exactly by rationals and to rounding by floats."""
+    def contains(self, value: SettingValue) -> bool:
+        """Return whether the parameter can take a value.
+
+        A rational must be a value of the grid exactly, a float up to rounding.
+        """
         if self.kind == "categorical":
             return any(
                 value == choice and isinstance(value, bool) == isinstance(choice, bool)

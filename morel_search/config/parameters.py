@@ -1,12 +1,12 @@
-"""The section ``parameters``: what is searched, between which values, and when."""
+"""The section ``parameters``: the searched settings, with their ranges and conditions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+from morel_search._values import JsonObject, JsonValue
 from morel_search.config.conditions import read_conditions, sort_by_conditions
 from morel_search.config.faults import Faults, Location, nearest, shown
 from morel_search.config.fieldspec import FieldSpec, specs
@@ -19,19 +19,19 @@ __all__ = ["ParameterEntry", "read_parameters"]
 
 _PLACE: Location = ("parameters",)
 _RANGE_KEYS = ("low", "high", "log", "step")
-_KINDS: dict[Any, tuple[Kind, ...]] = {
+_KINDS: dict[object, tuple[Kind, ...]] = {
     int: ("int", "categorical"),
     float: ("float", "categorical"),
     Fraction: ("float", "categorical"),
 }
-_NOUNS = {int: "a whole number", float: "a number", Fraction: "a number"}
+_NOUNS: dict[object, str] = {int: "a whole number", float: "a number", Fraction: "a number"}
 
 
 @dataclass(frozen=True)
 class ParameterEntry:
-    """The keys of one searched parameter, for the documentation and the check of keys."""
+    """The keys of one searched parameter, for the documentation and for the check of keys."""
 
-    type: Kind = field(metadata={"doc": "float, int or categorical; has to agree with the setting"})
+    type: Kind = field(metadata={"doc": "float, int or categorical; it must match the type of the setting"})
     low: Any = field(
         default=None,
         metadata={"doc": "float, int: smallest value; rationals such as 2/255 for epsilon and step_size"},
@@ -42,58 +42,63 @@ class ParameterEntry:
     )
     step: Any = field(
         default=None,
-        metadata={"doc": "float, int: distance of the values, from low on; has to divide the range"},
+        metadata={"doc": "float, int: distance between the values, from low on; it must divide the range"},
     )
     choices: tuple[Any, ...] = field(default=(), metadata={"doc": "categorical: the values, at least two"})
     when: Any = field(
         default=None,
         metadata={
-            "doc": "other parameters, each with the value or list of values for which this one is active"
+            "doc": "condition: other parameters, each with the value or the list of values for which this "
+            "parameter is active"
         },
     )
 
 
-def read_parameters(given: Any, fixed: Any, faults: Faults) -> tuple[Parameter, ...]:
-    """Every parameter of the section that is right, sorted so that each follows those its ``when`` names.
+def read_parameters(given: object, fixed: object, faults: Faults) -> tuple[Parameter, ...]:
+    """Read the section.
 
     Args:
         given: The section as it stands in the file.
-        fixed: The section ``train``, whose keys may not be searched.
-        faults: Receives what is wrong.
+        fixed: The section ``train``; its keys must not be searched.
+        faults: Receives the faults.
+
+    Returns:
+        The parameters without a fault, sorted so that each follows the parameters that its ``when`` names.
     """
     if not isinstance(given, dict) or not given:
         faults.add(_PLACE, "must be a mapping of at least one parameter to search (name: {type: ..., ...})")
         return ()
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for name, entry in given.items():
         parameter = _read(name, entry, fixed if isinstance(fixed, dict) else {}, faults)
         if parameter is not None:
-            found[name] = parameter
+            parameters[name] = parameter
     entries = {
         name: entry
         for name, entry in given.items()
         if isinstance(entry, dict) and name in specs(TrainSettings)
     }
     conditions = {
-        name: read_conditions(name, entry.get("when"), found, given, faults)
+        name: read_conditions(name, entry.get("when"), parameters, given, faults)
         for name, entry in entries.items()
     }
     return sort_by_conditions(
-        [replace(parameter, when=conditions[name]) for name, parameter in found.items()], faults
+        [replace(parameter, when=conditions[name]) for name, parameter in parameters.items()], faults
     )
 
 
-def _read(name: str, entry: Any, fixed: Mapping[str, Any], faults: Faults) -> Parameter | None:
+def _read(name: str, entry: JsonValue, fixed: JsonObject, faults: Faults) -> Parameter | None:
     location = (*_PLACE, name)
     spec = specs(TrainSettings).get(name)
     if spec is None:
         faults.add(
-            location, f"is no setting of train, so it cannot be searched{nearest(name, specs(TrainSettings))}"
+            location,
+            f"is not a setting of train, so it cannot be searched{nearest(name, specs(TrainSettings))}",
         )
         return None
     if name in fixed:
         faults.add(
-            location, f"is searched here and fixed in train ({shown(fixed[name])}); keep one of the two"
+            location, f"is searched here and fixed in train ({shown(fixed[name])}); remove one of the two"
         )
     if not isinstance(entry, dict):
         faults.add(
@@ -104,13 +109,13 @@ def _read(name: str, entry: Any, fixed: Mapping[str, Any], faults: Faults) -> Pa
     right_keys = check_keys(entry, specs(ParameterEntry), location, faults)
     if kind is None:
         return None
-    wrong = ("choices",) if kind != "categorical" else _RANGE_KEYS
-    for key in (key for key in wrong if key in entry):
-        meant = "low and high" if kind != "categorical" else "choices"
+    wrong_keys = ("choices",) if kind != "categorical" else _RANGE_KEYS
+    for key in (key for key in wrong_keys if key in entry):
+        right = "low and high" if kind != "categorical" else "choices"
         faults.add(
-            (*location, key), f"{'an' if kind == 'int' else 'a'} {kind} parameter has {meant}, not {key}"
+            (*location, key), f"{'an' if kind == 'int' else 'a'} {kind} parameter has {right}, not {key}"
         )
-    if not right_keys or any(key in entry for key in wrong):
+    if not right_keys or any(key in entry for key in wrong_keys):
         return None
     return (
         _read_choices(spec, entry, location, faults)
@@ -119,7 +124,7 @@ def _read(name: str, entry: Any, fixed: Mapping[str, Any], faults: Faults) -> Pa
     )
 
 
-def _read_kind(spec: FieldSpec, entry: Mapping[str, Any], location: Location, faults: Faults) -> Kind | None:
+def _read_kind(spec: FieldSpec, entry: JsonObject, location: Location, faults: Faults) -> Kind | None:
     allowed = _KINDS.get(spec.base, ("categorical",))
     given = entry.get("type")
     if given in allowed:
@@ -137,9 +142,7 @@ def _read_kind(spec: FieldSpec, entry: Mapping[str, Any], location: Location, fa
     return None
 
 
-def _read_choices(
-    spec: FieldSpec, entry: Mapping[str, Any], location: Location, faults: Faults
-) -> Parameter | None:
+def _read_choices(spec: FieldSpec, entry: JsonObject, location: Location, faults: Faults) -> Parameter | None:
     choices = entry.get("choices")
     if not isinstance(choices, list) or len(choices) < 2:
         faults.add(
@@ -161,7 +164,7 @@ def _read_choices(
 
 
 def _read_range(
-    spec: FieldSpec, kind: Kind, entry: Mapping[str, Any], location: Location, faults: Faults
+    spec: FieldSpec, kind: Kind, entry: JsonObject, location: Location, faults: Faults
 ) -> Parameter | None:
     bound = annotation(spec, optional=False)
     fields = {"low": (bound, ...), "high": (bound, ...), "log": (bool, False)}
@@ -182,22 +185,22 @@ def _check_range(parameter: Parameter, location: Location, faults: Faults) -> No
     assert parameter.low is not None
     assert parameter.high is not None
     low, high = parse_rational(parameter.low), parse_rational(parameter.high)
-    words = f"low {format_value(parameter.low)} and high {format_value(parameter.high)}"
+    bounds = f"low {format_value(parameter.low)} and high {format_value(parameter.high)}"
     if low >= high:
-        faults.add((*location, "low"), f"low must be below high, got {words}")
+        faults.add((*location, "low"), f"low must be below high, got {bounds}")
     if parameter.log and low <= 0:
         faults.add(
             (*location, "log"),
-            f"a logarithmic scale needs low above 0, got low {format_value(parameter.low)}",
+            f"a logarithmic scale requires low > 0, got low {format_value(parameter.low)}",
         )
     if parameter.step is None:
         return
     step = parse_rational(parameter.step)
     if parameter.log:
-        faults.add((*location, "step"), "log and step do not go together; leave out one")
+        faults.add((*location, "step"), "log and step cannot be combined; remove one of the two")
     elif low < high and (high - low) % step:
         last = low + (high - low) // step * step
         faults.add(
             (*location, "step"),
-            f"does not divide the range: the last value would be {format_value(last)}, got {words}",
+            f"must divide high - low, got {bounds}: the last value would be {format_value(last)}",
         )

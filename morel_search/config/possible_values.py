@@ -1,10 +1,11 @@
-"""What values a training setting can have in a search."""
+"""The values that a setting of the training can have in a search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from fractions import Fraction
 
+from morel_search._values import Number, SettingValue
 from morel_search.config.parameter import Parameter
 from morel_search.config.space import Space
 
@@ -12,16 +13,18 @@ __all__ = ["drawn_with", "highest", "lowest", "parameter_of", "possible_values"]
 
 
 def parameter_of(space: Space, name: str) -> Parameter | None:
-    """The parameter that searches a setting, if there is one."""
+    """Return the parameter that searches a setting; None when the setting is not searched."""
     return next((parameter for parameter in space.parameters if parameter.name == name), None)
 
 
-def possible_values(space: Space, name: str) -> Sequence[Any]:
-    """The values a training setting can have: all of them where they can be counted, else the two ends.
+def possible_values(space: Space, name: str) -> Sequence[SettingValue]:
+    """Return the values that a setting of the training can have.
 
-    A setting that is searched under a condition can also have its value of ``train``.
+    Returns:
+        All values if they can be counted, else the lower and the upper bound. The value of ``train`` is one
+        of them if the setting is not searched, or searched under a condition.
     """
-    base = getattr(space.train, name)
+    base: SettingValue = getattr(space.train, name)
     parameter = parameter_of(space, name)
     if parameter is None:
         return (base,)
@@ -33,20 +36,30 @@ def possible_values(space: Space, name: str) -> Sequence[Any]:
     return (*((values[0], values[-1]) if isinstance(values, range) else values), base)
 
 
-def drawn_with(space: Space, parameter: Parameter, other: str) -> Sequence[Any]:
-    """The values that another setting can have where this parameter is active."""
+def drawn_with(space: Space, parameter: Parameter, other: str) -> Sequence[SettingValue]:
+    """Return the values that another setting can have while this parameter is active."""
     return parameter.when.get(other, possible_values(space, other))
 
 
-def lowest(space: Space, name: str) -> Any:
-    """The smallest number a setting can be; null does not count."""
-    return min((value for value in _ends(possible_values(space, name)) if value is not None), default=None)
+def lowest(space: Space, name: str) -> Number:
+    """Return the smallest number that a numeric setting can be; null is left out.
+
+    Raises:
+        ValueError: The setting can be null alone.
+    """
+    return min(_numbers(space, name))
 
 
-def highest(space: Space, name: str) -> Any:
-    """The largest number a setting can be; null does not count."""
-    return max((value for value in _ends(possible_values(space, name)) if value is not None), default=None)
+def highest(space: Space, name: str) -> Number:
+    """Return the largest number that a numeric setting can be; null is left out.
+
+    Raises:
+        ValueError: The setting can be null alone.
+    """
+    return max(_numbers(space, name))
 
 
-def _ends(values: Sequence[Any]) -> Sequence[Any]:
-    return (values[0], values[-1]) if isinstance(values, range) else values
+def _numbers(space: Space, name: str) -> list[Number]:
+    values = possible_values(space, name)
+    ends = (values[0], values[-1]) if isinstance(values, range) else values
+    return [value for value in ends if isinstance(value, (int, float, Fraction))]

@@ -1,4 +1,4 @@
-"""Exact rationals: reading ``8/255`` and decimals, and writing values for people."""
+"""Exact rational numbers: read from ``8/255`` and decimals, and written as text."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ _WIDEST = 12
 
 
 def parse_rational(value: object) -> Fraction:
-    """An exact rational from ``"8/255"``, ``"0.2"``, 0.2 (which is 1/5, as it is written) or a whole number.
+    """Return an exact rational.
+
+    Args:
+        value: ``"8/255"``, ``"0.2"``, 0.2 (which gives 1/5, as it is written) or a whole number.
 
     Raises:
-        ValueError: It is something else, not finite, or divides by zero; the message is for the user.
+        ValueError: The value is of another form, not finite, or divides by zero. The message is the second
+            part of a sentence about the value.
     """
     if isinstance(value, Fraction):
         return value
@@ -47,13 +51,13 @@ def _from_text(text: str) -> Fraction:
 
 
 def in_255ths(value: object) -> bool:
-    """Whether a value of the file is written as so many 255ths."""
+    """Return whether a value of the file is written as a number of 255ths, such as ``8/255``."""
     ratio = _RATIO.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST else None
     return ratio is not None and Fraction(ratio[2]) == 255
 
 
 def format_rational(value: Fraction) -> str:
-    """The exact value in its usual form: ``0.2`` where decimals end, ``8/255`` where that is exact, else ``1/7``."""
+    """Return the exact value: as a finite decimal ``0.2``, else as ``8/255``, else as ``1/7``."""
     below = value.denominator
     while below % 2 == 0:
         below //= 2
@@ -67,7 +71,7 @@ def format_rational(value: Fraction) -> str:
 
 
 def format_value(value: object) -> str:
-    """A parameter's value for tables and progress lines: ``8/255``, ``0.0123``, ``trades``."""
+    """Return a value for messages, tables and progress lines: ``8/255``, ``0.0123``, ``trades``."""
     if isinstance(value, Fraction):
         exact = format_rational(value)
         return exact if len(exact) <= _WIDEST else f"{float(value):.4g}"
@@ -77,7 +81,7 @@ def format_value(value: object) -> str:
 
 
 def _decimal(value: Fraction) -> str:
-    """The exact decimal of a rational whose decimals end."""
+    """Return the decimal of a rational that is a finite decimal."""
     places = 0
     while (value * 10**places).denominator != 1:
         places += 1

@@ -1,15 +1,13 @@
-"""From bytes to plain values: the only place where YAML is read.
+"""Reading YAML: bytes become plain values. No other module reads YAML.
 
-YAML 1.2 without tags and merge keys; what is refused is refused with its line. Numbers that are not whole
-stay as they are written until the schema has seen them, apart from the reader's rounding to a float, which
-prints back as written.
+The language is YAML 1.2 without tags and merge keys; a refusal names the line. A decimal becomes a float
+whose ``repr`` is the decimal as written, so that an exact rational can be made from it later.
 """
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
@@ -24,6 +22,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from morel_search._values import JsonObject, JsonValue
 from morel_search.config.faults import Faults, Location, shown
 from morel_search.errors import SpaceError
 
@@ -34,43 +33,47 @@ MAX_DEPTH = 16
 MAX_VALUES = 5_000
 _LARGEST = 2**63 - 1
 _BASES = {"0b": 2, "0o": 8, "0x": 16}
-# What the parser says, and what it means for the person at the keyboard.
-_PLAINLY = {
-    "'\\t'": "a tab where YAML wants spaces",
-    "another document": "a second document starts here (---); a space file is one",
-    "expected <block end>": "this is not YAML: the line is not indented like those it belongs to",
-    "expected '<document start>'": "this is not YAML: the line is not indented like those it belongs to",
-    "could not find expected ':'": "this is not YAML: a key without its colon (name: value)",
-    "mapping values are not allowed": "this is not YAML: a colon where no key can stand; is the "
-    "indentation wrong, or a quote missing?",
-    "while scanning a quoted scalar": "this is not YAML: a quotation mark that is never closed",
-    "while parsing a flow": "this is not YAML: a bracket or brace that is never closed, or a comma too few",
+# Words of the parser's messages, and the sentence that replaces the message.
+_SENTENCES = {
+    "'\\t'": "a tab is used where YAML requires spaces",
+    "another document": "a second document starts here (---); a space file holds one document",
+    "expected <block end>": "this is not YAML: the line is not indented like the other lines of its mapping",
+    "expected '<document start>'": "this is not YAML: the line is not indented like the other lines of its "
+    "mapping",
+    "could not find expected ':'": "this is not YAML: a key has no colon (name: value)",
+    "mapping values are not allowed": "this is not YAML: a colon stands where no key is allowed; check "
+    "the indentation and the quotation marks",
+    "while scanning a quoted scalar": "this is not YAML: a quotation mark is not closed",
+    "while parsing a flow": "this is not YAML: a bracket or brace is not closed, or a comma is missing",
 }
-# Seen from ruamel.yaml 0.19 beside its own errors: an escape such as "\UFFFFFFFF", and %YAML with a number of
-# 5,000 digits.
-_PARSER_FAILS = (ValueError, OverflowError)
+# ruamel.yaml 0.19 raises these for an escape such as "\UFFFFFFFF", and for %YAML with 5,000 digits.
+_PARSER_BUGS = (ValueError, OverflowError)
 
 
 def read_text(path: Path) -> str:
-    """The text of a space file.
+    """Read the text of a space file.
 
     Raises:
-        SpaceError: The file is missing, a folder, unreadable, too large, or not UTF-8.
+        SpaceError: The file is missing, a folder, unreadable, larger than :data:`MAX_BYTES`, or not UTF-8.
     """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise SpaceError(["there is no such file" + _neighbours(path)], str(path)) from None
+        raise SpaceError(["no such file" + _neighbours(path)], str(path)) from None
     except IsADirectoryError:
-        raise SpaceError(["this is a folder; name the space file in it" + _inside(path)], str(path)) from None
+        raise SpaceError(["is a folder; name the space file in it" + _inside(path)], str(path)) from None
     except OSError as error:
         raise SpaceError([f"cannot be read: {error.strerror or error}"], str(path)) from None
     except ValueError:
-        raise SpaceError(["this is not a file name"], repr(str(path))) from None
+        raise SpaceError(["is not a file name"], repr(str(path))) from None
     if len(content) > MAX_BYTES:
         raise SpaceError(
-            [f"is larger than {MAX_BYTES // 1024} KiB; a space file holds settings, not data"], str(path)
+            [
+                f"is larger than {MAX_BYTES // 1024} KiB, the limit of a space file; "
+                "name a file that holds settings"
+            ],
+            str(path),
         )
     try:
         return content.decode("utf-8")
@@ -82,18 +85,21 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def read_tree(text: str, faults: Faults, origin: str = "") -> Any:
-    """The plain values of one YAML document: dicts, lists, texts, numbers, true, false and null.
+def read_tree(text: str, faults: Faults, origin: str = "") -> JsonValue:
+    """Read the plain values of one YAML document.
 
     Args:
         text: The document.
-        faults: Receives the line of each value, and what can be said without giving up: duplicate keys, odd
-            keys, odd numbers.
-        origin: Given for a text that is not a file and has no lines.
+        faults: Receives the line of each value, and the faults after which reading continues: keys that are
+            given twice or are not texts, and numbers that are too large or not finite.
+        origin: Where the text comes from, if it is not a file: it replaces the lines.
+
+    Returns:
+        The value of the document; None if it is empty.
 
     Raises:
-        SpaceError: The text is not YAML, or holds what is not read here (tags, merge keys, too much nesting,
-            ...).
+        SpaceError: The text is not YAML, or it has a tag, a merge key, more than :data:`MAX_VALUES` values or
+            a nesting deeper than :data:`MAX_DEPTH`.
     """
     try:
         with warnings.catch_warnings():
@@ -104,13 +110,13 @@ def read_tree(text: str, faults: Faults, origin: str = "") -> Any:
         raise SpaceError([_syntax(error)]) from None
     except YAMLError as error:
         raise SpaceError([_unreadable(text, error)]) from None
-    except _PARSER_FAILS:
-        raise SpaceError(["this is not YAML: an escape or a number that cannot be read"]) from None
-    return None if root is None else _Walk(faults, origin).value(root, ())
+    except _PARSER_BUGS:
+        raise SpaceError(["this is not YAML: an escape or a number cannot be read"]) from None
+    return None if root is None else _Converter(faults, origin).value(root, ())
 
 
 def _scan(text: str) -> None:
-    """Refuse, before anything is built, what could cost time or memory or run code."""
+    """Refuse, before values are built, a document that could take much time or memory, or run code."""
     depth = 0
     for event in YAML(typ="safe", pure=True).parse(text):
         line = event.start_mark.line + 1
@@ -120,38 +126,38 @@ def _scan(text: str) -> None:
             and tuple(event.version) != (1, 2)
         ):
             raise SpaceError(
-                [f"this says YAML {event.version[0]}.{event.version[1]}; space files are YAML 1.2"]
+                [f"the file declares YAML {event.version[0]}.{event.version[1]}; space files are YAML 1.2"]
             )
         if isinstance(event, (ScalarEvent, SequenceStartEvent, MappingStartEvent)) and event.tag is not None:
             raise SpaceError(
-                [f"line {line}: the tag {str(event.tag)[:80]!r} is not read; write plain values"]
+                [f"line {line}: the tag {str(event.tag)[:80]!r} is not allowed; write plain values"]
             )
         if isinstance(event, (SequenceStartEvent, MappingStartEvent)):
             depth += 1
             if depth > MAX_DEPTH:
-                raise SpaceError([f"line {line}: nested more than {MAX_DEPTH} deep"])
+                raise SpaceError([f"line {line}: nested more than {MAX_DEPTH} levels deep"])
         elif isinstance(event, (SequenceEndEvent, MappingEndEvent)):
             depth -= 1
         elif isinstance(event, AliasEvent) and len(str(event.anchor)) > 80:
-            raise SpaceError([f"line {line}: an alias with a name of more than 80 letters"])
+            raise SpaceError([f"line {line}: the name of an alias has more than 80 characters"])
 
 
-class _Walk:
-    """Turns a parsed node into plain values, counting what aliases unfold to."""
+class _Converter:
+    """Turns a parsed node into plain values, and counts the values with the aliases unfolded."""
 
     def __init__(self, faults: Faults, origin: str) -> None:
         self._faults = faults
         self._origin = origin
         self._count = 0
 
-    def value(self, node: Node, location: Location) -> Any:
+    def value(self, node: Node, location: Location) -> JsonValue:
         line = node.start_mark.line + 1
         self._count += 1
         if self._count > MAX_VALUES:
-            raise SpaceError([f"line {line}: more than {MAX_VALUES} values once aliases are unfolded"])
+            raise SpaceError([f"line {line}: more than {MAX_VALUES} values, with aliases unfolded"])
         if len(location) > MAX_DEPTH:
             raise SpaceError(
-                [f"line {line}: nested more than {MAX_DEPTH} deep, or an alias that contains itself"]
+                [f"line {line}: nested more than {MAX_DEPTH} levels deep, or an alias contains itself"]
             )
         self._faults.origins.setdefault(location, self._origin or line)
         if isinstance(node, MappingNode):
@@ -160,32 +166,32 @@ class _Walk:
             return [self.value(item, (*location, index)) for index, item in enumerate(node.value)]
         return self._scalar(node, location)
 
-    def _mapping(self, node: MappingNode, location: Location) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def _mapping(self, node: MappingNode, location: Location) -> JsonObject:
+        values: JsonObject = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             kind = _kind(key_node)
             if kind == "merge":
-                raise SpaceError([f"line {line}: merge keys (<<) are not read; repeat the lines"])
+                raise SpaceError([f"line {line}: merge keys (<<) are not allowed; repeat the lines"])
             key = key_node.value
             if not isinstance(key_node, ScalarNode) or kind != "str":
                 got = key if isinstance(key, str) else "a list or a mapping"
                 self._faults.add(
                     location,
-                    f"a key must be a word, got {got[:40]!r}{'' if self._origin else f' in line {line}'}",
+                    f"a key must be a text, got {got[:40]!r}{'' if self._origin else f' in line {line}'}",
                 )
                 continue
             inner = (*location, key)
-            if key in found:
+            if key in values:
                 self._faults.mark_unreadable(
                     inner, "this key is given twice" + ("" if self._origin else f", again in line {line}")
                 )
                 continue
             self._faults.origins[inner] = self._origin or line
-            found[key] = self.value(value_node, inner)
-        return found
+            values[key] = self.value(value_node, inner)
+        return values
 
-    def _scalar(self, node: Node, location: Location) -> Any:
+    def _scalar(self, node: Node, location: Location) -> JsonValue:
         text = str(node.value)
         kind = _kind(node)
         if kind == "null":
@@ -201,14 +207,12 @@ class _Walk:
             self._faults.mark_unreadable(location, f"{error}, got {shown(text)}")
             return text
         if not all(character.isprintable() or character in "\n\t" for character in text):
-            self._faults.mark_unreadable(
-                location, f"holds a character that cannot be printed, got {shown(text)}"
-            )
+            self._faults.mark_unreadable(location, f"contains an unprintable character, got {shown(text)}")
         return text
 
 
 def _kind(node: Node) -> str:
-    """``str``, ``int``, ``float``, ``bool``, ``null``, ``merge``, ... as YAML 1.2 resolves the plain text."""
+    """Return the type of a node in YAML 1.2, such as ``str``, ``int``, ``null`` or ``merge``."""
     kind = str(node.tag).rsplit(":", 1)[-1]
     return "str" if kind in ("timestamp", "value") else kind
 
@@ -220,7 +224,7 @@ def _whole(text: str) -> int:
     try:
         number = sign * int(digits[2:] if digits[:2] in _BASES else digits, _BASES.get(digits[:2], 10))
     except ValueError:
-        raise ValueError("is no number that can be read") from None
+        raise ValueError("must be a number that can be read") from None
     if abs(number) > _LARGEST:
         raise ValueError("is too large")
     return number
@@ -237,16 +241,17 @@ def _decimal(text: str) -> float:
 
 
 def _syntax(error: MarkedYAMLError) -> str:
-    """A parser's complaint as one sentence with its line."""
+    """Return a parser's message as one sentence with its line."""
     mark = error.problem_mark or error.context_mark
     line = f"line {mark.line + 1}: " if mark is not None else ""
     problem = " ".join(str(error.problem or error.context or "").split())
     context = " ".join(str(error.context or "").split())
-    said = f"{problem} ({context})" if problem and context else problem or context
-    plainly = next(
-        (sentence for words, sentence in _PLAINLY.items() if words in said), f"this is not YAML: {said}"[:300]
+    message = f"{problem} ({context})" if problem and context else problem or context
+    sentence = next(
+        (sentence for words, sentence in _SENTENCES.items() if words in message),
+        f"this is not YAML: {message}"[:300],
     )
-    return f"{line}{plainly}"
+    return f"{line}{sentence}"
 
 
 def _unreadable(text: str, error: YAMLError) -> str:
@@ -254,8 +259,8 @@ def _unreadable(text: str, error: YAMLError) -> str:
     if isinstance(position, int):
         line = text[:position].count("\n") + 1
         code = ord(text[position]) if position < len(text) else 0
-        return f"line {line}: a character that text may not hold (code {code:#x}); is this a text file?"
-    return "this is not YAML that can be read"
+        return f"line {line}: the character with the code {code:#x} is not allowed; save the file as text"
+    return "this is not YAML"
 
 
 def _neighbours(path: Path) -> str:
@@ -267,4 +272,4 @@ def _inside(folder: Path) -> str:
         names = sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml"))
     except OSError:
         return ""
-    return f"; there: {', '.join(names[:8])}" if names else ""
+    return f"; the folder has {', '.join(names[:8])}" if names else ""

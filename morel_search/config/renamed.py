@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from morel_search._values import JsonObject
 from morel_search.config.faults import Faults
 from morel_search.results.renamed import RENAMED_SETTINGS
 
 __all__ = ["current_keys", "rename_old_keys"]
 
 
-def rename_old_keys(tree: dict[str, Any], faults: Faults) -> list[str]:
-    """Give the old keys of a file their new names.
+def rename_old_keys(tree: JsonObject, faults: Faults) -> list[str]:
+    """Rename the old keys of a file.
 
     Args:
         tree: The values of the file; changed in place.
-        faults: Receives a fault where an old key and its new name are both given, and learns where the new
-            name stands.
+        faults: Receives a fault if an old key and its new name are both given. The line of the old key
+            becomes the line of the new one.
 
     Returns:
         A warning for each old key.
@@ -44,7 +43,7 @@ def rename_old_keys(tree: dict[str, Any], faults: Faults) -> list[str]:
 
 
 def current_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Give the path of an override its new name."""
+    """Return the path of an override with the new name of its setting."""
     if len(keys) < 2:
         return keys
     return (keys[0], RENAMED_SETTINGS.get(keys[0], {}).get(keys[1], keys[1]), *keys[2:])

@@ -1,16 +1,18 @@
-"""pydantic models made from the settings classes, and the reading of one section with them.
+"""Checks made from the settings classes, by pydantic, and the reading of one section with them.
 
-The limits, names and defaults stand once, in the settings classes; here they become checks.
+Limits, names and defaults are written once, in the settings classes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Hashable, Mapping
+import operator
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, cast
+from types import EllipsisType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import annotated_types
 from pydantic import (
@@ -24,11 +26,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from morel_search._values import SettingValue
 from morel_search.config.faults import Faults, Location, nearest
 from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.imports import check_import_path, is_import_path
 from morel_search.config.rational import parse_rational
-from morel_search.config.wording import word_errors
+from morel_search.config.validation_text import add_validation_errors
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = [
     "annotation",
@@ -41,9 +47,9 @@ __all__ = [
     "strict_model",
 ]
 
-Settings = TypeVar("Settings")
+Settings = TypeVar("Settings", bound="DataclassInstance")
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-_LIMITS: dict[str, Callable[[Any], Any]] = {
+_LIMITS: dict[str, Callable[[float], object]] = {
     "ge": annotated_types.Ge,
     "gt": annotated_types.Gt,
     "le": annotated_types.Le,
@@ -53,18 +59,18 @@ _LIMITS: dict[str, Callable[[Any], Any]] = {
 
 def annotation(
     spec: FieldSpec, *, optional: bool | None = None, limits: Mapping[str, float] | None = None
-) -> Any:
-    """The type that pydantic checks for a field.
+) -> object:
+    """Return the type with which pydantic checks a field.
 
     Args:
         spec: The field.
-        optional: Whether null is allowed; as the field says if None.
-        limits: Other limits than the field's.
+        optional: Whether null is allowed; None takes the field's own rule.
+        limits: The limits; None takes the field's own.
     """
-    marks: list[Any] = [
+    marks: list[object] = [
         _LIMITS[name](limit) for name, limit in (spec.limits if limits is None else limits).items()
     ]
-    hint = spec.base
+    hint: object = spec.base
     if spec.choices and not spec.module:
         hint = Literal[spec.choices]
     elif spec.module:
@@ -76,47 +82,51 @@ def annotation(
         if isinstance(spec.default, Mapping):
             hint = dict[str, Any]
             marks = [AfterValidator(_finite)]
-    checked: Any = hint if not marks else Annotated[(hint, *marks)]
+    checked: object = hint if not marks else Annotated[(hint, *marks)]
     allows_null = spec.optional if optional is None else optional
-    return checked | None if allows_null else checked
-
-
-def _model(settings: type[object]) -> type[BaseModel]:
-    """The model of a settings class: the same fields, types and limits."""
-    return _cached_model(cast(Hashable, settings))
+    return operator.or_(checked, None) if allows_null else checked
 
 
 @cache
-def _cached_model(settings: Any) -> type[BaseModel]:
-    fields: dict[str, Any] = {}
+def _model(settings: type[DataclassInstance]) -> type[BaseModel]:
+    """Return the model of a settings class: the same fields, types and limits."""
+    fields: dict[str, object] = {}
     for name, spec in specs(settings).items():
         fields[name] = (annotation(spec), ... if spec.default is dataclasses.MISSING else spec.default)
     return strict_model(settings.__name__, fields)
 
 
-def strict_model(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
-    """A pydantic model that turns no text into a number, and no number into a truth value."""
-    made: type[BaseModel] = create_model(name, __config__=_STRICT, **dict(fields))
-    return made
+def strict_model(name: str, fields: Mapping[str, object]) -> type[BaseModel]:
+    """Return a pydantic model that converts no text to a number, and no number to true or false.
+
+    Args:
+        name: Name of the model.
+        fields: For each key, a pair of type and default value; ``...`` as the default makes the key required.
+    """
+    types: dict[str, Any] = dict(fields)  # pydantic's signature: a keyword argument for each field
+    model: type[BaseModel] = create_model(name, __config__=_STRICT, **types)
+    return model
 
 
-def read_section(settings: type[Settings], given: Any, location: Location, faults: Faults) -> Settings | None:
-    """The settings object of one section, or None with its faults noted."""
+def read_section(
+    settings: type[Settings], given: object, location: Location, faults: Faults
+) -> Settings | None:
+    """Return the settings object of one section; None when it has faults, which are noted."""
     values = read_given(settings, given, location, faults)
     return None if values is None else build(settings, values, location, faults)
 
 
 def read_given(
-    settings: type[object], given: Any, location: Location, faults: Faults
-) -> dict[str, Any] | None:
-    """The values that one section gives, checked one by one; None with its faults noted."""
+    settings: type[DataclassInstance], given: object, location: Location, faults: Faults
+) -> dict[str, SettingValue] | None:
+    """Return the values that one section gives, each checked; None when there are faults, which are noted."""
     return read_model(_model(settings), given, location, faults, known=specs(settings))
 
 
 def build(
-    settings: type[Settings], values: Mapping[str, Any], location: Location, faults: Faults
+    settings: type[Settings], values: Mapping[str, object], location: Location, faults: Faults
 ) -> Settings | None:
-    """Make the settings object; what it says about fields together is a fault."""
+    """Return the settings object; None when its values contradict each other, which is noted as a fault."""
     try:
         return settings(**values)
     except ValueError as error:
@@ -125,9 +135,17 @@ def build(
 
 
 def read_model(
-    model: type[BaseModel], given: Any, location: Location, faults: Faults, known: Collection[str]
+    model: type[BaseModel], given: object, location: Location, faults: Faults, known: Collection[str]
 ) -> dict[str, Any] | None:
-    """The values that were given, checked by a model; None with the faults noted."""
+    """Return the given values as a model converts them; None when there are faults, which are noted.
+
+    Args:
+        model: The model; it decides the types of the values.
+        given: The mapping as it stands in the file.
+        location: Its place.
+        faults: Receives the faults.
+        known: The allowed keys.
+    """
     if not isinstance(given, dict):
         faults.add(location, "must be a mapping of settings (name: value)")
         return None
@@ -135,33 +153,39 @@ def read_model(
     try:
         checked = model.model_validate({name: value for name, value in given.items() if name in known})
     except ValidationError as error:
-        word_errors(error, location, faults)
+        add_validation_errors(error, location, faults)
         return None
     return {name: getattr(checked, name) for name in checked.model_fields_set} if right_keys else None
 
 
-def check_keys(given: Mapping[str, Any], known: Collection[str], location: Location, faults: Faults) -> bool:
-    """Note every key that is not known, with the nearest one that is."""
+def check_keys(
+    given: Mapping[str, object], known: Collection[str], location: Location, faults: Faults
+) -> bool:
+    """Note every unknown key, with the most similar known key, and return whether there is none."""
     unknown = [name for name in given if name not in known]
     for name in unknown:
         faults.add((*location, name), f"unknown key{nearest(name, known)}")
     return not unknown
 
 
-def read_value(spec: FieldSpec, given: Any, location: Location, faults: Faults) -> Any:
-    """One value as a field takes it; ``...`` with the fault noted where it does not."""
+def read_value(
+    spec: FieldSpec, given: object, location: Location, faults: Faults
+) -> SettingValue | EllipsisType:
+    """Return one value as a field takes it; ``...`` when it has a fault, which is noted."""
+    checked_type: Any = annotation(spec)  # TypeAdapter has no other type for a type that is made at run time
     try:
-        return TypeAdapter(annotation(spec), config=_STRICT).validate_python(given)
+        value: SettingValue = TypeAdapter(checked_type, config=_STRICT).validate_python(given)
     except ValidationError as error:
-        word_errors(error, location, faults)
+        add_validation_errors(error, location, faults)
         return ...
+    return value
 
 
-def _rational(value: Any) -> Fraction:
+def _rational(value: object) -> Fraction:
     try:
         return parse_rational(value)
     except ValueError as error:
-        raise PydanticCustomError("explained", "{why}", {"why": str(error)}) from None
+        raise PydanticCustomError("explained", "{reason}", {"reason": str(error)}) from None
 
 
 def _name_check(choices: tuple[str, ...]) -> Callable[[str], str]:
@@ -169,20 +193,20 @@ def _name_check(choices: tuple[str, ...]) -> Callable[[str], str]:
         if value in choices:
             return value
         if is_import_path(value):
-            why = check_import_path(value)
+            reason = check_import_path(value)
         else:
-            why = f"is not one of {', '.join(choices)}, nor an import path package.module:name"
-        if why:
-            raise PydanticCustomError("explained", "{why}", {"why": why, "names": choices})
+            reason = f"is neither one of {', '.join(choices)} nor an import path package.module:name"
+        if reason:
+            raise PydanticCustomError("explained", "{reason}", {"reason": reason, "names": choices})
         return value
 
     return check
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in items:
         _finite(item)
     if isinstance(value, float) and not math.isfinite(value):
-        raise PydanticCustomError("explained", "{why}", {"why": "must hold finite numbers"})
+        raise PydanticCustomError("explained", "{reason}", {"reason": "must hold finite numbers"})
     return value

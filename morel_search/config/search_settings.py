@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from morel_search._values import JsonValue
 from morel_search.training.settings import check_limits, setting
 
 __all__ = ["EarlyStoppingSettings", "ResourceSettings", "SearchSettings", "VerifySettings"]
@@ -62,7 +63,7 @@ class SearchSettings:
         "tpe, else the population",
         ge=1,
     )
-    start_from: str | list[Any] | None = setting(
+    start_from: str | list[JsonValue] | None = setting(
         None,
         doc="configurations to train first, on top of trials: a list of mappings of parameters to "
         "values, or the folder of a run whose front is taken",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from morel_search.config.search_settings import (
     EarlyStoppingSettings,
     ResourceSettings,
@@ -16,9 +18,12 @@ from morel_search.training.settings import (
     TrainSettings,
 )
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = ["REQUIRED", "SECTIONS"]
 
-SECTIONS: dict[str, type[object] | None] = {
+SECTIONS: dict[str, type[DataclassInstance] | None] = {
     "data": DataSettings,
     "network": NetworkSettings,
     "train": TrainSettings,
@@ -32,4 +37,6 @@ SECTIONS: dict[str, type[object] | None] = {
     "resources": ResourceSettings,
     "controls": None,
 }
+"""Name of a section to its settings class; None for a section that has no class of its own."""
+
 REQUIRED = ("data", "network", "parameters")

@@ -1,16 +1,18 @@
-"""The space: everything a space file says, as frozen data."""
+"""The space: the content of a space file as frozen data."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
+from morel_search._values import SettingValue
 from morel_search.config.constraints import Constraint
-from morel_search.config.describe import SECTIONS, describe_space, identity_of
+from morel_search.config.describe import SpaceDescription, identity_of, parameter_json, settings_json
+from morel_search.config.fieldspec import replaced
 from morel_search.config.parameter import Parameter
+from morel_search.config.rational import format_rational
 from morel_search.config.search_settings import (
     EarlyStoppingSettings,
     ResourceSettings,
@@ -26,23 +28,23 @@ from morel_search.training.settings import (
     TrainSettings,
 )
 
-__all__ = ["Control", "Space", "Start"]
+__all__ = ["Configuration", "Control", "Space"]
 
-Start = Mapping[str, Any]
-"""A configuration to begin with: values of some or all parameters."""
+Configuration: TypeAlias = Mapping[str, SettingValue]
+"""Values of some or all parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A training with known settings that is run beside the search at the same budget.
+    """A training with known settings that runs beside the search, with the same number of epochs.
 
     Attributes:
-        name: Its name in the tables.
-        overrides: Fields of the training settings; the space's ``train`` holds for the others.
+        name: Name of the control in tables and in the report.
+        overrides: Settings of the training that differ from the ``train`` of the space.
     """
 
     name: str
-    overrides: Mapping[str, Any]
+    overrides: Mapping[str, SettingValue]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +53,22 @@ class Space:
 
     Attributes:
         path: The file.
-        text: Its text, exactly as given.
-        overrides: The ``--set`` texts that were laid over it.
-        data: Which images, and how they are split.
-        network: Which network.
-        train: The training settings that hold where nothing is searched.
-        evaluation: The attack that scores every training.
-        parameters: What is searched; each comes after those that its ``when`` names.
-        search: How the next trainings are chosen.
-        early_stopping: Which trainings are not trained to their end.
-        constraints: What a network of the front must keep to.
-        verify: How the front is verified afterwards.
-        compute: In which arithmetic trainings compute.
-        resources: What one training occupies.
-        controls: Trainings beside the search.
-        starts: Configurations to begin with, of ``search.start_from``.
-        warnings: What is allowed and looks wrong, a sentence each.
+        text: The text of the file, unchanged.
+        overrides: The ``--set`` texts that replaced values of the file.
+        data: The data set and its splits.
+        network: The network.
+        train: The settings of a training that are not searched.
+        evaluation: The attack on the validation split that scores every training.
+        parameters: The searched settings; each follows those that its ``when`` names.
+        search: The sampler, and the limits of the search.
+        early_stopping: The rule that stops trainings early.
+        constraints: Bounds that a network of the front must satisfy.
+        verify: The verification of the front after the search.
+        compute: The arithmetic of trainings.
+        resources: The resources of one training.
+        controls: Trainings with known settings beside the search.
+        enqueued: Configurations that ``search.start_from`` lists; they are trained first.
+        warnings: Sentences about settings that are allowed but probably a mistake.
     """
 
     path: Path
@@ -84,14 +86,17 @@ class Space:
     compute: ComputeSettings
     resources: ResourceSettings
     controls: tuple[Control, ...]
-    starts: tuple[Start, ...] = ()
+    enqueued: tuple[Configuration, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def active(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values that count: those whose ``when`` holds, and the ``when`` of those it names, and so on.
+    def active(self, values: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
+        """Return the values of the active parameters.
+
+        A parameter is active if it has no ``when``, or if all parameters in its ``when`` are active and have
+        one of the values there.
 
         Args:
-            values: A value for each parameter, or for the active ones alone.
+            values: A value for each parameter, or only for the active ones.
 
         Raises:
             SpaceError: A name is not a parameter of this space.
@@ -99,41 +104,62 @@ class Space:
         unknown = sorted(set(values) - {parameter.name for parameter in self.parameters})
         if unknown:
             raise SpaceError([f"{name} is not a parameter of this space" for name in unknown], str(self.path))
-        kept: dict[str, Any] = {}
+        active: dict[str, SettingValue] = {}
         for parameter in self.parameters:
-            holds = all(other in kept and kept[other] in allowed for other, allowed in parameter.when.items())
+            holds = all(
+                other in active and active[other] in allowed for other, allowed in parameter.when.items()
+            )
             if holds and parameter.name in values:
-                kept[parameter.name] = values[parameter.name]
-        return kept
+                active[parameter.name] = values[parameter.name]
+        return active
 
-    def train_settings(self, values: Mapping[str, Any]) -> TrainSettings:
-        """The training settings with these parameter values; a parameter that is inactive or has no value keeps that of ``train``.
+    def train_settings(self, values: Mapping[str, SettingValue]) -> TrainSettings:
+        """Return the training settings with these values of the parameters.
+
+        A parameter that is inactive or has no value keeps the value of ``train``.
 
         Raises:
-            SpaceError: A name is not a parameter, or the values do not go together.
+            SpaceError: A name is not a parameter, or the values contradict each other.
         """
         return self._replace(self.active(values), "these values")
 
     def control_settings(self, control: Control) -> TrainSettings:
-        """The training settings of a control.
+        """Return the training settings of a control.
 
         Raises:
-            SpaceError: The settings do not go together.
+            SpaceError: The settings contradict each other.
         """
         return self._replace(control.overrides, f"controls.{control.name}")
 
-    def describe(self) -> dict[str, Any]:
-        """Everything that was decided, as JSON values; rationals are texts such as ``"8/255"``."""
-        sections = {name: getattr(self, name) for name in SECTIONS}
-        controls = {control.name: control.overrides for control in self.controls}
-        return describe_space(sections, self.parameters, self.constraints, controls)
+    def describe(self) -> SpaceDescription:
+        """Return all settings, with defaults, as JSON values; rationals are texts such as ``"8/255"``."""
+        return SpaceDescription(
+            data=settings_json(asdict(self.data)),
+            network=settings_json(asdict(self.network)),
+            train=settings_json(asdict(self.train)),
+            evaluation=settings_json(asdict(self.evaluation)),
+            search=settings_json(asdict(self.search)),
+            early_stopping=settings_json(asdict(self.early_stopping)),
+            verify=settings_json(asdict(self.verify)),
+            compute=settings_json(asdict(self.compute)),
+            resources=settings_json(asdict(self.resources)),
+            parameters=[parameter_json(parameter) for parameter in self.parameters],
+            constraints={
+                constraint.name: f"{constraint.sign} {format_rational(constraint.bound)}"
+                for constraint in self.constraints
+            },
+            controls=[
+                {"name": control.name, "overrides": settings_json(control.overrides)}
+                for control in self.controls
+            ],
+        )
 
-    def identity(self) -> dict[str, Any]:
-        """The part of :meth:`describe` that may not change when a run is resumed."""
+    def identity(self) -> dict[str, object]:
+        """Return the part of :meth:`describe` that must not change when a run is resumed."""
         return identity_of(self.describe())
 
-    def _replace(self, values: Mapping[str, Any], location: str) -> TrainSettings:
+    def _replace(self, values: Mapping[str, SettingValue], location: str) -> TrainSettings:
         try:
-            return dataclasses.replace(self.train, **values)
+            return replaced(self.train, values)
         except ValueError as error:
             raise SpaceError([f"{location}: {error}"], str(self.path)) from None

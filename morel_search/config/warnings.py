@@ -1,11 +1,11 @@
-"""What a space file may say and still looks wrong, with the measurements behind the thresholds."""
+"""Warnings about settings that are allowed but probably a mistake."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
+from morel_search._values import JsonObject, SettingValue
 from morel_search.config.possible_values import drawn_with, highest, lowest, parameter_of, possible_values
 from morel_search.config.rational import format_value
 from morel_search.config.space import Space
@@ -13,11 +13,17 @@ from morel_search.training.names import ACCURACY_LOSSES
 
 __all__ = ["warnings"]
 
-# At alpha = 1e-5 and k_robust = 0.1 the contrastive term changes the encoder's gradient by 6e-7 of its norm,
-# at 0.1 by 6e-3: below 1e-3 it is under 1e-4 of it, far less than the noise of one batch.
 ALPHA_MATTERS = 1e-3
+"""Smallest weight of the contrastive term with a measurable effect.
+
+At k_robust = 0.1 the term changes the gradient of the encoder by 6e-7 of its norm for alpha = 1e-5, and by
+6e-3 for alpha = 0.1. Below 1e-3 the change is less than 1e-4, far less than the noise of one batch.
+"""
 FAR = 3
+"""Factor between the epsilons of training and evaluation from which on they are called far apart."""
 FEW_IMAGES = 200
+"""Number of validation images below which the resolution of an accuracy is named."""
+
 _CONTRASTIVE = ("temperature", "contrastive_features", "attention_heads")
 _LOAT = ("loat_variant", "loat_regularizer", "loat_theta", "loat_gamma", "loat_early_until", "loat_late_from")
 _USED_BY = {"beta": ("trades", "mart", "loat"), **dict.fromkeys(_LOAT, ("loat",))}
@@ -32,14 +38,14 @@ _DATA_USED_BY = {
 }
 
 
-def warnings(space: Space, given: Mapping[str, Any]) -> tuple[str, ...]:
-    """A sentence for everything that is allowed and looks wrong.
+def warnings(space: Space, given: JsonObject) -> tuple[str, ...]:
+    """Return a sentence for each setting that is allowed but probably a mistake.
 
     Args:
         space: The checked space.
-        given: The file's plain values, to tell what was asked for from what is a default.
+        given: The values of the file; they distinguish given values from defaults.
     """
-    parts: tuple[Callable[[Space], Iterator[str]], ...] = (
+    checks: tuple[Callable[[Space], Iterator[str]], ...] = (
         _search,
         _stopping,
         _ending,
@@ -51,8 +57,10 @@ def warnings(space: Space, given: Mapping[str, Any]) -> tuple[str, ...]:
         _images,
         _device,
     )
-    return tuple(sentence for part in parts for sentence in part(space)) + tuple(
-        _unused_data(space, given.get("data") or {})
+    data = given.get("data")
+    return (
+        *(sentence for check in checks for sentence in check(space)),
+        *_unused_data(space, data if isinstance(data, dict) else {}),
     )
 
 
@@ -60,34 +68,49 @@ def _search(space: Space) -> Iterator[str]:
     search = space.search
     if search.sampler in ("nsga2", "nsga3") and search.population >= search.trials:
         yield (
-            f"search.population is {search.population} for {search.trials} trials: this is random "
-            f"search, because {search.sampler} "
-            "learns from the second generation on"
+            f"search.population is {search.population} for {search.trials} trials, so the search is random: "
+            f"{search.sampler} selects parents from the second population on"
         )
     sizes = [None if parameter.values is None else len(parameter.values) for parameter in space.parameters]
-    settings = math.prod(size for size in sizes if size is not None)
-    if None not in sizes and settings < search.trials:
-        yield f"parameters: there are at most {settings} different trainings for {search.trials} trials, so some will be repeated"
+    configurations = math.prod(size for size in sizes if size is not None)
+    if None not in sizes and configurations < search.trials:
+        yield (
+            f"parameters: the space has at most {configurations} configurations for {search.trials} trials, "
+            f"so some are trained more than once"
+        )
 
 
 def _stopping(space: Space) -> Iterator[str]:
     stopping, epochs = space.early_stopping, highest(space, "epochs")
     if not stopping.enabled:
         return
-    if (stopping.grace or 1) >= epochs:
-        yield f"early_stopping cannot stop anything: the first rung is after {stopping.grace or 1} epochs and a training has {epochs}"
+    first_rung = stopping.grace or 1
+    if first_rung >= epochs:
+        yield (
+            f"early_stopping has no effect: its first rung is after {first_rung} epochs, and a training has "
+            f"{epochs}"
+        )
     if stopping.min_peers is not None and stopping.min_peers < stopping.eta:
-        yield f"early_stopping.min_peers is {stopping.min_peers}; it takes at least eta ({stopping.eta}) trainings to stop one of them"
+        yield (
+            f"early_stopping.min_peers is {stopping.min_peers}, but a rung stops trainings only after it has "
+            f"seen eta ({stopping.eta}) of them"
+        )
     if parameter_of(space, "epochs"):
-        yield "epochs is searched: trainings of different lengths meet at the same rung with different learning rates"
+        yield (
+            "epochs is searched, so early stopping compares trainings that have different learning rates at "
+            "the same rung"
+        )
     if "constant" not in possible_values(space, "schedule") and space.search.select_epoch == "last":
-        yield "search.select_epoch is last: early stopping compares what trainings have at a rung, where the learning rate is still high"
+        yield (
+            "search.select_epoch is last, but early stopping compares accuracies at a rung, where the "
+            "learning rate is still high"
+        )
 
 
 def _ending(space: Space) -> Iterator[str]:
     search = space.search
     if search.max_gpu_hours is not None and not space.resources.gpu:
-        yield "search.max_gpu_hours never ends this search: resources.gpu is 0"
+        yield "search.max_gpu_hours has no effect: resources.gpu is 0"
     if search.warmup_trials is not None and search.sampler not in ("nsga2", "nsga3"):
         yield f"search.warmup_trials has no effect with {search.sampler}"
 
@@ -96,23 +119,32 @@ def _robust_objective(space: Space) -> Iterator[str]:
     if highest(space, "k_robust") == 0:
         for name in (*_CONTRASTIVE, "alpha", "embedding_dim"):
             if parameter_of(space, name):
-                yield f"parameters.{name} cannot matter: k_robust is 0, so the robust objective has no weight"
+                yield f"parameters.{name} has no effect: k_robust is 0, so the robust objective has no weight"
         return
     top = highest(space, "alpha")
     for name in _CONTRASTIVE:
         if parameter_of(space, name) and top < ALPHA_MATTERS:
-            yield f"parameters.{name} cannot matter: alpha stays at or below {format_value(top)}; search alpha from about 0.001 to 10"
+            yield (
+                f"parameters.{name} has no measurable effect: alpha is at most {format_value(top)}; search "
+                f"alpha from about 0.001 to 10"
+            )
     alpha = parameter_of(space, "alpha")
     if alpha and top < ALPHA_MATTERS:
-        yield f"parameters.alpha cannot matter: it stays at or below {format_value(top)}; search it from about 0.001 to 10"
+        yield (
+            f"parameters.alpha has no measurable effect: it is at most {format_value(top)}; search it from "
+            f"about 0.001 to 10"
+        )
     if (
         space.train.k_accuracy is None
         and not parameter_of(space, "k_accuracy")
         and highest(space, "k_robust") >= 1
     ):
-        yield "k_robust reaches 1 and k_accuracy is 1 - k_robust: without weight on the accuracy objective nothing is classified"
+        yield (
+            "k_robust reaches 1 and k_accuracy is 1 - k_robust: without weight on the accuracy objective the "
+            "network does not learn to classify"
+        )
     if alpha and lowest(space, "batch_size") < 2:
-        yield "batch_size reaches 1: the contrastive term has no pairs of images to compare there"
+        yield "batch_size reaches 1: the contrastive term has no pairs of images in a batch of one"
 
 
 def _accuracy_objective(space: Space) -> Iterator[str]:
@@ -123,7 +155,9 @@ def _accuracy_objective(space: Space) -> Iterator[str]:
         losses = drawn_with(space, parameter, "accuracy_loss")
         # A loss of the user's own may read any setting.
         if not any(loss in users or loss not in ACCURACY_LOSSES for loss in losses):
-            yield f"parameters.{name} cannot matter: accuracy_loss is {_listed(losses)}, which does not use it"
+            yield (
+                f"parameters.{name} has no effect: accuracy_loss is {_listed(losses)}, which does not use it"
+            )
 
 
 def _phases(space: Space) -> Iterator[str]:
@@ -131,56 +165,75 @@ def _phases(space: Space) -> Iterator[str]:
         return
     first, epochs = lowest(space, "loat_late_from"), highest(space, "epochs")
     if first >= epochs:
-        yield f"loat_late_from is {first} and a training has {epochs} epochs (0 to {epochs - 1}): LOAT's late phase never comes"
+        yield (
+            f"loat_late_from is {first}, but the epochs of a training are 0 to {epochs - 1}: LOAT has no "
+            f"late phase"
+        )
 
 
 def _schedule(space: Space) -> Iterator[str]:
     for name in ("schedule_drops", "schedule_factor"):
         if parameter_of(space, name) and "step" not in possible_values(space, "schedule"):
-            yield f"parameters.{name} cannot matter: schedule is never step"
+            yield f"parameters.{name} has no effect: schedule is never step"
 
 
 def _attack(space: Space) -> Iterator[str]:
-    judged = space.evaluation
-    parameter = parameter_of(space, "epsilon")
-    if parameter and set(possible_values(space, "norm")) == {judged.norm}:
+    evaluation = space.evaluation
+    norms = possible_values(space, "norm")
+    if parameter_of(space, "epsilon") and set(norms) == {evaluation.norm}:
         low, high = lowest(space, "epsilon"), highest(space, "epsilon")
-        ends = f"{format_value(low)} to {format_value(high)}"
-        if high * FAR < judged.epsilon or low > judged.epsilon * FAR:
-            side = "below" if high < judged.epsilon else "above"
-            yield f"parameters.epsilon ({ends}) is far {side} the evaluation epsilon {format_value(judged.epsilon)}"
-    if judged.norm not in possible_values(space, "norm"):
-        yield f"trainings defend against {_listed(possible_values(space, 'norm'))} and are judged by {judged.norm}"
-    if judged.restarts > 1 and judged.random_start == "none":
-        yield f"evaluation.restarts is {judged.restarts} without a random start: each start is the same"
+        if high * FAR < evaluation.epsilon or low > evaluation.epsilon * FAR:
+            side = "below" if high < evaluation.epsilon else "above"
+            yield (
+                f"parameters.epsilon ({format_value(low)} to {format_value(high)}) is far {side} the epsilon "
+                f"of the evaluation, {format_value(evaluation.epsilon)}"
+            )
+    if evaluation.norm not in norms:
+        yield (
+            f"the attack of trainings has the norm {_listed(norms)}, and the attack of the evaluation "
+            f"{evaluation.norm}"
+        )
+    if evaluation.restarts > 1 and evaluation.random_start == "none":
+        yield (
+            f"evaluation.restarts is {evaluation.restarts}, but all starts are the same without a random "
+            f"start"
+        )
 
 
 def _device(space: Space) -> Iterator[str]:
     resources = space.resources
     if resources.device == "cpu" and resources.gpu > 0:
-        yield f"resources.gpu is {resources.gpu:g} and resources.device is cpu: a GPU is kept busy and not used"
+        yield (
+            f"resources.gpu is {resources.gpu:g}, but resources.device is cpu: the GPU is reserved and "
+            f"not used"
+        )
 
 
 def _images(space: Space) -> Iterator[str]:
     data = space.data
-    held = (
-        data.validation
-        if data.validation >= 1
-        else None
-        if data.limit is None
-        else data.validation * data.limit
-    )
-    if held is not None and held < FEW_IMAGES:
-        yield f"data.validation leaves {int(held)} images to judge by: an accuracy then moves in steps of {1 / max(1, int(held)):.2g}"
-    if data.limit is not None and held is not None and lowest(space, "batch_size") > data.limit - held:
-        yield f"batch_size is above the {int(data.limit - held)} images to train on: an epoch is one smaller batch"
+    if data.validation >= 1:
+        count = data.validation
+    elif data.limit is not None:
+        count = data.validation * data.limit
+    else:
+        return
+    if count < FEW_IMAGES:
+        yield (
+            f"data.validation leaves {int(count)} validation images: accuracies have steps of "
+            f"{1 / max(1, int(count)):.2g}"
+        )
+    if data.limit is not None and lowest(space, "batch_size") > data.limit - count:
+        yield (
+            f"batch_size is above the number of training images, {int(data.limit - count)}: an epoch is one "
+            f"smaller batch"
+        )
 
 
-def _unused_data(space: Space, given: Mapping[str, Any]) -> Iterator[str]:
+def _unused_data(space: Space, given: JsonObject) -> Iterator[str]:
     for name, users in _DATA_USED_BY.items():
         if given.get(name) is not None and space.data.name not in users:
-            yield f"data.{name} is given and {space.data.name} does not use it"
+            yield f"data.{name} has no effect with {space.data.name}"
 
 
-def _listed(values: Any) -> str:
+def _listed(values: Iterable[SettingValue]) -> str:
     return " or ".join(format_value(value) for value in values)

@@ -1,1 +1,1 @@
-"""Networks as files: checkpoints, exported folders, other formats, the model card."""
+"""Networks as files: checkpoints, exported folders, other formats, and the model card."""

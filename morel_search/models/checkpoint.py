@@ -1,12 +1,12 @@
-"""Finished networks as files: weights, and what rebuilds them."""
+"""Checkpoints of networks: the weights, and the settings with which the network is built again."""
 
 from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +15,22 @@ from morel_search.errors import NetworkError
 from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings
 
-__all__ = ["load_model", "save_atomically", "save_model"]
+__all__ = ["Metadata", "load_model", "save_atomically", "save_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The data that a checkpoint holds beside the weights.
+
+    Attributes:
+        image_shape: Channels, height and width of the images.
+        classes: Names of the classes, in the order of the logits.
+        epoch: Epoch of the training after which the network was saved; None if it is not known.
+    """
+
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    epoch: int | None = None
 
 
 def save_model(
@@ -24,30 +39,33 @@ def save_model(
     network: NetworkSettings,
     image_shape: Sequence[int],
     classes: Sequence[str],
-    **metadata: Any,
+    *,
+    epoch: int | None = None,
 ) -> None:
-    """Write a network so that :func:`load_model` rebuilds it; the embedding space of the training is not part of it.
+    """Write a network so that :func:`load_model` builds it again.
+
+    The embedding space of the training is not part of the network.
 
     Args:
-        path: The file; it is replaced at once or not at all.
-        model: What :func:`build_network` gave for the settings.
+        path: The file; see :func:`save_atomically`.
+        model: The network that :func:`build_network` built for the settings.
         network: The settings.
         image_shape: Channels, height and width.
         classes: Names of the classes, in the order of the logits.
-        **metadata: Plain values to keep beside them, such as the epoch.
+        epoch: Epoch of the training.
     """
-    content = {
+    content: dict[str, object] = {
         "network": {"name": network.name, "options": dict(network.options)},
         "image_shape": list(image_shape),
         "classes": list(classes),
-        "facts": metadata,
+        "facts": {} if epoch is None else {"epoch": epoch},
         "weights": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
     }
     save_atomically(path, content)
 
 
-def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network in eval mode on the CPU, and the facts kept with it.
+def load_model(path: Path) -> tuple[nn.Module, Metadata]:
+    """Load a network, in eval mode on the CPU, and its metadata.
 
     Raises:
         NetworkError: The file is missing, truncated, or does not fit its own settings.
@@ -56,8 +74,10 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         settings = NetworkSettings(name=content["network"]["name"], options=content["network"]["options"])
         channels, height, width = content["image_shape"]
-        model = build_network(settings, (channels, height, width), len(content["classes"]))
+        classes = tuple(content["classes"])
+        model = build_network(settings, (channels, height, width), len(classes))
         model.load_state_dict(content["weights"])
+        epoch = content["facts"].get("epoch")
     except (
         OSError,
         RuntimeError,
@@ -68,25 +88,19 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         ValueError,
         pickle.UnpicklingError,
     ) as error:
-        raise NetworkError(
-            f"{path} is not a network of this project: "
-            f"{str(error).splitlines()[0] if str(error) else error!r}"
-        ) from error
-    return model.eval(), {
-        "classes": content["classes"],
-        "image_shape": content["image_shape"],
-        **content["facts"],
-    }
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise NetworkError(f"{path} is not a network of this project: {reason}") from error
+    return model.eval(), Metadata((channels, height, width), classes, epoch)
 
 
-def save_atomically(path: Path, content: dict[str, Any]) -> None:
-    """``torch.save`` that leaves the old file or the new one, never half of one."""
+def save_atomically(path: Path, content: Mapping[str, object]) -> None:
+    """Write a file with ``torch.save``: after an interruption, the file is the old one or the new one."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     try:
         with temporary.open("wb") as file:
             torch.save(content, file)
             file.flush()
-            os.fsync(file.fileno())  # the study, which says that this file is there, is written so too
+            os.fsync(file.fileno())  # the study, which refers to this file, is written with fsync too
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A network as a folder that stands by itself: weights, settings, and a page that says what it is."""
+"""A network as a folder of its own: weights, settings and model card."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from morel_search._values import JsonObject
 from morel_search.errors import RunFolderError
 from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
@@ -18,27 +20,29 @@ if TYPE_CHECKING:
     from torch import nn
 
     from morel_search.analysis.members import Figures
+    from morel_search.models.settings import Accuracies, ModelSettings
+    from morel_search.results.settings import ComputeRecord
 
 __all__ = ["check_target", "figures_json", "run_around", "settings_of", "write_export"]
 
 CARD = "README.md"
 _SAME = ("made_by", "run", "number", "epoch", "seed")
-"""What two exports of one network have in common."""
+"""Settings that are equal in all exports of one network."""
 
 
 def run_around(folder: Path) -> RunFolder | None:
-    """The run that a folder is ``front/NUMBER`` or ``controls/NUMBER`` of, where it is one."""
+    """Return the run that has a folder as ``front/NUMBER`` or ``controls/NUMBER``; None if no run has."""
     place = folder.resolve().parent
     run = RunFolder(place.parent)
     return run if place in (run.front_models, run.control_models) and run.settings.is_file() else None
 
 
-def settings_of(folder: Path) -> dict[str, Any]:
-    """The settings beside a network's weights, with what the run around it knows of its trainings.
+def settings_of(folder: Path) -> ModelSettings:
+    """Return the settings of a network, completed from the settings of the run around its folder.
 
     Raises:
-        NetworkError: They are missing, damaged or of a newer format.
-        RunFolderError: Those of the run are.
+        NetworkError: The settings of the network are missing, damaged or of a newer format.
+        RunFolderError: The settings of the run are.
     """
     from morel_search.models.load import read_settings
 
@@ -46,90 +50,100 @@ def settings_of(folder: Path) -> dict[str, Any]:
     if run is None:
         return settings
     known = run.read_settings()
-    around = {
-        "run": known.name,
-        "compute": known.compute,
-        "rungs": list(known.rungs),
-        "threads": known.threads,
-        "device": known.device,
-        "versions": dict(known.versions) or None,
-        "commit": known.commit,
-    }
+    return replace(
+        settings,
+        run=known.name if settings.run is None else settings.run,
+        compute=_compute_json(known.compute) if settings.compute is None else settings.compute,
+        rungs=known.rungs if settings.rungs is None else settings.rungs,
+        threads=known.threads if settings.threads is None else settings.threads,
+        device=known.device if settings.device is None else settings.device,
+        versions=(known.versions or None) if settings.versions is None else settings.versions,
+        commit=known.commit if settings.commit is None else settings.commit,
+    )
+
+
+def _compute_json(compute: ComputeRecord | None) -> JsonObject | None:
+    if compute is None:
+        return None
     return {
-        **settings,
-        **{name: value for name, value in around.items() if value is not None and name not in settings},
+        "precision": compute["precision"],
+        "channels_last": compute["channels_last"],
+        "compile": compute["compile"],
+        "deterministic": compute["deterministic"],
     }
 
 
-def figures_json(figures: Mapping[str, Figures]) -> dict[str, Any]:
-    """Figures by their kind, as ``settings.json`` holds them; what is not known is left out."""
-
-    def plain(one: Figures) -> dict[str, Any]:
-        values = {
-            "clean_accuracy": one.clean,
-            "robust_accuracy": one.robust,
-            "images": one.images,
-            "clean_interval": one.clean_interval,
-            "robust_interval": one.robust_interval,
-            "flags": one.flags or None,
-        }
-        return {name: value for name, value in values.items() if value is not None}
-
-    return {kind: plain(one) for kind, one in figures.items()}
+def figures_json(figures: Mapping[str, Figures]) -> dict[str, Accuracies]:
+    """Return accuracies by their kind, as ``settings.json`` holds them; unknown values are left out."""
+    return {kind: _accuracies(one_kind) for kind, one_kind in figures.items()}
 
 
-def check_target(target: Path, settings: Mapping[str, Any] | None = None) -> None:
-    """Refuse to write over anything but an earlier export of the same network.
+def _accuracies(figures: Figures) -> Accuracies:
+    accuracies: Accuracies = {"clean_accuracy": figures.clean, "robust_accuracy": figures.robust}
+    if figures.images is not None:
+        accuracies["images"] = figures.images
+    if figures.clean_interval is not None:
+        accuracies["clean_interval"] = list(figures.clean_interval)
+    if figures.robust_interval is not None:
+        accuracies["robust_interval"] = list(figures.robust_interval)
+    if figures.flags:
+        accuracies["flags"] = figures.flags
+    return accuracies
+
+
+def check_target(target: Path, settings: ModelSettings | None = None) -> None:
+    """Check that a folder is missing, empty, or an earlier export of the same network.
 
     Args:
-        target: The folder that is to be written.
-        settings: Those of the network; None refuses every folder that is not empty.
+        target: The folder to write.
+        settings: Settings of the network; None refuses every folder that is not empty.
 
     Raises:
-        RunFolderError: The folder holds something else, or is none.
+        RunFolderError: The folder has other content, or is not a folder.
     """
     from morel_search.errors import NetworkError
     from morel_search.models.load import read_settings
 
     try:
-        there = sorted(entry.name for entry in target.iterdir())
+        names = sorted(entry.name for entry in target.iterdir())
     except FileNotFoundError:
         return
     except OSError as error:
         raise os_error_sentence("write", target, error) from error
-    if not there:
+    if not names:
         return
-    other = [name for name in there if name not in _own_files()]
+    other = [name for name in names if name not in _own_files()]
     if settings is None or other:
         raise RunFolderError(
-            f"{target} exists already and holds {(other or there)[0]}: name another folder with --out"
+            f"{target} exists already and holds {(other or names)[0]}; name another folder with --out"
         )
     try:
         before = read_settings(target)
     except NetworkError as error:
         raise RunFolderError(f"{target} exists already: {error}; name another folder with --out") from error
-    if any(before.get(name) != settings.get(name) for name in _SAME):
+    if any(getattr(before, name) != getattr(settings, name) for name in _SAME):
         raise RunFolderError(
-            f"{target} holds another network: trial {before.get('number')}, epoch {before.get('epoch')}, "
-            f"seed {before.get('seed')} "
-            f"of {before.get('run', 'an unknown run')}; name another folder with --out"
+            f"{target} holds another network: trial {before.number}, epoch {before.epoch}, seed "
+            f"{before.seed} of {before.run or 'an unknown run'}; name another folder with --out"
         )
 
 
 def write_export(
-    target: Path, model: nn.Module, settings: Mapping[str, Any], formats: Sequence[str] = ()
+    target: Path, model: nn.Module, settings: ModelSettings, formats: Sequence[str] = ()
 ) -> None:
-    """Write a network's folder, all of it or nothing; a folder of that name is replaced, see :func:`check_target`.
+    """Write the folder of a network completely, or not at all after an error.
+
+    An existing folder is replaced; see :func:`check_target`.
 
     Args:
         target: The folder.
         model: The network, on any device.
-        settings: What becomes ``settings.json``; ``image_shape``, ``classes`` and ``figures`` are among it.
-        formats: Names in :data:`morel_search.models.formats.FORMATS`, to be written too.
+        settings: The content of ``settings.json``, with ``image_shape``, ``classes`` and ``figures``.
+        formats: Further formats to write, keys of :data:`morel_search.models.formats.FORMATS`.
 
     Raises:
-        RunFolderError: It cannot be written.
-        NetworkError: The network cannot be had in one of the formats.
+        RunFolderError: The folder cannot be written.
+        NetworkError: The network cannot be written in one of the formats.
     """
     from morel_search.models.formats import FORMATS
     from morel_search.models.load import SETTINGS, WEIGHTS, weights_bytes
@@ -138,10 +152,10 @@ def write_export(
     with _replaced(target.absolute()) as folder:
         files = RunFolder(folder)
         files.write_bytes(WEIGHTS, weights_bytes(model))
-        files.write_json(SETTINGS, settings)
+        files.write_json(SETTINGS, settings.to_json())
         for name in formats:
             file, write = FORMATS[name]
-            write(model, settings["image_shape"], folder / file)
+            write(model, settings.image_shape or (), folder / file)
         files.write_text(
             CARD, model_card(settings, target.absolute().name, [FORMATS[name][0] for name in formats])
         )
@@ -156,9 +170,9 @@ def _own_files() -> set[str]:
 
 @contextmanager
 def _replaced(target: Path) -> Iterator[Path]:
-    """An empty folder that takes the target's place in the end.
+    """Yield an empty folder that replaces the target at the end of the block.
 
-    After an error there is none, and the target is as it was.
+    After an error it is deleted, and the target is unchanged.
     """
     temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -166,14 +180,14 @@ def _replaced(target: Path) -> Iterator[Path]:
         temporary.mkdir()
         try:
             yield temporary
-            _take_place(temporary, target)
+            _move(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise os_error_sentence("write", target, error) from error
 
 
-def _take_place(temporary: Path, target: Path) -> None:
+def _move(temporary: Path, target: Path) -> None:
     if not target.exists():
         temporary.rename(target)
         return

@@ -1,4 +1,4 @@
-"""A network in the formats of other runtimes: ONNX, and torch's own exported program."""
+"""Networks in the formats of other runtimes: ONNX, and the exported program of torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -17,22 +16,42 @@ __all__ = ["FORMATS", "check_format", "save_onnx", "save_program"]
 
 
 def save_program(model: nn.Module, image_shape: Sequence[int], path: Path) -> None:
-    """Write ``torch.export``'s program for batches of any size.
+    """Write the exported program of ``torch.export``, for batches of any size.
 
     ``torch.export.load(path).module()`` runs it without this project.
+
+    Args:
+        model: The network.
+        image_shape: Channels, height and width.
+        path: The file.
+
+    Raises:
+        NetworkError: ``torch.export`` cannot trace the network.
     """
     torch.export.save(_exported(model, image_shape), path)
 
 
 def save_onnx(model: nn.Module, image_shape: Sequence[int], path: Path) -> None:
-    """Write an ONNX graph for batches of any size: the input ``images`` in [0, 1], the output ``logits``."""
+    """Write an ONNX graph for batches of any size.
+
+    Its input is ``images`` in [0, 1], its output ``logits``.
+
+    Args:
+        model: The network.
+        image_shape: Channels, height and width.
+        path: The file.
+
+    Raises:
+        NetworkError: The network cannot be traced, or has an operation that ONNX lacks.
+    """
     traced = _exported(model, image_shape)
     try:
-        program: Any = torch.onnx.export(
+        program = torch.onnx.export(
             traced, input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
         )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise NetworkError(f"this network cannot be written as ONNX: {_first_line(error)}") from error
+    assert program is not None, "with dynamo=True, torch returns a program"
     program.save(path, external_data=False)
 
 
@@ -40,11 +59,11 @@ FORMATS: dict[str, tuple[str, Callable[[nn.Module, Sequence[int], Path], None]]]
     "onnx": ("model.onnx", save_onnx),
     "torch_export": ("model.pt2", save_program),
 }
-"""Name of a format to its file and what writes it."""
+"""For each format, the name of its file and the function that writes it."""
 
 
 def check_format(name: str) -> None:
-    """Say early what a format needs.
+    """Check that the packages that a format requires are installed.
 
     Raises:
         ResourceError: A package is not installed.
@@ -52,13 +71,20 @@ def check_format(name: str) -> None:
     missing = [package for package in ("onnx", "onnxscript") if name == "onnx" and find_spec(package) is None]
     if missing:
         raise ResourceError(
-            f"ONNX needs {' and '.join(missing)}, not installed here: pip install 'morel-search[onnx]'"
+            f"ONNX needs {' and '.join(missing)}, which is not installed: pip install 'morel-search[onnx]'"
         )
 
 
 def _exported(model: nn.Module, image_shape: Sequence[int]) -> torch.export.ExportedProgram:
-    """Trace a network: quickly, or else through its bytecode, which also follows ``len(x)`` and more of Python."""
-    images = torch.zeros(2, *image_shape)  # of one image torch would make a constant
+    """Trace a network.
+
+    The strict mode, which is slower and reads the bytecode, is tried second: it also traces Python code such
+    as ``len(x)``.
+
+    Raises:
+        NetworkError: Both modes fail.
+    """
+    images = torch.zeros(2, *image_shape)  # with one image, torch would make the batch size a constant
     batches = ({0: torch.export.Dim("batch", min=1)},)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -68,7 +94,7 @@ def _exported(model: nn.Module, image_shape: Sequence[int]) -> torch.export.Expo
             pass
         try:
             return torch.export.export(model.eval(), (images,), dynamic_shapes=batches, strict=True)
-        except Exception as error:  # whatever a tracer stumbles over in somebody's own network
+        except Exception as error:  # the code of a user's network can raise any error
             raise NetworkError(f"torch.export cannot trace this network: {_first_line(error)}") from error
 
 

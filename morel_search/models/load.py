@@ -1,44 +1,37 @@
-"""A network in a folder of its own: the weights, and the ``settings.json`` from which it is loaded, or trained again."""
+"""Loading a network from its folder, which has the weights and ``settings.json``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from morel_search.errors import NetworkError
-from morel_search.models import checkpoint as models
-from morel_search.models.recipe import read_section
-from morel_search.results.renamed import current_member_settings
+from morel_search.models import checkpoint
+from morel_search.models.sections import read_section
+from morel_search.models.settings import FORMAT, ModelSettings
 from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings
 
 __all__ = ["CHECKPOINT", "FORMAT", "SETTINGS", "WEIGHTS", "load_model", "read_settings", "weights_bytes"]
 
-FORMAT = 1
-"""The format of ``settings.json`` beside a network's weights.
-
-It is the run folder's, which has the same file in ``front/NUMBER``.
-"""
-
 WEIGHTS, CHECKPOINT, SETTINGS = "model.safetensors", "model.pt", "settings.json"
 
 
 def load_model(folder: str | Path) -> nn.Module:
-    """Load a network, ready to classify.
+    """Load a network for classification.
 
     Args:
-        folder: What ``python -m morel_search.pick`` or ``python -m morel_search.train`` wrote, or a run's
-            ``front/NUMBER``.
+        folder: A folder that ``python -m morel_search.pick`` or ``python -m morel_search.train`` wrote, or
+            ``front/NUMBER`` of a run.
 
     Returns:
         The network on the CPU, in eval mode: float images in [0, 1], shape (N, C, H, W), to logits, shape (N,
-        classes). The normalisation is part of it; the embedding space of the training is not. A network of
-        your own must be importable.
+        classes). The normalisation is part of it, the embedding space of the training is not. The module of a
+        network of your own must be importable.
 
     Raises:
         NetworkError: A file is missing or damaged, the weights do not fit the settings, or a newer
@@ -46,48 +39,41 @@ def load_model(folder: str | Path) -> nn.Module:
     """
     folder = Path(folder)
     settings = read_settings(folder)
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # building a network draws weights; the caller's random state is not ours
+    # Building a network draws weights; the random state of the caller is kept.
+    with torch.random.fork_rng(devices=[]):
         if not (folder / WEIGHTS).exists() and (folder / CHECKPOINT).exists():
-            return models.load_model(folder / CHECKPOINT)[0]
+            return checkpoint.load_model(folder / CHECKPOINT)[0]
         return _load(folder / WEIGHTS, settings).eval()
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """Read the ``settings.json`` beside a network's weights.
+def read_settings(folder: Path) -> ModelSettings:
+    """Read the ``settings.json`` beside the weights of a network.
 
     Raises:
         NetworkError: It is missing, damaged, or of a newer format.
     """
     path = folder / SETTINGS
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        what = (
-            "has no settings.json, so it holds no network of this project"
+        problem = (
+            "has no settings.json, so it has no network of this project"
             if folder.is_dir()
-            else "is not a folder that is there"
+            else "is not a folder"
+            if folder.exists()
+            else "does not exist: no such folder"
         )
-        raise NetworkError(f"{folder} {what}") from error
+        raise NetworkError(f"{folder} {problem}") from error
     except (OSError, ValueError) as error:
         raise NetworkError(f"{path} cannot be read: {error}") from error
-    if (
-        not isinstance(settings, dict)
-        or not isinstance(settings.get("format"), int)
-        or "network" not in settings
-    ):
-        raise NetworkError(f"{path} is not the settings of a network")
-    if settings["format"] > FORMAT:
-        raise NetworkError(
-            f"{folder} was written by a newer morel_search: it has format {settings['format']}, and this "
-            f"one reads up to {FORMAT}"
-        )
-    return current_member_settings(settings)
+    try:
+        return ModelSettings.from_json(content)
+    except NetworkError as error:
+        raise NetworkError(f"{path} {error}") from None
 
 
 def weights_bytes(model: nn.Module) -> bytes:
-    """A network's weights and buffers as the contents of ``model.safetensors``."""
+    """Return the weights and buffers of a network as the content of ``model.safetensors``."""
     from safetensors.torch import save
 
     weights = {
@@ -97,20 +83,24 @@ def weights_bytes(model: nn.Module) -> bytes:
     return bytes(save(weights, metadata={"format": "pt"}))
 
 
-def _load(path: Path, settings: Mapping[str, Any]) -> nn.Module:
+def _load(path: Path, settings: ModelSettings) -> nn.Module:
     weights = _read_weights(path)
     try:
-        network = read_section(NetworkSettings, settings["network"])
-        channels, height, width = settings["image_shape"]
-        model = build_network(network, (channels, height, width), len(settings["classes"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise NetworkError(
-            f"{path.parent / SETTINGS} does not say how to build the network: {error!r}"
-        ) from error
+        network = read_section(NetworkSettings, settings.network)
+    except (TypeError, ValueError) as error:
+        raise _not_buildable(path, str(error)) from error
+    if settings.image_shape is None or settings.classes is None:
+        missing = "image_shape" if settings.image_shape is None else "classes"
+        raise _not_buildable(path, f"it has no {missing}")
+    model = build_network(network, settings.image_shape, len(settings.classes))
     if difference := _difference(model.state_dict(), weights):
         raise NetworkError(f"{path} does not fit the network {network.name} of its settings: {difference}")
     model.load_state_dict(weights)
     return model
+
+
+def _not_buildable(path: Path, reason: str) -> NetworkError:
+    return NetworkError(f"{path.parent / SETTINGS} does not say how to build the network: {reason}")
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -128,12 +118,12 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _difference(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """The first thing in which weights are not those of a network; empty where they are."""
+    """Return the first difference between the tensors of a network and given weights; empty if they fit."""
     for name, tensor in own.items():
         if name not in given:
             return f"{name} is missing"
         if given[name].shape != tensor.shape:
-            return f"{name} has the shape {tuple(given[name].shape)}, the network wants {tuple(tensor.shape)}"
+            return f"{name} must have the shape {tuple(tensor.shape)}, got {tuple(given[name].shape)}"
         if given[name].dtype != tensor.dtype:
-            return f"{name} is {given[name].dtype}, the network wants {tensor.dtype}"
-    return next((f"{name} is no weight of it" for name in given if name not in own), "")
+            return f"{name} must be {tensor.dtype}, got {given[name].dtype}"
+    return next((f"the network has no {name}" for name in given if name not in own), "")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 __all__ = ["RENAMED_ORIGINS", "RENAMED_SETTINGS", "current_member_settings", "current_space"]
+
+Value = TypeVar("Value")
 
 RENAMED_SETTINGS: dict[str, dict[str, str]] = {"search": {"point": "select_epoch"}}
 """For each section of a space, the old names of keys and their current names."""
@@ -23,7 +26,7 @@ def current_space(description: Mapping[str, object]) -> dict[str, object]:
     return renamed
 
 
-def current_member_settings(settings: Mapping[str, object]) -> dict[str, object]:
+def current_member_settings(settings: Mapping[str, Value]) -> dict[str, Value]:
     """Rename the old keys of the ``settings.json`` file of a network."""
     names = RENAMED_SETTINGS["search"]
     return {names.get(key, key): value for key, value in settings.items()}

@@ -17,7 +17,7 @@ __all__ = ["AsyncSuccessiveHalving", "RungRank", "rung_levels", "rungs_of"]
 
 def rungs_of(space: Space) -> tuple[int, ...]:
     """The rungs of a space, whose longest training decides."""
-    return rung_levels(space.early_stopping, highest(space, "epochs"))
+    return rung_levels(space.early_stopping, int(highest(space, "epochs")))
 
 
 def rung_levels(settings: EarlyStoppingSettings, epochs: int) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ def enqueued_configurations(space: Space) -> tuple[Mapping[str, Any], ...]:
     """
     source = space.search.start_from
     if not isinstance(source, str):
-        return space.starts
+        return space.enqueued
     try:
         front = open_run_folder(Path(source).expanduser().absolute()).read_front()
     except RunFolderError as error:

@@ -1,1 +1,1 @@
-"""Training and evaluating one network with MOREL; needs torch, torchvision and numpy alone."""
+"""Training and evaluating one network with MOREL; requires only torch, torchvision and numpy."""

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on whichever device holds it."""
+"""Augmentation of a whole batch at once, on the device of the batch."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from morel_search.training.settings import Augmentation
 __all__ = ["augment", "resolve_augmentation", "to_float"]
 
 PADDING = 4
-"""Pixels of zeros on each side of an image before the crop, as is usual at 32 x 32."""
+"""Width of the border of zeros around an image before the crop, in pixels; usual for 32 x 32 images."""
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Images of 0 to 255 (uint8) as float32 in [0, 1]; any shape."""
+    """Return uint8 images of any shape as float32 in [0, 1]."""
     return images.to(torch.float32) / 255
 
 
 def resolve_augmentation(kind: Augmentation, image_shape: tuple[int, int, int]) -> Augmentation:
-    """What ``auto`` stands for.
+    """Return the augmentation that ``auto`` selects for images.
 
     Args:
-        kind: As in the settings.
+        kind: The augmentation of the settings.
         image_shape: Channels, height and width.
 
     Returns:
-        ``crop_flip`` for colour images of at least 32 x 32 pixels, ``none`` for others; any other kind as it
-        is.
+        For ``auto``, ``crop_flip`` for colour images of at least 32 x 32 pixels and ``none`` for other
+        images. Any other kind is returned unchanged.
     """
     if kind != "auto":
         return kind
@@ -37,12 +37,13 @@ def resolve_augmentation(kind: Augmentation, image_shape: tuple[int, int, int]) 
 
 
 def augment(images: Tensor, kind: Augmentation, generator: torch.Generator | None = None) -> Tensor:
-    """Shift each image by up to four pixels, filling with zeros, and mirror half of them.
+    """Shift each image by up to four pixels, with zeros at the border, and flip half of the images.
 
     Args:
         images: uint8 or float, shape (N, C, H, W).
-        kind: ``none``, ``crop`` (the shift alone) or ``crop_flip``; resolve ``auto`` first.
-        generator: Source of the shifts and flips, on the images' device.
+        kind: ``none``, ``crop`` (only the shift) or ``crop_flip``; see :func:`resolve_augmentation` for
+            ``auto``.
+        generator: Random generator of the shifts and flips, on the device of the images.
 
     Returns:
         Images of the same shape, type and device.
@@ -66,7 +67,7 @@ def augment(images: Tensor, kind: Augmentation, generator: torch.Generator | Non
 
 
 def _gather(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The pixels of image n at rows[n] and columns[n]: (N, C, H', W'), (N, H) and (N, W) to (N, C, H, W)."""
+    """Select rows[n] and columns[n] of image n: (N, C, H', W'), (N, H) and (N, W) to (N, C, H, W)."""
     count, channels, _, width = images.shape
     wide = images.gather(2, rows[:, None, :, None].expand(count, channels, rows.shape[1], width))
     return wide.gather(3, columns[:, None, None, :].expand(count, channels, rows.shape[1], columns.shape[1]))

@@ -1,4 +1,4 @@
-"""In which arithmetic a training computes: what was asked for, made into what this machine can do."""
+"""The arithmetic of a training: precision, memory layout and compilation, resolved for a device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,35 +28,41 @@ __all__ = [
 ]
 
 TINY = 1_000_000
-"""Below so many floating point operations an image, conversions cost what bfloat16 gains (measured, benchmarks/RESULTS.md)."""
+"""Floating point operations of one image below which a network is called tiny.
 
-_BACKENDS: Any = torch.backends
-"""Its switches have no types."""
+Conversions then take as much time as bfloat16 saves (measured, benchmarks/RESULTS.md).
+"""
+
+_BACKENDS: Any = torch.backends  # torch declares no types for the attributes used here
 
 NATIVE_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-"""What a processor that multiplies bfloat16 numbers calls it (x86, ARM)."""
+"""Names of processor features (x86, ARM) that multiply bfloat16 numbers."""
 
 
 def autocast(compute: Compute, device: torch.device) -> torch.autocast:
-    """The context in which the network's layers compute."""
+    """Return the context in which the layers of a network compute."""
     return torch.autocast(device.type, torch.bfloat16, enabled=compute.precision == "bfloat16")
 
 
 def to_memory_format(compute: Compute, images: Tensor) -> Tensor:
-    """Images, shape (N, C, H, W), in the memory layout of the convolutions."""
+    """Return images, shape (N, C, H, W), in the memory layout of the convolutions."""
     return images.contiguous(memory_format=torch.channels_last) if compute.channels_last else images
 
 
 def resolve_compute(settings: ComputeSettings, device: torch.device | str, operations: int) -> Compute:
-    """Decide what ``auto`` stands for on a device.
+    """Resolve ``auto`` for a device.
 
     Args:
-        settings: What was asked for.
-        device: Where the training computes; it must be there.
+        settings: The settings.
+        device: Device of the training; this machine must have it.
         operations: Floating point operations of one forward pass of one image, see :func:`operations`.
 
+    Returns:
+        The arithmetic.
+
     Raises:
-        TrainingError: The device does not have the precision, or there is no compiler.
+        TrainingError: The device does not support the precision, or compilation is on and no compiler is
+            installed.
     """
     device = torch.device(device)
     tiny = operations < TINY
@@ -71,7 +77,14 @@ def resolve_compute(settings: ComputeSettings, device: torch.device | str, opera
 
 
 def operations(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Floating point operations of the matrix products and convolutions of one image's forward pass, two a multiplication and addition."""
+    """Count the floating point operations of one forward pass of one image.
+
+    Matrix products and convolutions are counted, with two operations for a multiplication and addition.
+
+    Args:
+        network: The network; its mode is kept.
+        image_shape: Channels, height and width.
+    """
     training = network.training
     device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
     counter = FlopCounterMode(display=False)
@@ -84,23 +97,25 @@ def operations(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
 
 
 def supports_channels_last(network: nn.Module, images: Tensor) -> bool:
-    """Whether a network works on maps in that layout: ``view`` after a convolution, for one, does not.
+    """Return whether a network computes in the memory layout ``channels_last``.
+
+    ``view`` after a convolution, for example, fails in this layout.
 
     Args:
-        network: It is not changed.
-        images: A few, float in [0, 1], shape (N, C, H, W).
+        network: The network; a copy of it is tried.
+        images: Some images, float in [0, 1], shape (N, C, H, W).
     """
-    laid_out = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    converted = copy.deepcopy(network).to(memory_format=torch.channels_last)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            laid_out.eval()(images.contiguous(memory_format=torch.channels_last))
+            converted.eval()(images.contiguous(memory_format=torch.channels_last))
     except RuntimeError:
         return False
     return True
 
 
 def configure(compute: Compute, device: torch.device | str) -> None:
-    """Set torch's switches of this process for a training; on a CPU there is nothing to set."""
+    """Set the options of torch in this process for a training; on a CPU, none is set."""
     if torch.device(device).type != "cuda":
         return
     torch.backends.cudnn.benchmark = not compute.deterministic
@@ -108,19 +123,17 @@ def configure(compute: Compute, device: torch.device | str) -> None:
     if compute.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(compute.deterministic)
-    switches: Any = torch.utils.deterministic
-    switches.fill_uninitialized_memory = (
-        False  # costs a pass over every new tensor, and nothing here reads what it has not written
-    )
+    # Filling new tensors costs a pass over each of them, and no tensor is read before it is written.
+    deterministic: Any = torch.utils.deterministic  # torch declares no types for its attributes
+    deterministic.fill_uninitialized_memory = False
     convolutions = "tf32" if compute.precision == "tf32" else "ieee"
-    _set_float32(
-        convolutions, convolutions, "ieee"
-    )  # the head, the embedding space and the losses are matrix products
+    # The head, the embedding space and the losses are matrix products, which stay in float32.
+    _set_float32(convolutions, convolutions, "ieee")
 
 
 @contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Float32 without TF32 inside, for the passes that decide an accuracy."""
+    """Compute in float32 without TF32 inside the block, for the forward passes that decide an accuracy."""
     if device.type != "cuda":
         yield
         return
@@ -132,8 +145,17 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
         _set_float32(*before)
 
 
-def _float32_switches() -> tuple[Any, Any, Any]:
-    """torch's own defaults differ among them, and its older switches want the first two alike."""
+class _Float32Switch(Protocol):
+    """An object of ``torch.backends`` that selects the precision of float32 operations."""
+
+    fp32_precision: str
+
+
+def _float32_switches() -> tuple[_Float32Switch, _Float32Switch, _Float32Switch]:
+    """Return the switches of convolutions, recurrent layers and matrix products.
+
+    Their defaults differ, and the older switches of torch require that the first two are equal.
+    """
     return _BACKENDS.cudnn.conv, _BACKENDS.cudnn.rnn, _BACKENDS.cuda.matmul
 
 
@@ -142,23 +164,26 @@ def _set_float32(*precisions: str) -> None:
         switch.fp32_precision = precision
 
 
-def _precision(asked: str, device: torch.device, tiny: bool) -> str:
-    if asked == "auto":
+def _precision(requested: str, device: torch.device, tiny: bool) -> str:
+    if requested == "auto":
         return "bfloat16" if not tiny and _has_bfloat16(device) else "float32"
-    if asked == "tf32" and not (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)):
+    if requested == "tf32" and not (
+        device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    ):
         raise TrainingError(
-            "compute.precision is tf32, which only NVIDIA GPUs since Ampere compute; float32 and auto "
-            "work everywhere"
+            f"compute.precision is tf32, which {_name(device)} does not support (only NVIDIA GPUs since "
+            f"Ampere do); use float32 or auto"
         )
-    if asked == "bfloat16" and not _has_bfloat16(device):
-        where = (
-            torch.cuda.get_device_name(device) if device.type == "cuda" else f"this machine's {device.type}"
-        )
+    if requested == "bfloat16" and not _has_bfloat16(device):
         raise TrainingError(
-            f"compute.precision is bfloat16, which {where} does not compute natively; float32 and auto "
-            f"work everywhere"
+            f"compute.precision is bfloat16, which {_name(device)} does not compute natively; use float32 or "
+            f"auto"
         )
-    return asked
+    return requested
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"this machine's {device.type}"
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -166,20 +191,20 @@ def _has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    capabilities: Mapping[str, Any] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # older torch does not have it
+    # Older versions of torch have no get_capabilities.
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in NATIVE_BF16)
 
 
 def _check_compiler(device: torch.device) -> None:
     if device.type == "cuda" and find_spec("triton") is None:
         raise TrainingError(
-            "compute.compile is on, but Triton, which compiles for the GPU, is not installed: pip "
-            "install triton, or off"
+            "compute.compile is on, but Triton, which compiles for the GPU, is not installed; install it "
+            "with pip install triton, or set compute.compile to off"
         )
     names = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
     if not any(name and shutil.which(name) for name in names):
         raise TrainingError(
-            "compute.compile is on, but there is no C++ compiler here (looked for $CXX, g++, clang++ and c++)"
+            "compute.compile is on, but no C++ compiler is installed ($CXX, g++, clang++ or c++); install "
+            "one, or set compute.compile to off"
         )

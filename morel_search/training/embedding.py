@@ -1,4 +1,4 @@
-"""The embedding space that stands on the features during training and is dropped at inference."""
+"""The embedding space of MOREL, which is used in training and is not part of the finished network."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["EmbeddingSpace"]
 class EmbeddingSpace(nn.Module):
     """Projection and class attention of MOREL (Hotegni and Peitz, arXiv 2410.01697, section 3).
 
-    The reference runs one attention for each class of the batch; one attention over the batch whose mask
-    hides every pair with different labels gives the same rows (equal to 1e-7 in float32) and was measured 11
-    times faster at 10 classes.
+    The reference code runs one attention for each class of the batch. One attention over the whole batch,
+    with a mask that hides pairs with different labels, gives the same rows (equal to 1e-7 in float32) and was
+    measured 11 times faster with 10 classes.
 
     Args:
-        feature_dim: Width of the encoder's features.
-        embedding_dim: Width of the embedding space; a multiple of ``heads``.
-        heads: Attention heads.
+        feature_dim: Dimension of the features of the encoder.
+        embedding_dim: Dimension of the embedding space; a multiple of ``heads``.
+        heads: Number of attention heads.
     """
 
     def __init__(self, feature_dim: int, embedding_dim: int = 128, heads: int = 2) -> None:
@@ -46,7 +46,7 @@ class EmbeddingSpace(nn.Module):
 
 
 def stack(features: Tensor, adversarial: Tensor, labels: Tensor, choice: str) -> tuple[Tensor, Tensor]:
-    """Choose the rows of the contrastive term.
+    """Return the rows of the contrastive term.
 
     Args:
         features: Unit vectors of the clean images, shape (N, d).

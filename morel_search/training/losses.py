@@ -1,11 +1,11 @@
-"""The losses of MOREL as pure functions: tensors in, a scalar out.
+"""The losses of MOREL as pure functions of tensors; each returns a scalar.
 
-p is the softmax of the clean logits, p' that of the adversarial logits, y the labels, N the images of the
-batch, C the classes.
+p is the softmax of the clean logits, p' the softmax of the adversarial logits, y the labels, N the number of
+images of the batch, C the number of classes.
 Sources: TRADES, Zhang et al. 2019, eq. 5; MART, Wang et al. 2020, eq. 8 to 10; LOAT, Yin et al. 2023; the
 multi-positive contrastive loss, Tian et al. 2023 (StableRep), eq. 2 to 4; the conic scalarisation, Hotegni
-and Peitz (arXiv 2410.01697). Where those leave room, the constants are those of MOREL's reference code
-(``advermorel`` 0.1.6), against which the tests compare value and gradient.
+and Peitz (arXiv 2410.01697). Constants that the papers do not give are those of MOREL's reference code
+(``advermorel`` 0.1.6); the tests compare values and gradients with it.
 """
 
 from __future__ import annotations
@@ -58,12 +58,13 @@ def loat(
     theta: float,
     gamma: float,
 ) -> Tensor:
-    """MART plus LOAT's regulariser in its early and late phase.
+    """MART plus the regulariser of LOAT in its early and late phase.
 
-    R_right and R_wrong are the means, over rightly and wrongly classified clean images, of the spread of the
-    wrong classes' probabilities. The loss is MART + theta (R_right - R_wrong) + gamma A_wrong early, MART +
-    theta (R_wrong - R_right) + gamma A_right late, and MART between. A is the change of the probabilities
-    under attack, averaged over the named images alone, as the reference does. An empty group counts as zero.
+    R_right and R_wrong are the means, over correctly and wrongly classified clean images, of the spread of
+    the probabilities of the wrong classes. The loss is MART + theta (R_right - R_wrong) + gamma A_wrong in
+    the early phase, MART + theta (R_wrong - R_right) + gamma A_right in the late phase, and MART in between.
+    A is the change of the probabilities under attack, averaged over the wrongly or correctly classified
+    images, as in the reference code. The mean over no images is 0.
 
     Args:
         logits: Clean logits, shape (N, C), C >= 2.
@@ -71,22 +72,22 @@ def loat(
         labels: Integers in [0, C), shape (N,).
         beta: Weight of MART's KL term, >= 0.
         phase: ``early``, ``middle`` or ``late``.
-        regularizer: ``mse`` or ``kl``, the form of the spread and of the change.
+        regularizer: Form of the spread and of the change, ``mse`` or ``kl``.
         theta: Weight of the regulariser, >= 0.
-        gamma: Weight of the change, >= 0; 0 is the reference's variant "LORE_v1".
+        gamma: Weight of the change, >= 0; 0 is the variant "LORE_v1" of the reference code.
     """
     loss = mart(logits, adversarial_logits, labels, beta=beta)
     if phase == "middle":
         return loss
     p = F.softmax(logits, dim=1)
-    right = logits.argmax(dim=1) == labels
+    correct = logits.argmax(dim=1) == labels
     spread = _spread_mse(p, labels) if regularizer == "mse" else -torch.log(1.0 - _largest_other(p, labels))
-    difference = _mean_over(spread, right) - _mean_over(spread, ~right)
+    difference = _mean_over(spread, correct) - _mean_over(spread, ~correct)
     loss = loss + theta * (difference if phase == "early" else -difference)
     if gamma:
         p_adv = F.softmax(adversarial_logits, dim=1)
         change = (p_adv - p).square().sum(dim=1) if regularizer == "mse" else _change_kl(p, p_adv)
-        loss = loss + gamma * _mean_over(change, ~right if phase == "early" else right)
+        loss = loss + gamma * _mean_over(change, ~correct if phase == "early" else correct)
     return loss
 
 
@@ -98,18 +99,18 @@ def cosine(embeddings: Tensor, adversarial_embeddings: Tensor) -> Tensor:
 def contrastive(rows: Tensor, labels: Tensor, *, temperature: float) -> Tensor:
     """Multi-positive contrastive loss, -1/N sum_i sum_j p_ij log q_ij.
 
-    q_ij is the softmax over j != i of t_i.t_j / temperature; p_ij is uniform over the other rows of the same
-    label. A row without a positive contributes 0 and still counts in N.
+    q_ij is the softmax over j != i of t_i.t_j / temperature; p_ij is uniform over the other rows with the
+    same label. A row without another row of its label contributes 0 and counts in N.
 
     Args:
         rows: Unit vectors t, shape (N, d).
         labels: Shape (N,).
-        temperature: Positive.
+        temperature: Temperature tau, > 0.
     """
     itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     positive = ((labels.unsqueeze(0) == labels.unsqueeze(1)) & ~itself).to(rows.dtype)
     target = positive / positive.sum(dim=1, keepdim=True).clamp(min=1.0)
-    # -1e9 and not -inf: 0 * -inf would be NaN, and a batch of one has nothing but itself.
+    # -1e9 instead of -inf: 0 * -inf is NaN, and in a batch of one image the only pair is masked.
     log_q = F.log_softmax((rows @ rows.T / temperature).masked_fill(itself, -1e9), dim=1)
     return -(target * log_q).sum(dim=1).mean()
 
@@ -124,7 +125,17 @@ def conic_scalarization(
     reference_robust: float = 0.0,
     reference_accuracy: float = 0.0,
 ) -> Tensor:
-    """k_f (f - r_f) + k_a (a - r_a) + gamma ((f - r_f) + (a - r_a)) of two scalar objectives f (robust) and a (accuracy)."""
+    """k_f (f - r_f) + k_a (a - r_a) + gamma ((f - r_f) + (a - r_a)).
+
+    Args:
+        robust: The robust objective f, a scalar.
+        accuracy: The accuracy objective a, a scalar.
+        k_robust: Weight k_f.
+        k_accuracy: Weight k_a.
+        gamma: Weight of the sum.
+        reference_robust: Reference point r_f.
+        reference_accuracy: Reference point r_a.
+    """
     f, a = robust - reference_robust, accuracy - reference_accuracy
     return (k_robust + gamma) * f + (k_accuracy + gamma) * a
 
@@ -132,8 +143,9 @@ def conic_scalarization(
 def _divergence(logits: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) of each row, shape (N,).
 
-    From the logarithm of p and not from p, as the reference has it: there, a probability that underflows to 0
-    (logits more than 104 apart) makes the gradient NaN while the loss is still finite.
+    It is computed from the logarithm of p. The reference code computes it from p, and a probability that
+    underflows to 0 (logits that differ by more than 104) then makes the gradient NaN while the loss is
+    finite.
     """
     return F.kl_div(log_q, F.log_softmax(logits, dim=1), reduction="none", log_target=True).sum(dim=1)
 
@@ -154,14 +166,14 @@ def _spread_mse(p: Tensor, labels: Tensor) -> Tensor:
 
 
 def _change_kl(p: Tensor, p_adv: Tensor) -> Tensor:
-    """-log(1 - |p'_k - p_k|) at the class k that the adversarial image is given, shape (N,)."""
+    """-log(1 - |p'_k - p_k|) for the predicted class k of the adversarial image, shape (N,)."""
     k = p_adv.argmax(dim=1, keepdim=True)
     return -torch.log(1.0 - (p_adv.gather(1, k) - p.gather(1, k)).abs()).squeeze(1)
 
 
 def _mean_over(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the chosen values.
+    """Mean of the values in the mask; 0 for an empty mask.
 
-    0 where none is chosen. torch.where keeps what is not chosen out of the gradient.
+    torch.where keeps the other values out of the gradient.
     """
     return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""The built-in names that a space file may use, where they can be read without importing torch."""
+"""The built-in names that a space file may use, for modules that do not import torch."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Which accuracy objective a training uses, and the attack that belongs to it."""
+"""The accuracy objectives by name, and the attack that each of them requires."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,14 +21,14 @@ AttackTarget = Literal["kl", "cross_entropy"]
 
 @dataclass(frozen=True, slots=True)
 class AccuracyObjective:
-    """An accuracy objective a, ready to use.
+    """An accuracy objective with the settings of a training.
 
     Attributes:
-        loss: (clean logits, adversarial logits, labels, epoch from 0) to a scalar. Without an attack both
-            logits are the clean ones.
-        attack_target: What the training attack increases: the KL divergence from the clean prediction, or the
-            cross entropy.
-        needs_attack: Whether the loss looks at adversarial logits at all.
+        loss: Function of clean logits, adversarial logits, labels and epoch (from 0) that returns a scalar.
+            Without an attack, both logits are the clean logits.
+        attack_target: The loss that the training attack maximises: the KL divergence from the clean
+            prediction, or the cross entropy.
+        needs_attack: Whether the loss depends on the adversarial logits.
     """
 
     loss: Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -83,37 +83,38 @@ ACCURACY_OBJECTIVES: dict[str, Callable[[TrainSettings], AccuracyObjective]] = {
 
 
 def accuracy_objective(settings: TrainSettings) -> AccuracyObjective:
-    """The accuracy objective that the settings name.
+    """Return the accuracy objective that the settings name.
 
-    An import path ``package.module:name`` gives a function of (clean logits, adversarial logits, labels,
-    epoch=, settings=) to a scalar; an attribute ``attack_target`` on it, "kl" or "cross_entropy" (the
-    default), chooses what the attack increases.
+    An import path ``package.module:name`` names a function (clean logits, adversarial logits, labels, *,
+    epoch, settings) that returns a scalar. Its attribute ``attack_target``, "kl" or "cross_entropy" (the
+    default), selects the loss that the attack maximises.
 
     Raises:
-        TrainingError: The name is unknown or the import path leads nowhere.
+        TrainingError: The name is unknown, or the import path names nothing.
     """
     build = ACCURACY_OBJECTIVES.get(settings.accuracy_loss)
     if build is not None:
         return build(settings)
-    loss = import_name(settings.accuracy_loss)
+    loss = _import_loss(settings.accuracy_loss)
     target = cast(AttackTarget, getattr(loss, "attack_target", "cross_entropy"))
     return AccuracyObjective(
         lambda clean, adv, y, epoch: loss(clean, adv, y, epoch=epoch, settings=settings), target
     )
 
 
-def import_name(path: str) -> Any:
-    """The object at ``package.module:name``.
+def _import_loss(path: str) -> Callable[..., Tensor]:
+    """Import the function ``package.module:name``.
 
     Raises:
-        TrainingError: There is no such module or name, or the path is not of that form.
+        TrainingError: The path is not of this form, or the module or the name does not exist.
     """
     module, _, name = path.partition(":")
     try:
-        return getattr(import_module(module), name)
+        loss: Callable[..., Tensor] = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         known = ", ".join(ACCURACY_OBJECTIVES)
         raise TrainingError(
             f"accuracy_loss {path!r} is neither one of {known} nor an import path package.module:name "
             f"({error})"
         ) from error
+    return loss

@@ -1,4 +1,4 @@
-"""Learning rates as functions of progress, so that every schedule fits every epoch budget."""
+"""Learning-rate schedules as functions of the progress of a training, for any number of epochs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from morel_search.training.settings import TrainSettings
 __all__ = ["learning_rate"]
 
 ONE_CYCLE_WARMUP = 0.3
-"""Share of the budget that one_cycle rises for when ``warmup`` is 0 (Smith and Topin 2018 as in torch's OneCycleLR)."""
+"""Warm-up of one_cycle if ``warmup`` is 0 (Smith and Topin 2018, as in torch's OneCycleLR)."""
 
 
 def _cosine(progress: float, _: TrainSettings) -> float:
@@ -34,15 +34,16 @@ SCHEDULES: dict[str, Callable[[float, TrainSettings], float]] = {
 
 
 def learning_rate(settings: TrainSettings, progress: float) -> float:
-    """The learning rate at a point of the training.
+    """Return the learning rate at a step of the training.
 
     Args:
-        settings: ``schedule``, ``lr``, ``warmup``, ``schedule_drops`` and ``schedule_factor`` are read.
-        progress: Share of all steps that is done, in [0, 1).
+        settings: The settings; ``schedule``, ``lr``, ``warmup``, ``schedule_drops`` and ``schedule_factor``
+            are used.
+        progress: Number of finished steps divided by the number of all steps, in [0, 1).
 
     Returns:
-        A rate in [0, lr]. During the warm-up it rises linearly from lr / 25; cosine and one_cycle then fall
-        over what is left, while step's drops keep their place in the whole budget.
+        A rate in [0, lr]. It rises linearly from lr / 25 during the warm-up. Then cosine and one_cycle fall
+        over the remaining steps; the drops of step are fractions of all steps.
     """
     warmup = settings.warmup or (ONE_CYCLE_WARMUP if settings.schedule == "one_cycle" else 0.0)
     if progress < warmup:

@@ -1,4 +1,4 @@
-"""Which epoch of a training is the point that counts."""
+"""The rules that select the epoch of a training by its validation accuracies."""
 
 from __future__ import annotations
 
@@ -9,16 +9,33 @@ import numpy as np
 
 from morel_search._dominance import dominates
 
-__all__ = ["POINT_RULES", "EpochResult", "chosen_epoch", "chosen_epochs"]
+__all__ = ["EPOCH_RULES", "EpochResult", "chosen_epoch", "chosen_epochs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """What one epoch gave.
+    """Losses, accuracies and durations of one epoch.
 
-    Losses are means over the images; accuracies are fractions on the validation split, None if not measured.
-    Gradients are norms of the loss's weighted terms with respect to the features of the epoch's first batch,
-    None in what older versions wrote.
+    Losses are means over the training images. Accuracies are fractions; clean and robust accuracy are
+    measured on the validation split, and None in an epoch without an evaluation. Gradients are the norms of
+    the gradients of the weighted loss terms with respect to the features of the epoch's first batch; None in
+    results of older versions.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        loss: The scalarised loss.
+        accuracy_loss: The accuracy objective.
+        robust_loss: The robust objective.
+        cosine_loss: The cosine term of the robust objective.
+        contrastive_loss: The contrastive term of the robust objective.
+        lr: Learning rate of the last step.
+        train_accuracy: Clean accuracy on the augmented training images, during training.
+        clean_accuracy: Clean accuracy on the validation split.
+        robust_accuracy: Robust accuracy on the validation split.
+        seconds: Duration of the epoch, in seconds.
+        accuracy_gradient: Gradient of the accuracy objective.
+        cosine_gradient: Gradient of the cosine term.
+        contrastive_gradient: Gradient of the contrastive term.
     """
 
     epoch: int
@@ -53,32 +70,42 @@ def _best_sum(result: EpochResult) -> tuple[float, ...]:
     )
 
 
-POINT_RULES: dict[str, Callable[[EpochResult], tuple[float, ...]]] = {
+EPOCH_RULES: dict[str, Callable[[EpochResult], tuple[float, ...]]] = {
     "last": _last,
     "best_robust": _best_robust,
     "best_sum": _best_sum,
     "front": _best_sum,
 }
-"""Name of a rule to the key it maximises.
+"""For each epoch selection rule, the key that it maximises.
 
-The later of two equal epochs is taken. ``front`` has several epochs, of which this is one.
+Of two epochs with equal accuracies, the later one is selected. The rule ``front`` selects several epochs; its
+key selects the first of them.
 """
 
 
 def chosen_epoch(history: Sequence[EpochResult], rule: str) -> EpochResult | None:
-    """The evaluated epoch that the rule chooses on the validation split.
+    """Return the evaluated epoch that a rule selects; None when no epoch was evaluated.
 
-    None where no epoch was evaluated.
+    Args:
+        history: The epochs of a training.
+        rule: A key of :data:`EPOCH_RULES`.
     """
     evaluated = [result for result in history if result.robust_accuracy is not None]
-    return max(evaluated, key=POINT_RULES[rule], default=None)
+    return max(evaluated, key=EPOCH_RULES[rule], default=None)
 
 
 def chosen_epochs(history: Sequence[EpochResult], rule: str) -> list[EpochResult]:
-    """All epochs that a training stands for, the one of :func:`chosen_epoch` first.
+    """Return all epochs that a rule selects, the epoch of :func:`chosen_epoch` first.
 
-    That is one, except for the rule ``front``: each evaluated epoch that no other one dominates, of equal
-    ones the last.
+    The rule ``front`` selects each evaluated epoch that no other epoch dominates, and the last of several
+    epochs with equal accuracies. Any other rule selects one epoch.
+
+    Args:
+        history: The epochs of a training.
+        rule: A key of :data:`EPOCH_RULES`.
+
+    Returns:
+        The epochs; none when no epoch was evaluated.
     """
     chosen = chosen_epoch(history, rule)
     if chosen is None or rule != "front":

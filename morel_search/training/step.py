@@ -1,4 +1,4 @@
-"""One training step's losses: the attack, two forward passes, the objectives and their scalarisation."""
+"""The losses of one training step: the attack, two forward passes, the objectives and their scalarisation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Number = TypeVar("Number")
 
 
 class StepLosses(NamedTuple, Generic[Number]):
-    """The scalarised loss and its parts. Parts that are not in use are 0."""
+    """The scalarised loss and its terms; terms that are not used are 0."""
 
     total: Number
     accuracy: Number
@@ -33,7 +33,10 @@ class StepLosses(NamedTuple, Generic[Number]):
 
 
 class TermGradients(NamedTuple):
-    """Norms of the gradients of the loss's weighted terms with respect to the features of a batch, clean and adversarial together."""
+    """Norms of the gradients of the weighted loss terms with respect to the features of a batch.
+
+    The features of the clean and of the adversarial images are taken together.
+    """
 
     accuracy: float
     cosine: float
@@ -41,20 +44,19 @@ class TermGradients(NamedTuple):
 
 
 class MorelStep(nn.Module):
-    """The loss of MOREL on a batch, with the embedding space that only training needs.
+    """The loss of MOREL on a batch, with the embedding space, which only the training uses.
 
-    The clean and the adversarial batch pass the network once each in training mode, where the reference
-    passes them four to five times with the same outcome; batch-norm's running statistics therefore follow two
-    updates a step.
+    The clean and the adversarial batch pass the network once each in training mode. The reference code passes
+    them four to five times with the same result. The running statistics of batch normalisation therefore have
+    two updates in each step.
 
     Args:
-        classifier: The network; shared, not copied.
-        settings: The training's settings.
-        compute: The arithmetic of the network's layers; the head, the embedding space and every loss are
-            float32.
+        classifier: The network; it is not copied.
+        settings: The settings of the training.
+        compute: The arithmetic of the layers; the head, the embedding space and every loss are float32.
 
     Raises:
-        TrainingError: The accuracy objective's import path leads nowhere.
+        TrainingError: The import path of the accuracy objective names nothing.
     """
 
     def __init__(self, classifier: Classifier, settings: TrainSettings, compute: Compute = FLOAT32) -> None:
@@ -70,7 +72,7 @@ class MorelStep(nn.Module):
         )
         self._adversary: FrozenNetwork | None = None
         self.watch = False
-        """Whether a forward pass is kept for :meth:`term_gradients`."""
+        """Whether the next forward pass is stored for :meth:`term_gradients`."""
         self._watched: tuple[tuple[Tensor, Tensor], StepLosses[Tensor]] | None = None
         self._encode: Callable[[Tensor], Tensor] = (
             torch.compile(classifier.features) if compute.compile else classifier.features
@@ -85,7 +87,7 @@ class MorelStep(nn.Module):
             images: Float in [0, 1], shape (N, C, H, W).
             labels: Integers, shape (N,).
             epoch: From 0; LOAT's phases depend on it.
-            generator: Source of the attack's noise, on the images' device.
+            generator: Random generator of the attack, on the device of the images.
 
         Returns:
             The losses, and the clean logits of shape (N, classes).
@@ -114,18 +116,19 @@ class MorelStep(nn.Module):
             reference_robust=self.settings.reference_robust,
             reference_accuracy=self.settings.reference_accuracy,
         )
-        found = StepLosses(total, accuracy, robust, cosine, contrastive)
+        step_losses = StepLosses(total, accuracy, robust, cosine, contrastive)
         if self.watch:
-            self._watched = (features, features_adv), found
-        return found, logits.detach()
+            self._watched = (features, features_adv), step_losses
+        return step_losses, logits.detach()
 
     def term_gradients(self) -> TermGradients:
-        """How strongly each term pulls at the features of the watched batch.
+        """Return the gradient norms of the loss terms for the stored forward pass.
 
-        Before its ``backward()``, at the cost of the head alone.
+        It must be called before ``backward()``. Gradients pass the head and the embedding space, but not the
+        encoder.
         """
-        assert self._watched is not None, "there was a watched forward pass"
-        features, found = self._watched
+        assert self._watched is not None, "no forward pass is stored"
+        features, step_losses = self._watched
         self._watched = None
         weights = (
             self.settings.accuracy_weight + self.settings.gamma,
@@ -133,18 +136,19 @@ class MorelStep(nn.Module):
             self.robust_weight * self.settings.alpha,
         )
         norms = []
-        for term, weight in zip((found.accuracy, found.cosine, found.contrastive), weights, strict=True):
-            known = weight > 0 and term.requires_grad
+        terms = (step_losses.accuracy, step_losses.cosine, step_losses.contrastive)
+        for term, weight in zip(terms, weights, strict=True):
+            in_use = weight > 0 and term.requires_grad
             parts = (
                 torch.autograd.grad(weight * term, features, retain_graph=True, allow_unused=True)
-                if known
+                if in_use
                 else ()
             )
             norms.append(sum(float(part.square().sum()) for part in parts if part is not None) ** 0.5)
         return TermGradients(*norms)
 
     def attack(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The adversarial batch, made on a frozen copy of the network in eval mode.
+        """Return the adversarial batch, computed on a frozen copy of the network in eval mode.
 
         Arguments as in :meth:`forward`.
         """
@@ -158,7 +162,7 @@ class MorelStep(nn.Module):
 
     @torch.no_grad()
     def _attack_objective(self, images: Tensor, labels: Tensor) -> Objective:
-        assert self._adversary is not None, "made by attack()"
+        assert self._adversary is not None, "attack() builds it"
         return (
             kl_objective(self._adversary(images))
             if self.objective.attack_target == "kl"
@@ -173,7 +177,7 @@ class MorelStep(nn.Module):
     def _robust(
         self, features: Tensor, features_adv: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """f = L_cos + alpha L_con, L_cos and L_con; zeros where the scalarisation gives them no weight."""
+        """Return f = L_cos + alpha L_con, L_cos and L_con; zeros if the scalarisation gives f no weight."""
         if self.embedding is None:
             zero = features.new_zeros(())
             return zero, zero, zero

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from morel_search._cli import print_err, print_out
 if TYPE_CHECKING:
     from morel_search.analysis.members import Member
     from morel_search.analysis.picking import Rule
+    from morel_search.models.settings import ModelSettings, Picked
     from morel_search.results.folder import RunFolder
 
 __all__ = ["pick_network"]
@@ -53,14 +55,14 @@ def pick_network(
     members = read_members(read_run_data(run))
     if member_name is None:
         member, kind, why = choose(members, rule or knee_point)
-        picked = {"why": why, "figures": kind}
+        picked: Picked = {"why": why, "figures": kind}
     else:
         member = find_member(members, member_name)
         kind, why = member.kind, "It was named with --member."
         picked = {"why": why}
     target = target or path / "picked" / member.name
-    evaluation = _export(run, member, picked, target, formats)
-    for line in _describe(member, kind, why, evaluation, path):
+    settings = _export(run, member, picked, target, formats)
+    for line in _describe(member, kind, why, settings, path):
         print_out(line)
     for sentence in cost_sentences(candidate(member, kind), candidates(members, kind)):
         print_out(sentence)
@@ -80,9 +82,9 @@ def pick_network(
 
 
 def _export(
-    run: RunFolder, member: Member, picked: dict[str, str], target: Path, formats: Sequence[str]
-) -> Mapping[str, object]:
-    """Write the network's folder and return the settings of its evaluation."""
+    run: RunFolder, member: Member, picked: Picked, target: Path, formats: Sequence[str]
+) -> ModelSettings:
+    """Write the network's folder and return its settings."""
     from morel_search.errors import RunFolderError
     from morel_search.models.checkpoint import load_model
     from morel_search.models.export import check_target, figures_json, settings_of, write_export
@@ -95,24 +97,23 @@ def _export(
             "a search writes it when it ends"
         )
     model, metadata = load_model(folder / CHECKPOINT)
-    settings = {
-        **settings_of(folder),
-        "made_by": "python -m morel_search.pick",
-        "image_shape": metadata["image_shape"],
-        "classes": metadata["classes"],
-        "figures": figures_json(member.figures),
-        "picked": picked,
-    }
+    settings = replace(
+        settings_of(folder),
+        made_by="python -m morel_search.pick",
+        image_shape=metadata.image_shape,
+        classes=metadata.classes,
+        figures=figures_json(member.figures),
+        picked=picked,
+    )
     check_target(target, settings)
     write_export(target, model, settings, formats)
-    evaluation: Mapping[str, object] = settings["evaluation"]
-    return evaluation
+    return settings
 
 
-def _describe(member: Member, kind: str, why: str, evaluation: Mapping[str, object], run: Path) -> list[str]:
+def _describe(member: Member, kind: str, why: str, settings: ModelSettings, run: Path) -> list[str]:
     """Say which network was picked, why, and how accurate it is."""
     from morel_search._format import percent
-    from morel_search.models.model_card import kind_words
+    from morel_search.models.model_card import kind_text
 
     figures = member.figures[kind]
     between = [
@@ -122,7 +123,7 @@ def _describe(member: Member, kind: str, why: str, evaluation: Mapping[str, obje
     lines = [
         f"network {member.name}: {percent(figures.clean)}{between[0]} clean and "
         f"{percent(figures.robust)}{between[1]} robust accuracy, "
-        f"{kind_words(kind, evaluation)}",
+        f"{kind_text(kind, settings.evaluation)}",
         why,
     ]
     if kind != "verified":

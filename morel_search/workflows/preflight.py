@@ -111,7 +111,7 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
         *(space.control_settings(control).accuracy_loss for control in space.controls),
     ]
     used += [
-        choice
+        str(choice)
         for parameter in space.parameters
         if parameter.name == "accuracy_loss"
         for choice in parameter.choices

@@ -15,6 +15,7 @@ from morel_search.errors import DataError, OutOfMemoryError, ResourceError, Trai
 
 if TYPE_CHECKING:
     from morel_search.models.recipe import TrainingConfig
+    from morel_search.models.settings import Accuracies, ModelSettings
     from morel_search.training.datasets.loading import Development
     from morel_search.training.selection import EpochResult
     from morel_search.training.settings import Compute, DataSettings
@@ -63,21 +64,16 @@ def retrain(
             device=device,
             on_epoch=lambda result: _print_epoch(result, config.train.epochs),
         )
-        validation = {
+        validation: Accuracies = {
             "clean_accuracy": kept.clean_accuracy,
             "robust_accuracy": kept.robust_accuracy,
             "images": len(development.validation),
         }
-        made = {
-            **settings,
-            **_made(config, kept, development),
-            "figures": {"validation": validation},
-            **_circumstances(compute, device),
-        }
-        made.pop("picked", None)
+        made = _made(settings, config, kept, development, compute, device)
+        made = replace(made, figures={"validation": validation})
         write_export(target, model, made)
         test = _score(target, config, compute, device)
-    write_export(target, model, {**made, "figures": {"test": test, "validation": validation}})
+    write_export(target, model, replace(made, figures={"test": test, "validation": validation}))
     clean, robust = percent(test["clean_accuracy"]), percent(test["robust_accuracy"])
     print_out(f"epoch {kept.epoch} on the test split: clean {clean}  robust {robust}")
     print_out(f"written to {target}")
@@ -95,7 +91,7 @@ def _print_epoch(result: EpochResult, epochs: int) -> None:
     )
 
 
-def _score(folder: Path, config: TrainingConfig, compute: Compute, device: str) -> dict[str, float]:
+def _score(folder: Path, config: TrainingConfig, compute: Compute, device: str) -> Accuracies:
     """Score the written network on the test split, as a search does."""
     from morel_search.models.load import load_model
     from morel_search.training.datasets.loading import load_test
@@ -115,30 +111,34 @@ def _score(folder: Path, config: TrainingConfig, compute: Compute, device: str) 
     }
 
 
-def _made(config: TrainingConfig, kept: EpochResult, development: Development) -> dict[str, object]:
-    """Return the settings that describe the new training."""
-    return {
-        "made_by": "python -m morel_search.train",
-        "seed": config.seed,
-        "epoch": kept.epoch,
-        "image_shape": list(development.train.images.shape[1:]),
-        "classes": list(development.classes),
-    }
-
-
-def _circumstances(compute: Compute, device: str) -> dict[str, object]:
-    """Return the settings that describe the machine and the software."""
+def _made(
+    settings: ModelSettings,
+    config: TrainingConfig,
+    kept: EpochResult,
+    development: Development,
+    compute: Compute,
+    device: str,
+) -> ModelSettings:
+    """Return the settings of the new network: those of the first one, with what the new training changed."""
     import torch
 
     from morel_search.results.provenance import commit, versions
 
-    return {
-        "compute": asdict(compute),
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "versions": {**versions(), "morel_search": __version__},
-        "commit": commit(),
-    }
+    channels, height, width = development.train.images.shape[1:]
+    return replace(
+        settings,
+        made_by="python -m morel_search.train",
+        seed=config.seed,
+        epoch=kept.epoch,
+        image_shape=(channels, height, width),
+        classes=tuple(development.classes),
+        picked=None,
+        compute=asdict(compute),
+        device=device,
+        threads=torch.get_num_threads(),
+        versions={**versions(), "morel_search": __version__},
+        commit=commit(),
+    )
 
 
 def _target(folder: Path, seed: int) -> Path:

@@ -143,7 +143,7 @@ def replicate_run(
     wanted = missing_replicates(run, configs, count)
     if wanted and not quiet:
         seconds = run.read_trials().set_index("number")["seconds"]
-        total = sum(float(seconds.get(settings[replicate.network]["number"], 0.0)) for replicate in wanted)
+        total = sum(float(seconds.get(settings[replicate.network].number, 0.0)) for replicate in wanted)
         times = "once" if count == 1 else f"{count} times"
         print_out(
             f"training {len(settings)} networks {times} with other seeds: {len(wanted)} trainings to "

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from morel_search.errors import DataError
 from morel_search.training.datasets.source import Source, Split, local_path
@@ -22,9 +23,9 @@ from morel_search.training.settings import DataSettings
 __all__ = ["open_cifar10", "open_cifar100"]
 
 SILENCE = 30.0
-"""Seconds without a byte after which a download is given up.
+"""Seconds without data after which a download is aborted.
 
-Without a limit a filtered network hangs for minutes.
+Without a limit, a download behind a firewall that drops packets hangs for minutes.
 """
 FAILURES = (
     OSError,
@@ -35,6 +36,31 @@ FAILURES = (
     zlib.error,
     pickle.UnpicklingError,
 )
+"""Errors of a download, of an archive and of its content."""
+
+
+class _Images(Protocol):
+    """A split that torchvision has read."""
+
+    data: NDArray[np.uint8]
+    targets: list[int]
+    classes: list[str]
+
+
+class _Dataset(Protocol):
+    """A class of torchvision: its constructor, and what it knows about the archive."""
+
+    __name__: str
+    url: str
+    filename: str
+    tgz_md5: str
+    base_folder: str
+    train_list: list[list[str]]
+    test_list: list[list[str]]
+    meta: dict[str, str]
+
+    def __call__(self, root: Path, train: bool) -> _Images:
+        """Read the training or the test images of an unpacked archive."""
 
 
 def open_cifar10(settings: DataSettings, split: Split) -> Source:
@@ -51,83 +77,84 @@ def open_cifar100(settings: DataSettings, split: Split) -> Source:
     return _open(CIFAR100, settings, split)
 
 
-def _open(dataset: Any, settings: DataSettings, split: Split) -> Source:
-    """Read one split of a torchvision CIFAR class.
+def _open(dataset: _Dataset, settings: DataSettings, split: Split) -> Source:
+    """Read one split of a CIFAR class of torchvision.
 
-    Files that are unpacked in ``settings.folder`` are used; an archive that lies there is verified and
-    unpacked; otherwise it is downloaded first, if ``settings.download`` allows it. The MD5 sum of every file
-    is checked; of the test file nothing else is read for the development split.
+    Unpacked files in ``settings.folder`` are used; else an archive in this folder is verified and unpacked;
+    else the archive is downloaded, if ``settings.download`` is on. The MD5 sums of all files are checked. For
+    the development split, the content of the test file is not used otherwise.
 
     Raises:
-        DataError: The archive is not there, cannot be downloaded, or is not the original.
+        DataError: The archive is missing, cannot be downloaded, or is not the original.
     """
     folder = local_path("folder", settings.folder)
     try:
         if not _is_unpacked(folder, dataset):
             _unpack(folder, dataset, settings.download)
-        loaded = dataset(folder, train=split == "development")
+        read = dataset(folder, train=split == "development")
     except FAILURES as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise _cannot(folder, dataset, f"could not be downloaded and unpacked ({reason})") from error
-    images = torch.from_numpy(np.ascontiguousarray(loaded.data.transpose(0, 3, 1, 2)))
-    labels = torch.tensor(loaded.targets, dtype=torch.int64)
-    return Source(labels, tuple(str(name) for name in loaded.classes), lambda indices: images[indices])
+        raise _archive_error(folder, dataset, f"could not be downloaded and unpacked ({reason})") from error
+    images = torch.from_numpy(np.ascontiguousarray(read.data.transpose(0, 3, 1, 2)))
+    labels = torch.tensor(read.targets, dtype=torch.int64)
+    return Source(labels, tuple(str(name) for name in read.classes), lambda indices: images[indices])
 
 
-def _cannot(folder: Path, dataset: Any, what: str) -> DataError:
-    """One sentence: what is wrong with the archive, and the two ways out."""
+def _archive_error(folder: Path, dataset: _Dataset, problem: str) -> DataError:
+    """Return an error that says what is wrong with the archive, and what to do."""
     return DataError(
-        f"the {dataset.__name__} archive {folder / dataset.filename} {what}: put {dataset.url} into that "
-        f"data folder (data.folder), "
-        "or search on images that need no download, with search_spaces/digits.yaml"
+        f"the {dataset.__name__} archive {folder / dataset.filename} {problem}: put {dataset.url} into that "
+        "folder (data.folder), or use images that need no download, with search_spaces/digits.yaml"
     )
 
 
-def _is_unpacked(folder: Path, dataset: Any) -> bool:
-    """Whether every file is there with its MD5 sum."""
+def _is_unpacked(folder: Path, dataset: _Dataset) -> bool:
+    """Return whether every file exists and has the right MD5 sum."""
     from torchvision.datasets.utils import check_integrity
 
-    files = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
+    files = [*dataset.train_list, *dataset.test_list, [dataset.meta["filename"], dataset.meta["md5"]]]
     return all(check_integrity(folder / dataset.base_folder / name, md5) for name, md5 in files)
 
 
-def _unpack(folder: Path, dataset: Any, download: bool) -> None:
-    """Verify and unpack the archive in the folder, after downloading it where there is none.
+def _unpack(folder: Path, dataset: _Dataset, download: bool) -> None:
+    """Verify and unpack the archive in the folder, and download it first if it is missing.
 
-    One process at a time.
+    A lock makes sure that one process at a time does this.
+
+    Raises:
+        DataError: The archive is missing and ``download`` is off, or it is not the original.
     """
     from torchvision.datasets.utils import calculate_md5, check_integrity, download_and_extract_archive
 
     archive = folder / dataset.filename
     if not archive.exists() and not download:
-        raise _cannot(folder, dataset, "is not there and data.download is off")
+        raise _archive_error(folder, dataset, "is missing, and data.download is off")
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder / f".{dataset.base_folder}.lock"):
+    with _lock(folder / f".{dataset.base_folder}.lock"):
         if _is_unpacked(folder, dataset):
             return
-        given = archive.exists()
-        if given and (found := calculate_md5(archive)) != dataset.tgz_md5:
-            raise _cannot(
+        existed = archive.exists()
+        if existed and (md5 := calculate_md5(archive)) != dataset.tgz_md5:
+            raise _archive_error(
                 folder,
                 dataset,
-                f"is damaged or not the original (its MD5 sum is {found}, not {dataset.tgz_md5})",
+                f"is damaged or not the original (its MD5 sum is {md5}, not {dataset.tgz_md5})",
             )
         try:
-            with _impatient():
+            with _socket_timeout():
                 download_and_extract_archive(
                     dataset.url, folder, filename=dataset.filename, md5=dataset.tgz_md5
                 )
         except BaseException:
-            if not given and not check_integrity(archive, dataset.tgz_md5):
-                archive.unlink(
-                    missing_ok=True
-                )  # half a download would be taken for a damaged archive the next time
+            if not existed and not check_integrity(archive, dataset.tgz_md5):
+                # The next start would refuse a part of a download as a damaged archive.
+                archive.unlink(missing_ok=True)
             raise
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """Give up on a connection that stays silent; torchvision sets no limit."""
+def _socket_timeout() -> Iterator[None]:
+    """Set a timeout for connections inside the block; torchvision sets none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENCE)
     try:
@@ -137,9 +164,9 @@ def _impatient() -> Iterator[None]:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock on a file: several trials may begin at once on a machine without the images."""
-    import fcntl  # POSIX alone, and needed on the way to a first download alone
+def _lock(path: Path) -> Iterator[None]:
+    """Hold a lock on a file: several trials may start at once on a machine without the images."""
+    import fcntl  # exists only on POSIX systems, and is needed only before a download
 
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 real grey images of 8 x 8 pixels that ship with their package."""
+"""The digits of scikit-learn: 1,797 grey images of 8 x 8 pixels, which are part of the package."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ __all__ = ["open_digits"]
 
 TEST_SHARE = 0.2
 SPLIT_SEED = 20240817
-"""Never the settings' seed: the test split is the same 359 images in every study."""
+"""Seed of the test split; it is constant, so that the test split has the same 359 images in every search."""
 
 
 def open_digits(_settings: DataSettings, split: Split) -> Source:
-    """The 1,438 images to develop on, or the 359 test images.
+    """Return the 1,438 development images or the 359 test images.
 
-    Pixels of 0 to 16 become ``round(v * 255 / 16)``. The test split is stratified and depends on nothing.
+    A pixel value v of 0 to 16 becomes ``round(v * 255 / 16)``. The test split is stratified and always the
+    same.
 
     Args:
-        _settings: Not read; there is nothing to choose.
-        split: Which of the two.
+        _settings: Not used; the data set has no options.
+        split: The split.
     """
     from sklearn.datasets import load_digits
 

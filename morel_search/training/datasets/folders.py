@@ -1,4 +1,4 @@
-"""Image folders: one folder a class."""
+"""Image folders: one folder for each class."""
 
 from __future__ import annotations
 
@@ -19,27 +19,25 @@ SUFFIXES = frozenset(
 
 
 def open_folder(settings: DataSettings, split: Split) -> Source:
-    """Images of ``data.train`` or ``data.test``: ``FOLDER/CLASS/**/IMAGE``.
+    """Return the images ``FOLDER/CLASS/**/IMAGE`` of ``data.train`` or ``data.test``.
 
-    The classes are the names of the training folder's folders, sorted; test images are brought to the
-    training images' shape.
+    The classes are the sorted names of the folders in the training folder. Test images are resized to the
+    shape of the training images if ``data.image_size`` is given.
 
     Raises:
-        DataError: A folder is missing or empty, or an image cannot be read or is of another size.
+        DataError: A folder is missing or empty, or an image cannot be read or has another size.
     """
     train = check_folder(settings, "development")
     classes = _classes(train)
     if len(classes) < 2:
-        raise DataError(
-            f"data.train {train} must have a folder for each of at least two classes, and has {len(classes)}"
-        )
+        raise DataError(f"data.train {train} must have folders of at least two classes, got {len(classes)}")
     files = _files(train, classes)
     shape = common_shape(len(files), lambda number: _read(files[number]), settings.image_size)
     if split == "test":
         test = check_folder(settings, "test")
         unknown = [name for name in _classes(test) if name not in classes]
         if unknown:
-            raise DataError(f"data.test {test} has the class {unknown[0]}, which data.train {train} has not")
+            raise DataError(f"data.test {test} has the class {unknown[0]}, which data.train {train} lacks")
         files = _files(test, _classes(test))
     labels = torch.tensor([classes.index(name) for name, _ in files], dtype=torch.int64)
     resized = settings.image_size is not None
@@ -51,14 +49,14 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
 
 
 def check_folder(settings: DataSettings, split: Split) -> Path:
-    """The split's folder.
+    """Return the folder of a split.
 
     Raises:
-        DataError: It is not given, not there, or the other split's.
+        DataError: It is not given, does not exist, or is the folder of the other split.
     """
     field, text = ("test", settings.test) if split == "test" else ("train", settings.train)
     if text is None:
-        raise DataError(f"data.{field} must name a folder with one folder a class")
+        raise DataError(f"data.{field} must name a folder with one folder for each class")
     folder = local_path(field, text)
     if not folder.is_dir():
         raise DataError(f"data.{field} {text} is not a folder")
@@ -76,7 +74,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 
 def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """Each image's class and path, in the order of both."""
+    """Return the class and the path of each image, sorted by class and path."""
     files = []
     for name in classes:
         paths = sorted(
@@ -85,7 +83,7 @@ def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, Path]]:
             if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
         )
         if not paths:
-            raise DataError(f"the folder {folder / name} holds no image ({', '.join(sorted(SUFFIXES))})")
+            raise DataError(f"the folder {folder / name} has no image ({', '.join(sorted(SUFFIXES))})")
         files += [(name, path) for path in paths]
     return files
 
@@ -98,7 +96,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _read(file: tuple[str, Path]) -> tuple[bytes, str]:
-    """An image's bytes and its place."""
+    """Return the bytes of an image, and its path."""
     path = file[1]
     try:
         return path.read_bytes(), str(path)

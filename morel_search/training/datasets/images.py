@@ -22,22 +22,22 @@ __all__ = ["Fetch", "Shape", "common_shape", "decode_all"]
 
 Shape = tuple[int, int, int]
 Fetch = Callable[[int], tuple[bytes, str]]
-"""An image's number to its encoded bytes and to the words by which an error names it."""
+"""Function of the number of an image that returns its encoded bytes, and its place for error messages."""
 
 GREY, COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 SLICE = 512
-"""Images that a thread takes at a time: enough that handing them out costs nothing beside decoding them."""
+"""Number of images that a thread decodes at a time; the overhead of the threads is then negligible."""
 
 
 def common_shape(count: int, fetch: Fetch, image_size: int | None) -> Shape:
-    """The shape that all images of a data set are brought to.
+    """Return the shape of all images of a data set after decoding.
 
-    Colour if one image is; the side that was asked for, or the first image's height and width. Only headers
-    are read, up to the first image in colour.
+    It has three channels if one image is in colour. Height and width are ``image_size``, or those of the
+    first image. Only headers are read, up to the first image in colour.
 
     Args:
         count: Number of images, at least 1.
-        fetch: Gives an image's bytes and its place.
+        fetch: Returns the bytes of an image and its place.
         image_size: ``data.image_size``.
 
     Returns:
@@ -55,18 +55,18 @@ def decode_all(indices: Tensor, fetch: Fetch, shape: Shape, *, resized: bool) ->
     """Decode images with as many threads as torch may use.
 
     Args:
-        indices: Which images, shape (M,).
-        fetch: Gives an image's bytes and its place; called from several threads.
-        shape: Channels, height and width that the images shall have.
-        resized: Scale and cut other sizes (the shorter side is fitted, the middle is kept); otherwise another
-            size is an error.
+        indices: Numbers of the images, shape (M,).
+        fetch: Returns the bytes of an image and its place; it is called from several threads.
+        shape: Channels, height and width of the decoded images.
+        resized: Whether images of another size are scaled and cropped at the centre; otherwise another size
+            is an error.
 
     Returns:
         uint8, shape (M, *shape).
 
     Raises:
-        DataError: An image cannot be read or has another size; the first one in the order of the indices is
-            named.
+        DataError: An image cannot be read or has another size; the message names the first such image in the
+            order of the indices.
     """
     numbers = indices.tolist()
     out = np.empty((len(numbers), *shape), dtype=np.uint8)
@@ -83,7 +83,7 @@ def decode_all(indices: Tensor, fetch: Fetch, shape: Shape, *, resized: bool) ->
 
 
 def _open(data: bytes, place: str) -> Image.Image:
-    """An image of a kind that can be used; its pixels are not decoded yet."""
+    """Open an image and check its mode; its pixels are not decoded yet."""
     from PIL import Image
 
     try:
@@ -92,8 +92,8 @@ def _open(data: bytes, place: str) -> Image.Image:
         raise DataError(f"{place} is not an image that can be read ({len(data)} bytes)") from error
     if image.mode not in GREY + COLOUR:
         raise DataError(
-            f"{place} has pixels of the kind {image.mode}; images must be grey or colour with 8 bits a "
-            f"channel"
+            f"{place} has pixels of the mode {image.mode}; images must be grey or in colour, with 8 bits for "
+            f"each channel"
         )
     return image
 
@@ -104,16 +104,15 @@ def _header(data: bytes, place: str) -> Shape:
 
 
 def _decode(data: bytes, place: str, shape: Shape, *, resized: bool) -> NDArray[np.uint8]:
-    """One image, shape (C, H, W)."""
+    """Decode one image, shape (C, H, W)."""
     from PIL import Image, ImageOps
 
     channels, height, width = shape
     image = _open(data, place)
     if not resized and image.size != (width, height):
         raise DataError(
-            f"{place} is {image.height} x {image.width} pixels and the first training image {height} x "
-            f"{width}; "
-            "data.image_size resizes them"
+            f"{place} has {image.height} x {image.width} pixels, and the first training image {height} x "
+            f"{width}; set data.image_size to resize all images"
         )
     try:
         image = image.convert("L" if channels == 1 else "RGB")

@@ -1,4 +1,4 @@
-"""Images and labels as uint8 tensors: the development images, split for training and validation, and the test images."""
+"""Images and labels as uint8 tensors: training, validation and test images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READERS: dict[str, Callable[[DataSettings, Split], Source]] = {
     "parquet": open_parquet,
 }
 TEST_LIMIT_SEED = 0
-"""Seed of the choice that ``data.test_limit`` makes: two studies with other seeds are still judged on the same images."""
+"""Seed of the sample of ``data.test_limit``; it is constant, so all searches use the same images."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,17 +46,17 @@ class ImageSet:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> ImageSet:
-        """The same images on a device."""
+        """Return the same images on a device."""
         return ImageSet(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Development:
-    """All that a search may look at before its end.
+    """The images that a search may use before its end.
 
     Attributes:
-        train: Images to train on.
-        validation: Images that trainings are compared by.
+        train: The training images.
+        validation: The images on which trainings are compared.
         classes: Name of each label.
     """
 
@@ -68,12 +68,12 @@ class Development:
 def load_development(settings: DataSettings) -> Development:
     """Read the training images and split them; the test images are not read.
 
-    The split is stratified by label and decided by ``settings.seed``; see
-    :func:`morel_search.training.datasets.splits.split_indices` for it and for ``settings.limit``. Only the
-    images that are used are decoded.
+    The split is stratified by label and depends on ``settings.seed``; see
+    :func:`morel_search.training.datasets.splits.split_indices`, also for ``settings.limit``. Only the images
+    of the two splits are decoded.
 
     Args:
-        settings: Which images, and how they are split.
+        settings: The data set and its split.
 
     Raises:
         DataError: Images or labels cannot be read, or do not allow the split.
@@ -90,13 +90,13 @@ def load_development(settings: DataSettings) -> Development:
 
 
 def load_test(settings: DataSettings) -> ImageSet:
-    """Read the test images: once, at the end of a search.
+    """Read the test images.
 
-    Images of a parquet file or a folder are brought to the shape and the classes of the training images,
-    which are looked up for it.
+    A search calls this function once, at its end. Images of Parquet files and of folders get the shape and
+    the classes of the training images, which are read for this.
 
     Args:
-        settings: Which images; ``test_limit`` takes a stratified sample that does not depend on ``seed``.
+        settings: The data set; ``test_limit`` takes a stratified sample that does not depend on ``seed``.
 
     Raises:
         DataError: Images or labels cannot be read, or do not fit the training images.
@@ -108,10 +108,12 @@ def load_test(settings: DataSettings) -> ImageSet:
 
 
 def check_test(settings: DataSettings) -> None:
-    """Check at the start of a search that the test images can be read at its end: files, columns, labels and classes, no image.
+    """Check at the start of a search that the test images can be read at its end.
+
+    Files, columns, labels and classes are checked; no image is decoded.
 
     Raises:
-        DataError: ``settings.test`` is missing, names nothing, or cannot be read.
+        DataError: ``settings.test`` is missing, names no file, or cannot be read.
     """
     if settings.name == "parquet":
         parquet_files(settings, "test")
@@ -123,5 +125,5 @@ def check_test(settings: DataSettings) -> None:
 
 def _take(source: Source, indices: Tensor) -> ImageSet:
     if not len(indices):
-        raise DataError("the data holds no images")
+        raise DataError("the data set has no images; check the section data")
     return ImageSet(source.read(indices), source.labels[indices])

@@ -6,7 +6,7 @@ import glob
 import json
 from bisect import bisect_right
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from morel_search.training.datasets.images import common_shape, decode_all
 from morel_search.training.datasets.source import Source, Split, local_path
 from morel_search.training.settings import DataSettings
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = ["open_parquet", "parquet_files"]
 
 IMAGE_COLUMNS = ("img", "image")
@@ -24,15 +27,15 @@ LABEL_COLUMNS = ("label", "fine_label", "labels")
 
 
 def open_parquet(settings: DataSettings, split: Split) -> Source:
-    """Images of ``data.train`` or ``data.test``.
+    """Return the images of ``data.train`` or ``data.test``.
 
-    An image is a struct with the encoded file in ``bytes``, or that file as plain binary; a label is an
-    integer from 0. The classes are named by the hub's metadata in the training file's schema, or else
-    numbered. Test images are brought to the training images' shape.
+    An image is a struct with the encoded file in ``bytes``, or the encoded file as binary data; a label is an
+    integer from 0. The names of the classes come from the metadata of the hub in the schema of the training
+    file; without them, classes are named by their numbers. Test images get the shape of the training images.
 
     Raises:
         DataError: A file, a column, an image or a label is missing, cannot be read or does not fit; the
-            sentence names file and row.
+            message names file and row.
     """
     train = _Table(parquet_files(settings, "development"), settings)
     classes = train.classes()
@@ -48,10 +51,10 @@ def open_parquet(settings: DataSettings, split: Split) -> Source:
 
 
 def parquet_files(settings: DataSettings, split: Split) -> tuple[Path, ...]:
-    """The split's files, sorted: one file, those that a glob matches, or those of a folder.
+    """Return the files of a split, sorted: one file, the files that a glob matches, or the files of a folder.
 
     Raises:
-        DataError: None is given or there, or one is a file of the other split too.
+        DataError: No file is given, no file exists, or a file belongs to both splits.
     """
     files = _matches(
         "test" if split == "test" else "train", settings.test if split == "test" else settings.train
@@ -62,44 +65,46 @@ def parquet_files(settings: DataSettings, split: Split) -> tuple[Path, ...]:
         }
         if both:
             raise DataError(
-                f"{min(both)} is among the files of data.train and of data.test: training images would "
-                f"be tested on"
+                f"{min(both)} is among the files of data.train and of data.test, but test images must not be "
+                f"training images"
             )
     return files
 
 
 def _matches(field: str, text: str | None) -> tuple[Path, ...]:
     if text is None:
-        raise DataError(f"data.{field} must name one or more parquet files")
+        raise DataError(f"data.{field} must name one or more Parquet files")
     path = local_path(field, text)
     if path.is_dir():
         files = sorted(path.glob("*.parquet"))
     elif path.exists():
         files = [path]
     else:
-        files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207  the pattern may be absolute
+        # Path.glob takes no absolute pattern.
+        files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
     if not files:
-        raise DataError(f"data.{field} {text} names no file that is there")
+        raise DataError(f"data.{field} {text}: no such file")
     return tuple(files)
 
 
 class _Table:
-    """The image and label columns of one split's files, in memory, one file after the other.
+    """The image and label columns of the files of one split, in memory.
 
     Args:
-        files: At least one.
-        settings: Names of the columns, where they are given.
+        files: The files, at least one.
+        settings: The settings, with the names of the columns if they are given.
 
     Raises:
-        DataError: A file cannot be read or lacks a column, a label is no whole number, or there are no rows.
+        DataError: A file cannot be read or lacks a column, a label is not a whole number, or the files have
+            no rows.
     """
 
     def __init__(self, files: tuple[Path, ...], settings: DataSettings) -> None:
         self.files = files
-        self.images: list[Any] = []
+        self.images: list[pa.ChunkedArray] = []
         self.wrapped: list[bool] = []
         labels: list[NDArray[np.int64]] = []
-        self.metadata: Any = None
+        self.metadata: dict[bytes, bytes] | None = None
         for file in files:
             table = _read(file, settings)
             if self.metadata is None:
@@ -116,12 +121,12 @@ class _Table:
         return len(self.labels)
 
     def place(self, number: int) -> tuple[int, int]:
-        """The file of an image, and the row there, both from 0."""
+        """Return the file of an image and the row in it, both from 0."""
         file = bisect_right(self.ends, number)
         return file, number - (self.ends[file - 1] if file else 0)
 
     def fetch(self, number: int) -> tuple[bytes, str]:
-        """An image's encoded bytes, and its place in words."""
+        """Return the encoded bytes of an image, and its place in words."""
         file, row = self.place(number)
         value = self.images[file][row].as_py()
         if self.wrapped[file] and value is not None:
@@ -131,39 +136,49 @@ class _Table:
         return value, f"{self.files[file]}, row {row}"
 
     def classes(self) -> tuple[str, ...]:
-        """The classes' names: from the metadata, or the numbers from 0 to the highest label."""
+        """Return the names of the classes: from the metadata, else the numbers of the labels."""
         try:
-            names = json.loads(self.metadata[b"huggingface"])["info"]["features"][self.label_column]["names"]
+            names = json.loads((self.metadata or {})[b"huggingface"])["info"]["features"][self.label_column][
+                "names"
+            ]
             return tuple(str(name) for name in names)
         except (KeyError, TypeError, ValueError):
-            return tuple(str(label) for label in range(int(self._numbered().max()) + 1))
+            return tuple(str(label) for label in range(int(self._numbered_labels().max()) + 1))
 
-    def _numbered(self) -> NDArray[np.int64]:
-        """The labels, if they can number the classes by themselves: from 0 on, and none left out."""
-        found = np.unique(self.labels)
-        gaps = np.flatnonzero(found != np.arange(len(found)))
+    def _numbered_labels(self) -> NDArray[np.int64]:
+        """Return the different labels, sorted.
+
+        Raises:
+            DataError: They are not the numbers from 0 to the highest label.
+        """
+        labels = np.unique(self.labels)
+        gaps = np.flatnonzero(labels != np.arange(len(labels)))
         if len(gaps):
-            file, row = self.place(int(np.argmax(self.labels == found[gaps[0]])))
+            file, row = self.place(int(np.argmax(self.labels == labels[gaps[0]])))
             raise DataError(
-                f"{self.files[file]}, row {row} has the label {found[gaps[0]]} where no image has {gaps[0]}: "
-                "without class names in the file, labels must number the classes from 0"
+                f"{self.files[file]}, row {row} has the label {labels[gaps[0]]}, but no image has {gaps[0]}: "
+                "without class names in the file, labels must be the numbers of the classes from 0"
             )
-        return found
+        return labels
 
     def check_labels(self, classes: tuple[str, ...]) -> None:
-        """Raise DataError for the first label that is not in 0 .. len(classes) - 1."""
+        """Check that all labels are in 0 .. len(classes) - 1.
+
+        Raises:
+            DataError: One is not; the message names the first.
+        """
         wrong = (self.labels < 0) | (self.labels >= len(classes))
         if wrong.any():
             number = int(np.argmax(wrong))
             file, row = self.place(number)
             raise DataError(
-                f"{self.files[file]}, row {row} has the label {self.labels[number]}; the classes are 0 "
-                f"to {len(classes) - 1}"
+                f"{self.files[file]}, row {row} has the label {self.labels[number]}; labels must be 0 to "
+                f"{len(classes) - 1}"
             )
 
 
-def _read(file: Path, settings: DataSettings) -> Any:
-    """A table of two columns, image and label."""
+def _read(file: Path, settings: DataSettings) -> pa.Table:
+    """Return a table of two columns, image and label."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -173,10 +188,10 @@ def _read(file: Path, settings: DataSettings) -> Any:
             image = _column(file, names, settings.image_column, IMAGE_COLUMNS, "image_column")
             label = _column(file, names, settings.label_column, LABEL_COLUMNS, "label_column")
             return opened.read(columns=[image, label]).select([image, label])
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no UTF-8
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name is not UTF-8
         reason = " ".join(str(error).split())
         raise DataError(
-            f"{file} cannot be read as a parquet file; it may be truncated ({reason[:160]})"
+            f"{file} cannot be read as a Parquet file; it may be truncated ({reason[:160]})"
         ) from error
 
 
@@ -191,11 +206,15 @@ def _column(file: Path, names: list[str], given: str | None, usual: tuple[str, .
     )
 
 
-def _is_wrapped(file: Path, field: Any) -> bool:
-    """Whether a column holds structs with ``bytes``, not bytes."""
+def _is_wrapped(file: Path, field: pa.Field) -> bool:
+    """Return whether a column holds structs with ``bytes``; False if it holds binary data.
+
+    Raises:
+        DataError: It holds neither.
+    """
     import pyarrow as pa
 
-    def holds_bytes(kind: Any) -> bool:
+    def holds_bytes(kind: pa.DataType) -> bool:
         return bool(
             pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
         )
@@ -214,7 +233,7 @@ def _is_wrapped(file: Path, field: Any) -> bool:
     return False
 
 
-def _labels(file: Path, column: Any, name: str) -> NDArray[np.int64]:
+def _labels(file: Path, column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
     import pyarrow as pa
 
     if not pa.types.is_integer(column.type):

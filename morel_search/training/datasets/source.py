@@ -1,4 +1,4 @@
-"""What every reader of images gives: the labels at once, the images when they are asked for."""
+"""The result of every reader of images: the labels at once, and the images when they are requested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Source:
     Attributes:
         labels: Integers from 0, shape (N,), int64.
         classes: Name of each label.
-        read: Indices, shape (M,), to their images, uint8, shape (M, channels, height, width).
+        read: Function of indices, shape (M,), that returns their images, uint8, shape (M, channels, height,
+            width).
     """
 
     labels: Tensor
@@ -32,15 +33,15 @@ class Source:
 
 
 def local_path(field: str, text: str) -> Path:
-    """A path of the settings, with ``~`` resolved; it need not be there.
+    """Return a path of the settings, with ``~`` resolved; it may not exist.
 
     Args:
-        field: The setting it comes from, such as ``train``.
+        field: Name of the setting, such as ``train``.
         text: The path as given.
 
     Raises:
-        DataError: It cannot be a path here: too long, behind a closed folder, with a zero byte, or of an
-            unknown user.
+        DataError: The path cannot be used: it is too long, in a folder without permission, has a zero byte,
+            or names an unknown user.
     """
     try:
         path = Path(text).expanduser()

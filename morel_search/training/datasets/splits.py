@@ -1,4 +1,4 @@
-"""Which images train, which validate: orders and splits that keep every class's share."""
+"""Stratified orders and splits: every part holds the classes in the same proportions."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ __all__ = ["split_indices", "stratified_order", "validation_count"]
 def stratified_order(labels: Tensor, seed: int) -> Tensor:
     """Shuffle images so that every prefix of the order holds every class in proportion.
 
-    The images of a class are shuffled and the r-th of its n images (r from 0) is put at (r + 1/2) / n; images
-    at the same place come in shuffled order. In a prefix, the share of its own images that a class has
-    contributed thus differs between two classes a and b by at most 1 / (2 n_a) + 1 / (2 n_b). A shorter
-    prefix is part of a longer one.
+    The images of a class are shuffled, and the r-th of its n images (r from 0) gets the position (r + 1/2) /
+    n; images with the same position are in random order. Take the fraction of the images of a class that a
+    prefix
+    contains: it differs between two classes a and b by at most 1 / (2 n_a) + 1 / (2 n_b). A shorter prefix is
+    part of a longer one.
 
     Args:
         labels: Integers, shape (N,).
-        seed: At least 0. The stream is NumPy's ``RandomState``, which is frozen: a seed gives the same order
-            with every version.
+        seed: Random seed, >= 0. The generator is NumPy's ``RandomState``, which is frozen: a seed gives the
+            same order with every version.
 
     Returns:
-        The images' indices in their new order, int64, shape (N,).
+        The indices of the images in their new order, int64, shape (N,).
     """
     random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
     shuffled = random.permutation(len(labels))
@@ -40,26 +41,28 @@ def stratified_order(labels: Tensor, seed: int) -> Tensor:
 
 
 def validation_count(validation: float, images: int) -> int:
-    """How many images the validation split holds.
+    """Return the number of images of the validation split.
 
     Args:
-        validation: A share below 1, or a whole number of images.
-        images: Images to split.
+        validation: A fraction below 1, or a whole number of images.
+        images: Number of images to split.
 
     Raises:
-        DataError: The number is not whole, or the split would leave one side without images.
+        DataError: The number is not whole, or one side of the split has no images.
     """
     count = round(validation * images) if validation < 1 else int(validation)
     if validation >= 1 and count != validation:
         raise DataError(
-            f"data.validation must be a share below 1 or a whole number of images, got {validation:g}"
+            f"data.validation must be a fraction below 1 or a whole number of images, got {validation:g}"
         )
     if count < 1:
-        raise DataError(f"data.validation {validation:g} of {images} images leaves none to validate on")
+        raise DataError(
+            f"data.validation {validation:g} of {images} images leaves no validation image; raise it"
+        )
     if count >= images:
         raise DataError(
-            f"data.validation {validation:g} asks for {count} of {images} images, which leaves none to "
-            f"train on"
+            f"data.validation {validation:g} takes {count} of {images} images, which leaves no training "
+            f"image; lower it"
         )
     return count
 
@@ -69,26 +72,26 @@ def split_indices(
 ) -> tuple[Tensor, Tensor]:
     """Split images into training and validation, both stratified by label.
 
-    One :func:`stratified_order` decides: its first images validate, the next ones, up to ``limit`` in all,
-    train. With a number of images as ``validation``, the validation split is therefore the same for every
-    limit.
+    The first images of a :func:`stratified_order` are the validation split; the next ones, up to ``limit``
+    images of both splits, are the training split. If ``validation`` is a number of images, the validation
+    split is therefore the same for every limit.
 
     Args:
         labels: Integers, shape (N,).
-        classes: The classes' names.
-        validation: A share below 1 (of the images that are used), or a whole number of images.
-        seed: Seed of the order.
-        limit: Use only so many images, both splits together.
+        classes: Names of the classes.
+        validation: A fraction below 1 (of the images that are used), or a whole number of images.
+        seed: Random seed of the order.
+        limit: Maximum number of images of both splits; None for all.
 
     Returns:
         Indices of the training and of the validation images, each ascending, int64.
 
     Raises:
-        DataError: The validation split does not fit, or a class that has images keeps none to train on.
+        DataError: The validation split does not fit, or a class with images has no training image.
     """
     order = stratified_order(labels, seed)[:limit]
     count = validation_count(validation, len(order))
-    held, train = order[:count].sort().values, order[count:].sort().values
+    held_out, train = order[:count].sort().values, order[count:].sort().values
     images = torch.bincount(labels, minlength=len(classes))
     left = torch.bincount(labels[train], minlength=len(classes))
     for label in torch.nonzero((images > 0) & (left == 0)).flatten().tolist():
@@ -97,4 +100,4 @@ def split_indices(
             f"data.validation {validation:g}{limited} leave no training image of class {classes[label]}, "
             f"which has {int(images[label])}"
         )
-    return train, held
+    return train, held_out

@@ -1,10 +1,9 @@
-"""The networks: own ones for small images by name, any other by import path."""
+"""The networks: built-in ones for small images, by name, and any other by import path."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -31,11 +30,11 @@ NETWORKS: dict[str, Callable[..., Encoder]] = {
 
 
 def build_network(settings: NetworkSettings, image_shape: tuple[int, int, int], classes: int) -> Classifier:
-    """Build a network; its weights come from torch's global random state.
+    """Build a network; its initial weights are drawn from torch's global random state.
 
-    Two options belong to no network and are taken by all: ``mean`` and ``std``, one number or one a channel,
-    by which pixels in [0, 1] are normalised inside the model. Without them the built-in networks use 0.5 and
-    0.5, and a network by import path gets the pixels as they are (0 and 1), as it may normalise by itself.
+    All networks have the options ``mean`` and ``std``, one number or one for each channel, with which pixels
+    in [0, 1] are normalised inside the network. Their defaults are 0.5 and 0.5 for built-in networks, and 0
+    and 1 (no normalisation) for a network by import path, which may have a normalisation of its own.
 
     Args:
         settings: Name and options.
@@ -48,13 +47,15 @@ def build_network(settings: NetworkSettings, image_shape: tuple[int, int, int], 
     Raises:
         NetworkError: The name or an option is unknown, or the network does not fit the images.
     """
-    options = dict(settings.options)
-    own = settings.name in NETWORKS
+    options: dict[str, object] = dict(settings.options)
+    built_in = settings.name in NETWORKS
     try:
         if classes < 2:
             raise NetworkError(f"needs at least 2 classes, got {classes}")
-        mean = channel_values("mean", options.pop("mean", 0.5 if own else 0.0), image_shape[0])
-        std = channel_values("std", options.pop("std", 0.5 if own else 1.0), image_shape[0], positive=True)
+        mean = channel_values("mean", options.pop("mean", 0.5 if built_in else 0.0), image_shape[0])
+        std = channel_values(
+            "std", options.pop("std", 0.5 if built_in else 1.0), image_shape[0], positive=True
+        )
         encoder, head = _build(settings.name, options, image_shape, classes)
     except NetworkError as error:
         raise NetworkError(f"network {settings.name} {error}") from error
@@ -62,12 +63,12 @@ def build_network(settings: NetworkSettings, image_shape: tuple[int, int, int], 
 
 
 def _build(
-    name: str, options: dict[str, Any], image_shape: tuple[int, int, int], classes: int
+    name: str, options: Mapping[str, object], image_shape: tuple[int, int, int], classes: int
 ) -> tuple[nn.Module, nn.Linear]:
     if ":" in name:
         return build_imported(name, options, image_shape, classes)
     if name not in NETWORKS:
-        raise NetworkError(f"is none of {', '.join(NETWORKS)}, nor an import path package.module:name")
+        raise NetworkError(f"is neither one of {', '.join(NETWORKS)} nor an import path package.module:name")
     known = [option for option in inspect.signature(NETWORKS[name]).parameters if option != "image_shape"]
     for option in options:
         if option not in known:

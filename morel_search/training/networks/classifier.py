@@ -1,4 +1,4 @@
-"""What every network is here: normalisation and encoder, then a linear head."""
+"""The parts of every network: normalisation, encoder and linear head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["BatchNorm", "Classifier", "Encoder", "Normalize", "initialise_convol
 
 
 class Encoder(nn.Module):
-    """A network without its last layer: images, shape (N, C, H, W), to features, shape (N, ``feature_dim``)."""
+    """A network without its last layer: (N, C, H, W) images to (N, ``feature_dim``) features."""
 
     feature_dim: int
 
@@ -21,8 +21,8 @@ class Normalize(nn.Module):
     """(x - mean) / std, for each channel.
 
     Args:
-        mean: One number a channel, in units of the pixel range [0, 1].
-        std: One number a channel, above 0.
+        mean: One number for each channel, in units of the pixel range [0, 1].
+        std: One number for each channel, > 0.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -38,10 +38,10 @@ class Normalize(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that also takes a single value a channel in training mode.
+    """Batch normalisation that accepts a single value for each channel in training mode.
 
-    One image whose map has shrunk to 1 x 1 has no variance, and torch refuses it; such a batch is normalised
-    by the running statistics, which it does not change.
+    torch refuses one image with a map of 1 x 1, which has no variance. Such a batch is normalised with the
+    running statistics, and does not change them.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,13 +54,15 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class Classifier(nn.Module):
-    """A network that classifies images in [0, 1]; its normalisation is part of it, so that an epsilon is always in pixel units.
+    """A network that classifies images in [0, 1].
+
+    The normalisation is part of the network, so that an epsilon is always in units of the pixel range.
 
     Args:
         encoder: Normalised images to features.
         head: Features to logits.
-        mean: Mean that is taken from each channel.
-        std: What each channel is then divided by.
+        mean: Mean of each channel, which is subtracted.
+        std: Standard deviation of each channel, by which the difference is divided.
 
     Attributes:
         encoder: Normalisation and encoder: images in [0, 1] to features.
@@ -88,10 +90,7 @@ class Classifier(nn.Module):
 
 
 def initialise_convolutions(module: nn.Module) -> None:
-    """Draw the weights of every convolution as He et al. (arXiv 1502.01852) do, by fan-out.
-
-    Biases become 0.
-    """
+    """Initialise every convolution as He et al. (arXiv 1502.01852), by fan-out, with biases of 0."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")

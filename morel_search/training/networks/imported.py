@@ -1,4 +1,4 @@
-"""A torchvision network, or anybody's own, by its import path."""
+"""A network of torchvision or of the user, by its import path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,20 +17,20 @@ __all__ = ["build_imported"]
 
 
 def build_imported(
-    path: str, options: Mapping[str, Any], image_shape: tuple[int, int, int], classes: int
+    path: str, options: Mapping[str, object], image_shape: tuple[int, int, int], classes: int
 ) -> tuple[nn.Module, nn.Linear]:
-    """Build a network from ``package.module:name`` and take it apart into encoder and head.
+    """Build a network from ``package.module:name`` and split it into encoder and head.
 
-    The name is an ``nn.Module`` class, a function that returns a module, or a module. The last ``nn.Linear``
-    that runs becomes the head; it is replaced by a new one where it gives another number of logits than there
-    are classes. Everything before it is the encoder. Two images of the right shape go through both in eval
-    and in training mode to see that this is so. What the path names is copied and never changed. A module
-    that exists already brings its weights: a training's seed does not decide them.
+    The path names an ``nn.Module`` class, a function that returns a module, or a module. The last
+    ``nn.Linear`` that runs becomes the head; it is replaced by a new one if its number of logits is not the
+    number of classes. Everything before it is the encoder. The split is checked with two images of the right
+    shape, in eval and in training mode. The object that the path names is copied and not changed. A module
+    that exists already keeps its weights, which therefore do not depend on the seed of a training.
 
     Args:
-        path: ``package.module:name``; the name may be dotted.
-        options: Keyword arguments of the call; ``num_classes`` is added where it is a named parameter and not
-            given.
+        path: ``package.module:name``; the name may contain dots.
+        options: Keyword arguments of the call; ``num_classes`` is added if it is a parameter of the call and
+            not given.
         image_shape: Channels, height and width.
         classes: Number of logits.
 
@@ -39,10 +38,10 @@ def build_imported(
         The encoder and the head.
 
     Raises:
-        NetworkError: The path leads nowhere, the call fails, or the result cannot be taken apart or does not
-            fit the images.
+        NetworkError: The path names nothing, the call fails, or the network cannot be split or does not fit
+            the images.
     """
-    model = copy.deepcopy(_construct(_find(path), dict(options), classes))
+    model = copy.deepcopy(_construct(_imported(path), dict(options), classes))
     images = torch.linspace(0, 1, 2 * image_shape[0] * image_shape[1] * image_shape[2]).view(2, *image_shape)
     shape = " x ".join(map(str, image_shape))
     with _probing(model), _explained(f"does not take images of {shape}"):
@@ -52,7 +51,7 @@ def build_imported(
             f"must give logits of shape (N, classes) for N images of {shape}, got {_shape(logits)}"
         )
     if not name:
-        raise NetworkError("has no nn.Linear inside that could be its last layer")
+        raise NetworkError("has no nn.Linear, which the head requires")
     head = model.get_submodule(name)
     assert isinstance(head, nn.Linear)
     parent, _, attribute = name.rpartition(".")
@@ -63,42 +62,42 @@ def build_imported(
     )
 
 
-def _find(path: str) -> Any:
+def _imported(path: str) -> object:
     module_name, _, name = path.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
+        target: object = importlib.import_module(module_name)
         for part in name.split("."):
-            found = getattr(found, part)
+            target = getattr(target, part)
     except Exception as error:
         raise NetworkError(f"cannot be imported: {_reason(error)}") from error
-    return found
+    return target
 
 
-def _construct(found: Any, options: dict[str, Any], classes: int) -> nn.Module:
-    if isinstance(found, nn.Module):
+def _construct(target: object, options: dict[str, object], classes: int) -> nn.Module:
+    if isinstance(target, nn.Module):
         if options:
             raise NetworkError(f"is a module already and takes no options, got {', '.join(options)}")
-        return found
-    if not callable(found):
-        raise NetworkError(f"must be an nn.Module or something that returns one, got {type(found).__name__}")
+        return target
+    if not callable(target):
+        raise NetworkError(f"must be an nn.Module, or return one when called, got {type(target).__name__}")
     with _explained(f"fails with options {options}"):
-        if "num_classes" in inspect.signature(found).parameters:
+        if "num_classes" in inspect.signature(target).parameters:
             options.setdefault("num_classes", classes)
-        model = found(**options)
+        model = target(**options)
     if not isinstance(model, nn.Module):
         raise NetworkError(f"must return an nn.Module, got {type(model).__name__}")
     return model
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Somebody else's code runs inside: whatever it raises becomes one sentence."""
+def _explained(problem: str) -> Iterator[None]:
+    """Turn any error of the network's own code, which runs inside, into one sentence."""
     try:
         yield
     except NetworkError:
         raise
     except Exception as error:
-        raise NetworkError(f"{what}: {_reason(error)}") from error
+        raise NetworkError(f"{problem}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -107,7 +106,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _probing(model: nn.Module, *, training: bool = False) -> Iterator[None]:
-    """Run a module without gradients, and leave its mode and the random state as they were."""
+    """Run a module without gradients inside; restore its mode and the random state afterwards."""
     modes = {part: part.training for part in model.modules()}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model.train(training)
@@ -118,8 +117,8 @@ def _probing(model: nn.Module, *, training: bool = False) -> Iterator[None]:
                 part.training = mode
 
 
-def _last_linear(model: nn.Module, images: Tensor) -> tuple[Any, str]:
-    """What the model gives, and the name of the linear layer that ran last."""
+def _last_linear(model: nn.Module, images: Tensor) -> tuple[object, str]:
+    """Return the output of the model, and the name of the linear layer that ran last; empty if none ran."""
     ran = [""]
     hooks = [
         part.register_forward_hook(lambda *_, name=name: ran.append(name))
@@ -134,20 +133,24 @@ def _last_linear(model: nn.Module, images: Tensor) -> tuple[Any, str]:
 
 
 def _check_parts(encoder: nn.Module, head: nn.Linear, images: Tensor, logits: Tensor, name: str) -> None:
-    """Encoder and head have to be the model again, and the encoder has to give features in training mode too."""
-    not_last = f"does something after its last nn.Linear ({name}), which therefore cannot be the head"
+    """Check that encoder and head give the logits of the model, and the encoder features in training mode.
+
+    Raises:
+        NetworkError: They do not.
+    """
+    not_last = f"computes more after its last nn.Linear ({name}), which therefore cannot be the head"
     with _probing(encoder), _explained(not_last):
         features = encoder(images)
         if not isinstance(features, Tensor) or features.shape != (2, head.in_features):
             raise NetworkError(f"{not_last}: the features before it have the shape {_shape(features)}")
         if not torch.allclose(head(features), logits, rtol=1e-4, atol=1e-5, equal_nan=True):
             raise NetworkError(not_last)
-    trial = copy.deepcopy(encoder)  # a pass in training mode changes the running statistics
+    trial = copy.deepcopy(encoder)  # a forward pass in training mode changes the running statistics
     with _probing(trial, training=True), _explained("fails in training mode"):
         trained = trial(images)
     if not isinstance(trained, Tensor) or trained.shape != features.shape:
         raise NetworkError(f"gives {_shape(trained)} in training mode and {_shape(features)} in eval mode")
 
 
-def _shape(value: Any) -> str:
+def _shape(value: object) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,7 +12,7 @@ __all__ = ["PreActResNet18", "ResNet18", "preact_resnet18", "resnet18"]
 
 
 def conv3x3(channels: int, planes: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution of 3 x 3 that keeps the size up to its stride."""
+    """Return a 3 x 3 convolution without bias; height and width are divided by the stride."""
     return nn.Conv2d(channels, planes, 3, stride=stride, padding=1, bias=False)
 
 
@@ -39,7 +37,10 @@ class BasicBlock(nn.Module):
 
 
 class PreActBlock(nn.Module):
-    """F(a) + shortcut(a) with a = relu(BN(x)), or + x itself where the size stays (He et al., arXiv 1603.05027, figure 4e)."""
+    """F(a) + shortcut(a) with a = relu(BN(x)) (He et al., arXiv 1603.05027, figure 4e).
+
+    The shortcut is a 1 x 1 convolution, or x itself if the size is the same.
+    """
 
     def __init__(self, channels: int, planes: int, stride: int) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class PreActBlock(nn.Module):
 
 
 def stages(block: type[BasicBlock] | type[PreActBlock], width: int) -> nn.Sequential:
-    """Four stages of two blocks; each stage after the first doubles the width and halves the map."""
+    """Return four stages of two blocks; each stage after the first doubles the width and halves the map."""
     blocks: list[nn.Module] = []
     channels = width
     for stage in range(4):
@@ -89,7 +90,9 @@ class ResNet18(Encoder):
 
 
 class PreActResNet18(Encoder):
-    """PreActResNet-18 for small images (He et al., arXiv 1603.05027), with nothing after the last addition, as the field's code has it.
+    """PreActResNet-18 for small images (He et al., arXiv 1603.05027).
+
+    No normalisation follows the last addition, as in the usual implementations for CIFAR.
 
     Args:
         channels: Channels of the images.
@@ -109,7 +112,7 @@ class PreActResNet18(Encoder):
         return maps.mean(dim=(2, 3))
 
 
-def resnet18(image_shape: tuple[int, int, int], *, width: Any = 64) -> ResNet18:
+def resnet18(image_shape: tuple[int, int, int], *, width: object = 64) -> ResNet18:
     """Build ResNet-18.
 
     Args:
@@ -122,6 +125,6 @@ def resnet18(image_shape: tuple[int, int, int], *, width: Any = 64) -> ResNet18:
     return ResNet18(check_image(image_shape, 8), whole("width", width))
 
 
-def preact_resnet18(image_shape: tuple[int, int, int], *, width: Any = 64) -> PreActResNet18:
+def preact_resnet18(image_shape: tuple[int, int, int], *, width: object = 64) -> PreActResNet18:
     """Build PreActResNet-18; arguments as in :func:`resnet18`."""
     return PreActResNet18(check_image(image_shape, 8), whole("width", width))

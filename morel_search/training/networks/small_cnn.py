@@ -1,8 +1,6 @@
-"""A small convolutional network for small images, on which a whole search takes minutes on a processor."""
+"""A small convolutional network for small images; a search with it takes minutes on a CPU."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,12 +11,14 @@ __all__ = ["SmallCNN", "small_cnn"]
 
 
 class SmallCNN(Encoder):
-    """Three convolutions of 3 x 3 with batch norm and ReLU; the second and the third halve the map and double the width.
+    """Three 3 x 3 convolutions with batch normalisation and ReLU.
+
+    The second and the third halve the map and double the width.
 
     Args:
         channels: Channels of the images.
         width: Channels of the first convolution.
-        flat: Number of pixels of the last map if it is flattened into the features, 0 if it is averaged over.
+        flat: Number of pixels of the last map if it is flattened into the features; 0 if it is averaged.
     """
 
     def __init__(self, channels: int, width: int, flat: int) -> None:
@@ -42,13 +42,15 @@ class SmallCNN(Encoder):
         return maps.flatten(1) if self.flat else maps.mean(dim=(2, 3))
 
 
-def small_cnn(image_shape: tuple[int, int, int], *, width: Any = 16, pooling: Any = "flatten") -> SmallCNN:
+def small_cnn(
+    image_shape: tuple[int, int, int], *, width: object = 16, pooling: object = "flatten"
+) -> SmallCNN:
     """Build the small network.
 
     Args:
         image_shape: Channels, height and width; at least 4 x 4 pixels.
         width: Channels of the first convolution.
-        pooling: ``flatten`` keeps where things are in the image, ``global`` averages over the last map.
+        pooling: ``flatten`` keeps the pixels of the last map as features, ``global`` averages them.
 
     Raises:
         NetworkError: An option or the image does not fit.

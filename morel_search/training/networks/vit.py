@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +13,10 @@ __all__ = ["VisionTransformer", "vit"]
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention, written out: with some 65 tokens it costs little, and its gradient is the same on every run."""
+    """Multi-head self-attention as matrix products.
+
+    With about 65 tokens this takes little time, and the gradient is the same in every run.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -51,17 +52,17 @@ class TransformerLayer(nn.Module):
 
 
 class VisionTransformer(Encoder):
-    """Patches as tokens behind one class token, whose last state is the feature vector.
+    """Patches as tokens after one class token, whose last state is the feature vector.
 
     Args:
         channels: Channels of the images.
         patches: Number of patches.
-        patch: Side of a patch, pixels.
+        patch: Side of a patch, in pixels.
         width: Length of a token.
-        depth: Layers.
-        heads: Attention heads; they divide the width.
+        depth: Number of layers.
+        heads: Number of attention heads; it divides the width.
         mlp: Width of the hidden layer between two attentions.
-        dropout: Dropout on what each half of a layer adds.
+        dropout: Dropout probability after each attention and each MLP.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class VisionTransformer(Encoder):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Weights and positions from a normal of deviation 0.02, cut at two deviations or more; biases 0."""
+        """Draw weights and positions from a truncated normal distribution (deviation 0.02); biases are 0."""
         for part in self.modules():
             if isinstance(part, nn.Linear):
                 nn.init.trunc_normal_(part.weight, std=0.02)
@@ -104,43 +105,44 @@ class VisionTransformer(Encoder):
 def vit(
     image_shape: tuple[int, int, int],
     *,
-    patch: Any = 4,
-    width: Any = 256,
-    depth: Any = 1,
-    heads: Any = 4,
-    mlp: Any = None,
-    dropout: Any = 0.0,
+    patch: object = 4,
+    width: object = 256,
+    depth: object = 1,
+    heads: object = 4,
+    mlp: object = None,
+    dropout: object = 0.0,
 ) -> VisionTransformer:
-    """Build the transformer; the defaults are MOREL's one layer.
+    """Build the transformer; the defaults are the one-layer transformer of MOREL.
 
     Args:
-        image_shape: Channels, height and width; the patch divides height and width.
-        patch: Side of a patch, pixels.
+        image_shape: Channels, height and width; the patch must divide height and width.
+        patch: Side of a patch, in pixels.
         width: Length of a token; a multiple of ``heads``.
-        depth: Layers.
-        heads: Attention heads.
+        depth: Number of layers.
+        heads: Number of attention heads.
         mlp: Width of the hidden layer; None means four times the width.
-        dropout: In [0, 1).
+        dropout: Dropout probability, in [0, 1).
 
     Raises:
         NetworkError: An option or the image does not fit.
     """
-    channels = check_image(image_shape, whole("patch", patch))
-    height, across = image_shape[1] // patch, image_shape[2] // patch
-    if (height * patch, across * patch) != image_shape[1:]:
+    side = whole("patch", patch)
+    channels = check_image(image_shape, side)
+    rows, columns = image_shape[1] // side, image_shape[2] // side
+    if (rows * side, columns * side) != image_shape[1:]:
         raise NetworkError(
-            f"option patch {patch} does not divide images of {channels} x {image_shape[1]} x {image_shape[2]}"
+            f"option patch {side} does not divide images of {channels} x {image_shape[1]} x {image_shape[2]}"
         )
-    if whole("width", width) % whole("heads", heads):
-        raise NetworkError(f"option heads must divide option width, got {heads} and {width}")
-    hidden = 4 * width if mlp is None else whole("mlp", mlp)
+    length, head_count = whole("width", width), whole("heads", heads)
+    if length % head_count:
+        raise NetworkError(f"option heads must divide option width, got {head_count} and {length}")
     return VisionTransformer(
         channels,
-        height * across,
-        patch,
-        width,
+        rows * columns,
+        side,
+        length,
         whole("depth", depth),
-        heads,
-        hidden,
+        head_count,
+        4 * length if mlp is None else whole("mlp", mlp),
         share("dropout", dropout),
     )

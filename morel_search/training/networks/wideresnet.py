@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,7 +15,7 @@ __all__ = ["WideResNet", "wideresnet28_10", "wideresnet34_10"]
 class WideBlock(nn.Module):
     """F(a) + shortcut, a = relu(BN(x)).
 
-    The shortcut is x itself, or a 1 x 1 convolution of a where the width changes.
+    The shortcut is x itself, or a 1 x 1 convolution of a if the width or the size changes.
     """
 
     def __init__(self, channels: int, planes: int, stride: int, dropout: float) -> None:
@@ -39,13 +37,13 @@ class WideBlock(nn.Module):
 
 
 class WideResNet(Encoder):
-    """Three groups of (depth - 4) / 6 blocks, 16 times the width, doubled from group to group.
+    """Three groups of blocks with 16 k, 32 k and 64 k channels, k being the widening factor.
 
     Args:
         channels: Channels of the images.
-        blocks: Blocks in each group.
+        blocks: Number of blocks in each group.
         width: Widening factor k.
-        dropout: Dropout inside a block.
+        dropout: Dropout probability inside a block.
     """
 
     def __init__(self, channels: int, blocks: int, width: int, dropout: float) -> None:
@@ -70,27 +68,28 @@ class WideResNet(Encoder):
 
 
 def wideresnet28_10(
-    image_shape: tuple[int, int, int], *, depth: Any = 28, width: Any = 10, dropout: Any = 0.0
+    image_shape: tuple[int, int, int], *, depth: object = 28, width: object = 10, dropout: object = 0.0
 ) -> WideResNet:
     """Build WRN-28-10, or another depth and width.
 
     Args:
         image_shape: Channels, height and width; at least 4 x 4 pixels, which become 1 x 1.
-        depth: Layers, 6 n + 4.
+        depth: Number of layers, 6 n + 4.
         width: Widening factor.
-        dropout: Dropout inside a block, in [0, 1).
+        dropout: Dropout probability inside a block, in [0, 1).
 
     Raises:
         NetworkError: An option or the image does not fit.
     """
     channels = check_image(image_shape, 4)
-    if (whole("depth", depth, 10) - 4) % 6:
-        raise NetworkError(f"option depth must be 6 n + 4 (10, 16, 22, 28, 34, ...), got {depth}")
-    return WideResNet(channels, (depth - 4) // 6, whole("width", width), share("dropout", dropout))
+    layers = whole("depth", depth, 10)
+    if (layers - 4) % 6:
+        raise NetworkError(f"option depth must be 6 n + 4 (10, 16, 22, 28, 34, ...), got {layers}")
+    return WideResNet(channels, (layers - 4) // 6, whole("width", width), share("dropout", dropout))
 
 
 def wideresnet34_10(
-    image_shape: tuple[int, int, int], *, depth: Any = 34, width: Any = 10, dropout: Any = 0.0
+    image_shape: tuple[int, int, int], *, depth: object = 34, width: object = 10, dropout: object = 0.0
 ) -> WideResNet:
     """Build WRN-34-10; arguments as in :func:`wideresnet28_10`."""
     return wideresnet28_10(image_shape, depth=depth, width=width, dropout=dropout)

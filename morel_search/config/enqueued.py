@@ -1,33 +1,38 @@
-"""``search.start_from``: configurations that the user gives to the search."""
+"""The configurations that ``search.start_from`` enqueues: they are trained before the search proposes any."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from morel_search._values import SettingValue
 from morel_search.config.faults import Faults, Location, nearest, shown
 from morel_search.config.fieldspec import specs
 from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_value
 from morel_search.config.schema import read_value
-from morel_search.config.space import Start
+from morel_search.config.space import Configuration
 from morel_search.training.settings import TrainSettings
 
-__all__ = ["read_starts"]
+__all__ = ["read_enqueued"]
 
 _PLACE: Location = ("search", "start_from")
 
 
-def read_starts(given: Any, parameters: Sequence[Parameter], faults: Faults) -> tuple[Start, ...]:
-    """The configurations of ``search.start_from``; none where it is the folder of a run.
+def read_enqueued(
+    given: object, parameters: Sequence[Parameter], faults: Faults
+) -> tuple[Configuration, ...]:
+    """Read the configurations of ``search.start_from``.
 
     Args:
-        given: As it stands in the file.
+        given: The value as it stands in the file.
         parameters: The searched parameters.
-        faults: Receives what is wrong.
+        faults: Receives the faults.
+
+    Returns:
+        The configurations; none when the value is null or the folder of a run.
     """
     if isinstance(given, str) and not given.strip():
-        faults.add(_PLACE, "is empty; leave it out, or name the folder of a run")
+        faults.add(_PLACE, "is empty; remove it, or name the folder of a run")
     if given is None or isinstance(given, str):
         return ()
     if not isinstance(given, (list, tuple)):
@@ -36,24 +41,30 @@ def read_starts(given: Any, parameters: Sequence[Parameter], faults: Faults) -> 
             f"must be a list of mappings (parameter: value) or the folder of a run, got {shown(given)}",
         )
         return ()
-    return tuple(_start(entry, (*_PLACE, index), parameters, faults) for index, entry in enumerate(given))
+    return tuple(
+        _configuration(entry, (*_PLACE, index), parameters, faults) for index, entry in enumerate(given)
+    )
 
 
-def _start(entry: Any, location: Location, parameters: Sequence[Parameter], faults: Faults) -> Start:
+def _configuration(
+    entry: object, location: Location, parameters: Sequence[Parameter], faults: Faults
+) -> Configuration:
     if not isinstance(entry, dict):
         faults.add(location, f"must be a mapping (parameter: value), got {shown(entry)}")
         return {}
     by_name = {parameter.name: parameter for parameter in parameters}
-    values = {}
-    for name, raw in entry.items():
+    values: dict[str, SettingValue] = {}
+    for name, given in entry.items():
         if name not in by_name:
             faults.add((*location, name), f"is not a parameter of this space{nearest(name, by_name)}")
             continue
-        value = read_value(specs(TrainSettings)[name], raw, (*location, name), faults)
+        value = read_value(specs(TrainSettings)[name], given, (*location, name), faults)
         if value is ...:
             continue
         if not by_name[name].contains(value):
-            faults.add((*location, name), f"{format_value(value)} lies outside the parameter's range")
+            faults.add(
+                (*location, name), f"must lie in the range of the parameter, got {format_value(value)}"
+            )
             continue
         values[name] = value
     return values

@@ -1,0 +1,80 @@
+"""Settings from JSON values: a rational is a text and a tuple is a list."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from fractions import Fraction
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["read_section"]
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
+
+_JSON_TYPES: dict[object, tuple[type, ...]] = {
+    float: (int, float),
+    int: (int,),
+    bool: (bool,),
+    str: (str,),
+    Mapping: (dict,),
+}
+"""For the type of a setting, the types of its JSON values."""
+
+
+def read_section(settings: type[Settings], given: object) -> Settings:
+    """Return the settings object of a section.
+
+    Args:
+        settings: The settings class.
+        given: The section as JSON values.
+
+    Raises:
+        TypeError: The section is not an object, or a value has the wrong type.
+        ValueError: A setting is unknown or outside its limits.
+    """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{settings.__name__} must be a mapping, got {given!r}")
+    types = get_type_hints(settings)
+    choices = {field.name: field.metadata.get("choices") for field in dataclasses.fields(settings)}
+    unknown = [name for name in given if name not in types]
+    if unknown:
+        raise ValueError(f"this version of morel_search knows no setting {unknown[0]}")
+    return settings(
+        **{name: _value(name, types[name], choices[name], value) for name, value in given.items()}
+    )
+
+
+def _value(name: str, hint: object, choices: Collection[str] | None, value: object) -> object:
+    """Return the value of a setting from its JSON value.
+
+    Raises:
+        TypeError: It has another type than the setting.
+        ValueError: It is not one of the names of the setting.
+    """
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if value is None and NoneType in members:
+        return None
+    (kind,) = (member for member in members if member is not NoneType)
+    is_literal = get_origin(kind) is Literal
+    if is_literal:
+        choices = get_args(kind)
+    is_import_path = not is_literal and isinstance(value, str) and ":" in value
+    if choices is not None and value not in choices and not is_import_path:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    if kind is Fraction:
+        return Fraction(str(value))
+    origin = get_origin(kind) or kind
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"{name} must be a list, got {value!r}")
+        return tuple(value)
+    expected = _JSON_TYPES.get(origin)
+    if expected is not None and (
+        not isinstance(value, expected) or (isinstance(value, bool) and origin is not bool)
+    ):
+        raise TypeError(f"{name} must be of the type {getattr(origin, '__name__', origin)}, got {value!r}")
+    return value

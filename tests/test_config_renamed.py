@@ -1,0 +1,74 @@
+"""Old names of settings: accepted in a space file and in ``--set``, each with a warning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from config_files import changed, faults, load
+
+from morel_search.config import SearchSettings
+from morel_search.errors import SpaceError
+from morel_search.results.renamed import RENAMED_SETTINGS
+
+WARNING = "search.point is now called search.select_epoch; the old name still works"
+
+
+def test_an_old_key_in_a_file_is_accepted_with_a_warning(tmp_path: Path) -> None:
+    old = load(tmp_path, changed(search={"point": "last", "trials": 40}))
+    assert old.search == SearchSettings(select_epoch="last", trials=40)
+    assert WARNING in old.warnings
+    new = load(tmp_path, changed(search={"select_epoch": "last", "trials": 40}))
+    assert WARNING not in new.warnings
+    assert old.identity() == new.identity()
+
+
+def test_an_old_key_in_an_override_is_accepted_with_a_warning(tmp_path: Path) -> None:
+    space = load(tmp_path, changed(), ["search.point=best_robust"])
+    assert space.search.select_epoch == "best_robust"
+    assert WARNING in space.warnings
+
+
+@pytest.mark.parametrize("key", ["point", "select_epoch"])
+@pytest.mark.parametrize("override", ["point", "select_epoch"])
+def test_an_override_replaces_the_value_of_the_file_under_either_name(
+    tmp_path: Path, key: str, override: str
+) -> None:
+    space = load(tmp_path, changed(search={key: "last"}), [f"search.{override}=front"])
+    assert space.search.select_epoch == "front"
+    assert space.warnings.count(WARNING) == (key, override).count("point")
+
+
+def test_an_old_and_a_new_key_together_are_a_fault(tmp_path: Path) -> None:
+    given = {"point": "last", "select_epoch": "front"}
+    assert faults(tmp_path, changed(search=given)) == (
+        "search.point: is the old name of search.select_epoch, which is given too; remove search.point",
+    )
+
+
+def test_a_wrong_value_under_an_old_key_is_a_fault_of_the_new_one_at_its_line(tmp_path: Path) -> None:
+    text = (
+        "data: {name: digits}\n"
+        "network: {name: small_cnn}\n"
+        "parameters: {k_robust: {type: float, low: 0, high: 0.8}}\n"
+        "search:\n"
+        "  point: first\n"
+    )
+    with pytest.raises(SpaceError) as caught:
+        load(tmp_path, text)
+    (fault,) = caught.value.faults
+    assert fault.startswith("search.select_epoch: must be last, best_robust, best_sum or front")
+    assert fault.endswith("(line 5)")
+
+
+def test_an_old_key_of_a_section_that_is_no_mapping_changes_nothing(tmp_path: Path) -> None:
+    assert faults(tmp_path, changed(search="point")) == (
+        "search: must be a mapping of settings (name: value)",
+    )
+
+
+def test_every_new_name_is_a_setting_and_no_old_name_is() -> None:
+    known = set(SearchSettings.__dataclass_fields__)
+    assert set(RENAMED_SETTINGS) == {"search"}
+    assert set(RENAMED_SETTINGS["search"].values()) <= known
+    assert not set(RENAMED_SETTINGS["search"]) & known
