@@ -1,4 +1,4 @@
-"""MOREL's reference code (advermorel 0.1.6) made callable on a CPU: its hard-coded calls to CUDA are stood in for, nothing else."""
+"""MOREL's reference code (advermorel 0.1.6) on a CPU: only its hard-coded calls to CUDA are replaced."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def on_cpu(noise: Tensor | None = None) -> Iterator[None]:
 
 
 def reference_model(step: MorelStep) -> nn.Module:
-    """The reference's model around the same encoder and head objects, its embedding space holding the same weights."""
+    """The reference's model with the same encoder, the same head and equal weights of the embedding space."""
     embedding = step.embedding
     assert embedding is not None
     model = morelnet(

@@ -1,4 +1,4 @@
-"""The arithmetic: what auto stands for, what is refused, and that no number moves further than its rounding."""
+"""The arithmetic: the choice of auto, refusals, and numbers that differ by rounding alone."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_the_attack_is_as_strong_in_bfloat16(digits: Development, trained: Train
 
 
 def slowly(model: nn.Module, images: ImageSet, settings: EvaluationSettings) -> tuple[int, int]:
-    """Images that are right after the last step, and images that are right whenever the attack is looked at; all images, every step."""
+    """Images correct after the last step, and images correct after every step; all images take every step."""
     last = always = 0
     with attack_mode(model), torch.no_grad():
         x, y = to_float(images.images), images.labels

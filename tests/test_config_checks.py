@@ -16,11 +16,13 @@ STEPS = {"type": "categorical", "choices": ["1/255", "2/255"]}
     [
         (
             searched(step_size=STEPS, step_ratio=NUMBER),
-            "parameters.step_size: step_ratio, which is given too, has no effect beside it; remove one of the two",
+            "parameters.step_size: step_ratio, which is given too, has no effect beside it; "
+            "remove one of the two",
         ),
         (
             {**searched(step_size=STEPS), "train": {"step_ratio": 2}},
-            "parameters.step_size: step_ratio, which is given too, has no effect beside it; remove one of the two",
+            "parameters.step_size: step_ratio, which is given too, has no effect beside it; "
+            "remove one of the two",
         ),
         (
             {**searched(step_ratio=NUMBER), "train": {"step_size": "1/255"}},
@@ -32,7 +34,8 @@ STEPS = {"type": "categorical", "choices": ["1/255", "2/255"]}
         ),
         (
             {**searched(alpha=NUMBER), "train": {"k_robust": 0, "k_accuracy": 0}},
-            "train.k_robust: k_robust and k_accuracy are both always 0, so no objective has a weight; raise one of them",
+            "train.k_robust: k_robust and k_accuracy are both always 0, so no objective has a weight; "
+            "raise one of them",
         ),
         (
             {**searched(alpha=NUMBER), "controls": {"mine": {"attention_heads": 5}}},

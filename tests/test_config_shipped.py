@@ -28,7 +28,7 @@ def test_a_shipped_space_is_right(tmp_path: Path, path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_space_searches_where_it_matters(path: Path) -> None:
-    """Weights, temperature, strength of the attack and objective, over ranges in which each of them matters."""
+    """Weights, temperature, attack and objective are searched over ranges in which each has an effect."""
     space = load_space(path)
     parameters = {parameter.name: parameter for parameter in space.parameters}
     assert parameters.keys() >= {

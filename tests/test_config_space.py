@@ -130,7 +130,8 @@ def test_controls_of_ones_own(tmp_path: Path) -> None:
         ),
         (
             {"../x": {}},
-            "controls.'../x': the name of a control must be a letter and at most 39 more letters, digits, - and _, got the "
+            "controls.'../x': the name of a control must be a letter and at most 39 more letters, digits, "
+            "- and _, got the "
             "text '../x'",
         ),
     ],

@@ -1,4 +1,4 @@
-"""Exported networks: they load to the same bits, other people's tools attack and run them, and what is wrong with a folder is said."""
+"""Exported networks: they load to the same bits, other tools attack and run them, and faults are named."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ def images_and_labels() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_importing_the_package_imports_nothing() -> None:
-    program = "import sys, morel_search; assert morel_search.__version__; assert not {'torch', 'pandas', 'safetensors'} & set(sys.modules)"
+    program = (
+        "import sys, morel_search; assert morel_search.__version__; "
+        "assert not {'torch', 'pandas', 'safetensors'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
     with pytest.raises(AttributeError, match="no attribute 'load_modle'"):
         morel_search.load_modle  # noqa: B018

@@ -1,4 +1,4 @@
-"""Networks against published sizes, torchvision's own networks with the same weights, and second implementations."""
+"""Networks against published sizes, torchvision's networks with equal weights, and second implementations."""
 
 from __future__ import annotations
 
@@ -110,7 +110,10 @@ def test_vit_is_torchvisions() -> None:
 
 
 def pre_activation(block: Any, x: Tensor) -> Tensor:
-    """x + F(x), F = conv relu BN conv relu BN, the shortcut convolved where sizes change (arXiv 1603.05027, 1605.07146)."""
+    """x + F(x), F = conv relu BN conv relu BN; a convolution is the shortcut if sizes change.
+
+    Sources: arXiv 1603.05027, 1605.07146.
+    """
 
     def bn(layer: Any, y: Tensor) -> Tensor:
         scale = layer.weight / torch.sqrt(layer.running_var + 1e-5)

@@ -1,4 +1,4 @@
-"""One whole training step against MOREL's reference code: the same encoder, the same noise, value and gradient."""
+"""One training step against MOREL's reference code: same encoder, same noise, same value and gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run folder around real, tiny trainings, whose figures are made up: TEST DATA for the tests of picking, exporting and training again."""
+"""A run folder of tiny trainings with made-up accuracies: TEST DATA for picking, exporting and retraining."""
 
 from __future__ import annotations
 
@@ -91,9 +91,18 @@ def make_trained_run(
         "resources": {"cpu": 1.0, "gpu": 0.0},
     }
     settings = {
-        "format": 1, "name": name, "status": "finished", "seed": 0, "space": space, "rungs": list(RUNGS), "device": "cpu",
-        "images": {"validation": 60}, "compute": dataclasses.asdict(FLOAT32), "commit": "0123abc", "versions": {"torch": "2.14.1"},
-    }  # fmt: skip
+        "format": 1,
+        "name": name,
+        "status": "finished",
+        "seed": 0,
+        "space": space,
+        "rungs": list(RUNGS),
+        "device": "cpu",
+        "images": {"validation": 60},
+        "compute": dataclasses.asdict(FLOAT32),
+        "commit": "0123abc",
+        "versions": {"torch": "2.14.1"},
+    }
     run.write_json(run.settings, settings | more)
     network, metadata = load_model(model)
     rows = []
@@ -132,13 +141,14 @@ def make_trained_run(
 
 
 def write_verified(run: RunFolder, *rows: tuple[int, float, float, str]) -> None:
-    """``verified.csv``: number, clean and robust accuracy and flags of each network, with intervals of 0.02 around them."""
+    """Write ``verified.csv`` from number, clean and robust accuracy and flags; intervals are +- 0.02."""
     lines = [
-        "number,epoch,name,images,late_images,clean_accuracy,clean_low,clean_high,robust_accuracy,robust_low,robust_high,"
-        "after_pgd,on_front,beaten_by,flags"
+        "number,epoch,name,images,late_images,clean_accuracy,clean_low,clean_high,robust_accuracy,robust_low,"
+        "robust_high,after_pgd,on_front,beaten_by,flags"
     ]
     lines += [
-        f'{number},3,none,80,80,{c},{c - 0.02},{c + 0.02},{r},{r - 0.02},{r + 0.02},0.7,{not flags},,"{flags}"'
+        f"{number},3,none,80,80,{c},{c - 0.02},{c + 0.02},{r},{r - 0.02},{r + 0.02},0.7,{not flags},,"
+        f'"{flags}"'
         for number, c, r, flags in rows
     ]
     run.write_text("verified.csv", "\n".join(lines) + "\n")
