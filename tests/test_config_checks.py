@@ -212,3 +212,12 @@ def test_what_looks_wrong_is_said(tmp_path: Path, content: Any, start: str) -> N
 )
 def test_what_looks_right_is_not(tmp_path: Path, content: Any) -> None:
     assert load(tmp_path, content).warnings == ()
+
+
+def test_a_k_accuracy_that_can_be_null_has_a_weight(tmp_path: Path) -> None:
+    """Null means 1 - k_robust, which is 1 here: these trainings are of the accuracy objective alone."""
+    content = changed(
+        train={"k_robust": 0},
+        parameters={"k_accuracy": {"type": "categorical", "choices": [None, 0]}},
+    )
+    assert load(tmp_path, content).train.accuracy_weight == 1

@@ -176,7 +176,7 @@ def test_contrastive_equals_the_reference(n: int, classes: int, temperature: flo
 
 
 def test_contrastive_closed_form_of_two_orthogonal_pairs() -> None:
-    """Two classes of two equal rows, orthogonal to each other: q of the positive is e^(1/t) / (e^(1/t) + 2)."""
+    """Two classes of two equal rows, orthogonal to each other: q of the positive is e^(1/t)/(e^(1/t) + 2)."""
     rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     for temperature in (0.1, 0.5, 2.0):
         expected = -math.log(math.exp(1 / temperature) / (math.exp(1 / temperature) + 2.0))
