@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from morel_search._values import JsonObject
 from morel_search.errors import RunFolderError
 from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from morel_search.analysis.members import Figures
     from morel_search.models.settings import Accuracies, ModelSettings
-    from morel_search.results.settings import ComputeRecord
 
 __all__ = ["check_target", "figures_json", "run_around", "settings_of", "write_export"]
 
@@ -53,24 +51,13 @@ def settings_of(folder: Path) -> ModelSettings:
     return replace(
         settings,
         run=known.name if settings.run is None else settings.run,
-        compute=_compute_json(known.compute) if settings.compute is None else settings.compute,
+        compute=known.compute if settings.compute is None else settings.compute,
         rungs=known.rungs if settings.rungs is None else settings.rungs,
         threads=known.threads if settings.threads is None else settings.threads,
         device=known.device if settings.device is None else settings.device,
         versions=(known.versions or None) if settings.versions is None else settings.versions,
         commit=known.commit if settings.commit is None else settings.commit,
     )
-
-
-def _compute_json(compute: ComputeRecord | None) -> JsonObject | None:
-    if compute is None:
-        return None
-    return {
-        "precision": compute["precision"],
-        "channels_last": compute["channels_last"],
-        "compile": compute["compile"],
-        "deterministic": compute["deterministic"],
-    }
 
 
 def figures_json(figures: Mapping[str, Figures]) -> dict[str, Accuracies]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from morel_search._format import attack_text, percent
-from morel_search._values import JsonObject
 from morel_search.models.settings import Accuracies, ModelSettings
 
 __all__ = ["kind_text", "model_card"]
@@ -56,7 +55,7 @@ def model_card(settings: ModelSettings, name: str, more_files: Sequence[str] = (
     return "\n\n".join(parts) + "\n"
 
 
-def _options(network: JsonObject) -> str:
+def _options(network: Mapping[str, object]) -> str:
     options = network.get("options")
     if not isinstance(options, dict) or not options:
         return ""
@@ -144,7 +143,7 @@ def _training(settings: ModelSettings, name: str) -> str:
     return "\n".join(lines)
 
 
-def _held_out(data: JsonObject) -> str:
+def _held_out(data: Mapping[str, object]) -> str:
     """Return the size of the validation split: a percentage or a number of images."""
     validation = data["validation"]
     if not isinstance(validation, (int, float)):

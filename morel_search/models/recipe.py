@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from morel_search._values import JsonObject
 from morel_search.errors import NetworkError
 from morel_search.models.sections import read_section
 from morel_search.models.settings import ModelSettings
@@ -174,7 +173,7 @@ def train_from_config(
     return selected
 
 
-def _compute(given: JsonObject | None) -> Compute | None:
+def _compute(given: Mapping[str, object] | None) -> Compute | None:
     """Return the arithmetic of the settings; None when it is not known."""
     if not given:
         return None

@@ -10,8 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TypedDict
 
-from morel_search._values import JsonObject, JsonValue
-from morel_search.errors import NetworkError
+from morel_search.errors import NetworkError, RunFolderError
+from morel_search.results.json_values import (
+    get_number,
+    get_object,
+    get_text,
+    get_texts,
+    get_whole,
+    get_wholes,
+)
 from morel_search.results.renamed import current_member_settings
 
 __all__ = ["FORMAT", "Accuracies", "ModelSettings", "Picked"]
@@ -72,10 +79,10 @@ class ModelSettings:
     number: int | None = None
     epoch: int | None = None
     seed: int | None = None
-    train: JsonObject = field(default_factory=dict)
-    data: JsonObject = field(default_factory=dict)
-    network: JsonObject = field(default_factory=dict)
-    evaluation: JsonObject = field(default_factory=dict)
+    train: Mapping[str, object] = field(default_factory=dict)
+    data: Mapping[str, object] = field(default_factory=dict)
+    network: Mapping[str, object] = field(default_factory=dict)
+    evaluation: Mapping[str, object] = field(default_factory=dict)
     select_epoch: str | None = None
     made_by: str | None = None
     run: str | None = None
@@ -83,13 +90,13 @@ class ModelSettings:
     classes: tuple[str, ...] | None = None
     figures: Mapping[str, Accuracies] = field(default_factory=dict)
     picked: Picked | None = None
-    compute: JsonObject | None = None
+    compute: Mapping[str, object] | None = None
     rungs: tuple[int, ...] | None = None
     threads: int | None = None
     device: str | None = None
     versions: Mapping[str, str] | None = None
     commit: str | None = None
-    unknown: JsonObject = field(default_factory=dict)
+    unknown: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, content: object) -> ModelSettings:
@@ -104,8 +111,14 @@ class ModelSettings:
         """
         if not isinstance(content, dict) or "network" not in content:
             raise NetworkError("is not the settings of a network: it has no key 'network'")
-        values: JsonObject = current_member_settings(content)
-        written = _whole(values, "format")
+        try:
+            return cls._checked(current_member_settings(content))
+        except RunFolderError as error:
+            raise NetworkError(str(error)) from None
+
+    @classmethod
+    def _checked(cls, values: Mapping[str, object]) -> ModelSettings:
+        written = get_whole(values, "format")
         if written is None:
             raise NetworkError("is not the settings of a network: it has no whole number 'format'")
         if written > FORMAT:
@@ -116,26 +129,26 @@ class ModelSettings:
         known = {field.name for field in fields(cls)}
         return cls(
             format=written,
-            number=_whole(values, "number"),
-            epoch=_whole(values, "epoch"),
-            seed=_whole(values, "seed"),
-            train=_object(values, "train") or {},
-            data=_object(values, "data") or {},
-            network=_object(values, "network") or {},
-            evaluation=_object(values, "evaluation") or {},
-            select_epoch=_text(values, "select_epoch"),
-            made_by=_text(values, "made_by"),
-            run=_text(values, "run"),
+            number=get_whole(values, "number"),
+            epoch=get_whole(values, "epoch"),
+            seed=get_whole(values, "seed"),
+            train=get_object(values, "train"),
+            data=get_object(values, "data"),
+            network=get_object(values, "network"),
+            evaluation=get_object(values, "evaluation"),
+            select_epoch=get_text(values, "select_epoch"),
+            made_by=get_text(values, "made_by"),
+            run=get_text(values, "run"),
             image_shape=_shape(values),
-            classes=_classes(values),
+            classes=tuple(get_texts(values, "classes")) or None,
             figures=_figures(values),
             picked=_picked(values),
-            compute=_object(values, "compute"),
-            rungs=_wholes(values, "rungs"),
-            threads=_whole(values, "threads"),
-            device=_text(values, "device"),
+            compute=get_object(values, "compute") or None,
+            rungs=None if values.get("rungs") is None else tuple(get_wholes(values, "rungs")),
+            threads=get_whole(values, "threads"),
+            device=get_text(values, "device"),
             versions=_versions(values),
-            commit=_text(values, "commit"),
+            commit=get_text(values, "commit"),
             unknown={key: value for key, value in values.items() if key not in known},
         )
 
@@ -152,116 +165,60 @@ class ModelSettings:
         return {**written, **self.unknown}
 
 
-def _damaged(key: str, expected: str, value: object) -> NetworkError:
-    text = repr(value)
-    shown = text if len(text) <= 60 else f"{text[:57]}..."
-    return NetworkError(f"is damaged: {key!r} must be {expected}, got {shown}")
-
-
-def _text(values: JsonObject, key: str) -> str | None:
-    value = values.get(key)
-    if value is None or isinstance(value, str):
-        return value
-    raise _damaged(key, "a text", value)
-
-
-def _whole(values: JsonObject, key: str) -> int | None:
-    value = values.get(key)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise _damaged(key, "a whole number", value)
-
-
-def _object(values: JsonObject, key: str) -> JsonObject | None:
-    value = values.get(key)
-    if value is None or isinstance(value, dict):
-        return value
-    raise _damaged(key, "an object", value)
-
-
-def _wholes(values: JsonObject, key: str) -> tuple[int, ...] | None:
-    value = values.get(key)
-    if value is None:
-        return None
-    if isinstance(value, list):
-        numbers = [item for item in value if isinstance(item, int) and not isinstance(item, bool)]
-        if len(numbers) == len(value):
-            return tuple(numbers)
-    raise _damaged(key, "a list of whole numbers", value)
-
-
-def _shape(values: JsonObject) -> tuple[int, int, int] | None:
-    numbers = _wholes(values, "image_shape")
-    if numbers is None:
+def _shape(values: Mapping[str, object]) -> tuple[int, int, int] | None:
+    numbers = get_wholes(values, "image_shape")
+    if not numbers:
         return None
     if len(numbers) != 3:
-        raise _damaged("image_shape", "a list of three whole numbers", list(numbers))
+        raise RunFolderError(f"is damaged: 'image_shape' must be three whole numbers, got {numbers}")
     return numbers[0], numbers[1], numbers[2]
 
 
-def _classes(values: JsonObject) -> tuple[str, ...] | None:
-    value = values.get("classes")
-    if value is None:
-        return None
-    if isinstance(value, list):
-        names = [item for item in value if isinstance(item, str)]
-        if len(names) == len(value):
-            return tuple(names)
-    raise _damaged("classes", "a list of texts", value)
+def _versions(values: Mapping[str, object]) -> dict[str, str] | None:
+    versions = get_object(values, "versions")
+    return {name: get_text(versions, name, "versions.") or "" for name in versions} or None
 
 
-def _versions(values: JsonObject) -> dict[str, str] | None:
-    given = _object(values, "versions")
-    return None if given is None else {name: _text(given, name) or "" for name in given}
-
-
-def _picked(values: JsonObject) -> Picked | None:
-    given = _object(values, "picked")
-    if given is None:
+def _picked(values: Mapping[str, object]) -> Picked | None:
+    given = get_object(values, "picked")
+    if not given:
         return None
     picked = Picked()
-    if (why := _text(given, "why")) is not None:
+    if (why := get_text(given, "why", "picked.")) is not None:
         picked["why"] = why
-    if (figures := _text(given, "figures")) is not None:
+    if (figures := get_text(given, "figures", "picked.")) is not None:
         picked["figures"] = figures
     return picked
 
 
-def _figures(values: JsonObject) -> dict[str, Accuracies]:
-    given = _object(values, "figures") or {}
-    return {kind: _accuracies(_object(given, kind) or {}) for kind in given}
+def _figures(values: Mapping[str, object]) -> dict[str, Accuracies]:
+    figures = get_object(values, "figures")
+    return {kind: _accuracies(get_object(figures, kind, "figures."), f"figures.{kind}.") for kind in figures}
 
 
-def _accuracies(given: JsonObject) -> Accuracies:
+def _accuracies(given: Mapping[str, object], prefix: str) -> Accuracies:
     accuracies = Accuracies()
     if "clean_accuracy" in given:
-        accuracies["clean_accuracy"] = _number(given, "clean_accuracy")
+        accuracies["clean_accuracy"] = get_number(given, "clean_accuracy", prefix)
     if "robust_accuracy" in given:
-        accuracies["robust_accuracy"] = _number(given, "robust_accuracy")
-    if (images := _whole(given, "images")) is not None:
+        accuracies["robust_accuracy"] = get_number(given, "robust_accuracy", prefix)
+    if (images := get_whole(given, "images", prefix)) is not None:
         accuracies["images"] = images
-    if (interval := _interval(given, "clean_interval")) is not None:
+    if (interval := _interval(given, "clean_interval", prefix)) is not None:
         accuracies["clean_interval"] = interval
-    if (interval := _interval(given, "robust_interval")) is not None:
+    if (interval := _interval(given, "robust_interval", prefix)) is not None:
         accuracies["robust_interval"] = interval
-    if (flags := _text(given, "flags")) is not None:
+    if (flags := get_text(given, "flags", prefix)) is not None:
         accuracies["flags"] = flags
     return accuracies
 
 
-def _number(values: JsonObject, key: str) -> float | None:
+def _interval(values: Mapping[str, object], key: str, prefix: str) -> list[float] | None:
     value = values.get(key)
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-        return value
-    raise _damaged(key, "a number", value)
-
-
-def _interval(values: JsonObject, key: str) -> list[float] | None:
-    value: JsonValue = values.get(key)
     if value is None:
         return None
-    if isinstance(value, list):
-        numbers = [item for item in value if isinstance(item, (int, float)) and not isinstance(item, bool)]
-        if len(numbers) == len(value) == 2:
-            return [float(number) for number in numbers]
-    raise _damaged(key, "a list of two numbers", value)
+    numbers = value if isinstance(value, list) else []
+    ends = [end for end in numbers if isinstance(end, (int, float)) and not isinstance(end, bool)]
+    if len(ends) != 2 or len(numbers) != 2:
+        raise RunFolderError(f"is damaged: '{prefix}{key}' must be a list of two numbers, got {value!r}")
+    return [float(end) for end in ends]
