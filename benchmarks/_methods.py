@@ -1,4 +1,4 @@
-"""The searches that are compared: this project's, and its rivals as they are, driven by the simulation instead of a cluster."""
+"""The search methods that are compared: this project and other libraries, in the simulation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ METRICS = ("clean", "robust")
 
 
 class Morel:
-    """The proposer of this project, with its early stopping or without."""
+    """The proposer of this project, with or without its early stopping."""
 
     def __init__(self, problem: Problem, search: SearchSettings, stopping: EarlyStoppingSettings) -> None:
         self._search, self._stopping, self._epochs = search, stopping, problem.epochs
@@ -54,14 +54,14 @@ class Morel:
         self._proposer.finish(number, failed if point is None else Outcome(points=((self._epochs, *point),)))
 
     def _runs_through(self, number: int) -> bool:
-        """Whether a training is one of the share that is never stopped."""
+        """Return whether a training is exempt from early stopping."""
         return derive_seed(self._search.seed, number, SPARING) / 2**31 < self._stopping.run_through
 
 
 class RayOptuna:
-    """Ray Tune's OptunaSearch, with one of Ray's schedulers or without.
+    """Ray Tune's OptunaSearch, with or without a scheduler of Ray Tune.
 
-    A training that it stops is told with its last values.
+    A training that the scheduler stops is reported to the search with its last values.
     """
 
     def __init__(self, problem: Problem, sampler: BaseSampler, scheduler: Any = None) -> None:
@@ -95,14 +95,14 @@ class RayOptuna:
 
 
 class Moasha:
-    """Syne Tune's MOASHA, which proposes at random and stops by non-dominated sorting."""
+    """MOASHA of Syne Tune: random proposals, early stopping by non-dominated sorting."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
         from syne_tune.config_space import choice
         from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
         space = {name: choice(_values(distribution)) for name, distribution in problem.space.items()}
-        np.random.seed(seed)  # the state that it draws from
+        np.random.seed(seed)  # MOASHA uses the global random state
         settings = {"max_t": problem.epochs, "grace_period": 3, "reduction_factor": 3, "random_seed": seed}
         self._scheduler = MOASHA(space, list(METRICS), do_minimize=False, time_attr="epoch", **settings)
         self._trials: dict[int, Any] = {}
@@ -131,13 +131,14 @@ def _values(distribution: Any) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Make:
-    """How a method is made.
+    """A method, and the problems to which it applies.
 
     Attributes:
-        build: From a problem and a seed.
-        stops: Whether it stops trainings early, so that problems without epochs are not for it.
-        epochs_only: Whether it says nothing new on problems without epochs.
-        module: What has to be installed for it.
+        build: Function that makes the method from a problem and a seed.
+        stops: Whether the method stops trainings early; problems without epochs are then left out.
+        epochs_only: Whether the method equals another method on problems without epochs, which are then left
+            out.
+        module: Module that must be installed.
     """
 
     build: Callable[[Problem, int], Method]
@@ -147,7 +148,7 @@ class Make:
 
 
 def available(methods: Mapping[str, Make], problem: str) -> list[str]:
-    """The methods that are installed and have something to do there."""
+    """Return the methods that are installed and apply to a problem."""
     return [
         name
         for name, make in methods.items()
@@ -157,7 +158,7 @@ def available(methods: Mapping[str, Make], problem: str) -> list[str]:
 
 
 def silence() -> None:
-    """No chatter from Ray and Optuna; before the first is imported."""
+    """Turn off the log messages of Ray and Optuna; must be called before Ray is imported."""
     quiet_ray()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
@@ -226,4 +227,5 @@ VARIANTS: dict[str, Make] = {
     "sampler nsga3": _morel({"sampler": "nsga3"}),
     "sampler random": _morel({"sampler": "random"}),
 }
-"""Other settings of this project. The first is the default: crowding, eta 3, grace 3, min_peers 3, population 20, run_through 0.05."""
+"""Other settings of this project. The first entry has the defaults: crowding, eta 3, grace 3, min_peers 3,
+population 20, run_through 0.05."""

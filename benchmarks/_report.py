@@ -28,42 +28,47 @@ COLOURS = {
 }
 DASHES = {"morel_search, no stopping": (5, 2), "ray+nsga2+asha": (5, 2), "random": (1, 1.5)}
 FLOORS = {"curves": 0.9}
-"""Where the figure's axis begins at the least: one good training alone has nearly all of the recorded trainings' hypervolume."""
+"""Smallest value on the axis of the figure: a single good training has nearly all of the hypervolume of the
+recorded trainings."""
 
 BUDGETS = {
     **dict.fromkeys(("zdt1", "zdt2", "zdt3"), (Zdt.budget, "trainings spent")),
     "curves": (Curves.budget, "epochs of training spent"),
 }
 
-HEAD = """# How much front a search finds for what it spends
+HEAD = """# Hypervolume of a search for its budget
 
-Made by `python benchmarks/search.py`; simulated asynchronous execution, everything else is the real code: this project's proposer and
-rungs, Ray Tune's OptunaSearch and ASHA, Optuna's samplers, Syne Tune's MOASHA. Every method spends the same; only trainings that came to
-their end count. All methods but this project's and MOASHA share their first random configurations, seed by seed. The significance
-tests are not corrected for their number: of ten at 5 %, one in two columns is wrong by chance.
+Made by `python benchmarks/search.py`. Only the asynchronous execution is simulated; all other code is that of
+the libraries: the proposer and the rungs of this project, OptunaSearch and ASHA of Ray Tune, the samplers of
+Optuna, MOASHA of Syne Tune. Every method has the same budget. Only trainings that ran to their end count. All
+methods except this project and MOASHA start with the same random configurations for the same seed. The
+significance tests are not corrected for their number: of twenty tests at 5 %, one is significant by chance on
+average.
 
-The recorded trainings are an easy problem: the grid has 360 configurations, one of them alone has 99.5 % of the hypervolume, and 40 random
-ones average 96.7 %. They show what early stopping saves; ZDT1 to ZDT3 show how well the sampler searches. With 32 workers a first
-wave of whole trainings takes about half of the budget, so little can be found before.
+The recorded trainings are an easy problem: the grid has 360 configurations, a single one of them has 99.5 %
+of the hypervolume, and 40 random configurations have 96.7 % on average. They show the effect of early
+stopping; ZDT1 to ZDT3 show the quality of the sampler. With 32 workers, the first 32 whole trainings take
+about half of the budget, so the hypervolume is low before.
 """
 
 Floats = NDArray[np.float64]
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One line a search; the quality in ten-thousandths at equidistant shares of the budget."""
+    """Write a row for each search; the quality is in ten-thousandths, at equidistant shares of the budget."""
     lines = ["problem,method,workers,seed,started,finished,quality"]
-    for row in sorted(rows, key=lambda one: (one["problem"], one["method"], one["workers"], one["seed"])):
+    for row in sorted(rows, key=lambda row: (row["problem"], row["method"], row["workers"], row["seed"])):
         values = " ".join(str(round(10_000 * value)) for value in row["values"])
         method = f'"{row["method"]}"' if "," in row["method"] else row["method"]
         lines.append(
-            f"{row['problem']},{method},{row['workers']},{row['seed']},{row['started']},{row['finished']},{values}"
+            f"{row['problem']},{method},{row['workers']},{row['seed']},{row['started']},{row['finished']},"
+            f"{values}"
         )
     path.write_text("\n".join(lines) + "\n")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """What :func:`write` wrote; nothing where there is no such file."""
+    """Read the file of :func:`write`; return an empty list when it does not exist."""
     if not path.exists():
         return []
     rows = pd.read_csv(path, dtype={"quality": str}).to_dict("records")
@@ -81,26 +86,28 @@ class Results:
         self.workers = sorted(int(count) for count in self._frame["workers"].unique())
 
     def of(self, problem: str, workers: int) -> dict[str, Floats]:
-        """Method to quality, a row a seed, a column a noted share of the budget."""
+        """Return the quality of each method: a row for each seed, a column for each share of the budget."""
         frame = self._frame[(self._frame["problem"] == problem) & (self._frame["workers"] == workers)]
-        found = {}
+        quality = {}
         for name in self.methods:
             rows = frame[frame["method"] == name].sort_values("seed")
             if len(rows):
-                found[name] = np.array(rows["values"].tolist(), dtype=float)
-        return found
+                quality[name] = np.array(rows["values"].tolist(), dtype=float)
+        return quality
 
-    def paired(self, problem: str, workers: int, one: str, other: str) -> tuple[Floats, Floats] | None:
-        """Two methods' quality for the seeds that both have."""
+    def paired(self, problem: str, workers: int, method: str, other: str) -> tuple[Floats, Floats] | None:
+        """Return the quality of two methods, for the seeds of both; None without a common seed."""
         frame = self._frame[(self._frame["problem"] == problem) & (self._frame["workers"] == workers)]
-        first, second = (frame[frame["method"] == name].set_index("seed")["values"] for name in (one, other))
+        first, second = (
+            frame[frame["method"] == name].set_index("seed")["values"] for name in (method, other)
+        )
         seeds = sorted(set(first.index) & set(second.index))
         if not seeds:
             return None
         return np.array(first[seeds].tolist()), np.array(second[seeds].tolist())
 
     def trainings(self, problem: str, workers: int, method: str) -> tuple[float, float]:
-        """Mean number of trainings started and come to their end."""
+        """Return the mean numbers of trainings that were started, and that ran to their end."""
         frame = self._frame[
             (self._frame["problem"] == problem)
             & (self._frame["workers"] == workers)
@@ -110,12 +117,12 @@ class Results:
 
 
 def report(rows: list[dict[str, Any]], order: list[str], reference: str = RIVAL) -> str:
-    """Everything as Markdown.
+    """Return the results as Markdown.
 
     Args:
-        rows: As written.
-        order: Methods from the first line to the last.
-        reference: The method that the others are measured against.
+        rows: The searches, as :func:`read` returns them.
+        order: The methods, in the order of the tables.
+        reference: The method with which the others are compared.
     """
     results = Results(rows, order)
     lines = [HEAD]
@@ -194,7 +201,10 @@ def _tests(results: Results, problem: str, method: str, reference: str) -> list[
         lines.append(f"| {workers} | {_shares(worse)} | {_shares(better)} |")
     if not lines:
         return []
-    title = f"{method} against {reference}: Wilcoxon's signed-rank test over seeds, one-sided, p < {SIGNIFICANT}, at 10 %, 20 % ... 100 %."
+    title = (
+        f"{method} against {reference}: Wilcoxon's signed-rank test over seeds, one-sided, "
+        f"p < {SIGNIFICANT}, at 10 %, 20 % ... 100 %."
+    )
     return [
         title,
         "",
@@ -228,7 +238,7 @@ def _error(values: Floats) -> float:
 
 
 def draw(path: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
-    """A panel a problem and number of workers: mean and standard error of each method."""
+    """Draw one panel for each problem and number of workers: mean and standard error of each method."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,8 +1,8 @@
-"""Searches without trainings: what a training would report is known beforehand, and time is simulated.
+"""Simulated searches: the results of each training are known beforehand, and time is simulated.
 
-Workers take a training each. A training's epochs end one after the other; an epoch counts as spent when it
-ends. What still runs when the budget is spent is dropped. A search therefore meets trainings that finish in
-another order than they were started.
+Each worker runs one training at a time. An epoch counts towards the budget when it ends; trainings that are
+running when the budget is spent are discarded. As in a real search, trainings finish in another order than
+they start.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a training would report.
+    """The results of a training.
 
     Attributes:
-        points: After each epoch, the accuracies that the training stands for so far.
+        points: After each epoch, the accuracies of the epoch that is selected up to then.
         epoch_time: Simulated time of an epoch.
-        failed: Whether it fails after these epochs instead of coming to its end.
+        failed: Whether the training fails after these epochs.
     """
 
     points: Sequence[Point]
@@ -45,28 +45,28 @@ class Training:
 
 
 class Method(Protocol):
-    """A way to search."""
+    """A search method."""
 
     def ask(self, number: int) -> dict[str, Any]:
-        """The configuration of the training of that number."""
+        """Return the configuration of the training with this number."""
 
     def report(self, number: int, epoch: int, point: Point) -> bool:
-        """A training has come to an epoch that is not its last; whether it goes on."""
+        """Take the result of an epoch that is not the last one; return whether the training continues."""
 
     def done(self, number: int, point: Point | None) -> None:
-        """A training has come to its end, with that point, or failed."""
+        """Take the final result of a training; None when it failed."""
 
 
 class Problem(Protocol):
-    """What is searched.
+    """A search problem.
 
     Attributes:
         name: Its name in the table.
-        space: Optuna's distributions.
+        space: The parameters, as distributions of Optuna.
         epochs: Epochs of a whole training.
-        budget: Epochs that a search may spend.
-        population: Of the genetic methods.
-        steps: At how many equidistant shares of the budget the quality is noted.
+        budget: Budget of a search, in epochs.
+        population: Population size of the genetic methods.
+        steps: Number of equidistant shares of the budget at which the quality is recorded.
     """
 
     name: str
@@ -77,23 +77,23 @@ class Problem(Protocol):
     steps: int
 
     def configuration_key(self, params: Mapping[str, Any]) -> Hashable:
-        """Equal for equal configurations."""
+        """Return a key that is equal for equal configurations."""
 
     def training(self, params: Mapping[str, Any], seed: int, number: int) -> Training:
-        """What a configuration would report."""
+        """Return the training of a configuration."""
 
     def quality(self, points: Sequence[Point]) -> float:
-        """The normalised hypervolume of trainings that came to their end."""
+        """Return the normalised hypervolume of trainings that ran to their end."""
 
 
 @dataclass(slots=True)
 class Run:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
-        started: Trainings that were begun.
-        finished: Those that came to their end.
-        values: The quality at each noted share of the budget.
+        started: Number of trainings that were started.
+        finished: Number of trainings that ran to their end.
+        values: The quality at each recorded share of the budget.
     """
 
     started: int = 0
@@ -102,12 +102,16 @@ class Run:
 
 
 def simulate(problem: Problem, method: Method, workers: int, seed: int) -> Run:
-    """One search. The seed decides how long trainings take where the configuration does not.
+    """Run one search.
 
-    The method has its own.
+    Args:
+        problem: The problem.
+        method: The method, which has a seed of its own.
+        workers: Number of trainings that run at the same time.
+        seed: Seed of the durations of the trainings, where the configuration does not determine them.
     """
     run = Run()
-    events: list[tuple[float, int, int]] = []  # when an epoch ends, the training's number, the epoch
+    events: list[tuple[float, int, int]] = []  # time at which an epoch ends, number of the training, epoch
     trainings: dict[int, Training] = {}
     points: list[Point] = []
     quality, spent = 0.0, 0
@@ -125,20 +129,20 @@ def simulate(problem: Problem, method: Method, workers: int, seed: int) -> Run:
         training = trainings[number]
         spent += 1
         if epoch >= len(training.points):
-            over = True
+            ended = True
             method.done(number, None if training.failed else training.points[-1])
             if not training.failed:
                 run.finished += 1
                 points.append(training.points[-1])
                 quality = problem.quality(points)
         else:
-            over = not method.report(number, epoch, training.points[epoch - 1])
+            ended = not method.report(number, epoch, training.points[epoch - 1])
         while (
             len(run.values) < problem.steps
             and spent * problem.steps >= (len(run.values) + 1) * problem.budget
         ):
             run.values.append(quality)
-        if not over:
+        if not ended:
             heapq.heappush(events, (now + training.epoch_time, number, epoch + 1))
         elif spent < problem.budget:
             del trainings[number]
@@ -148,11 +152,11 @@ def simulate(problem: Problem, method: Method, workers: int, seed: int) -> Run:
 
 @dataclass
 class Zdt:
-    """ZDT1 to ZDT3 (Zitzler, Deb and Thiele 2000) in ten variables, negated, so that both objectives are maximised.
+    """ZDT1 to ZDT3 (Zitzler, Deb and Thiele, 2000) with ten variables, negated to be maximised.
 
-    A training is one unit of budget; how long it takes is drawn from (seed, number), the same for all
-    methods. The hypervolume is that above (1.1, 11), which no configuration reaches, divided by the true
-    front's.
+    A training is one unit of the budget. Its duration depends on the seed and its number, and is the same for
+    all methods. The quality is the hypervolume with the reference point (1.1, 11), which no configuration
+    reaches, divided by that of the true front.
     """
 
     name: str
@@ -166,7 +170,7 @@ class Zdt:
             f"x{index}": FloatDistribution(0.0, 1.0) for index in range(10)
         }
         ends = np.linspace(0.0, 1.0, 20001)
-        self._best = self._volume([(-one, -self._second(one, 1.0)) for one in ends])
+        self._best = self._volume([(-first, -self._second(first, 1.0)) for first in ends])
 
     def configuration_key(self, params: Mapping[str, Any]) -> Hashable:
         return tuple(round(1000 * params[name]) for name in self.space)
@@ -182,12 +186,12 @@ class Zdt:
 
     def _second(self, first: float, g: float) -> float:
         ratio = first / g
-        falls = {
+        terms = {
             "zdt1": np.sqrt(ratio),
             "zdt2": ratio**2,
             "zdt3": np.sqrt(ratio) + ratio * np.sin(10 * np.pi * first),
         }
-        return float(g * (1.0 - falls[self.name]))
+        return float(g * (1.0 - terms[self.name]))
 
     @staticmethod
     def _volume(points: Sequence[Point]) -> float:
@@ -196,11 +200,11 @@ class Zdt:
 
 @dataclass
 class Curves:
-    """Recorded trainings, each configuration of ``curves.yaml`` once: clean and robust accuracy after every epoch.
+    """Recorded trainings of each configuration of ``curves.yaml``: both accuracies after every epoch.
 
-    A training stands for its epoch with the largest sum of both so far. An epoch is one unit of budget; how
-    long it takes depends on the configuration. The hypervolume is that above (0, 0), divided by that of all
-    trainings together.
+    The selected epoch of a training is the one with the largest sum of both accuracies so far. An epoch is
+    one unit of the budget; its duration depends on the configuration. The quality is the hypervolume above
+    (0, 0), divided by that of all trainings.
     """
 
     path: Path = CURVES
@@ -224,7 +228,9 @@ class Curves:
                 f"{self.path} holds {len(self._trainings)} of {size} configurations: run "
                 f"benchmarks/record_curves.py"
             )
-        self._best = self._volume([one.points[-1] for one in self._trainings.values() if not one.failed])
+        self._best = self._volume(
+            [training.points[-1] for training in self._trainings.values() if not training.failed]
+        )
 
     def configuration_key(self, params: Mapping[str, Any]) -> Hashable:
         return tuple(sorted(params.items()))
@@ -242,9 +248,9 @@ class Curves:
         clean, robust = ([int(count) for count in row[name].split()] for name in ("clean", "robust"))
         images, failed = int(row["images"]), bool(row["failure"])
         points: list[Point] = []
-        best = (-1, -1)  # the project's rule best_sum: of equal sums the more robust epoch
-        for both in zip(clean, robust, strict=True):
-            best = max(best, both, key=lambda one: (sum(one), one[1]))
+        best = (-1, -1)  # the rule best_sum of this project: of equal sums, the higher robust accuracy
+        for counts in zip(clean, robust, strict=True):
+            best = max(best, counts, key=lambda pair: (sum(pair), pair[1]))
             points.append((best[0] / images, best[1] / images))
         if not failed and len(points) != self.epochs:
             raise SystemExit(
@@ -269,4 +275,4 @@ PROBLEMS: dict[str, Callable[[Path], Problem]] = {
     "zdt3": lambda _: Zdt("zdt3"),
     "curves": Curves,
 }
-"""Made from the path of the recorded curves."""
+"""Functions that make a problem from the path of the recorded trainings."""

@@ -1,12 +1,13 @@
-"""What a trial costs beyond its training: this project against plain Ray Tune, with trials of zero cost.
+"""The cost of a trial besides its training: this project against plain Ray Tune, with trials of zero cost.
 
-python benchmarks/overhead.py                          # 100 and 1,000 trials with Ray, 100 to 10,000 without
-it python benchmarks/overhead.py --trials 100 1000 10000  # half an hour
+    python benchmarks/overhead.py                             # 100 and 1,000 trials with Ray, 10,000 without
+    python benchmarks/overhead.py --trials 100 1000 10000     # half an hour
 
-With Ray: one trial at a time, actors reused, everything that a search does on the driver included (study on
-disk, tables, front). *gap*: from a trial's end to its successor's start, as the worker sees it; median of all
-trials, and of the last hundred. *driver*: processor time of the driver a trial. *wall*: all of the search, by
-the number of trials. Without Ray: what this project adds to a trial, at that many trials before it.
+With Ray: one trial at a time, with reused actors, and with all that a search does on the driver (study on
+disk, tables, front). *gap*: time from the end of a trial to the start of the next one, measured by the
+worker; median of all trials, and of the last hundred. *driver*: processor time of the driver for each trial.
+*wall*: duration of the search divided by the number of trials. Without Ray: the time that this project adds
+to a trial, by the number of trials before it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SPACE = HERE.parent / "search_spaces" / "digits.yaml"
 
 
 def space_of(trials: int) -> Space:
-    """The digits' nine parameters, and so many trials."""
+    """Return the space of the digits, with nine parameters, and a number of trials."""
     return load_space(SPACE, [f"search.trials={trials}", "controls=[]", "resources.concurrent=1"])
 
 
@@ -54,7 +55,7 @@ def epoch(number: int, value: float) -> EpochResult:
 
 
 def nothing(config: dict[str, Any]) -> None:
-    """A trial of zero cost, in the form of this project's reports, that notes when it began and ended."""
+    """Run a trial of zero cost that reports as this project does, and write down when it began and ended."""
     from ray import tune
 
     began = time.time()
@@ -66,7 +67,7 @@ def nothing(config: dict[str, Any]) -> None:
 
 
 def for_ray(config: dict[str, Any]) -> None:
-    """The same for plain Ray Tune."""
+    """Run the same trial for plain Ray Tune."""
     from ray import tune
 
     began = time.time()
@@ -99,7 +100,7 @@ def with_this(trials: int, folder: Path) -> None:
 
 
 def with_ray(trials: int, folder: Path, search_alg: Any = None) -> None:
-    """Plain Ray Tune, by default with its own random search."""
+    """Search with plain Ray Tune, by default with its random search."""
     from ray import tune
 
     config = {f"x{index}": tune.uniform(0, 1) for index in range(8)} | {
@@ -116,7 +117,7 @@ def with_ray(trials: int, folder: Path, search_alg: Any = None) -> None:
 
 
 def with_optuna(trials: int, folder: Path) -> None:
-    """Ray Tune with OptunaSearch and NSGA-II, in memory."""
+    """Search with Ray Tune, OptunaSearch and NSGA-II, with the study in memory."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
@@ -133,7 +134,7 @@ METHODS: dict[str, Callable[[int, Path], None]] = {
 
 
 def measure(name: str, trials: int) -> dict[str, float]:
-    """One search with Ray."""
+    """Run one search with Ray; return median gaps and times for each trial, in milliseconds."""
     quiet_ray()
     import ray
 
@@ -154,12 +155,16 @@ def measure(name: str, trials: int) -> dict[str, float]:
             tuple(map(float, line.split())) for line in (Path(folder) / "times").read_text().splitlines()
         )
     gaps = [1000 * (later[0] - earlier[1]) for earlier, later in itertools.pairwise(times)]
-    found = {"gap": statistics.median(gaps), "last": statistics.median(gaps[-100:])}
-    return {**found, "driver": 1000 * cpu / trials, "wall": 1000 * took / trials}
+    medians = {"gap": statistics.median(gaps), "last": statistics.median(gaps[-100:])}
+    return {**medians, "driver": 1000 * cpu / trials, "wall": 1000 * took / trials}
 
 
 def without_ray(trials: int) -> list[tuple[int, float, float]]:
-    """Milliseconds that this project adds to a trial, and those of the tables, at so many trials before it."""
+    """Measure the milliseconds that this project adds to a trial, and those of the tables.
+
+    Returns:
+        Rows of the number of trials so far, and both times, averaged since the row before.
+    """
     from morel_search.search.controller import Decision, SearchController
     from morel_search.search.study import TrialStore
     from morel_search.workflows.artifacts import RunArtifacts

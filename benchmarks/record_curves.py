@@ -1,7 +1,8 @@
-"""Train every configuration of ``benchmarks/curves.yaml`` once and write ``benchmarks/curves.csv``: all epochs' accuracies.
+"""Train each configuration of ``curves.yaml`` once; write the accuracies of all epochs to ``curves.csv``.
 
-python benchmarks/record_curves.py --workers 2        # about an hour on two cores; continues where it was
-stopped
+    python benchmarks/record_curves.py --workers 2
+
+It takes about an hour on two cores. The same command continues an interrupted recording.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SPACE, CURVES = HERE / "curves.yaml", HERE / "curves.csv"
 
 
 def configurations() -> list[dict[str, Any]]:
-    """Every configuration of the space, as Optuna values, in the order of the table."""
+    """Return each configuration of the space, as values of Optuna, in the order of the table."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     from morel_search.config import load_space
@@ -36,7 +37,7 @@ def configurations() -> list[dict[str, Any]]:
 
 
 def train_one(number: int, params: dict[str, Any]) -> dict[str, Any]:
-    """One training, with a seed of its own, on one thread."""
+    """Train one configuration, with its number as the seed, on one thread."""
     import torch
 
     from morel_search.config import load_space
@@ -65,21 +66,21 @@ def train_one(number: int, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Record what is not in the table yet."""
+    """Train the configurations that are not in the table yet."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    everything = configurations()
+    all_params = configurations()
     done: list[dict[str, Any]] = []
     if CURVES.exists():
         with CURVES.open(newline="") as file:
             done = list(csv.DictReader(file))
     recorded = {int(row["number"]) for row in done}
-    missing = [number for number in range(len(everything)) if number not in recorded]
+    missing = [number for number in range(len(all_params)) if number not in recorded]
     with ProcessPoolExecutor(arguments.workers) as pool:
-        pending = [pool.submit(train_one, number, everything[number]) for number in missing]
+        pending = [pool.submit(train_one, number, all_params[number]) for number in missing]
         for future in as_completed(pending):
             done.append(future.result())
             rows = sorted(done, key=lambda row: int(row["number"]))
@@ -88,7 +89,7 @@ def main() -> None:
                 writer.writeheader()
                 writer.writerows(rows)
             CURVES.with_suffix(".tmp").replace(CURVES)
-            print(f"{len(done)} of {len(everything)}", flush=True)
+            print(f"{len(done)} of {len(all_params)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""How much front a search finds for the epochs it spends: this project against its rivals, in simulated asynchronous execution.
+"""The hypervolume of a search for its budget: this project against other libraries, in a simulation.
 
-python benchmarks/search.py --processes 2                    # everything: table, benchmarks/search.csv,
-search.md and search.png python benchmarks/search.py --seeds 3 --problems curves --workers 8 --output /tmp/try
-python benchmarks/search.py --variants --workers 8           # other settings of this project, on the recorded
-trainings python benchmarks/search.py --draw                           # table and figure anew from the CSV
+    python benchmarks/search.py --processes 2             # all: table, search.csv, search.md and search.png
+    python benchmarks/search.py --seeds 3 --problems curves --workers 8 --output /tmp/try
+    python benchmarks/search.py --variants --workers 8    # other settings of this project
+    python benchmarks/search.py --draw                    # table and figure again, from the CSV file
 
-Problems are ZDT1 to ZDT3 (200 trainings, no epochs) and 360 real trainings that benchmarks/record_curves.py
-recorded (1620 epochs, of which a whole training takes 27). Every method spends the same epochs; only
-trainings that came to their end count. Cells that are in the CSV are computed anew when they are asked for,
-and kept when not. Rivals: Ray Tune's OptunaSearch with Optuna's NSGA-II, TPE or chance; with Ray's ASHA on
-robust accuracy; and Syne Tune's MOASHA (pip install --no-deps syne-tune dill sortedcontainers).
+The problems are ZDT1 to ZDT3 (a budget of 200 trainings without epochs) and 360 real trainings that
+``benchmarks/record_curves.py`` recorded (a budget of 1620 epochs; a whole training takes 27). Every method
+has the same budget; only trainings that ran to their end count. A search that is in the CSV file is kept,
+unless it is requested again. The other libraries: OptunaSearch of Ray Tune with the NSGA-II, the TPE or the
+random sampler of Optuna, and with ASHA of Ray Tune on the robust accuracy; MOASHA of Syne Tune
+(``pip install --no-deps syne-tune dill sortedcontainers``).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def problem_of(name: str, curves: Path) -> Problem:
 
 
 def search(cell: Cell, curves: Path) -> dict[str, Any]:
-    """One search, as a line of the table and the seconds it took."""
+    """Run one search; return its row of the table, and its duration in seconds."""
     silence()
     name, method, workers, seed = cell
     problem, make = problem_of(name, curves), {**VARIANTS, **METHODS}[method]
@@ -59,7 +60,7 @@ def search(cell: Cell, curves: Path) -> dict[str, Any]:
 def compute(
     cells: list[Cell], curves: Path, processes: int, output: Path, kept: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """All cells; the table is written every so often, so that an interrupted run is not lost."""
+    """Run the searches; write the table after every 50, so that an interruption loses little."""
     rows = {tuple(row[key] for key in ("problem", "method", "workers", "seed")): row for row in kept}
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     began = time.monotonic()
@@ -84,7 +85,7 @@ def compute(
 
 
 def main() -> None:
-    """Compute what is asked for, then print the table and draw the figure."""
+    """Run the requested searches, then print the table and draw the figure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -93,19 +94,19 @@ def main() -> None:
         "--first-seed",
         type=int,
         default=300,
-        help="the defaults of this project were chosen on seeds below 300",
+        help="first seed; the defaults of this project were chosen on seeds below 300",
     )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
-    parser.add_argument("--methods", nargs="+", help="some of the methods only")
+    parser.add_argument("--methods", nargs="+", help="only these methods")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--variants", action="store_true", help="settings of this project, instead of rivals")
-    parser.add_argument("--draw", action="store_true", help="compute nothing")
+    parser.add_argument("--variants", action="store_true", help="compare settings of this project")
+    parser.add_argument("--draw", action="store_true", help="run no search")
     parser.add_argument("--curves", type=Path, default=CURVES, help="recorded trainings")
     parser.add_argument(
         "--output",
         type=Path,
-        help="where to, without ending; benchmarks/search, or benchmarks/search_variants",
+        help="path of the files, without suffix; benchmarks/search, or benchmarks/search_variants",
     )
     arguments = parser.parse_args()
 
@@ -117,8 +118,8 @@ def main() -> None:
     if not arguments.draw:
         if "moasha" in methods and not available({"moasha": methods["moasha"]}, "curves"):
             print(
-                "Syne Tune is not installed: moasha is left out (pip install --no-deps syne-tune dill "
-                "sortedcontainers)"
+                "Syne Tune is not installed, so moasha is left out: pip install --no-deps syne-tune dill "
+                "sortedcontainers"
             )
         cells = [
             (problem, method, workers, seed)

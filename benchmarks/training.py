@@ -1,15 +1,22 @@
-"""What a training, an attack and a verification cost, each beside its rival in one run.
+"""The cost of trainings, attacks and verifications, compared with other libraries in the same run.
 
-python benchmarks/training.py                     # every part, on a GPU where there is one; on two cores
-about an hour python benchmarks/training.py --only steps pgd    # some parts: steps, memory, attention, epoch,
-pgd, verify, start, sharing python benchmarks/training.py --batch 32 --repeats 1 --only steps
+    python benchmarks/training.py                       # all parts; about an hour on two cores
+    python benchmarks/training.py --only steps pgd      # some parts
+    python benchmarks/training.py --batch 32 --repeats 1 --only steps
 
-*steps*: one training step, loss, gradient and update, against the losses of MOREL's reference code
-(``advermorel``) around the same network with the same weights, images and noise. *memory*: what such a step
-takes. *attention*: its embedding space alone. *epoch*: a whole epoch against the sum of its steps. *pgd*:
-PGD-20 on a test set against torchattacks and ART. *verify*: AutoAttack's standard version against
-``pyautoattack`` as it is. *start*: from a trial's start to its first step. *sharing*: four trainings on one
-GPU against one after the other. A ratio above 1 means that this project is faster.
+The parts:
+
+- *steps*: one training step (loss, gradient and update) against the losses of MOREL's reference code
+  (``advermorel``), with the same network, weights, images and noise.
+- *memory*: peak memory of such a step.
+- *attention*: the embedding space of such a step alone.
+- *epoch*: a whole epoch against the sum of its steps.
+- *pgd*: PGD-20 on a test set against torchattacks and ART.
+- *verify*: AutoAttack's standard version against ``pyautoattack`` without changes.
+- *start*: time from the start of a trial to the end of its first step.
+- *sharing*: four trainings at the same time on one GPU, against one after the other.
+
+A GPU is used when there is one. A ratio above 1 means that this project is faster.
 """
 
 from __future__ import annotations
@@ -62,7 +69,7 @@ SAME = Compute(channels_last=True)
 
 
 def arithmetics(device: torch.device) -> dict[str, Compute]:
-    """Float32, and bfloat16 where the device computes it natively."""
+    """Return float32, and bfloat16 where the device computes it natively, by name."""
     native = resolve_compute(ComputeSettings(), device, 10**9).precision == "bfloat16"
     return {"float32": SAME, **({"bfloat16": FAST} if native else {})}
 
@@ -81,28 +88,33 @@ Rates = Mapping[str, float]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table in Markdown."""
     for line in (head, ["---"] * len(head), *rows):
         print("| " + " | ".join(line) + " |", flush=True)
     print(flush=True)
 
 
 def spread(times: Sequence[float]) -> str:
+    """Return the median, and the smallest and the largest time."""
     return f"{statistics.median(times):.3g} ({min(times):.3g} to {max(times):.3g})"
 
 
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> str:
+    """Return the median time of another library divided by that of this project."""
     return f"{statistics.median(theirs) / statistics.median(ours):.2f}"
 
 
-class Beginnings:
-    """Every draw of an attack's start gives the same noise, so that both sides do the same."""
+class FixedNoise:
+    """A context in which every attack starts from the same noise, in this project and in the reference."""
 
     def __init__(self, noise: Tensor) -> None:
         self.noise = noise
 
     def __enter__(self) -> None:
         self.patches = [mock.patch.object(torch, "randn", side_effect=lambda *_, **__: self.noise.clone())]
-        if self.noise.device.type == "cpu":  # the reference writes "cuda" into its code
+        if (
+            self.noise.device.type == "cpu"
+        ):  # the reference uses the device "cuda" whatever the images' device
             from reference import on_cpu
 
             self.patches = [on_cpu(self.noise)]
@@ -114,9 +126,10 @@ class Beginnings:
             patch.__exit__(None, None, None)
 
 
-def stepper(
+def make_step(
     loss: str, classes: int, device: torch.device, compute: Compute
 ) -> tuple[MorelStep, torch.optim.Optimizer]:
+    """Make the training step of a ResNet-18 with fixed weights, and its optimizer."""
     configure(compute, device)
     torch.manual_seed(0)
     network = build_network(RESNET, SHAPE, classes).to(device)
@@ -135,13 +148,23 @@ def ours(
     compute: Compute,
     adversarial: Tensor | None = None,
 ) -> Callable[[], float]:
-    """A step, from the images or, for a comparison of the loss alone, from a ready adversarial batch."""
-    step, optimizer = stepper(loss, classes, images.device, compute)
+    """Return a function that makes one step of this project and returns the loss.
+
+    Args:
+        loss: The accuracy objective.
+        classes: Number of classes.
+        images: Images, shape (N, C, H, W), in [0, 1].
+        labels: Labels, shape (N,).
+        noise: Noise from which the attack starts, with the shape of the images.
+        compute: The arithmetic.
+        adversarial: Adversarial images to use instead of an attack, to compare the loss alone.
+    """
+    step, optimizer = make_step(loss, classes, images.device, compute)
     if adversarial is not None:
         step.attack = lambda *_: adversarial  # type: ignore[method-assign]
 
     def work() -> float:
-        with Beginnings(noise):
+        with FixedNoise(noise):
             losses, _ = step(images, labels, PHASE)
         optimizer.zero_grad()
         losses.total.backward()
@@ -154,10 +177,13 @@ def ours(
 def theirs(
     loss: str, classes: int, images: Tensor, labels: Tensor, noise: Tensor, attacked: list[Tensor]
 ) -> Callable[[], float]:
-    """The reference's step; the adversarial batch is left in the list."""
+    """Return a function that makes one step of the reference and returns the loss.
+
+    The arguments are those of :func:`ours`; the adversarial images are put into the list ``attacked``.
+    """
     from reference import reference_model, reference_morel
 
-    step, optimizer = stepper(loss, classes, images.device, FLOAT32)
+    step, optimizer = make_step(loss, classes, images.device, FLOAT32)
     model = reference_model(step).to(images.device)
     settings = step.settings
     extra = {
@@ -176,7 +202,7 @@ def theirs(
         "alpha": settings.alpha,
     }
     attack = {"step_size": 0.007, "epsilon": 0.031, "perturb_steps": 10, "beta": settings.beta}
-    # In LOAT's spread the reference counts on 10 classes, whatever their number is.
+    # The reference's LOAT assumes 10 classes unless it is told their number.
     inner = partial(
         getattr(reference_morel, f"{loss}_loss"), **({"classes": classes} if loss == "loat" else {})
     )
@@ -187,7 +213,7 @@ def theirs(
         return value, adversarial
 
     def work() -> float:
-        with Beginnings(noise), mock.patch.object(reference_morel, f"{loss}_loss", kept):
+        with FixedNoise(noise), mock.patch.object(reference_morel, f"{loss}_loss", kept):
             value = reference_morel.morel_loss(
                 model,
                 images,
@@ -218,31 +244,31 @@ def steps(arguments: argparse.Namespace, device: torch.device, rates: Rates) -> 
         images = torch.rand(arguments.batch, *SHAPE, generator=generator).to(device)
         labels = torch.randint(classes, (arguments.batch,), generator=generator).to(device)
         noise = torch.randn(images.shape, generator=generator).to(device)
-        what = (loss, classes, images, labels, noise)
+        batch = (loss, classes, images, labels, noise)
         attacked: list[Tensor] = []
-        found_by = arithmetics(device)
-        works = [theirs(*what, attacked), *(ours(*what, compute) for compute in found_by.values())]
-        expected, found = works[0](), works[1]()
-        given = ours(*what, SAME, attacked[0])()
+        computes = arithmetics(device)
+        works = [theirs(*batch, attacked), *(ours(*batch, compute) for compute in computes.values())]
+        expected, own = works[0](), works[1]()
+        same_images = ours(*batch, SAME, attacked[0])()
         passes = (
             2 * STEP.attack_steps + (loss == "trades") + 6
-        )  # forward and input gradient a step; two times forward and both gradients
+        )  # forward pass and input gradient of each attack step; then two forward passes with both gradients
         counted = arguments.batch * passes * operations_of(build_network(RESNET, SHAPE, classes), SHAPE)
         times = side_by_side(works, device, arguments.repeats)
-        medians = [statistics.median(one) for one in times]
-        shares = [counted / rates[name] / median for name, median in zip(found_by, medians[1:], strict=True)]
+        medians = [statistics.median(seconds) for seconds in times]
+        shares = [counted / rates[name] / median for name, median in zip(computes, medians[1:], strict=True)]
         rows.append(
             [
                 f"{loss}, {classes} classes",
-                *(spread(one) for one in times),
-                " / ".join(f"{abs(value - expected) / abs(expected):.0e}" for value in (given, found)),
-                *(ratio(times[0], one) for one in times[1:]),
+                *(spread(seconds) for seconds in times),
+                " / ".join(f"{abs(value - expected) / abs(expected):.0e}" for value in (same_images, own)),
+                *(ratio(times[0], seconds) for seconds in times[1:]),
                 " / ".join(f"{share:.2f}" for share in shares),
             ]
         )
-    found_by = arithmetics(device)
-    head = ["step", "reference", *found_by, "float32 loss differs by, given the adversarial images / all in"]
-    head += [*(f"{name}: times faster" for name in found_by), "share of the floor"]
+    names = list(arithmetics(device))
+    head = ["step", "reference", *names, "float32 loss differs by, given the adversarial images / all in"]
+    head += [*(f"{name}: times faster" for name in names), "share of the floor"]
     table(head, rows)
 
 
@@ -255,7 +281,7 @@ def attention(arguments: argparse.Namespace, device: torch.device, _: Rates) -> 
 
     rows = []
     for classes in (10, 100, 200):
-        step, _ = stepper("mart", classes, device, FLOAT32)
+        step, _ = make_step("mart", classes, device, FLOAT32)
         embedding, model = step.embedding, reference_model(step).to(device)
         assert embedding is not None
         generator = torch.Generator().manual_seed(1)
@@ -292,7 +318,7 @@ def attention(arguments: argparse.Namespace, device: torch.device, _: Rates) -> 
         rows.append(
             [
                 str(classes),
-                *(spread([1000 * value for value in one]) for one in times),
+                *(spread([1000 * value for value in seconds]) for seconds in times),
                 ratio(*times),
                 f"{apart:.0e}",
             ]
@@ -307,19 +333,22 @@ def memory(arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
     )
     names = ["reference", *arithmetics(device)]
     rows = [
-        [name, child_says("memory", name, "--batch", str(arguments.batch), "--device", device.type)]
+        [name, output_of_child("memory", name, "--batch", str(arguments.batch), "--device", device.type)]
         for name in names
     ]
     table(["", "GiB"], rows)
 
 
 def memory_of(name: str, batch: int, device: torch.device) -> str:
-    """Of one step in this process: on a GPU what tensors held, on a CPU what the process grew by, as the kernel counts it."""
+    """Measure the peak memory of one step, in GiB.
+
+    On a GPU it is the memory of the tensors, on a CPU the growth of the process that the kernel reports.
+    """
     import resource
 
     images, labels = torch.rand(batch, *SHAPE).to(device), torch.arange(batch).to(device) % 10
-    what = ("trades", 10, images, labels, torch.randn_like(images))
-    work = theirs(*what, []) if name == "reference" else ours(*what, arithmetics(device)[name])
+    batch_of = ("trades", 10, images, labels, torch.randn_like(images))
+    work = theirs(*batch_of, []) if name == "reference" else ours(*batch_of, arithmetics(device)[name])
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -330,17 +359,18 @@ def memory_of(name: str, batch: int, device: torch.device) -> str:
     return f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20:.2f}"
 
 
-def child_says(*words: str) -> str:
-    done = subprocess.run(
+def output_of_child(*words: str) -> str:
+    """Run this script in another process and return the last line of its output."""
+    process = subprocess.run(
         [sys.executable, __file__, "--child", *words], stdout=subprocess.PIPE, text=True, check=True
     )
-    return done.stdout.strip().splitlines()[-1]
+    return process.stdout.strip().splitlines()[-1]
 
 
 def digits32() -> tuple[Development, ImageSet]:
-    """The digits that ship with the project's dependencies, in colour and of 32 x 32 pixels: CIFAR's shape without a download."""
+    """Return the digits of scikit-learn as images of CIFAR's shape: three channels, 32 x 32 pixels."""
 
-    def grown(images: ImageSet) -> ImageSet:
+    def enlarged(images: ImageSet) -> ImageSet:
         large = (
             nn.functional.interpolate(to_float(images.images), scale_factor=4, mode="bilinear")
             .mul(255)
@@ -351,13 +381,13 @@ def digits32() -> tuple[Development, ImageSet]:
 
     settings = DataSettings(name="digits")
     development = load_development(settings)
-    return Development(grown(development.train), grown(development.validation), development.classes), grown(
-        load_test(settings)
-    )
+    return Development(
+        enlarged(development.train), enlarged(development.validation), development.classes
+    ), enlarged(load_test(settings))
 
 
 def trained(device: torch.device, width: int, epochs: int) -> tuple[nn.Module, ImageSet]:
-    """A robust ResNet-18 of some width on the large digits, and their test images."""
+    """Train a robust ResNet-18 on the enlarged digits; return it and the test images."""
     development, test = digits32()
     settings = TrainSettings(
         epochs=epochs,
@@ -417,7 +447,7 @@ def epoch(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None
 
         times = side_by_side([only_steps, training.train_epoch], device, arguments.repeats)
         more = statistics.median(times[1]) / statistics.median(times[0]) - 1
-        rows.append([name, *(spread(one) for one in times), f"{100 * more:+.1f} %"])
+        rows.append([name, *(spread(seconds) for seconds in times), f"{100 * more:+.1f} %"])
     table(["precision", "ten steps, s", "an epoch of ten steps, s", "more"], rows)
 
 
@@ -481,8 +511,13 @@ def pgd(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None:
     works = {**rivals, **{name: own(compute) for name, compute in arithmetics(device).items()}}
     times = dict(zip(works, side_by_side([*works.values()], device, arguments.repeats), strict=True))
     rows = [
-        [name, spread(one), f"{counts[name]} of {len(test)}", *(ratio(times[rival], one) for rival in rivals)]
-        for name, one in times.items()
+        [
+            name,
+            spread(seconds),
+            f"{counts[name]} of {len(test)}",
+            *(ratio(times[rival], seconds) for rival in rivals),
+        ]
+        for name, seconds in times.items()
     ]
     table(["", "seconds", "robust", *(f"times faster than {rival}" for rival in rivals)], rows)
 
@@ -543,7 +578,7 @@ def start(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.parquet"
         pd.DataFrame(
-            {"image": [png(one) for one in pixels], "label": [number % 10 for number in range(5000)]}
+            {"image": [png(image) for image in pixels], "label": [number % 10 for number in range(5000)]}
         ).to_parquet(path)
         data = DataSettings(name="parquet", train=str(path))
         rows = []
@@ -578,7 +613,7 @@ def start(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> Non
 
 
 def arithmetic(network: NetworkSettings, device: torch.device) -> Compute:
-    """What ``auto`` gives."""
+    """Return the arithmetic that the settings ``auto`` choose."""
     return resolve_compute(ComputeSettings(), device, operations_of(build_network(network, SHAPE, 10), SHAPE))
 
 
@@ -598,8 +633,8 @@ def sharing(_arguments: argparse.Namespace, device: torch.device, _: Rates) -> N
     table(["at a time", "steps a second", "times one"], rows)
 
 
-def child() -> float:
-    """Steps a second of one training over 60 seconds, the first 20 of them not counted."""
+def steps_per_second() -> float:
+    """Measure the steps a second of one training over 60 seconds, without the first 20 seconds."""
     device = torch.device("cuda")
     images, labels = torch.rand(128, *SHAPE).to(device), torch.arange(128).to(device) % 10
     work = ours("trades", 10, images, labels, torch.randn_like(images), FAST)
@@ -631,14 +666,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--images", type=int, default=200, help="test images of pgd and verify")
-    parser.add_argument("--width", type=int, default=64, help="of the network of pgd")
+    parser.add_argument("--width", type=int, default=64, help="width of the network of pgd")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     if arguments.child:
         print(
-            child()
+            steps_per_second()
             if arguments.child[0] == "rate"
             else memory_of(arguments.child[1], arguments.batch, device)
         )

@@ -34,8 +34,8 @@ def run_module(module: str, *arguments: str, **environment: str) -> subprocess.C
 
 def commands() -> dict[str, click.Command]:
     context = click.Context(program)
-    found = {name: program.get_command(context, name) for name in program.list_commands(context)}
-    return {name: command for name, command in found.items() if command is not None}
+    commands = {name: program.get_command(context, name) for name in program.list_commands(context)}
+    return {name: command for name, command in commands.items() if command is not None}
 
 
 def test_the_program_has_every_command_and_each_is_a_module_too() -> None:
@@ -46,9 +46,9 @@ def test_the_program_has_every_command_and_each_is_a_module_too() -> None:
 
 
 def test_the_module_and_the_program_are_the_same() -> None:
-    one, other = run_module("morel_search", "pick", "--help"), run_module("morel_search.pick", "--help")
-    assert one.returncode == other.returncode == 0
-    assert one.stdout.splitlines()[1:] == other.stdout.splitlines()[1:]
+    first, second = run_module("morel_search", "pick", "--help"), run_module("morel_search.pick", "--help")
+    assert first.returncode == second.returncode == 0
+    assert first.stdout.splitlines()[1:] == second.stdout.splitlines()[1:]
 
 
 @pytest.mark.parametrize("name", [*COMMANDS])

@@ -34,10 +34,10 @@ def test_words(tmp_path: Path, losses: list[float], words: list[str]) -> None:
     for number, loss in zip(front["number"], losses, strict=False):
         trials.loc[trials["number"] == number, "last_robust_accuracy"] -= loss
     run.write_table(run.trials, trials)
-    said = last_epoch_words(read_run_data(run))
+    comparison = last_epoch_words(read_run_data(run))
     for part in words:
-        assert part.format(n=len(front), first=front["number"].iloc[0]) in said
-    assert said.split(".")[0] in write_report(run).read_text(encoding="utf-8").replace("&#x27;", "'")
+        assert part.format(n=len(front), first=front["number"].iloc[0]) in comparison
+    assert comparison.split(".")[0] in write_report(run).read_text(encoding="utf-8").replace("&#x27;", "'")
 
 
 def test_nothing_is_said_where_it_is_not_known(tmp_path: Path) -> None:

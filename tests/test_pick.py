@@ -70,25 +70,25 @@ def test_rules(
     run: RunFolder, capsys: pytest.CaptureFixture[str], arguments: list[str], member: int, words: str
 ) -> None:
     assert main([str(run.path), *arguments]) == 0
-    said = capsys.readouterr().out
-    assert words in said
-    assert f"network {member}: " in said
-    assert "on test images, PGD-3, L∞, ε = 0.2" in said
-    assert f"not verified; python -m morel_search.verify {run.path} verifies them" in said
+    output = capsys.readouterr().out
+    assert words in output
+    assert f"network {member}: " in output
+    assert "on test images, PGD-3, L∞, ε = 0.2" in output
+    assert f"not verified; python -m morel_search.verify {run.path} verifies them" in output
     written = json.loads((run.path / "picked" / str(member) / "settings.json").read_text())
     assert (written["number"], written["threads"]) == (member, 1)
     assert written["picked"].get("figures") == (None if "--member" in arguments else "test")
-    assert f"python -m morel_search.train {run.path / 'picked' / str(member)}" in said
+    assert f"python -m morel_search.train {run.path / 'picked' / str(member)}" in output
 
 
 def test_the_knee_s_neighbours_are_priced(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run.path)]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
         "One point of robustness costs 1.0 point of clean accuracy here: network 2, the next one, has "
-        "10.0 points more" in said
+        "10.0 points more" in output
     )
-    assert "One point of clean accuracy costs 6.0 points of robustness here: network 0" in said
+    assert "One point of clean accuracy costs 6.0 points of robustness here: network 0" in output
 
 
 def test_the_folder_loads_in_a_fresh_process_to_the_same_bits(
@@ -127,13 +127,13 @@ def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(
         run, (0, 0.94, 0.2, ""), (1, 0.9, 0.55, "gradients vanish, attacks stand still"), (2, 0.8, 0.5, "")
     )
     assert main([str(run.path), "--robust-at-least", "0.45"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
         "network 2: 80.0% (78.0% to 82.0%) clean and 50.0% (48.0% to 52.0%) robust accuracy, verified on "
-        "test images" in said
+        "test images" in output
     )
-    assert "Not considered, because they were flagged or have no verified accuracies: 1." in said
-    assert "not verified" not in said
+    assert "Not considered, because they were flagged or have no verified accuracies: 1." in output
+    assert "not verified" not in output
     assert main([str(run.path), "--member", "1"]) == 0
     captured = capsys.readouterr()
     assert (

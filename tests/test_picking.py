@@ -40,34 +40,38 @@ fronts = st.lists(st.tuples(accuracies, accuracies), min_size=1, max_size=12).ma
 RULES: dict[str, Callable[[list[Candidate]], tuple[Candidate, str]]] = {
     "knee": knee_point,
     "weights": lambda among: best_weighted_sum(among, 2, 3),
-    "robust": lambda among: most_accurate(among, min(one.robust for one in among)),
-    "clean": lambda among: most_robust(among, min(one.clean for one in among)),
+    "robust": lambda among: most_accurate(among, min(network.robust for network in among)),
+    "clean": lambda among: most_robust(among, min(network.clean for network in among)),
 }
 
 
-def dominates(one: Candidate, other: Candidate) -> bool:
-    return one.clean >= other.clean and one.robust >= other.robust and value_of(one) != value_of(other)
+def dominates(network: Candidate, other: Candidate) -> bool:
+    return (
+        network.clean >= other.clean
+        and network.robust >= other.robust
+        and value_of(network) != value_of(other)
+    )
 
 
 def exact(value: float) -> Fraction:
     return Fraction(round(value * STEPS), STEPS)
 
 
-def value_of(one: Candidate) -> tuple[float, float]:
-    return one.clean, one.robust
+def value_of(network: Candidate) -> tuple[float, float]:
+    return network.clean, network.robust
 
 
 @given(fronts, accuracies)
 def test_the_most_accurate_that_is_robust_enough(among: list[Candidate], steps: int) -> None:
     bound = steps / STEPS
-    able = [one for one in among if one.robust >= bound]
+    able = [network for network in among if network.robust >= bound]
     if not able:
         with pytest.raises(RunFolderError, match="comes nearest"):
             most_accurate(among, bound)
         return
     chosen, why = most_accurate(among, bound)
     assert chosen in able
-    assert all((one.clean, one.robust) <= (chosen.clean, chosen.robust) for one in able)
+    assert all((network.clean, network.robust) <= (chosen.clean, chosen.robust) for network in able)
     assert f"of the {len(able)} network" in why
 
 
@@ -75,8 +79,8 @@ def test_the_most_accurate_that_is_robust_enough(among: list[Candidate], steps: 
 def test_the_most_robust_that_is_accurate_enough_is_the_same_rule_mirrored(
     among: list[Candidate], steps: int
 ) -> None:
-    mirrored = [Candidate(one.name, one.robust, one.clean) for one in among]
-    if not any(one.clean >= steps / STEPS for one in among):
+    mirrored = [Candidate(network.name, network.robust, network.clean) for network in among]
+    if not any(network.clean >= steps / STEPS for network in among):
         with pytest.raises(RunFolderError):
             most_robust(among, steps / STEPS)
         return
@@ -89,21 +93,24 @@ def test_the_most_robust_that_is_accurate_enough_is_the_same_rule_mirrored(
 @given(fronts)
 def test_the_knee_is_the_farthest_above_the_line_between_the_ends(among: list[Candidate]) -> None:
     """The distance is that of analytic geometry, by the cross product of two vectors, in exact fractions."""
-    front = [one for one in among if not any(dominates(other, one) for other in among)]
+    front = [network for network in among if not any(dominates(other, network) for other in among)]
     chosen, why = knee_point(among)
     assert chosen in front
-    cleans, robusts = [exact(one.clean) for one in front], [exact(one.robust) for one in front]
+    cleans, robusts = (
+        [exact(network.clean) for network in front],
+        [exact(network.robust) for network in front],
+    )
     if len(set(cleans)) == 1:
         assert why == "No other network is better in either accuracy."
         return
 
-    def above(one: Candidate) -> Fraction:
-        x = (exact(one.clean) - min(cleans)) / (max(cleans) - min(cleans))
-        y = (exact(one.robust) - min(robusts)) / (max(robusts) - min(robusts))
+    def above(network: Candidate) -> Fraction:
+        x = (exact(network.clean) - min(cleans)) / (max(cleans) - min(cleans))
+        y = (exact(network.robust) - min(robusts)) / (max(robusts) - min(robusts))
         (ax, ay), (bx, by) = (1, 0), (0, 1)  # the most accurate and the most robust end
         return (by - ay) * (x - ax) - (bx - ax) * (y - ay)
 
-    assert above(chosen) == max(above(one) for one in front)
+    assert above(chosen) == max(above(network) for network in front)
     assert ("no knee" in why) == (above(chosen) == 0)
 
 
@@ -112,7 +119,9 @@ def test_the_heaviest_has_the_highest_weighted_mean(among: list[Candidate], clea
     if clean + robust == 0:
         return
     chosen, _ = best_weighted_sum(among, clean, robust)
-    weighted = {one.name: exact(one.clean) * clean + exact(one.robust) * robust for one in among}
+    weighted = {
+        network.name: exact(network.clean) * clean + exact(network.robust) * robust for network in among
+    }
     assert weighted[chosen.name] == max(weighted.values())
     again = best_weighted_sum(among, 10 * clean, 10 * robust)[0]
     assert weighted[again.name] == weighted[chosen.name]
@@ -144,7 +153,9 @@ def test_a_dominated_network_moves_neither_the_knee_nor_its_neighbours(
 def test_the_knee_does_not_depend_on_the_units_of_an_axis(
     among: list[Candidate], scale: float, shift: float
 ) -> None:
-    front = np.array([value_of(one) for one in among if not any(dominates(other, one) for other in among)])
+    front = np.array(
+        [value_of(network) for network in among if not any(dominates(other, network) for other in among)]
+    )
     moved = front * [scale, 1] + [shift, 0]
     np.testing.assert_allclose(knee_distances(moved), knee_distances(front), atol=1e-9)
 
@@ -187,8 +198,8 @@ def test_verified_figures_come_first_and_flagged_networks_are_left_out() -> None
         member(3, "one step breaks what twenty do not", verified=(0.85, 0.6), test=(0.85, 0.6)),
         member(4, test=(0.7, 0.9)),
     ]
-    found, kind, _ = choose(members, lambda among: most_accurate(among, 0.35))
-    assert (found.number, kind) == (2, "verified")
+    picked, kind, _ = choose(members, lambda among: most_accurate(among, 0.35))
+    assert (picked.number, kind) == (2, "verified")
     with pytest.raises(
         RunFolderError, match=r"at least 50%: network 2 comes nearest with 40%, which is 10 points less"
     ):
@@ -211,10 +222,10 @@ def test_figures_are_read_by_trial_and_epoch(tmp_path: Path) -> None:
     others = (f"{number},{epoch + 1},0.1,0.1,,,,,400,,false", "9999,1,1,1,,,,,400,,true")
     verify(run, f"{number},{epoch},0.9,0.2,0.88,0.92,0.18,0.22,400,,true", *others)
     members = read_members(read_run_data(run))
-    assert [one.number for one in members] == list(front["number"])
+    assert [network.number for network in members] == list(front["number"])
     assert members[0].figures["verified"] == Figures(0.9, 0.2, 400, (0.88, 0.92), (0.18, 0.22), "")
     assert members[0].figures["test"].clean == front.iloc[0]["test_clean_accuracy"]
-    assert [one.kind for one in members[1:]] == ["test"] * (len(members) - 1)
+    assert [network.kind for network in members[1:]] == ["test"] * (len(members) - 1)
     run.write_text("verified.csv", "number,epoch\n1,2\n")
     with pytest.raises(RunFolderError, match=r"verified.csv is damaged: it has no column images"):
         read_members(read_run_data(run))
@@ -230,8 +241,10 @@ def test_a_run_without_a_front_has_nothing_to_pick(tmp_path: Path) -> None:
 
 def test_members_are_found_by_number_and_epoch(tmp_path: Path) -> None:
     members = read_members(read_run_data(make_run(tmp_path, "epochs", select_epoch="front")))
-    names = [one.name for one in members]
-    twice = next(one.number for one in members if [other.number for other in members].count(one.number) > 1)
+    names = [network.name for network in members]
+    twice = next(
+        network.number for network in members if [other.number for other in members].count(network.number) > 1
+    )
     assert find_member(members, names[0]).name == names[0]
     with pytest.raises(RunFolderError, match="with several epochs: choose one of "):
         find_member(members, str(twice))

@@ -31,13 +31,16 @@ def test_chances_are_those_of_every_combination(drawn: list[list[tuple[float, fl
     hits = np.zeros(len(drawn))
     combinations = list(product(*drawn))
     for taken in combinations:
-        there = [index for index, point in enumerate(taken) if point is not None]
-        values = np.array([taken[index] for index in there], dtype=float).reshape(-1, 2)
-        hits[[index for index, kept in zip(there, front_mask(values), strict=True) if kept]] += 1
+        succeeded = [index for index, point in enumerate(taken) if point is not None]
+        values = np.array([taken[index] for index in succeeded], dtype=float).reshape(-1, 2)
+        hits[[index for index, kept in zip(succeeded, front_mask(values), strict=True) if kept]] += 1
     points = [
-        np.array([point for point in one if point is not None], dtype=float).reshape(-1, 2) for one in drawn
+        np.array([point for point in replicates if point is not None], dtype=float).reshape(-1, 2)
+        for replicates in drawn
     ]
-    assert front_chances(points, [len(one) for one in drawn]) == pytest.approx(list(hits / len(combinations)))
+    assert front_chances(points, [len(replicates) for replicates in drawn]) == pytest.approx(
+        list(hits / len(combinations))
+    )
 
 
 def replicated_run(folder: Path) -> RunFolder:
@@ -75,21 +78,23 @@ def replicated_run(folder: Path) -> RunFolder:
 def test_means_and_spreads_are_those_of_the_table(tmp_path: Path) -> None:
     run = replicated_run(tmp_path)
     run_data = read_run_data(run)
-    found = read_replication(run_data)
+    replicated = read_replication(run_data)
     table = pd.read_csv(run.replicates, dtype={"network": str})
     controls = {str(number) for number in run_data.controls["number"]}
-    assert [one.name for one in found if one.member] == [str(number) for number in run_data.front["number"]]
-    assert {one.name for one in found} == set(table["network"])
-    for one in found:
-        own = table[table["network"] == one.name]
+    assert [network.name for network in replicated if network.member] == [
+        str(number) for number in run_data.front["number"]
+    ]
+    assert {network.name for network in replicated} == set(table["network"])
+    for network in replicated:
+        own = table[table["network"] == network.name]
         for axis, column in enumerate(("test_clean_accuracy", "test_robust_accuracy")):
-            assert one.mean[axis] == pytest.approx(own[column].mean())
-            assert one.spread[axis] == pytest.approx(own[column].std())
-        assert one.failed == own["failure"].notna().sum()
-        assert bool(one.label) == (one.name in controls)
-        assert 0 <= one.chance <= 1
-    assert sum(one.failed for one in found) == 1
-    words = " ".join(replication_words(found))
+            assert network.mean[axis] == pytest.approx(own[column].mean())
+            assert network.spread[axis] == pytest.approx(own[column].std())
+        assert network.failed == own["failure"].notna().sum()
+        assert bool(network.label) == (network.name in controls)
+        assert 0 <= network.chance <= 1
+    assert sum(network.failed for network in replicated) == 1
+    words = " ".join(replication_words(replicated))
     assert "clean accuracy is 2.0 points and that of robust accuracy is 2.0 points" in words
     assert "2.0 points more clean accuracy and 2.0 points more robust accuracy than their replicates" in words
     assert "1 of the trainings failed" in words
@@ -100,7 +105,7 @@ def test_networks_that_left_the_front_do_not_count(tmp_path: Path) -> None:
     table = run.read_replicates()
     table.loc[0, "network"] = "999"
     run.write_table(run.replicates, table)
-    assert "999" not in {one.name for one in read_replication(read_run_data(run))}
+    assert "999" not in {network.name for network in read_replication(read_run_data(run))}
 
 
 def test_they_are_in_the_report_and_in_the_terminal(tmp_path: Path) -> None:
@@ -108,9 +113,11 @@ def test_they_are_in_the_report_and_in_the_terminal(tmp_path: Path) -> None:
     page = write_report(run).read_text(encoding="utf-8")
     assert 'id="replicates"' in page
     assert "Replicates with other seeds" in page
-    found = read_replication(read_run_data(run))
-    said = replication_text(found)
-    assert all(f"{100 * one.mean[1]:.1f}% ± {100 * one.spread[1]:.1f}%" in said for one in found)
+    replicated = read_replication(read_run_data(run))
+    text = replication_text(replicated)
+    assert all(
+        f"{100 * network.mean[1]:.1f}% ± {100 * network.spread[1]:.1f}%" in text for network in replicated
+    )
     run.replicates.unlink()
     assert "Replicates with other seeds" not in write_report(run).read_text(encoding="utf-8")
     assert read_replication(read_run_data(run)) == ()
@@ -120,7 +127,7 @@ def test_one_replicate_has_no_spread(tmp_path: Path) -> None:
     run = replicated_run(tmp_path)
     table = run.read_replicates()
     run.write_table(run.replicates, table[table["seed"] == 0])
-    found = read_replication(read_run_data(run))
-    assert np.isnan([one.spread for one in found]).all()
-    assert "Between seeds" not in " ".join(replication_words(found))
+    replicated = read_replication(read_run_data(run))
+    assert np.isnan([network.spread for network in replicated]).all()
+    assert "Between seeds" not in " ".join(replication_words(replicated))
     write_report(run)

@@ -237,8 +237,8 @@ def themed(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("@"):
         return "serif" if value == "@sans" else "#123456"
     if isinstance(value, dict):
-        return {key: themed(one) for key, one in value.items()}
-    return [themed(one) for one in value] if isinstance(value, list) else value
+        return {key: themed(entry) for key, entry in value.items()}
+    return [themed(entry) for entry in value] if isinstance(value, list) else value
 
 
 def test_plotly_knows_every_attribute_of_every_figure(run_data: RunData) -> None:
@@ -319,16 +319,16 @@ def test_figures_for_papers_are_whole_and_alike_each_time(made: RunFolder) -> No
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "sentence"),
     [
         ("running", "No trial has finished yet"),
         ("stopped", "No trial finished with a result"),
         (None, "No trial finished with a result"),
     ],
 )
-def test_a_run_without_any_trial(tmp_path: Path, status: str | None, said: str) -> None:
+def test_a_run_without_any_trial(tmp_path: Path, status: str | None, sentence: str) -> None:
     page = read(bare_run(tmp_path, [], status=status))
-    assert said in page.text
+    assert sentence in page.text
     assert "There is no front" in page.text
 
 
@@ -512,10 +512,10 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     made: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(made.path.parent / "absent")]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert "does not exist; runs in" in said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert "does not exist; runs in" in output.err
 
 
 def test_a_damaged_table_is_one_sentence(made: RunFolder, tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def python(code: str, *words: object) -> subprocess.Popen[str]:
 
 
 def one_sentence(error: pytest.ExceptionInfo[RunFolderError]) -> str:
-    said = str(error.value)
-    assert said
-    assert "\n" not in said
-    return said
+    message = str(error.value)
+    assert message
+    assert "\n" not in message
+    return message
 
 
 # names and making
@@ -134,7 +134,7 @@ def test_opening_what_is_not_a_run_says_so(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"format": 1', "damaged"),
         ("[1]", "no whole number 'format'"),
@@ -146,9 +146,9 @@ def test_opening_what_is_not_a_run_says_so(run: RunFolder) -> None:
         ("\udcff", "damaged"),
     ],
 )
-def test_settings_that_cannot_be_read_are_explained(run: RunFolder, text: str, said: str) -> None:
+def test_settings_that_cannot_be_read_are_explained(run: RunFolder, text: str, message: str) -> None:
     run.settings.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(RunFolderError, match=said) as error:
+    with pytest.raises(RunFolderError, match=message) as error:
         open_run_folder(run.path)
     one_sentence(error)
 
@@ -299,17 +299,17 @@ while time.monotonic() < end:
 print(count)
 """
     run.write_text(run.trials, "0" * 200_000)
-    writer, seen = python(code, run.path), set()
+    writer, contents = python(code, run.path), set()
     reads = 0
     while writer.poll() is None:
         text = run.trials.read_text()
         assert len(set(text)) == 1
         assert len(text) in (200_000, 250_000, 300_000)
-        seen.add((text[0], len(text)))
+        contents.add((text[0], len(text)))
         reads += 1
     assert writer.returncode == 0, writer.stderr.read() if writer.stderr else ""
     assert reads > 20
-    assert len(seen) > 3
+    assert len(contents) > 3
 
 
 def test_a_killed_writer_leaves_the_old_or_the_new_file(run: RunFolder) -> None:
@@ -349,8 +349,8 @@ except RunFolderError as error:
     print(error)
 """
     run.write_text(run.trials, "old")
-    said, _ = python(code, run.path).communicate()
-    assert said == f"cannot write {run.trials}: the file is larger than this system or its limits allow\n"
+    message, _ = python(code, run.path).communicate()
+    assert message == f"cannot write {run.trials}: the file is larger than this system or its limits allow\n"
     assert run.trials.read_text() == "old"
     assert sorted(path.name for path in run.path.iterdir()) == ["settings.json", "trials.csv"]
 

@@ -93,7 +93,7 @@ def visible(page: Path) -> str:
 def test_the_value_at_a_rung_is_the_one_that_the_training_would_choose(
     curve: list[tuple[float | None, float | None]], rung: int, rule: str
 ) -> None:
-    found = values_at(epochs_of({7: curve}), rung, rule)
+    values = values_at(epochs_of({7: curve}), rung, rule)
     losses = dict.fromkeys(
         (
             "loss",
@@ -113,10 +113,10 @@ def test_the_value_at_a_rung_is_the_one_that_the_training_would_choose(
         if e <= rung
     ]
     truth = chosen_epoch(history, rule)
-    assert found.to_numpy().tolist() == (
+    assert values.to_numpy().tolist() == (
         [] if truth is None else [[truth.clean_accuracy, truth.robust_accuracy]]
     )
-    assert list(found.index) == ([] if truth is None else [7])
+    assert list(values.index) == ([] if truth is None else [7])
 
 
 @given(st.lists(st.tuples(GRID, GRID, GRID, GRID), min_size=FEWEST_TRIALS, max_size=12))
@@ -125,25 +125,26 @@ def test_the_correlation_is_that_of_the_averaged_ranks(rows: list[tuple[float, f
         {number: [(clean, robust), (None, None)] for number, (clean, robust, _, _) in enumerate(rows)}
     )
     trials = trials_of([{"clean_accuracy": clean, "robust_accuracy": robust} for _, _, clean, robust in rows])
-    (found,) = rung_correlations(trials, epochs, [1], "last")
-    assert (found.rung, found.trials) == (1, len(rows))
+    (correlation,) = rung_correlations(trials, epochs, [1], "last")
+    assert (correlation.rung, correlation.trials) == (1, len(rows))
     columns = np.array(rows).T
-    for value, there, end in ((found.clean, columns[0], columns[2]), (found.robust, columns[1], columns[3])):
-        if len(set(there)) == 1 or len(set(end)) == 1:
+    pairs = ((correlation.clean, columns[0], columns[2]), (correlation.robust, columns[1], columns[3]))
+    for value, at_rung, end in pairs:
+        if len(set(at_rung)) == 1 or len(set(end)) == 1:
             assert value is None
         else:
-            assert value == pytest.approx(np.corrcoef(rankdata(there), rankdata(end))[0, 1], abs=1e-12)
+            assert value == pytest.approx(np.corrcoef(rankdata(at_rung), rankdata(end))[0, 1], abs=1e-12)
 
 
 def test_without_ties_it_is_the_school_formula() -> None:
-    there, end = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.3, 0.1, 0.2, 0.6, 0.4, 0.5]
-    epochs = epochs_of({number: [(value, 1 - value)] * 3 for number, value in enumerate(there)})
+    at_rung, end = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.3, 0.1, 0.2, 0.6, 0.4, 0.5]
+    epochs = epochs_of({number: [(value, 1 - value)] * 3 for number, value in enumerate(at_rung)})
     trials = trials_of([{"clean_accuracy": value, "robust_accuracy": value} for value in end])
     differences = [4, 1, 1, 4, 1, 1]  # squares of the differences of the ranks
     rho = 1 - 6 * sum(differences) / (6 * (36 - 1))
-    (found,) = rung_correlations(trials, epochs, [2], "best_sum")
-    assert found.clean == pytest.approx(rho)
-    assert found.robust == pytest.approx(-rho)
+    (correlation,) = rung_correlations(trials, epochs, [2], "best_sum")
+    assert correlation.clean == pytest.approx(rho)
+    assert correlation.robust == pytest.approx(-rho)
 
 
 def test_only_trainings_that_ran_beyond_the_rung_to_their_end_are_compared() -> None:
@@ -154,8 +155,11 @@ def test_only_trainings_that_ran_beyond_the_rung_to_their_end_are_compared() -> 
         {"clean_accuracy": 0.5 + number / 100, "robust_accuracy": 0.5} for number in range(8)
     ]
     rows[4] |= {"state": "PRUNED"}  # with values, which a stopped trial never has
-    found = rung_correlations(trials_of(rows), epochs_of(curves), [1, 2], "best_sum")
-    assert found == [RungCorrelation(1, 5, pytest.approx(1.0), None), RungCorrelation(2, 4, None, None)]
+    correlations = rung_correlations(trials_of(rows), epochs_of(curves), [1, 2], "best_sum")
+    assert correlations == [
+        RungCorrelation(1, 5, pytest.approx(1.0), None),
+        RungCorrelation(2, 4, None, None),
+    ]
 
 
 def test_few_trainings_and_no_epochs_say_nothing() -> None:
@@ -171,7 +175,7 @@ def test_few_trainings_and_no_epochs_say_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("clean", "robust", "said"),
+    ("clean", "robust", "words"),
     [
         (0.5, 0.9, ""),
         (None, None, ""),
@@ -179,12 +183,12 @@ def test_few_trainings_and_no_epochs_say_nothing() -> None:
         (-0.2, 0.1, "clean accuracy (-0.20) and robust accuracy (0.10)"),
     ],
 )
-def test_a_rung_that_says_little_is_named(clean: float | None, robust: float | None, said: str) -> None:
+def test_a_rung_that_says_little_is_named(clean: float | None, robust: float | None, words: str) -> None:
     warnings = stopping_warnings([RungCorrelation(3, 20, 1.0, 1.0), RungCorrelation(9, 12, clean, robust)])
-    assert len(warnings) == bool(said)
+    assert len(warnings) == bool(words)
     assert all(
         word in warnings[0]
-        for word in (said, "epoch 9", "12 trainings", "early_stopping.grace above 9", "guessing")
+        for word in (words, "epoch 9", "12 trainings", "early_stopping.grace above 9", "guessing")
         if warnings
     )
 
@@ -264,13 +268,14 @@ def test_the_page_says_what_stopping_did(stopped: RunFolder) -> None:
     assert re.search(
         r"Of \d trainings? that would have been stopped and ran on, (none|\d) reached the front\.", page
     )
-    found = rung_correlations(trials, stopped.read_epochs(), [2, 4], "best_sum")
-    for one in found:
-        reached, ended = int((trials["rung"] >= one.rung).sum()), int((pruned["rung"] == one.rung).sum())
-        assert f" {one.rung} {reached} {ended} {one.clean:.2f} {one.robust:.2f} " in page
+    correlations = rung_correlations(trials, stopped.read_epochs(), [2, 4], "best_sum")
+    for correlation in correlations:
+        rung = correlation.rung
+        reached, ended = int((trials["rung"] >= rung).sum()), int((pruned["rung"] == rung).sum())
+        assert f" {rung} {reached} {ended} {correlation.clean:.2f} {correlation.robust:.2f} " in page
     assert stopping_text(stopped) == [
         f"early stopping ended 18 of 50 trainings and saved {share}% of their epochs",
-        *stopping_warnings(found),
+        *stopping_warnings(correlations),
     ]
 
 
@@ -405,11 +410,11 @@ def test_the_test_accuracies_stay_with_their_epoch(of_epochs: RunFolder) -> None
     front = of_epochs.read_front()
     number = front["number"][front["number"].duplicated()].iloc[0]
     trial = of_epochs.read_trials().set_index("number").loc[number]
-    found = read_run_data(of_epochs).trials.set_index("number").loc[number, "test_clean_accuracy"]
+    known = read_run_data(of_epochs).trials.set_index("number").loc[number, "test_clean_accuracy"]
     same = front[(front["number"] == number) & (front["epoch"] == trial["epoch"])][
         "test_clean_accuracy"
     ].tolist()
-    assert [found] == same if same else math.isnan(found)
+    assert [known] == same if same else math.isnan(known)
 
 
 # constraints

@@ -52,12 +52,12 @@ HONEST = MaskingDiagnostics(
 
 
 def made_table(
-    random: np.random.Generator, clean: float, robust: float, seen: int = IMAGES, late: int = IMAGES
+    random: np.random.Generator, clean: float, robust: float, attacked: int = IMAGES, late: int = IMAGES
 ) -> NDArray[np.int8]:
     """Make a record in which the first images are robust; random attacks break the others."""
     table = np.full((IMAGES, len(COLUMNS)), UNKNOWN, dtype=np.int8)
     table[:, 0] = np.arange(IMAGES) < clean * IMAGES
-    for image in range(seen):
+    for image in range(attacked):
         if table[image, 0] == BROKEN:
             continue
         breaker = random.choice(["fgsm", "pgd", "apgd-t"]) if image >= robust * IMAGES else ""
@@ -65,12 +65,12 @@ def made_table(
             table[image, COLUMNS.index(stage)] = BROKEN if stage == breaker else ROBUST
             if stage == breaker:
                 break
-    table[seen:] = UNKNOWN
+    table[attacked:] = UNKNOWN
     return table
 
 
 def verified_run(
-    folder: Path, *, seen: int = IMAGES, late: int = IMAGES, **diagnostics: MaskingDiagnostics
+    folder: Path, *, attacked: int = IMAGES, late: int = IMAGES, **diagnostics: MaskingDiagnostics
 ) -> tuple[RunFolder, Verification]:
     run = make_run(folder)
     run_data, random = read_run_data(run), np.random.default_rng(0)
@@ -78,21 +78,27 @@ def verified_run(
         for row in rows.to_dict("records"):
             name = str(row["number"])
             table = made_table(
-                random, row["clean_accuracy"] - 0.01, row["robust_accuracy"] - 0.06, seen, late
+                random, row["clean_accuracy"] - 0.01, row["robust_accuracy"] - 0.06, attacked, late
             )
             AttackRecord(name, SETUP, table, diagnostics.get(f"n{name}", HONEST)).write(run)
-    found = read_verification(run_data)
-    assert found is not None
-    return run, found
+    verification = read_verification(run_data)
+    assert verification is not None
+    return run, verification
 
 
 def test_counts_are_those_of_the_tables(tmp_path: Path) -> None:
-    run, found = verified_run(tmp_path)
+    run, verification = verified_run(tmp_path)
     run_data = read_run_data(run)
-    assert [network.name for network in found.members] == [str(number) for number in run_data.front["number"]]
-    assert {network.label for network in found.networks} - {""} == set(run_data.controls["name"])
-    assert (found.images, found.late_images, found.all_images) == (IMAGES, IMAGES, IMAGES)
-    for network in found.networks:
+    assert [network.name for network in verification.members] == [
+        str(number) for number in run_data.front["number"]
+    ]
+    assert {network.label for network in verification.networks} - {""} == set(run_data.controls["name"])
+    assert (verification.images, verification.late_images, verification.all_images) == (
+        IMAGES,
+        IMAGES,
+        IMAGES,
+    )
+    for network in verification.networks:
         table = read_records(run)[network.name].table
         worst = np.array([row[0] == ROBUST and BROKEN not in row for row in table])
         assert network.accuracy == (float((table[:, 0] == ROBUST).mean()), float(worst.mean()))
@@ -104,24 +110,25 @@ def test_counts_are_those_of_the_tables(tmp_path: Path) -> None:
             == network.after["apgd-ce"]
         )
     expected = spearmanr(
-        [network.by_search for network in found.networks], [network.accuracy[1] for network in found.networks]
+        [network.by_search for network in verification.networks],
+        [network.accuracy[1] for network in verification.networks],
     )
-    assert found.rank_correlation == pytest.approx(float(expected.statistic))
-    seen, left = found.hypervolumes
-    assert seen > left > 0
+    assert verification.rank_correlation == pytest.approx(float(expected.statistic))
+    on_validation, under_all_attacks = verification.hypervolumes
+    assert on_validation > under_all_attacks > 0
 
 
 def test_only_images_that_every_network_has_met_count(tmp_path: Path) -> None:
-    run, whole = verified_run(tmp_path, seen=300, late=120)
-    assert (whole.images, whole.all_images) == (300, IMAGES)
-    assert 120 <= whole.late_images < 300  # what all networks have broken or wrong needs no more attacks
-    name = whole.networks[0].name
+    run, before = verified_run(tmp_path, attacked=300, late=120)
+    assert (before.images, before.all_images) == (300, IMAGES)
+    assert 120 <= before.late_images < 300  # what all networks have broken or wrong needs no more attacks
+    name = before.networks[0].name
     record = read_records(run)[name]
     record.table[50:] = UNKNOWN
     record.write(run)
-    found = read_verification(read_run_data(run))
-    assert found is not None
-    assert found.images == 50
+    verification = read_verification(read_run_data(run))
+    assert verification is not None
+    assert verification.images == 50
     (run.verification / f"{name}.json").write_text("torn")
     without = read_verification(read_run_data(run))
     assert without is not None
@@ -129,8 +136,8 @@ def test_only_images_that_every_network_has_met_count(tmp_path: Path) -> None:
 
 
 def test_a_gap_within_chance_is_a_tie_and_one_beyond_it_is_not(tmp_path: Path) -> None:
-    run, found = verified_run(tmp_path)
-    first, second = found.members[0], found.members[1]
+    run, verification = verified_run(tmp_path)
+    first, second = verification.members[0], verification.members[1]
     table = read_records(run)[second.name].table.copy()
     for worse, tie in ((3, True), (60, False)):
         changed = table.copy()
@@ -151,25 +158,27 @@ def test_a_gap_within_chance_is_a_tie_and_one_beyond_it_is_not(tmp_path: Path) -
 def test_the_flagged_leave_the_front_and_are_named(tmp_path: Path) -> None:
     _, plain = verified_run(tmp_path / "plain")
     name = plain.front[0].name
-    run, found = verified_run(tmp_path / "flagged", **{f"n{name}": replace(HONEST, scale=1000.0, gap=1e4)})
-    flagged = next(network for network in found.networks if network.name == name)
+    run, verification = verified_run(
+        tmp_path / "flagged", **{f"n{name}": replace(HONEST, scale=1000.0, gap=1e4)}
+    )
+    flagged = next(network for network in verification.networks if network.name == name)
     assert "logits are scaled up" in flagged.flags[0]
-    assert name not in {network.name for network in found.front}
-    row = found.table().set_index("number").loc[flagged.number]
+    assert name not in {network.name for network in verification.front}
+    row = verification.table().set_index("number").loc[flagged.number]
     assert not row["on_front"]
     page = write_report(run).read_text(encoding="utf-8")
     assert f"Network {name} is flagged for gradient masking and removed from the front" in page
 
 
 def test_words_and_page(tmp_path: Path) -> None:
-    run, found = verified_run(tmp_path, seen=300, late=120)
-    said = " ".join(verified_words(found))
-    assert "300 of the 400 test images" in said
-    assert f"FAB-T and Square on {found.late_images} of them" in said
-    assert "hypervolume of the front above (0, 0) was" in said
-    assert weakness(found), "the made attacks of the search leave several points"
-    gains = dict(gain_sentences(found))
-    assert set(gains) <= {network.label for network in found.networks}
+    run, verification = verified_run(tmp_path, attacked=300, late=120)
+    sentences = " ".join(verified_words(verification))
+    assert "300 of the 400 test images" in sentences
+    assert f"FAB-T and Square on {verification.late_images} of them" in sentences
+    assert "hypervolume of the front above (0, 0) was" in sentences
+    assert weakness(verification), "the made attacks of the search leave several points"
+    gains = dict(gain_sentences(verification))
+    assert set(gains) <= {network.label for network in verification.networks}
     assert all("clean" in sentence for sentence in gains.values())
     page = write_report(run).read_text(encoding="utf-8")
     for title in (
@@ -179,10 +188,10 @@ def test_words_and_page(tmp_path: Path) -> None:
         "Robust accuracy against the radius",
     ):
         assert title in page
-    run.write_table(run.verified, found.table())
+    run.write_table(run.verified, verification.table())
     read = pd.read_csv(run.verified)
     assert tuple(read.columns) == VERIFIED_COLUMNS
-    assert list(read["number"]) == [network.number for network in found.networks]
+    assert list(read["number"]) == [network.number for network in verification.networks]
     assert (
         (read["robust_low"] <= read["robust_accuracy"]) & (read["robust_accuracy"] <= read["robust_high"])
     ).all()
@@ -210,8 +219,8 @@ def test_a_record_is_continued_only_with_the_same_setup(tmp_path: Path) -> None:
 
 
 def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> None:
-    run, found = verified_run(tmp_path)
-    name = found.networks[1].name
+    run, verification = verified_run(tmp_path)
+    name = verification.networks[1].name
     record = read_records(run)[name]
     record.setup = replace(record.setup, seed=7)
     record.write(run)
@@ -219,14 +228,14 @@ def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> N
     assert again is not None
     assert again.missing == (name,)
     assert name not in {network.name for network in again.networks}
-    assert again.images == found.images
+    assert again.images == verification.images
     assert f"Not verified yet: {name}." in verified_words(again)
     assert "Not verified yet: trades." in verified_words(again, {name: "trades"})
 
 
 def test_a_member_without_images_does_not_hide_the_others(tmp_path: Path) -> None:
-    run, found = verified_run(tmp_path)
-    name = found.networks[0].name
+    run, verification = verified_run(tmp_path)
+    name = verification.networks[0].name
     unknown = np.full((IMAGES, len(COLUMNS)), UNKNOWN, dtype=np.int8)
     AttackRecord(name, SETUP, unknown, HONEST).write(run)
     again = read_verification(read_run_data(run))
@@ -235,8 +244,8 @@ def test_a_member_without_images_does_not_hide_the_others(tmp_path: Path) -> Non
 
 
 def test_an_attack_counts_only_where_every_network_met_it(tmp_path: Path) -> None:
-    run, found = verified_run(tmp_path, seen=300, late=120)
-    network = found.members[-1]
+    run, verification = verified_run(tmp_path, attacked=300, late=120)
+    network = verification.members[-1]
     record = read_records(run)[network.name]
     column = COLUMNS.index("fab-t")
     alone = next(
@@ -248,25 +257,29 @@ def test_an_attack_counts_only_where_every_network_met_it(tmp_path: Path) -> Non
     record.write(run)
     again = read_verification(read_run_data(run))
     assert again is not None
-    assert next(one for one in again.networks if one.name == network.name).accuracy == network.accuracy
+    assert next(other for other in again.networks if other.name == network.name).accuracy == network.accuracy
 
 
 def test_controls_are_not_what_the_search_gained(tmp_path: Path) -> None:
-    _, found = verified_run(tmp_path)
-    rows = found.table().set_index("number")
-    never = [network for network in found.networks if not network.member]
+    _, verification = verified_run(tmp_path)
+    rows = verification.table().set_index("number")
+    never = [network for network in verification.networks if not network.member]
     assert never
     assert not rows.loc[[network.number for network in never], "on_front"].any()
-    controls = {network.name for network in found.networks if network.label}
-    credited = {word for _, said in gain_sentences(found) for word in re.findall(r"network (\d+),", said)}
+    controls = {network.name for network in verification.networks if network.label}
+    credited = {
+        word
+        for _, sentence in gain_sentences(verification)
+        for word in re.findall(r"network (\d+),", sentence)
+    }
     assert credited
     assert not credited & controls
 
 
 def test_with_many_rivals_one_is_ahead_by_chance(tmp_path: Path) -> None:
     """McNemar's test at 5 % would call one of 40 equal networks better than another one."""
-    _, found = verified_run(tmp_path)
-    first, second = found.members[0], found.members[1]
+    _, verification = verified_run(tmp_path)
+    first, second = verification.members[0], verification.members[1]
     ahead = replace(first, clean=np.arange(IMAGES) < 300, robust=np.arange(IMAGES) < 206)
     behind = replace(second, clean=np.arange(IMAGES) < 300, robust=np.arange(IMAGES) < 200)  # p = 0.03
     assert beats(ahead, behind, tests=1)
@@ -282,8 +295,10 @@ def edit(run: RunFolder, name: str, *remove: str, **values: object) -> None:
 
 def test_the_file_of_a_record_has_one_level_of_keys(tmp_path: Path) -> None:
     """These are the keys of every earlier version; folders of other versions are read through them."""
-    run, found = verified_run(tmp_path)
-    content = json.loads((run.verification / f"{found.networks[0].name}.json").read_text(encoding="utf-8"))
+    run, verification = verified_run(tmp_path)
+    content = json.loads(
+        (run.verification / f"{verification.networks[0].name}.json").read_text(encoding="utf-8")
+    )
     assert list(content) == [
         *("weights", "evaluation", "seed", "data"),
         *("images", "zero_gradients", "unfit", "gap", "same_class", "chance", "scale", "curve", "everywhere"),
@@ -294,8 +309,8 @@ def test_the_file_of_a_record_has_one_level_of_keys(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["zero_gradients", "scale", "curve", "images", "everywhere", "same_class"])
 def test_a_missing_diagnostic_does_not_mean_that_nothing_is_wrong(tmp_path: Path, key: str) -> None:
-    run, found = verified_run(tmp_path)
-    name = found.networks[1].name
+    run, verification = verified_run(tmp_path)
+    name = verification.networks[1].name
     edit(run, name, key)
     assert read_records(run)[name].diagnostics is None
     again = read_verification(read_run_data(run))
@@ -308,8 +323,8 @@ def test_a_missing_diagnostic_does_not_mean_that_nothing_is_wrong(tmp_path: Path
     ("key", "value"), [("scale", "1.0"), ("gap", None), ("curve", 0.5), ("curve", ["x"]), ("transfer", [0.5])]
 )
 def test_a_diagnostic_of_the_wrong_type_is_measured_again(tmp_path: Path, key: str, value: object) -> None:
-    run, found = verified_run(tmp_path)
-    name = found.networks[0].name
+    run, verification = verified_run(tmp_path)
+    name = verification.networks[0].name
     edit(run, name, **{key: value})
     record = open_record(run, name, SETUP, IMAGES)
     assert record.diagnostics is None
@@ -317,8 +332,8 @@ def test_a_diagnostic_of_the_wrong_type_is_measured_again(tmp_path: Path, key: s
 
 
 def test_a_record_without_later_keys_is_read(tmp_path: Path) -> None:
-    run, found = verified_run(tmp_path)
-    name = found.networks[0].name
+    run, verification = verified_run(tmp_path)
+    name = verification.networks[0].name
     edit(run, name, "transfer", "attacks", "compute")
     record = read_records(run)[name]
     assert record.diagnostics == HONEST
@@ -327,14 +342,14 @@ def test_a_record_without_later_keys_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["weights", "evaluation", "seed", "data"])
 def test_a_record_without_its_setup_is_not_used(tmp_path: Path, key: str) -> None:
-    run, found = verified_run(tmp_path)
-    name = found.networks[0].name
+    run, verification = verified_run(tmp_path)
+    name = verification.networks[0].name
     edit(run, name, key)
     assert name not in read_records(run)
 
 
 def test_each_interval_is_that_of_its_own_accuracy(tmp_path: Path) -> None:
-    _, found = verified_run(tmp_path)
-    for network, row in zip(found.networks, found.table().to_dict("records"), strict=True):
+    _, verification = verified_run(tmp_path)
+    for network, row in zip(verification.networks, verification.table().to_dict("records"), strict=True):
         assert (row["clean_low"], row["clean_high"]) == wilson(int(network.clean.sum()), IMAGES)
         assert (row["robust_low"], row["robust_high"]) == wilson(int(network.robust.sum()), IMAGES)

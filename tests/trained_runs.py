@@ -1,4 +1,4 @@
-"""A run folder of tiny trainings with made-up accuracies: TEST DATA for picking, exporting and retraining."""
+"""Test data: a run folder with the network of a real, tiny training and invented accuracies."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FIGURES = ((0.95, 0.30), (0.90, 0.60), (0.80, 0.70))
 def train_trial(
     folder: Path, *, seed: int = 7, train: TrainSettings = TRAIN, select_epoch: str = "best_sum"
 ) -> list[EpochResult]:
-    """Train as a trial of a search does, to its end; the network is in the folder."""
+    """Train to the end as a trial of a search does; the network is written to the folder."""
     job = Job(
         number=0,
         seed=seed,
@@ -78,7 +78,7 @@ def make_trained_run(
     tested: bool = True,
     **more: Any,
 ) -> RunFolder:
-    """A finished run whose members all have the weights of one training."""
+    """Make a finished run whose members all have the weights of the same training."""
     run = create_run_folder(results, name)
     sections = {
         section: _plain(value)
@@ -91,18 +91,10 @@ def make_trained_run(
         "resources": {"cpu": 1.0, "gpu": 0.0},
     }
     settings = {
-        "format": 1,
-        "name": name,
-        "status": "finished",
-        "seed": 0,
-        "space": space,
-        "rungs": list(RUNGS),
-        "device": "cpu",
-        "images": {"validation": 60},
-        "compute": dataclasses.asdict(FLOAT32),
-        "commit": "0123abc",
-        "versions": {"torch": "2.14.1"},
-    }
+        "format": 1, "name": name, "status": "finished", "seed": 0, "space": space, "rungs": list(RUNGS),
+        "device": "cpu", "images": {"validation": 60}, "compute": dataclasses.asdict(FLOAT32),
+        "commit": "0123abc", "versions": {"torch": "2.14.1"},
+    }  # fmt: skip
     run.write_json(run.settings, settings | more)
     network, metadata = load_model(model)
     rows = []
@@ -141,10 +133,13 @@ def make_trained_run(
 
 
 def write_verified(run: RunFolder, *rows: tuple[int, float, float, str]) -> None:
-    """Write ``verified.csv`` from number, clean and robust accuracy and flags; intervals are +- 0.02."""
+    """Write ``verified.csv`` from number, clean and robust accuracy and flags of each network.
+
+    The intervals are the accuracies plus and minus 0.02.
+    """
     lines = [
-        "number,epoch,name,images,late_images,clean_accuracy,clean_low,clean_high,robust_accuracy,robust_low,"
-        "robust_high,after_pgd,on_front,beaten_by,flags"
+        "number,epoch,name,images,late_images,clean_accuracy,clean_low,clean_high,"
+        "robust_accuracy,robust_low,robust_high,after_pgd,on_front,beaten_by,flags"
     ]
     lines += [
         f"{number},3,none,80,80,{c},{c - 0.02},{c + 0.02},{r},{r - 0.02},{r + 0.02},0.7,{not flags},,"

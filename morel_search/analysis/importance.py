@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from morel_search.analysis.parameters import SearchedParameter, read_parameters
@@ -119,13 +119,22 @@ def _importances(
         if varied and len({trial.objectives[index] for trial in active}) > 1:
             evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=SEED)
             try:
-                shares = evaluator.evaluate(study, target=lambda trial, index=index: trial.values[index])  # type: ignore[misc]
+                shares = evaluator.evaluate(study, target=_objective(index))
             except RuntimeError:  # raised by Optuna when no tree has a split: "zero total variance"
                 shares = {}
         for parameter in wanted:
             share = min(1.0, max(0.0, shares.get(parameter.name, 0.0))) if len(active) > 1 else float("nan")
             results.append(_Importance(parameter.name, objective, share, len(active)))
     return results
+
+
+def _objective(index: int) -> Callable[[optuna.trial.FrozenTrial], float]:
+    """Return a function that returns one objective of a trial."""
+
+    def value(trial: optuna.trial.FrozenTrial) -> float:
+        return float(trial.values[index])
+
+    return value
 
 
 def _study(trials: Sequence[_Trial], parameters: Sequence[SearchedParameter]) -> optuna.Study:

@@ -72,7 +72,8 @@ def _gradient_warnings(diagnostics: MaskingDiagnostics) -> list[str]:
     if diagnostics.zero_gradients > ZERO_GRADIENTS and not collapsed:
         warnings.append(
             "gradients vanish: the gradient of the cross-entropy is zero on "
-            f"{percent(diagnostics.zero_gradients, 0)} of the images, so attacks that follow it make no progress"
+            f"{percent(diagnostics.zero_gradients, 0)} of the images, so attacks that follow it make no "
+            "progress"
         )
     if diagnostics.unfit > UNFIT:
         warnings.append(
@@ -91,16 +92,16 @@ def _radius_warnings(diagnostics: MaskingDiagnostics) -> list[str]:
     # A network that assigns all images to one class withstands every attack without gradient masking.
     if diagnostics.everywhere > EVERYWHERE + diagnostics.same_class:
         warnings.append(
-            f"{percent(diagnostics.everywhere, 0)} of the images withstand an attack that may turn them into any "
-            "other image: the attack does not work"
+            f"{percent(diagnostics.everywhere, 0)} of the images withstand an attack that may turn them into "
+            "any other image: the attack does not work"
         )
     curve = diagnostics.curve
     if curve and diagnostics.images >= FEWEST_IMAGES:
         smallest, at_epsilon, at_twice = curve[0], curve[len(curve) // 2 - 1], curve[-1]
         if LOWEST < at_epsilon < WORKING * smallest and at_twice > NOT_FALLING * at_epsilon:
             warnings.append(
-                f"robustness does not fall with the radius: {percent(at_epsilon)} at epsilon and {percent(at_twice)} "
-                "at twice epsilon"
+                f"robustness does not fall with the radius: {percent(at_epsilon)} at epsilon and "
+                f"{percent(at_twice)} at twice epsilon"
             )
     return warnings
 
@@ -142,8 +143,8 @@ def _transfer_warnings(diagnostics: MaskingDiagnostics, left: int, images: int) 
         return []
     return [
         f"examples made on another network ({source}) break more images than the attacks on this network: "
-        f"the robust accuracy is {percent(accuracy)} under them and {percent(own)} under its own attacks; the "
-        "gradients are misleading"
+        f"the robust accuracy is {percent(accuracy)} under them and {percent(own)} under its own attacks; "
+        "the gradients are misleading"
     ]
 
 

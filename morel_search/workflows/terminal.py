@@ -108,10 +108,11 @@ def verification_text(verification: Verification) -> str:
     )
     rows = ["", title, "", header]
     for network in verification.networks:
-        (clean, robust), interval = map(percent, network.accuracy), map(percent, network.intervals[1])
+        clean, robust = map(percent, network.accuracy)
+        interval = " to ".join(map(percent, network.intervals[1]))
         rows.append(
-            f"{network.name:>{width}}  {network.label:<13.13} {clean:>7} {robust:>7}  "
-            f"{' to '.join(interval):<16} {percent(network.validation[1]):>11}  {verification.verdict(network)}"
+            f"{network.name:>{width}}  {network.label:<13.13} {clean:>7} {robust:>7}  {interval:<16} "
+            f"{percent(network.validation[1]):>11}  {verification.verdict(network)}"
         )
     rows += [f"{network.name}: {flag}" for network in verification.networks for flag in network.flags]
     return "\n".join([*rows, *(f"warning: {sentence}" for sentence in weakness(verification)), ""])

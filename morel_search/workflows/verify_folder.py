@@ -1,4 +1,4 @@
-"""Verify a finished run by command: open its folder, start Ray, attack, train replicates, draw the report again."""
+"""The command ``verify``: open a run folder, start Ray, attack, train replicates, draw the report again."""
 
 from __future__ import annotations
 

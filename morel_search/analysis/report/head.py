@@ -56,8 +56,7 @@ def sentences(run_data: RunData) -> list[str]:
     if run_data.tested:
         lines.append(
             "The test split was used only after the search, to measure finished networks; it was not used "
-            "for "
-            "any selection."
+            "for any selection."
         )
     else:
         lines.append("The front has not been measured on the test split.")

@@ -29,10 +29,10 @@ def front_section(run_data: RunData) -> Section:
 
 
 def _caption(run_data: RunData) -> str:
+    attack = attack_text(run_data.section("evaluation"))
     lines = [
-        f"Clean accuracy and robust accuracy ({attack_text(run_data.section('evaluation'))}) of every finished "
-        "network on the validation split. Higher is better; networks below the line are dominated by the "
-        "front.",
+        f"Clean accuracy and robust accuracy ({attack}) of every finished network on the validation split. "
+        "Higher is better; networks below the line are dominated by the front.",
         chance_words(run_data),
     ]
     if run_data.constraints or len(run_data.infeasible):

@@ -8,7 +8,7 @@ from morel_search._format import percent, points
 from morel_search.analysis.front import dominates
 from morel_search.analysis.intervals import wilson
 from morel_search.analysis.report.html import Section, figure_place, paragraphs, section, text
-from morel_search.analysis.report.plotly_traces import Figure, colour_of, layout_of, line, rounded
+from morel_search.analysis.report.plotly_traces import Figure, colour_of, layout_of, line, rounded, safe
 from morel_search.analysis.run_data import RunData
 from morel_search.analysis.verification import Network, Verification, weakness
 from morel_search.results.attack_names import STAGES
@@ -146,7 +146,7 @@ def _points_of(name: str, networks: Sequence[Network], marker: Figure, count: in
         "x": rounded([100 * network.accuracy[0] for network in networks], 3),
         "y": rounded([100 * network.accuracy[1] for network in networks], 3),
         "error_x": bars[0], "error_y": bars[1], "marker": marker,
-        "text": [network.label or network.name for network in networks], "textposition": "top right",
+        "text": [safe(network.label or network.name) for network in networks], "textposition": "top right",
         "textfont": {"color": str(marker["color"]), "size": 11}, "hoverinfo": "text",
         "hovertext": [
             f"<b>{text(network.title)}</b><br>{percent(network.accuracy[0])} clean, "
