@@ -11,6 +11,7 @@ from functools import partial
 
 from optuna.trial import FrozenTrial, TrialState
 
+from morel_search._values import SettingValue
 from morel_search.config import Space
 from morel_search.search.distributions import distributions, params_key
 from morel_search.search.early_stopping import EarlyStopping
@@ -123,7 +124,7 @@ class SearchController:
         cls,
         space: Space,
         store: TrialStore,
-        enqueued: Sequence[Mapping[str, object]] = (),
+        enqueued: Sequence[Mapping[str, SettingValue]] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> SearchController:
         """Begin or resume a search: write the trials that come first to the study.
