@@ -79,7 +79,7 @@ def run_one(
     for result in history:
         verdict = controller.report(assignment.number, [result])
         if verdict is Decision.STOP:
-            assert controller.stopped_early(assignment.number)
+            assert controller.early_stopping.stopped(assignment.number)
             return controller.finish(assignment.number, (), "")
         if verdict is Decision.PAUSE:
             return None

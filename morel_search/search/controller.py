@@ -191,10 +191,6 @@ class SearchController:
         self._running.pop(number)
         self.early_stopping.leave(number)
 
-    def stopped_early(self, number: int) -> bool:
-        """Return whether the decision on the last report of a running trial was STOP."""
-        return self.early_stopping.stopped(number)
-
     def finish(self, number: int, history: Sequence[EpochResult], failure: str) -> FinishedTrial:
         """Record the outcome of a running trial.
 

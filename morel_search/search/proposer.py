@@ -96,7 +96,7 @@ class Proposer:
         return self._take(number, self._add_running(first), first, replicate=replicate)
 
     def _ask(self, number: int, attempt: int) -> tuple[int, dict[str, ParamValue]]:
-        """Draw a configuration, a RUNNING trial of the in-memory study; return its number there and values."""
+        """Draw a configuration as a RUNNING trial of the in-memory study; return its number and values."""
         if attempt == 0 and begins_with_sobol(self._settings, self._population, number):
             params = sobol_point(self._space, derive_seed(self._settings.seed), number)
             return self._add_running(params), params
