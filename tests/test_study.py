@@ -17,6 +17,7 @@ from morel_search.errors import RunFolderError
 from morel_search.search.outcome import Outcome, read_outcome
 from morel_search.search.study import TrialStore
 from morel_search.search.trial import TrialPlan, read_plan
+from morel_search.training.selection import EpochResult
 
 SPACE = {
     "x": FloatDistribution(1e-3, 10, log=True),
@@ -186,7 +187,7 @@ def test_unknown_fields_are_of_a_newer_version_and_missing_fields_of_another_pro
 
 
 def test_a_study_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    """Without a format number, and with the old names ``seed``, ``spared`` and ``search.point``."""
+    """Without format number and gradients, with the old names ``seed``, ``spared`` and ``search.point``."""
     path = tmp_path / "study.db"
     own(path)
     record = TrialStore.of_file(path, "run")
@@ -194,7 +195,10 @@ def test_a_study_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     record.close()
     with sqlite3.connect(path) as connection:
         connection.execute("delete from study_user_attributes where key = 'format'")
-    outcome = asdict(WHOLE)
+    losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
+    scores = {"train_accuracy": 0.5, "clean_accuracy": 0.5, "robust_accuracy": None}
+    epoch = {"epoch": 1, **losses, "lr": 0.1, **scores, "seconds": 2.0}
+    outcome = {**asdict(WHOLE), "history": [epoch]}
     del outcome["exempt_at"]
     with_attribute(path, "trial_user_attributes", "plan", {**asdict(PLAN), "origin": "seed"})
     with_attribute(path, "trial_user_attributes", "outcome", {**outcome, "spared": 3})
@@ -202,3 +206,9 @@ def test_a_study_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert record.identity() == {"search": {"select_epoch": "last"}}
     assert read_plan(record.trials()[0]).origin == "enqueued"
     assert read_outcome(record.trials()[0]).exempt_at == 3
+    assert read_outcome(record.trials()[0]).history == (EpochResult(**epoch),)
+    record.close()
+    later = {**outcome, "spared": 3, "history": [{**epoch, "later": 1}]}
+    with_attribute(path, "trial_user_attributes", "outcome", later)
+    with pytest.raises(RunFolderError, match=r"newer morel_search: .* later"):
+        read_outcome(TrialStore.of_file(path, "run").trials()[0])
