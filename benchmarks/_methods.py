@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 
 from morel_search.cluster.session import quiet_ray
 from morel_search.config import EarlyStoppingSettings, SearchSettings
-from morel_search.search.early_stopping import SPARING
+from morel_search.search.early_stopping import EXEMPTION
 from morel_search.search.outcome import Outcome
 from morel_search.search.proposer import Proposer
 from morel_search.search.seeds import derive_seed
@@ -55,7 +55,7 @@ class Morel:
 
     def _runs_through(self, number: int) -> bool:
         """Return whether a training is exempt from early stopping."""
-        return derive_seed(self._search.seed, number, SPARING) / 2**31 < self._stopping.run_through
+        return derive_seed(self._search.seed, number, EXEMPTION) / 2**31 < self._stopping.run_through
 
 
 class RayOptuna:

@@ -1,6 +1,6 @@
-"""Early stopping, limits, starts and constraints in the search without Ray.
+"""Early stopping, limits, enqueued configurations and constraints in the search without Ray.
 
-Trainings are stood in for by learning curves.
+Learning curves replace trainings.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def epoch(number: int, clean: float, robust: float, seconds: float = 1.0) -> Epo
 
 
 def curve(assignment: Assignment) -> list[EpochResult]:
-    """A trade-off in epsilon, a nuisance in k_robust, and a rise over the epochs that keeps the order."""
+    """A trade-off in epsilon, an optimum in k_robust, and accuracies that rise with the epochs."""
     strength = min(1.0, float(assignment.train.epsilon) / 0.3)
     loss = abs(assignment.train.k_robust - 0.2)
     return [
@@ -77,11 +77,11 @@ def run_one(
 ) -> Any:
     history = curve_of(assignment)
     for result in history:
-        verdict = controller.report(assignment.number, [result])
-        if verdict is Decision.STOP:
-            assert controller.stopped_early(assignment.number)
+        decision = controller.report(assignment.number, [result])
+        if decision is Decision.STOP:
+            assert controller.early_stopping.stopped(assignment.number)
             return controller.finish(assignment.number, (), "")
-        if verdict is Decision.PAUSE:
+        if decision is Decision.PAUSE:
             return None
     return controller.finish(assignment.number, history, "")
 
@@ -107,7 +107,7 @@ def start(
     return SearchController.begin(space, record, **named), record
 
 
-def test_what_is_behind_is_stopped_and_kept_apart(tmp_path: Path) -> None:
+def test_inferior_trials_are_stopped_and_never_on_the_front(tmp_path: Path) -> None:
     space = digits()
     controller, record = start(tmp_path, space)
     finished = run_all(controller)
@@ -148,8 +148,8 @@ def test_controls_are_never_stopped(tmp_path: Path) -> None:
     space = digits("controls=[trades, none, mart]", "search.trials=15", "early_stopping.min_peers=3")
     controller, record = start(tmp_path, space)
     waiting = [controller.next() for _ in range(18)]
-    assert [one.plan.origin for one in waiting if one][:3] == ["control"] * 3
-    for assignment in [*waiting[3:], *waiting[:3]]:  # the controls come last to every rung
+    assert [assignment.plan.origin for assignment in waiting if assignment][:3] == ["control"] * 3
+    for assignment in [*waiting[3:], *waiting[:3]]:  # the controls reach every rung last
         assert assignment is not None
         worst = [epoch(number, 0.1, 0.0) for number in range(1, EPOCHS + 1)]
         run_one(
@@ -161,12 +161,12 @@ def test_controls_are_never_stopped(tmp_path: Path) -> None:
     assert all(read_outcome(trial).exempt_at is None for trial in record.trials()[:3])
 
 
-def test_a_share_runs_through_and_is_marked(tmp_path: Path) -> None:
+def test_a_share_of_the_trials_is_exempt_and_marked(tmp_path: Path) -> None:
     controller, record = start(tmp_path, digits("early_stopping.run_through=1"))
     run_all(controller)
     assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
-    spared = [read_outcome(trial).exempt_at for trial in record.trials()]
-    assert sum(one is not None for one in spared) >= 10
+    exempt = [read_outcome(trial).exempt_at for trial in record.trials()]
+    assert sum(rung is not None for rung in exempt) >= 10
     stopping = EarlyStopping(digits("early_stopping.run_through=0.25"))
     through = [stopping.runs_through(number) for number in range(2000)]
     assert 0.2 < sum(through) / len(through) < 0.3
@@ -174,7 +174,7 @@ def test_a_share_runs_through_and_is_marked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_rungs_and_proposals_come_back_from_the_study(tmp_path: Path, workers: int) -> None:
-    """A search that was killed again and again decides what an uninterrupted one decides, with one worker; with several it ends too."""
+    """With one worker, a repeatedly killed search takes the same decisions; with several, it ends too."""
     space = digits()
     whole, record = start(tmp_path, space, "whole")
     run_all(whole, workers)
@@ -186,7 +186,7 @@ def test_rungs_and_proposals_come_back_from_the_study(tmp_path: Path, workers: i
             assert assignment is not None
             run_one(controller, assignment)
         for _ in range(workers):
-            controller.next()  # under way when the driver dies
+            controller.next()  # RUNNING when the driver is killed
     controller = SearchController.begin(space, broken)
     run_all(controller, workers)
     assert controller.complete
@@ -200,7 +200,7 @@ def test_rungs_and_proposals_come_back_from_the_study(tmp_path: Path, workers: i
         ]
 
 
-def test_a_trial_that_continues_reports_its_past_and_is_decided_once(tmp_path: Path) -> None:
+def test_a_resumed_trial_reports_its_past_epochs_and_is_decided_once(tmp_path: Path) -> None:
     space = digits("early_stopping.min_peers=3", "controls=[]")
     controller, record = start(tmp_path, space)
     assignments = [controller.next() for _ in range(8)]
@@ -213,14 +213,14 @@ def test_a_trial_that_continues_reports_its_past_and_is_decided_once(tmp_path: P
     assert assignment.number == 7
     assert (
         again.report(7, [epoch(1, 0.0, 0.0)]) is Decision.STOP
-    )  # it had come to the rung; nobody had decided yet
+    )  # it had reached the rung without a decision
     finished = again.finish(7, (), "")
     assert finished.outcome.stopped
     assert finished.outcome.rung == 1
     assert len(finished.outcome.history) == 1
 
 
-def test_what_was_let_past_a_rung_is_not_stopped_there_after_a_restart(tmp_path: Path) -> None:
+def test_a_trial_that_continued_at_a_rung_is_not_stopped_there_after_a_restart(tmp_path: Path) -> None:
     space = digits("early_stopping.min_peers=3", "controls=[]")
     controller, record = start(tmp_path, space)
     slow = controller.next()
@@ -244,7 +244,7 @@ def test_points_of_a_stopped_trial_are_those_of_its_rung() -> None:
     assert outcome.points == ((1, 0.2, 0.1),)
 
 
-def test_an_attempt_that_began_anew_replaces_the_lost_one(tmp_path: Path) -> None:
+def test_a_training_that_starts_again_replaces_the_lost_one(tmp_path: Path) -> None:
     controller, _ = start(tmp_path, digits("early_stopping.enabled=false"))
     assignment = controller.next()
     assert assignment is not None
@@ -254,8 +254,8 @@ def test_an_attempt_that_began_anew_replaces_the_lost_one(tmp_path: Path) -> Non
     assert len(controller.finish(assignment.number, (), "the trial's process died").outcome.history) == 1
 
 
-def test_an_epoch_told_twice_counts_once(tmp_path: Path) -> None:
-    """A worker that died goes on from its checkpoint and tells what it had."""
+def test_an_epoch_that_is_reported_twice_counts_once(tmp_path: Path) -> None:
+    """After its worker was killed, a trial continues from its checkpoint and reports all epochs again."""
     controller, _ = start(tmp_path, digits("early_stopping.enabled=false"))
     assignment = controller.next()
     assert assignment is not None
@@ -267,7 +267,7 @@ def test_an_epoch_told_twice_counts_once(tmp_path: Path) -> None:
     assert outcome.seconds == 3.0
 
 
-def test_all_epochs_of_a_trial_can_count(tmp_path: Path) -> None:
+def test_several_epochs_of_a_trial_can_be_selected(tmp_path: Path) -> None:
     space = digits(
         "search.select_epoch=front", "controls=[]", "search.trials=1", "early_stopping.enabled=false"
     )
@@ -286,7 +286,7 @@ def test_all_epochs_of_a_trial_can_count(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_what_fails_for_good_is_told_apart(tmp_path: Path) -> None:
+def test_deterministic_failures_are_distinguished(tmp_path: Path) -> None:
     controller, record = start(tmp_path, digits())
     for reason, deterministic_failure in (
         ("out of memory: 2 GiB", True),
@@ -305,7 +305,7 @@ def test_what_fails_for_good_is_told_apart(tmp_path: Path) -> None:
 # -----------------------------------------------------------------------------------------------------------------------
 
 
-def test_what_breaks_a_constraint_is_not_on_the_front(tmp_path: Path) -> None:
+def test_a_trial_that_violates_a_constraint_is_not_on_the_front(tmp_path: Path) -> None:
     space = digits("constraints={clean_accuracy: '>= 0.8'}", "early_stopping.enabled=false")
     controller, record = start(tmp_path, space)
     run_all(controller)
@@ -331,8 +331,8 @@ def test_constraints_on_settings_need_no_training(tmp_path: Path) -> None:
         assert values["k_robust"] >= 0.1
 
 
-def test_a_setting_that_is_switched_off_breaks_nothing(tmp_path: Path) -> None:
-    """pgd has no beta; that of ``train`` is above the bound and means nothing."""
+def test_an_inactive_setting_violates_nothing(tmp_path: Path) -> None:
+    """pgd has no beta; that of ``train`` is above the bound, but is not used."""
     controller, record = start(
         tmp_path, digits("constraints={beta: '<= 3'}", "controls=[]", "early_stopping.enabled=false")
     )
@@ -351,7 +351,7 @@ def test_a_setting_that_is_switched_off_breaks_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_bounds_on_settings_narrow_the_search(constraint: str, name: str, low: Any, high: Any) -> None:
-    parameter = next(one for one in digits(f"constraints={{{constraint}}}").parameters if one.name == name)
+    parameter = next(item for item in digits(f"constraints={{{constraint}}}").parameters if item.name == name)
     assert (parameter.low, parameter.high) == (low, high)
 
 
@@ -374,11 +374,11 @@ def test_bad_constraints(text: str, words: str) -> None:
         digits(f"constraints={text}")
 
 
-# --- configurations to begin with
+# --- enqueued configurations
 # ------------------------------------------------------------------------------------------------------
 
 
-def test_given_configurations_come_on_top_and_once(tmp_path: Path) -> None:
+def test_enqueued_configurations_are_added_to_the_budget_and_not_repeated(tmp_path: Path) -> None:
     space = digits(
         "search.start_from=[{epsilon: 1/5, k_robust: 0.2}, {epsilon: 1/10}, {epsilon: 1/5, k_robust: 0.2}]",
         "search.trials=5",
@@ -427,8 +427,8 @@ def test_the_front_of_another_run(tmp_path: Path) -> None:
     ]
     run.write_table(run.front, pd.DataFrame(rows, columns=front_columns(names)))
     run.write_json(run.settings, {"format": 1})
-    found = enqueued_configurations(digits(f"search.start_from={run.path}"))
-    assert found == (
+    configurations = enqueued_configurations(digits(f"search.start_from={run.path}"))
+    assert configurations == (
         {"epsilon": Fraction(1, 5), "k_robust": 0.25, "accuracy_loss": "loat"},
         {"epsilon": Fraction(3, 50), "attack_steps": 3},
     )
@@ -447,7 +447,7 @@ def test_the_front_of_another_run(tmp_path: Path) -> None:
         ("''", "is empty"),
     ],
 )
-def test_bad_starts(text: str, words: str) -> None:
+def test_bad_enqueued_configurations(text: str, words: str) -> None:
     with pytest.raises(SpaceError, match=words):
         digits(f"search.start_from={text}")
 
@@ -464,7 +464,7 @@ class Clock:
         return self.now
 
 
-def test_hours_count_over_all_starts(tmp_path: Path) -> None:
+def test_hours_are_summed_over_all_starts(tmp_path: Path) -> None:
     space = digits("search.max_hours=1", "controls=[]", "early_stopping.enabled=false")
     clock = Clock()
     controller, record = start(tmp_path, space, clock=clock)
@@ -485,7 +485,7 @@ def test_hours_count_over_all_starts(tmp_path: Path) -> None:
     again.pause(second.number)
     assert again.complete
     again.note_time()
-    assert SearchController.begin(space, record).complete  # the same limit: nothing is handed out any more
+    assert SearchController.begin(space, record).complete  # the same limit: no trial is handed out
     assert SearchController.begin(space, record, clock=Clock()).criterion.elapsed == pytest.approx(3700)
     more = SearchController.begin(
         digits("search.max_hours=2", "controls=[]", "early_stopping.enabled=false"), record
@@ -495,7 +495,7 @@ def test_hours_count_over_all_starts(tmp_path: Path) -> None:
     assert third.number == second.number
 
 
-def test_gpu_hours_count_what_runs(tmp_path: Path) -> None:
+def test_gpu_hours_include_running_trials(tmp_path: Path) -> None:
     space = digits("search.max_gpu_hours=0.5", "resources.gpu=0.5", "controls=[]")
     controller, record = start(tmp_path, space)
     first, second = controller.next(), controller.next()
@@ -512,7 +512,7 @@ def test_gpu_hours_count_what_runs(tmp_path: Path) -> None:
     assert again.next() is None
 
 
-def test_a_training_that_is_at_its_end_is_not_halted(tmp_path: Path) -> None:
+def test_a_training_after_its_last_epoch_is_not_paused(tmp_path: Path) -> None:
     clock = Clock()
     controller, _ = start(
         tmp_path, digits("search.max_hours=1", "controls=[]", "early_stopping.enabled=false"), clock=clock
@@ -526,7 +526,7 @@ def test_a_training_that_is_at_its_end_is_not_halted(tmp_path: Path) -> None:
     assert controller.complete
 
 
-def test_patience_without_a_least_rise(tmp_path: Path) -> None:
+def test_patience_without_a_least_improvement(tmp_path: Path) -> None:
     controller, _ = start(
         tmp_path,
         digits(
@@ -540,7 +540,7 @@ def test_patience_without_a_least_rise(tmp_path: Path) -> None:
     assert count == 4
 
 
-def test_what_waits_is_finished_even_where_nothing_new_is_tried(tmp_path: Path) -> None:
+def test_waiting_trials_are_finished_after_the_last_proposal(tmp_path: Path) -> None:
     space = digits("search.patience=3", "controls=[]", "early_stopping.enabled=false")
     controller, record = start(tmp_path, space)
     waiting = controller.next()

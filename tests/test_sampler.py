@@ -1,4 +1,4 @@
-"""The samplers: Optuna's conformance suites, and what they do that Optuna's own do not."""
+"""The samplers: Optuna's conformance suites, and the differences from Optuna's own samplers."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def objective(trial: optuna.Trial) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("sampler", [SteadyNSGAIISampler, SteadyNSGAIIISampler])
-def test_names_stay(sampler: type) -> None:
-    """Optuna keys generations by the name of a sampler's class: renaming one begins evolution anew in every study."""
+def test_the_class_names_are_unchanged(sampler: type) -> None:
+    """Optuna stores generations by the name of the sampler's class; a new name would start evolution again."""
     assert sampler.__name__ in ("SteadyNSGAIISampler", "SteadyNSGAIIISampler")
 
 
@@ -68,21 +68,21 @@ def test_names_stay(sampler: type) -> None:
     "options",
     [{"population_size": 1}, {"mutation_prob": 1.1}, {"crossover_prob": -0.1}, {"swapping_prob": 2.0}],
 )
-def test_what_optuna_refuses_is_refused(options: dict[str, Any]) -> None:
+def test_options_that_optuna_rejects_are_rejected(options: dict[str, Any]) -> None:
     for sampler in (NSGAIISampler, SteadyNSGAIISampler):
         with pytest.raises(ValueError):  # noqa: PT011
             sampler(**options)
 
 
 def test_the_same_seed_gives_the_same_study() -> None:
-    found = []
+    configurations = []
     for _ in range(2):
         study = optuna.create_study(
             directions=["minimize", "minimize"], sampler=SteadyNSGAIISampler(population_size=8, seed=3)
         )
         study.optimize(objective, n_trials=40)
-        found.append([trial.params for trial in study.trials])
-    assert found[0] == found[1]
+        configurations.append([trial.params for trial in study.trials])
+    assert configurations[0] == configurations[1]
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_a_serial_search_is_as_good_as_optunas(
     assert np.mean(volumes["own"]) > np.mean(random[1:])
 
 
-def test_constraints_set_on_the_trial_are_kept_to() -> None:
-    """Half of the space is forbidden.
+def test_most_late_proposals_satisfy_constraints_of_the_trials() -> None:
+    """Half of the space violates the constraint.
 
     Most of the last proposals of a constrained search lie in the other half.
     """
@@ -148,7 +148,7 @@ def outcome(x: dict[str, float]) -> Outcome:
     return finished(-first, -second)
 
 
-def proposer(**settings: Any) -> Proposer:
+def make_proposer(**settings: Any) -> Proposer:
     return Proposer(
         SearchSettings(**settings), SPACE, lambda params: tuple(round(value, 3) for value in params.values())
     )
@@ -163,73 +163,73 @@ def test_every_finished_trial_can_become_a_parent(workers: int) -> None:
     from collections import deque
 
     size, seen = 12, set()
-    found = proposer(population=size)
-    add = found._population.add
+    proposer = make_proposer(population=size)
+    add = proposer._population.add
 
     def spy(number: int, *arguments: Any, **named: Any) -> None:
         seen.add(number)
         add(number, *arguments, **named)
 
-    found._population.add = spy
+    proposer._population.add = spy
     running: deque[tuple[int, dict[str, float]]] = deque()
     for number in range(120):
-        running.append((number, found.propose(number).params))
+        running.append((number, proposer.propose(number).params))
         if len(running) == workers:
             done, params = running.popleft()
-            found.finish(done, outcome(params))
+            proposer.finish(done, outcome(params))
             assert done in seen
     assert len(seen) == 120 - workers + 1
 
 
-def test_a_dominating_start_is_a_parent_in_the_first_generation() -> None:
-    found = proposer(population=6)
+def test_a_dominating_enqueued_trial_is_a_parent_in_the_first_generation() -> None:
+    proposer = make_proposer(population=6)
     best = {"x0": 0.25, "x1": 0.0, "x2": 0.0, "x3": 0.0, "x4": 0.0}
-    found.add(0, best, outcome(best))
+    proposer.add(0, best, outcome(best))
     for number in range(1, 6):
-        params = found.propose(number).params
-        found.finish(number, finished(-5.0 - number, -9.0))
+        params = proposer.propose(number).params
+        proposer.finish(number, finished(-5.0 - number, -9.0))
         assert params != best
     from optuna.samplers.nsgaii._elite_population_selection_strategy import (
         NSGAIIElitePopulationSelectionStrategy,
     )
 
     study = optuna.create_study(directions=["maximize", "maximize"])
-    parents = found._population.parents(
+    parents = proposer._population.parents(
         lambda trials, count: NSGAIIElitePopulationSelectionStrategy(population_size=count)(study, trials)
     )
     assert best in [trial.params for trial in parents]
-    children = [found.propose(number).params for number in range(6, 30)]
+    children = [proposer.propose(number).params for number in range(6, 30)]
     assert any(child[name] == pytest.approx(best[name], abs=0.05) for child in children for name in best)
 
 
-def test_stopped_trials_guide_the_search_below_those_that_went_through() -> None:
-    """Two populations: what was stopped early counts where too few went through, and values of the two are not compared."""
-    found = proposer(population=4, crossover_prob=0.0, mutation_prob=0.0, seed=1)
+def test_stopped_trials_are_parents_after_those_that_ran_to_the_end() -> None:
+    """Stopped trials are parents only if too few ran to the end; the two groups are not compared."""
+    proposer = make_proposer(population=4, crossover_prob=0.0, mutation_prob=0.0, seed=1)
     for number, (x, rung) in enumerate([(0.1, 3), (0.2, 3), (0.3, 3), (0.4, 9), (0.5, 9)]):
-        found.add(number, dict.fromkeys(SPACE, x), stopped_at(rung, x, x))
-    found.add(5, dict.fromkeys(SPACE, 0.9), finished(0.01, 0.01))
+        proposer.add(number, dict.fromkeys(SPACE, x), stopped_at(rung, x, x))
+    proposer.add(5, dict.fromkeys(SPACE, 0.9), finished(0.01, 0.01))
     parents = {
         trial.params["x0"]
-        for trial in found._population.parents(
+        for trial in proposer._population.parents(
             lambda trials, count: sorted(trials, key=lambda t: -t.values[0])[:count]
         )
     }
     assert parents == {0.9, 0.4, 0.5, 0.3}
 
 
-def test_what_failed_for_good_is_avoided() -> None:
+def test_regions_of_deterministic_failures_are_avoided() -> None:
     """Everything above 0.6 in x0 runs out of memory.
 
     Few later proposals go there, with and without a model that knows.
     """
     for sampler in ("nsga2", "tpe", "random"):
-        found = proposer(population=8, sampler=sampler)
+        proposer = make_proposer(population=8, sampler=sampler)
         late = 0
         for number in range(60):
-            params = found.propose(number).params
-            doomed = params["x0"] > 0.6
-            found.finish(number, DIVERGED if doomed else outcome(params))
-            late += doomed and number >= 30
+            params = proposer.propose(number).params
+            fails = params["x0"] > 0.6
+            proposer.finish(number, DIVERGED if fails else outcome(params))
+            late += fails and number >= 30
         assert late <= 6, sampler  # by chance: 12
 
 
@@ -240,16 +240,16 @@ def test_seeds_of_different_draws_differ() -> None:
     )
 
 
-def test_what_is_known_is_not_proposed_again() -> None:
-    found = proposer(population=4)
+def test_known_configurations_are_not_proposed_again() -> None:
+    proposer = make_proposer(population=4)
     seen = set()
     for number in range(80):
-        proposal = found.propose(number)
+        proposal = proposer.propose(number)
         key = tuple(round(value, 3) for value in proposal.params.values())
         assert proposal.replicate == (key in seen)
-        assert found.known(proposal.params)
+        assert proposer.known(proposal.params)
         seen.add(key)
-        found.finish(number, outcome(proposal.params))
+        proposer.finish(number, outcome(proposal.params))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -261,7 +261,7 @@ def test_samplers_by_name(name: str) -> None:
 
 
 def test_the_first_configurations_are_spread_evenly() -> None:
-    """Of a Sobol sequence: 2^k points in a row, each interval of length 2^-k of each parameter has exactly one of them."""
+    """Of 2^k points of the sequence, each interval of length 2^-k of each parameter has exactly one."""
     space = {
         "x": FloatDistribution(-1, 3),
         "y": FloatDistribution(1e-4, 1, log=True),
@@ -291,11 +291,11 @@ def test_the_first_configurations_are_spread_evenly() -> None:
     assert sobol_point(space, 1, 5) != sobol_point(space, 2, 5)
 
 
-def test_the_design_comes_before_the_population_and_after_a_restart() -> None:
-    found = proposer(population=6)
+def test_the_sobol_points_come_before_the_population_also_after_a_restart() -> None:
+    proposer = make_proposer(population=6)
     design = [sobol_point(SPACE, derive_seed(0), number) for number in range(9)]
-    assert [found.propose(number).params for number in range(6)] == design[:6]
-    again = proposer(population=6)
+    assert [proposer.propose(number).params for number in range(6)] == design[:6]
+    again = make_proposer(population=6)
     for number in range(4):
         again.add(number, design[number], outcome(design[number]))
     assert [again.propose(number).params for number in (4, 5, 6)] == design[4:7]  # four of six have finished
@@ -311,17 +311,19 @@ def test_a_warm_up_by_tpe() -> None:
     assert warmup_trials(SearchSettings(warmup="tpe", warmup_trials=7)) == 7
     kinds = [type(make_sampler(settings, SPACE, Population(6), number, 1)).__name__ for number in (0, 23, 24)]
     assert kinds == ["TPESampler", "TPESampler", "SteadyNSGAIISampler"]
-    found = proposer(population=6, warmup="tpe")
+    proposer = make_proposer(population=6, warmup="tpe")
     for number in range(40):
-        params = found.propose(number).params
-        found.finish(number, outcome(params) if number % 5 else stopped_at(3, *outcome(params).points[0][1:]))
+        params = proposer.propose(number).params
+        proposer.finish(
+            number, outcome(params) if number % 5 else stopped_at(3, *outcome(params).points[0][1:])
+        )
 
 
 def test_states_of_the_study() -> None:
-    found = proposer(population=4)
+    proposer = make_proposer(population=4)
     outcomes = [finished(0.1, 0.2), stopped_at(3, 0.1, 0.2), Outcome(failure="no such file"), DIVERGED]
     for number, result in enumerate(outcomes):
-        found.propose(number)
-        found.finish(number, result)
-    states = [trial.state for trial in found._study.trials]
+        proposer.propose(number)
+        proposer.finish(number, result)
+    states = [trial.state for trial in proposer._study.trials]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]

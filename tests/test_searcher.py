@@ -1,4 +1,4 @@
-"""What Ray is told, and what it is not: its searcher and scheduler, driven by hand."""
+"""Ray Tune's searcher and scheduler, called without Ray Tune."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def final() -> dict[str, Any]:
     return {"final": True, "failure": "", "history": [epoch(1), epoch(2)]}
 
 
-def test_a_report_is_the_same_after_its_way_through_ray() -> None:
+def test_a_report_is_unchanged_by_its_form_for_ray() -> None:
     for report in (
         TrialReport(history=(EpochResult(**epoch(1)), EpochResult(**epoch(2)))),
         TrialReport(final=True, failure="out of memory"),
@@ -79,12 +79,12 @@ def test_a_trial_from_its_proposal_to_its_end(tmp_path: Path) -> None:
     assert driver.scheduler.on_trial_result(None, None, final()) == TrialScheduler.CONTINUE
     driver.searcher.on_trial_complete("a", final())
     assert [trial.state.name for trial in driver.record.trials()] == ["COMPLETE"]
-    driver.searcher.on_trial_complete("a", final())  # Ray may say so twice
+    driver.searcher.on_trial_complete("a", final())  # Ray may call it twice
     assert not driver.errors
 
 
-def test_a_folder_that_cannot_be_written_ends_the_search_and_is_nobodys_fault(tmp_path: Path) -> None:
-    """Ray would swallow it, take the trial for failed, and run it again from the beginning."""
+def test_a_folder_that_cannot_be_written_ends_the_search_without_a_failed_trial(tmp_path: Path) -> None:
+    """Ray would hide the error, record the trial as failed, and run it again from the beginning."""
 
     def full(_: Any) -> None:
         raise RunFolderError("the disk is full")
@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_written_ends_the_search_and_is_nobodys_fault(tm
     assert driver.epoch(config, 1) == TrialScheduler.STOP
 
 
-def test_what_goes_wrong_in_the_driver_between_epochs(tmp_path: Path) -> None:
+def test_an_error_of_the_driver_between_epochs_ends_the_search(tmp_path: Path) -> None:
     def broken(number: int, result: Any) -> None:
         raise OSError("nobody reads this pipe")
 
@@ -112,7 +112,7 @@ def test_what_goes_wrong_in_the_driver_between_epochs(tmp_path: Path) -> None:
     assert [trial.state.name for trial in driver.record.trials()] == ["WAITING"]
 
 
-def test_a_process_that_died_for_good(tmp_path: Path) -> None:
+def test_a_killed_process_is_a_failure_with_its_epochs(tmp_path: Path) -> None:
     driver = Driver(tmp_path)
     config = driver.searcher.suggest("a")
     driver.epoch(config, 1)

@@ -1,4 +1,4 @@
-"""The study on disk: what is written row by row is what Optuna itself writes."""
+"""The study on disk: its rows are those that Optuna itself writes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from morel_search.errors import RunFolderError
 from morel_search.search.outcome import Outcome, read_outcome
 from morel_search.search.study import TrialStore
 from morel_search.search.trial import TrialPlan, read_plan
+from morel_search.training.selection import EpochResult
 
 SPACE = {
     "x": FloatDistribution(1e-3, 10, log=True),
@@ -34,7 +35,7 @@ WHOLE = Outcome(
 
 
 def optunas_own(path: Path) -> optuna.Study:
-    """The same trials, asked for, constrained and told through Optuna's public interface."""
+    """The same trials, written through Optuna's public interface."""
     study = optuna.create_study(
         study_name="run", storage=f"sqlite:///{path}", directions=["maximize", "maximize"]
     )
@@ -59,9 +60,9 @@ def own(path: Path) -> optuna.Study:
     return optuna.load_study(study_name="run", storage=f"sqlite:///{path}")
 
 
-def test_optuna_reads_what_it_would_have_written(tmp_path: Path) -> None:
-    expected, found = optunas_own(tmp_path / "expected.db"), own(tmp_path / "found.db")
-    for one, other in zip(expected.trials, found.trials, strict=True):
+def test_optuna_reads_the_same_trials(tmp_path: Path) -> None:
+    expected, written = optunas_own(tmp_path / "expected.db"), own(tmp_path / "written.db")
+    for trial, other in zip(expected.trials, written.trials, strict=True):
         for name in (
             "number",
             "state",
@@ -71,21 +72,21 @@ def test_optuna_reads_what_it_would_have_written(tmp_path: Path) -> None:
             "constraints",
             "intermediate_values",
         ):
-            assert getattr(one, name) == getattr(other, name), name
+            assert getattr(trial, name) == getattr(other, name), name
         assert other.datetime_start is not None
         assert other.datetime_complete is not None
         assert other.datetime_complete >= other.datetime_start
-    assert [trial.number for trial in expected.best_trials] == [trial.number for trial in found.best_trials]
-    assert read_outcome(found.trials[0]) == WHOLE
-    assert read_plan(found.trials[0]) == PLAN
+    assert [trial.number for trial in expected.best_trials] == [trial.number for trial in written.best_trials]
+    assert read_outcome(written.trials[0]) == WHOLE
+    assert read_plan(written.trials[0]) == PLAN
 
 
 def test_the_same_rows_in_every_table(tmp_path: Path) -> None:
-    """All of Optuna's tables, but for times, attributes of its own sampling, and this project's."""
+    """All of Optuna's tables, without times, attributes of its sampling, and attributes of this project."""
     optunas_own(tmp_path / "expected.db")
-    own(tmp_path / "found.db")
+    own(tmp_path / "written.db")
     tables: dict[str, list[Any]] = {}
-    for name in ("expected", "found"):
+    for name in ("expected", "written"):
         with sqlite3.connect(tmp_path / f"{name}.db") as connection:
             rows = {
                 "trials": connection.execute(
@@ -102,10 +103,10 @@ def test_the_same_rows_in_every_table(tmp_path: Path) -> None:
                 ).fetchall(),
             }
         tables[name] = [sorted(rows[key]) for key in sorted(rows)]
-    assert tables["found"] == tables["expected"]
+    assert tables["written"] == tables["expected"]
 
 
-def test_a_study_that_somebody_else_writes_to_is_left_alone(tmp_path: Path) -> None:
+def test_a_study_that_another_program_writes_to_is_refused(tmp_path: Path) -> None:
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     record.plan(PLAN, {"x": 0.5, "n": 3, "c": None}, SPACE, running=True)
     other = optuna.load_study(study_name="run", storage=f"sqlite:///{tmp_path / 'study.db'}")
@@ -117,8 +118,8 @@ def test_a_study_that_somebody_else_writes_to_is_left_alone(tmp_path: Path) -> N
         record.finish(0, WHOLE)
 
 
-def test_nothing_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that breaks off in its middle leaves the trial as it was."""
+def test_an_interrupted_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial has the same state and attributes as before the write."""
     import morel_search.search.optuna_rows as rows
 
     record = TrialStore.of_file(tmp_path / "study.db", "run")
@@ -164,7 +165,7 @@ def test_a_study_of_a_newer_format_is_refused_and_nothing_is_written(tmp_path: P
     assert path.read_bytes() == before
 
 
-def test_unknown_fields_are_newer_and_missing_ones_foreign(tmp_path: Path) -> None:
+def test_unknown_fields_are_of_a_newer_version_and_missing_fields_of_another_program(tmp_path: Path) -> None:
     path = tmp_path / "study.db"
     own(path)
     plan, outcome = asdict(PLAN), asdict(WHOLE)
@@ -186,7 +187,7 @@ def test_unknown_fields_are_newer_and_missing_ones_foreign(tmp_path: Path) -> No
 
 
 def test_a_study_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    """Without a format number, and with the old names ``seed``, ``spared`` and ``search.point``."""
+    """Without format number and gradients, with the old names ``seed``, ``spared`` and ``search.point``."""
     path = tmp_path / "study.db"
     own(path)
     record = TrialStore.of_file(path, "run")
@@ -194,7 +195,10 @@ def test_a_study_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     record.close()
     with sqlite3.connect(path) as connection:
         connection.execute("delete from study_user_attributes where key = 'format'")
-    outcome = asdict(WHOLE)
+    losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
+    scores = {"train_accuracy": 0.5, "clean_accuracy": 0.5, "robust_accuracy": None}
+    epoch = {"epoch": 1, **losses, "lr": 0.1, **scores, "seconds": 2.0}
+    outcome = {**asdict(WHOLE), "history": [epoch]}
     del outcome["exempt_at"]
     with_attribute(path, "trial_user_attributes", "plan", {**asdict(PLAN), "origin": "seed"})
     with_attribute(path, "trial_user_attributes", "outcome", {**outcome, "spared": 3})
@@ -202,3 +206,9 @@ def test_a_study_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert record.identity() == {"search": {"select_epoch": "last"}}
     assert read_plan(record.trials()[0]).origin == "enqueued"
     assert read_outcome(record.trials()[0]).exempt_at == 3
+    assert read_outcome(record.trials()[0]).history == (EpochResult(**epoch),)
+    record.close()
+    later = {**outcome, "spared": 3, "history": [{**epoch, "later": 1}]}
+    with_attribute(path, "trial_user_attributes", "outcome", later)
+    with pytest.raises(RunFolderError, match=r"newer morel_search: .* later"):
+        read_outcome(TrialStore.of_file(path, "run").trials()[0])

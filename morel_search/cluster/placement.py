@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from morel_search.config import ResourceSettings
 from morel_search.errors import ResourceError
@@ -25,8 +25,16 @@ MACHINE_SECONDS = 30
 """Seconds that a machine with the resources of one trial may take to join a cluster that was just started."""
 
 
-def machines_for(resources: ResourceSettings) -> list[dict[str, Any]]:
-    """Return the living machines with the resources of one trial, as :func:`ray.nodes` describes them."""
+class Machine(TypedDict):
+    """The part of Ray's description of a machine that is used here; see :func:`ray.nodes`."""
+
+    NodeID: str
+    Alive: bool
+    Resources: dict[str, float]
+
+
+def machines_for(resources: ResourceSettings) -> list[Machine]:
+    """Return the living machines with the resources of one trial."""
     import ray
 
     return [

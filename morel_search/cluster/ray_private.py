@@ -1,4 +1,4 @@
-"""Everything of Ray that this project uses although it is not part of Ray's public interface.
+"""All parts of Ray that this project uses and that are not part of Ray's public interface.
 
 ``tests/test_ray_private.py`` fails first when Ray changes one of these; ``pyproject.toml`` therefore pins
 Ray's minor version.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from morel_search.cluster.ray_private import set_kill_seconds
@@ -35,7 +35,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         super().__init__()
         self._controller, self._on_epoch, self._errors = controller, on_epoch, errors
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, object]) -> str:
         """Report new epochs to the controller and return whether the trial continues or is stopped."""
         set_kill_seconds(tune_controller)
         decision: str = TrialScheduler.CONTINUE
@@ -51,6 +51,6 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
             decision = TrialScheduler.STOP
         return decision
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return nothing for Ray to save: the study holds the state of the search."""
         return {}

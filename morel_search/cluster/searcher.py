@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ray.tune.search import Searcher
 
@@ -44,7 +43,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._controller, self._job, self._on_finished = controller, job, on_finished
         self._numbers: dict[str, int] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Job] | str | None:
         """Return the config of the next trial, or ``Searcher.FINISHED`` when there is none."""
         assignment = None
         try:
@@ -58,11 +57,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._numbers[trial_id] = assignment.number
         return {"job": self._job(assignment)}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
         """Do nothing: the scheduler reports epochs. Ray Tune skips this method when it stops a trial."""
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
     ) -> None:
         """Record a trial that ended: with its final report, stopped early, or because its process died.
 
@@ -81,7 +80,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
     def _finish(self, number: int, report: TrialReport, error: bool) -> FinishedTrial | None:
         if report.final:
             return self._controller.finish(number, report.history, report.failure)
-        if self._controller.stopped_early(number):
+        if self._controller.early_stopping.stopped(number):
             return self._controller.finish(number, (), "")
         if error:
             return self._controller.finish(number, (), LOST)
@@ -94,7 +93,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing: see :meth:`save`."""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return nothing for Ray to save.
 
         The study holds the state, and a database connection cannot be pickled.

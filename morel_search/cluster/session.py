@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from morel_search.cluster.ray_private import (
     CLIENT_TIMEOUT,
@@ -100,7 +100,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         else None
     )
     try:
-        _init(ray, address, temporary)
+        _init(address, temporary)
         yield
     finally:
         ray.shutdown()
@@ -114,7 +114,14 @@ def quiet_ray() -> None:
         os.environ.setdefault(name, value)
 
 
-def runtime_env() -> dict[str, Any]:
+class RuntimeEnv(TypedDict):
+    """The part of Ray's runtime environment that is used here."""
+
+    py_modules: list[str]
+    env_vars: dict[str, str]
+
+
+def runtime_env() -> RuntimeEnv:
     """Return the runtime environment of a run on a cluster.
 
     It holds this package, so that the machines need only its dependencies, and :data:`QUIET`.
@@ -122,7 +129,9 @@ def runtime_env() -> dict[str, Any]:
     return {"py_modules": [str(PACKAGE)], "env_vars": QUIET}
 
 
-def _init(ray: Any, address: str | None, temporary: Path | None) -> None:
+def _init(address: str | None, temporary: Path | None) -> None:
+    import ray
+
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     options = {} if temporary is None else temporary_folder_option(temporary)
     try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from morel_search._cli import print_err
 from morel_search.config import ResourceSettings
 from morel_search.errors import MorelSearchError, ResourceError
+
+if TYPE_CHECKING:
+    from ray.remote_function import RemoteFunction
 
 __all__ = ["on_cluster", "task_errors", "trial_task"]
 
@@ -21,7 +24,7 @@ LONGEST_REASON = 300
 """Characters of Ray's own message that are kept."""
 
 
-def trial_task(function: Callable[..., Any], resources: ResourceSettings) -> Any:
+def trial_task(function: Callable[..., object], resources: ResourceSettings) -> RemoteFunction:
     """Return a function as a Ray task with the resources of one trial; its process is kept for the next task.
 
     Args:
@@ -60,7 +63,7 @@ def task_errors(failure: str, remedy: str) -> Iterator[None]:
         raise ResourceError(f"{failure} ({reason}); {remedy}") from error
 
 
-def on_cluster(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+def on_cluster(function: Callable[..., Result], *arguments: object, **options: object) -> Result:
     """Call a function on a machine of the cluster and return its result.
 
     Args:

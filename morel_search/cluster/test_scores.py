@@ -1,6 +1,6 @@
 """Scores of finished networks on the test split, computed once, after the search.
 
-Nothing is chosen by them.
+They are not used to select networks.
 """
 
 from __future__ import annotations

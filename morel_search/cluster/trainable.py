@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.worker_data import development_for
@@ -71,7 +71,7 @@ class Job:
     rungs: tuple[int, ...] = ()
 
 
-def run_job(config: dict[str, Any]) -> None:
+def run_job(config: dict[str, Job]) -> None:
     """Run one trial as Ray Tune's trainable; ``config["job"]`` is a :class:`Job`.
 
     Each epoch is reported; a trial that continues from a checkpoint reports the epochs of the checkpoint
@@ -84,7 +84,7 @@ def run_job(config: dict[str, Any]) -> None:
     def report(progress: TrialReport) -> None:
         tune.report(progress.to_ray())
 
-    job: Job = config["job"]
+    job = config["job"]
     try:
         history = train_job(job, report)
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
 from morel_search.cluster.scheduler import StudyScheduler
@@ -17,6 +17,9 @@ from morel_search.search.successive_halving import rungs_of
 from morel_search.search.trial import Assignment
 from morel_search.training.selection import EpochResult
 from morel_search.training.settings import FLOAT32, Compute
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
 
 __all__ = ["job_maker", "search"]
 
@@ -35,7 +38,7 @@ def search(
     job: Callable[[Assignment], Job],
     on_finished: Callable[[FinishedTrial], None] = lambda _: None,
     on_epoch: Callable[[int, EpochResult], None] = lambda number, result: None,
-    trainable: Callable[[dict[str, Any]], None] = run_job,
+    trainable: Callable[[dict[str, Job]], None] = run_job,
 ) -> bool:
     """Run trials until the budget is spent or SIGINT is received.
 
@@ -113,5 +116,5 @@ def job_maker(space: Space, folder: Path, compute: Compute = FLOAT32) -> Callabl
     return make
 
 
-def _name(trial: Any) -> str:
+def _name(trial: Trial) -> str:
     return f"trial_{trial.config['job'].number}_{trial.trial_id}"

@@ -1,1 +1,1 @@
-"""Running many trainings: Ray Tune places them, Optuna proposes them, the study remembers them."""
+"""The search without Ray: proposals by Optuna, early stopping, the limits, and the study on disk."""

@@ -11,6 +11,7 @@ from functools import partial
 
 from optuna.trial import FrozenTrial, TrialState
 
+from morel_search._values import SettingValue
 from morel_search.config import Space
 from morel_search.search.distributions import distributions, params_key
 from morel_search.search.early_stopping import EarlyStopping
@@ -123,7 +124,7 @@ class SearchController:
         cls,
         space: Space,
         store: TrialStore,
-        enqueued: Sequence[Mapping[str, object]] = (),
+        enqueued: Sequence[Mapping[str, SettingValue]] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> SearchController:
         """Begin or resume a search: write the trials that come first to the study.
@@ -189,10 +190,6 @@ class SearchController:
         """Pause a running trial; the next start of the search resumes it."""
         self._running.pop(number)
         self.early_stopping.leave(number)
-
-    def stopped_early(self, number: int) -> bool:
-        """Return whether the decision on the last report of a running trial was STOP."""
-        return self.early_stopping.stopped(number)
 
     def finish(self, number: int, history: Sequence[EpochResult], failure: str) -> FinishedTrial:
         """Record the outcome of a running trial.

@@ -1,4 +1,4 @@
-"""Early stopping of a search's trials: the ladder fed with learning curves, and who is spared."""
+"""Early stopping of trials: learning curves at the rungs, and the trials that are exempt."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from morel_search.training.selection import EpochResult, chosen_epoch
 
 __all__ = ["EarlyStopping", "RungProgress"]
 
-SPARING = 0x5EED
-"""Sets the draw of who runs through apart from the other draws of a trial."""
+EXEMPTION = 0x5EED
+"""Separates the draw of exempt trials from other draws of a trial's seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RungProgress:
-    """What early stopping did with a trial.
+    """The rungs of a running trial, and the decision at the last one.
 
     Attributes:
-        rung: The highest rung it reached, in epochs.
-        stopped: Whether it was stopped there.
-        exempt_at: The rung where it would have been stopped if it did not belong to those that run through.
+        rung: The highest rung that the trial has reached, in epochs.
+        stopped: Whether it is stopped there.
+        exempt_at: The rung at which it would have been stopped if it were not exempt.
     """
 
     rung: int | None = None
@@ -32,85 +32,81 @@ class RungProgress:
 
 
 class EarlyStopping:
-    """Decides after each epoch whether a trial goes on.
+    """Decides after each epoch whether a trial continues.
 
-    A rung compares the best that trials had had by then, by the same rule that makes a training one point.
-    The decision is taken when a trial comes to a rung, and only then. Controls always run through, as does a
-    share of the trials that the seed decides.
+    At a rung, trials are compared by the epoch that is selected among those up to the rung, by the same rule
+    as at the end of a training. The decision is made once, when the trial reaches the rung. Controls are
+    exempt, and so is a share of the other trials (``early_stopping.run_through``), drawn by the seed.
 
     Args:
-        space: Its early stopping, rule, seed and epochs are read.
+        space: Its early stopping, epoch selection rule, seed and number of epochs are used.
     """
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self.ladder = AsyncSuccessiveHalving(space.early_stopping, rungs_of(space))
+        self._halving = AsyncSuccessiveHalving(space.early_stopping, rungs_of(space))
         self._progress: dict[int, RungProgress] = {}
 
     @property
     def levels(self) -> tuple[int, ...]:
         """The rungs, in epochs."""
-        return self.ladder.levels
+        return self._halving.levels
 
     def advance(
         self, number: int, history: Sequence[EpochResult], epochs: int, *, exempt: bool = False
     ) -> bool:
-        """Record the rungs that a running trial has come to; whether it is to be stopped.
+        """Record the rungs that a running trial has reached and return whether it is stopped.
 
         Args:
-            number: The trial.
-            history: All its epochs so far.
-            epochs: How many epochs it is to have; at its end it is not stopped any more.
-            exempt: Whether it is not to be stopped, whatever it does.
+            number: The trial's number.
+            history: Results of all its epochs so far.
+            epochs: Its number of epochs; it is not stopped after the last one.
+            exempt: Whether it is never stopped.
         """
         progress = self._progress.get(number, RungProgress())
         last = history[-1].epoch if history else 0
-        for level in self._climb(number, history):
-            behind = (
+        for level in self._record_rungs(number, history):
+            inferior = (
                 level < epochs
                 and not exempt
                 and progress.exempt_at is None
-                and not self.ladder.rank_of(number, level).continues
+                and not self._halving.rank_of(number, level).continues
             )
-            through = behind and self.runs_through(number)
-            # A trial that is past the rung was let go there, before its driver or its worker died.
-            stopped = behind and not through and level == last
-            progress = RungProgress(
-                level, stopped=stopped, exempt_at=level if through else progress.exempt_at
-            )
+            drawn = inferior and self.runs_through(number)
+            # A trial beyond the rung had continued there, before its driver or its worker was killed.
+            stopped = inferior and not drawn and level == last
+            progress = RungProgress(level, stopped=stopped, exempt_at=level if drawn else progress.exempt_at)
             self._progress[number] = progress
         return progress.stopped
 
     def recall(self, number: int, history: Sequence[EpochResult]) -> None:
-        """Record the rungs of a trial of an earlier start."""
-        self._climb(number, history)
+        """Record the rungs of a finished trial of an earlier start."""
+        self._record_rungs(number, history)
 
     def stopped(self, number: int) -> bool:
-        """Whether a running trial was stopped at the rung that it came to last."""
+        """Return whether a running trial was stopped at the last rung that it reached."""
         return self._progress.get(number, RungProgress()).stopped
 
     def leave(self, number: int) -> RungProgress:
-        """Let go of a trial that is over; what it had reached stays."""
+        """Remove a trial that no longer runs and return its progress; its points stay at the rungs."""
         return self._progress.pop(number, RungProgress())
 
     def runs_through(self, number: int) -> bool:
-        """Whether a trial belongs to the share that is never stopped."""
-        return (
-            derive_seed(self._space.search.seed, number, SPARING) / 2**31
-            < self._space.early_stopping.run_through
-        )
+        """Return whether a trial is drawn to be exempt."""
+        draw = derive_seed(self._space.search.seed, number, EXEMPTION) / 2**31
+        return draw < self._space.early_stopping.run_through
 
-    def _climb(self, number: int, history: Sequence[EpochResult]) -> list[int]:
-        """Record every rung that is new, and return these."""
-        climbed = []
+    def _record_rungs(self, number: int, history: Sequence[EpochResult]) -> list[int]:
+        """Record the rungs that a trial has newly reached, and return them."""
+        reached = []
         last = history[-1].epoch if history else 0
         for level in self.levels:
-            if level > last or self.ladder.recorded(number, level):
+            if level > last or self._halving.recorded(number, level):
                 continue
             results = [result for result in history if result.epoch <= level]
             chosen = chosen_epoch(results, self._space.search.select_epoch)
             if chosen is None or chosen.clean_accuracy is None or chosen.robust_accuracy is None:
                 continue
-            self.ladder.record(number, level, (chosen.clean_accuracy, chosen.robust_accuracy))
-            climbed.append(level)
-        return climbed
+            self._halving.record(number, level, (chosen.clean_accuracy, chosen.robust_accuracy))
+            reached.append(level)
+        return reached

@@ -1,9 +1,9 @@
-"""The private parts of Optuna that this project uses, all of them, and no other module uses any.
+"""All private parts of Optuna that this project uses; no other module uses any.
 
-Optuna is pinned to its minor version, because these names may change with any release;
-``tests/test_optuna_private.py`` fails first when one does. They are the tables of its database, the ids of
-studies and trials, the scaling of a search space to the unit cube, and the two strategies inside its genetic
-samplers.
+Optuna is pinned to its minor version, because private names may change with any release;
+``tests/test_optuna_private.py`` fails first when one of them changes. They are the tables of the database,
+the ids of studies and trials, the scaling of a search space to the unit cube, and two strategies of the
+genetic samplers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
 from optuna.samplers import NSGAIIISampler, NSGAIISampler
@@ -22,6 +24,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Table, create_engine, inspect, text
 
 from morel_search._format import without_passwords
+from morel_search.search.distributions import Params, ParamValue
 
 __all__ = [
     "FINITE",
@@ -70,7 +73,7 @@ def trial_id_of(trial: FrozenTrial) -> int:
 
 
 class UnitCube:
-    """A search space scaled to the unit cube; a categorical parameter becomes one coordinate a choice.
+    """A search space scaled to the unit cube; a categorical parameter has one coordinate for each choice.
 
     Args:
         space: Name to distribution of every parameter.
@@ -80,39 +83,39 @@ class UnitCube:
         self._transform = _SearchSpaceTransform(dict(space), transform_0_1=True)
 
     @property
-    def bounds(self) -> Any:
+    def bounds(self) -> NDArray[np.float64]:
         """Lower and upper bound of every coordinate, an array of shape (coordinates, 2)."""
         return self._transform.bounds
 
-    def transform(self, params: Mapping[str, Any]) -> Any:
+    def transform(self, params: Params) -> NDArray[np.float64]:
         """Return the coordinates of a configuration, an array of shape (coordinates,)."""
         return self._transform.transform(dict(params))
 
-    def untransform(self, coordinates: Any) -> dict[str, Any]:
-        """Return the configuration of some coordinates."""
+    def untransform(self, coordinates: NDArray[np.float64]) -> dict[str, ParamValue]:
+        """Return the configuration at these coordinates."""
         return self._transform.untransform(coordinates)
 
 
 def constraint_attributes(violations: Mapping[str, float]) -> dict[str, float]:
-    """Return violations as the system attributes that ``trial.set_constraint`` writes."""
+    """Return the system attributes that ``trial.set_constraint`` writes for these violations."""
     return {f"constraints:{name}": float(value) for name, value in violations.items()}
 
 
 def inferred_space(sampler: GeneticSampler, study: Study) -> dict[str, BaseDistribution]:
-    """Return the parameters that all finished trials of a study share."""
+    """Return the parameters that all finished trials of a study have in common."""
     return sampler._search_space.calculate(study)
 
 
 def elite_of(
     sampler: GeneticSampler, study: Study, trials: Sequence[FrozenTrial], count: int
 ) -> list[FrozenTrial]:
-    """Return the best trials by the sampler's own selection.
+    """Return the best trials by the selection of a sampler.
 
     Args:
         sampler: The sampler; it is not changed.
         study: The study.
         trials: COMPLETE trials.
-        count: How many trials to return at most.
+        count: Largest number of trials to return.
     """
     strategy: Any = copy(sampler._elite_population_selection_strategy)
     strategy._population_size = max(2, count)
@@ -122,12 +125,12 @@ def elite_of(
 
 def child_of(
     sampler: GeneticSampler, study: Study, space: dict[str, BaseDistribution], parents: list[FrozenTrial]
-) -> dict[str, Any]:
-    """Return a child of some parents by the sampler's crossover and mutation.
+) -> dict[str, ParamValue]:
+    """Return a child of these parents by the crossover and mutation of a sampler.
 
-    A parameter that is missing in the child is to be drawn anew.
+    Parameters that the mutation selected are missing in the child; the caller draws them anew.
     """
-    child: dict[str, Any] = sampler._child_generation_strategy(study, space, parents)
+    child: dict[str, ParamValue] = sampler._child_generation_strategy(study, space, parents)
     return child
 
 
@@ -165,4 +168,7 @@ def schema_mismatch(url: str) -> str:
         remedy = f"run '{command}', or install optuna {library}"
     else:
         remedy = f"install optuna {library} or newer"
-    return f"it was written by optuna {library} with schema {revision}, and the installed optuna reads schema {head}; {remedy}"
+    return (
+        f"it was written by optuna {library} with schema {revision}, and the installed optuna reads schema "
+        f"{head}; {remedy}"
+    )

@@ -1,7 +1,7 @@
-"""Trials as rows of Optuna's tables: one transaction a write, whose time does not grow with the study.
+"""Trials written as rows of Optuna's tables, each in one transaction of constant duration.
 
-Optuna's own ways look at earlier trials and at each parameter in turn, which takes longer the more trials
-there are. What is written here is what they write, which a test compares; it is meant for a study that has
+Optuna's own functions read earlier trials and write each parameter separately, so that they take longer the
+more trials there are. The rows are the same; ``tests/test_study.py`` compares them. The study must have only
 one writer.
 """
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Table, func, insert, select, update
 
 from morel_search.errors import RunFolderError
+from morel_search.search.distributions import Params
 from morel_search.search.optuna_private import (
     FINITE,
     PARAMS,
@@ -29,15 +29,15 @@ from morel_search.search.optuna_private import (
 
 __all__ = ["OptunaRowWriter"]
 
-FOREIGN = "another program writes to this study; it has to stop before the search can go on"
+OTHER_WRITER = "another program writes to this study; it has to stop before the search can go on"
 
 
 class OptunaRowWriter:
-    """Writes the trials of one study.
+    """Writes the trials of a study.
 
     Args:
         storage: The database.
-        study_id: Optuna's number of the study.
+        study_id: Id of the study in the database.
     """
 
     def __init__(self, storage: RDBStorage, study_id: int) -> None:
@@ -47,30 +47,30 @@ class OptunaRowWriter:
         self,
         number: int,
         state: TrialState,
-        params: Mapping[str, Any],
+        params: Params,
         distributions: Mapping[str, BaseDistribution],
-        user_attrs: Mapping[str, Any],
+        user_attrs: Mapping[str, object],
         after: int | None,
     ) -> int:
         """Write a new trial and return its id.
 
         Args:
-            number: Its number, one above the last one's.
+            number: Number of the trial: that of the previous trial plus 1.
             state: RUNNING or WAITING.
-            params: Values.
-            distributions: Theirs.
-            user_attrs: JSON values.
-            after: Id of the last trial; None for the first.
+            params: Optuna's values.
+            distributions: Distribution of each parameter.
+            user_attrs: User attributes, JSON values.
+            after: Id of the previous trial; None for the first trial.
 
         Raises:
-            RunFolderError: The study has a trial after that one.
+            RunFolderError: Another program has added a trial to the study.
         """
         with self._engine.begin() as connection:
             last = connection.execute(
                 select(func.max(TRIALS.c.trial_id)).where(TRIALS.c.study_id == self._study_id)
             ).scalar()
             if last != after:
-                raise RunFolderError(FOREIGN)
+                raise RunFolderError(OTHER_WRITER)
             row = {
                 "study_id": self._study_id,
                 "number": number,
@@ -99,26 +99,26 @@ class OptunaRowWriter:
         trial_id: int,
         state: TrialState,
         values: Sequence[float] | None,
-        user_attrs: Mapping[str, Any],
-        system_attrs: Mapping[str, Any],
+        user_attrs: Mapping[str, object],
+        system_attrs: Mapping[str, object],
     ) -> None:
-        """Write how a RUNNING trial ended.
+        """Write the end of a RUNNING trial.
 
         Args:
-            trial_id: Its id.
+            trial_id: Id of the trial in the database.
             state: COMPLETE, PRUNED or FAIL.
-            values: Finite values of a COMPLETE one.
-            user_attrs: JSON values.
-            system_attrs: JSON values.
+            values: The objectives of a COMPLETE trial, all finite; None for other states.
+            user_attrs: User attributes, JSON values.
+            system_attrs: System attributes, JSON values.
 
         Raises:
-            RunFolderError: The trial is not RUNNING.
+            RunFolderError: Another program has changed the state of the trial.
         """
         with self._engine.begin() as connection:
             ended = {"state": state, "datetime_complete": datetime.now()}
             running = (TRIALS.c.trial_id == trial_id) & (TRIALS.c.state == TrialState.RUNNING)
             if connection.execute(update(TRIALS).where(running).values(ended)).rowcount != 1:
-                raise RunFolderError(FOREIGN)
+                raise RunFolderError(OTHER_WRITER)
             rows = [
                 {"trial_id": trial_id, "objective": index, "value": value, "value_type": FINITE}
                 for index, value in enumerate(values or ())
@@ -130,7 +130,7 @@ class OptunaRowWriter:
 
 
 def _write_attributes(
-    connection: Connection, table: Any, trial_id: int, attributes: Mapping[str, Any]
+    connection: Connection, table: Table, trial_id: int, attributes: Mapping[str, object]
 ) -> None:
     rows = [
         {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -14,6 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
+from morel_search.search.distributions import Params, ParamValue
 from morel_search.search.known_failures import KnownFailures
 from morel_search.search.optuna_private import constraint_attributes, storage_of, study_id_of
 from morel_search.search.outcome import Outcome
@@ -34,7 +34,7 @@ A population that has converged in a small space yields no new configuration.
 """
 
 AVOIDING_TRIES = 5
-"""Attempts that also reject a configuration whose nearest known configuration ran out of memory or diverged."""
+"""Attempts that also reject a configuration if the nearest finished one ran out of memory or diverged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Proposal:
         replicate: Whether the same configuration was tried before.
     """
 
-    params: dict[str, Any]
+    params: dict[str, ParamValue]
     replicate: bool
 
 
@@ -68,14 +68,14 @@ class Proposer:
         self,
         settings: SearchSettings,
         space: dict[str, BaseDistribution],
-        configuration_key: Callable[[Mapping[str, Any]], Hashable],
+        configuration_key: Callable[[Params], Hashable],
     ) -> None:
         self._settings, self._space, self._configuration_key = settings, space, configuration_key
         self._study = optuna.create_study(directions=["maximize", "maximize"])
         self._population = Population(settings.population)
         self._failures = KnownFailures(space)
         self._inner: dict[int, int] = {}
-        self._params: dict[int, dict[str, Any]] = {}
+        self._params: dict[int, dict[str, ParamValue]] = {}
         self._seen: set[Hashable] = set()
 
     def propose(self, number: int) -> Proposal:
@@ -83,7 +83,7 @@ class Proposer:
 
         If all :data:`TRIES` attempts yield known configurations, the first of them is proposed again.
         """
-        first: dict[str, Any] | None = None
+        first: dict[str, ParamValue] | None = None
         for attempt in range(TRIES):
             inner, params = self._ask(number, attempt)
             first = first or params
@@ -95,8 +95,8 @@ class Proposer:
         replicate = self._configuration_key(first) in self._seen
         return self._take(number, self._add_running(first), first, replicate=replicate)
 
-    def _ask(self, number: int, attempt: int) -> tuple[int, dict[str, Any]]:
-        """Draw a configuration; return its number in the in-memory study, where it is RUNNING, and its values."""
+    def _ask(self, number: int, attempt: int) -> tuple[int, dict[str, ParamValue]]:
+        """Draw a configuration as a RUNNING trial of the in-memory study; return its number and values."""
         if attempt == 0 and begins_with_sobol(self._settings, self._population, number):
             params = sobol_point(self._space, derive_seed(self._settings.seed), number)
             return self._add_running(params), params
@@ -117,22 +117,22 @@ class Proposer:
             study_id_of(self._study), inner
         )
 
-    def _take(self, number: int, inner: int, params: dict[str, Any], *, replicate: bool) -> Proposal:
+    def _take(self, number: int, inner: int, params: dict[str, ParamValue], *, replicate: bool) -> Proposal:
         self._inner[number], self._params[number] = inner, params
         self._seen.add(self._configuration_key(params))
         return Proposal(dict(params), replicate)
 
-    def _add_running(self, params: dict[str, Any]) -> int:
+    def _add_running(self, params: dict[str, ParamValue]) -> int:
         self._study.add_trial(
             optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=self._space)
         )
         return storage_of(self._study).get_n_trials(study_id_of(self._study)) - 1
 
-    def known(self, params: Mapping[str, Any]) -> bool:
+    def known(self, params: Params) -> bool:
         """Return whether that configuration was tried, is running or is waiting."""
         return self._configuration_key(params) in self._seen
 
-    def add(self, number: int, params: Mapping[str, Any], outcome: Outcome | None = None) -> None:
+    def add(self, number: int, params: Params, outcome: Outcome | None = None) -> None:
         """Add a trial that was not proposed here: a control, an enqueued one, or one of an earlier start.
 
         Args:
@@ -140,7 +140,7 @@ class Proposer:
             params: Optuna's values; the configuration is a point of the space.
             outcome: Its outcome; None if it has not finished.
         """
-        system_attrs: dict[str, Any] = {}
+        system_attrs: dict[str, float] = {}
         state, values = TrialState.RUNNING, None
         if outcome is not None:
             state, values = self._state_of(outcome)

@@ -1,9 +1,9 @@
-"""NSGA-II that selects its parents from everything finished, and Optuna's other samplers by name."""
+"""Samplers by name: NSGA-II and NSGA-III with parents from all finished trials, and those of Optuna."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import (
@@ -19,6 +19,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import SearchSettings
+from morel_search.search.distributions import ParamValue
 from morel_search.search.optuna_private import GeneticSampler, child_of, elite_of, inferred_space
 from morel_search.search.population import Population
 
@@ -32,45 +33,48 @@ __all__ = [
 ]
 
 
-class _Steady:
+class _SteadySampler(BaseSampler):
     """Mixin for Optuna's genetic samplers that selects the parents from all finished trials at each proposal.
 
-    Optuna's samplers select the parents of a generation once. With W workers and population P, a share
+    Optuna's samplers select the parents of a generation once. With W workers and population P, the share
     (W - 1) / (P + W - 1) of the trials, the slow ones, finishes too late to become a parent; and a trial that
     was enqueued is never a parent.
 
     Args:
         space: Name to distribution of every parameter; None infers it from the study, as Optuna's samplers
             do.
-        population: The finished trials, where they are kept outside the study; None reads the study's
-            COMPLETE trials.
-        **options: Options of the sampler.
+        population: The finished trials, if they are kept outside the study; None reads the COMPLETE trials
+            of the study.
+        **options: Options of Optuna's sampler.
     """
 
-    population_sorts = False
-    """Whether :meth:`Population.parents` selects as this sampler does, which is as NSGA-II does."""
+    selects_as_nsga2 = False
+    """Whether the sampler selects as NSGA-II does, and therefore as :meth:`Population.parents` does."""
 
     population_size: int | None
-    sample_independent: Callable[[Study, FrozenTrial, str, BaseDistribution], Any]
 
     def __init__(
         self,
         space: dict[str, BaseDistribution] | None = None,
         population: Population | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         super().__init__(**options)
         self._space, self._population = space, population
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002  # Optuna's signature
+    def infer_relative_search_space(
+        self,
+        study: Study,
+        trial: FrozenTrial,  # noqa: ARG002  # Optuna's signature
+    ) -> dict[str, BaseDistribution]:
         """Return the whole space without the parameters that have a single value."""
         space = inferred_space(cast(GeneticSampler, self), study) if self._space is None else self._space
         return {name: distribution for name, distribution in space.items() if not distribution.single()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return a child of parents from the elite, or random values until a first population has finished."""
+    ) -> dict[str, ParamValue]:
+        """Return a child of the best finished trials; random values until a population has finished."""
         assert self.population_size is not None
         parents = self._parents(study, search_space, self.population_size) if search_space else []
         child = child_of(cast(GeneticSampler, self), study, search_space, parents) if parents else {}
@@ -86,24 +90,28 @@ class _Steady:
             return elite_of(cast(GeneticSampler, self), study, individuals, count)
 
         if self._population is not None:
-            return (
-                self._population.parents(None if self.population_sorts else select)
-                if len(self._population) >= size
-                else []
-            )
+            if len(self._population) < size:
+                return []
+            return self._population.parents(None if self.selects_as_nsga2 else select)
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        candidates = [one for one in finished if search_space.keys() <= one.params.keys()]
+        candidates = [trial for trial in finished if search_space.keys() <= trial.params.keys()]
         return select(candidates, size) if len(candidates) >= size else []
 
 
-class SteadyNSGAIISampler(_Steady, NSGAIISampler):
-    """NSGA-II (Deb et al. 2002): the elite by non-dominated rank and crowding distance among everything finished."""
+class SteadyNSGAIISampler(_SteadySampler, NSGAIISampler):
+    """NSGA-II (Deb et al. 2002); parents are selected from all finished trials.
 
-    population_sorts = True
+    They are selected by non-dominated rank and crowding distance.
+    """
+
+    selects_as_nsga2 = True
 
 
-class SteadyNSGAIIISampler(_Steady, NSGAIIISampler):
-    """NSGA-III (Deb and Jain 2014): the elite by non-dominated rank and reference points among everything finished."""
+class SteadyNSGAIIISampler(_SteadySampler, NSGAIIISampler):
+    """NSGA-III (Deb and Jain 2014); parents are selected from all finished trials.
+
+    They are selected by non-dominated rank and reference points.
+    """
 
 
 CROSSOVERS: dict[str, Callable[[SearchSettings], nsgaii.BaseCrossover]] = {
@@ -116,7 +124,7 @@ CROSSOVERS: dict[str, Callable[[SearchSettings], nsgaii.BaseCrossover]] = {
 }
 
 
-def _genetic(settings: SearchSettings, seed: int) -> dict[str, Any]:
+def _genetic_options(settings: SearchSettings, seed: int) -> dict[str, object]:
     return {
         "population_size": settings.population,
         "crossover": CROSSOVERS[settings.crossover](settings),
@@ -132,7 +140,7 @@ def _tpe(settings: SearchSettings, seed: int) -> BaseSampler:
     return TPESampler(seed=seed, n_startup_trials=settings.population, multivariate=True, constant_liar=True)
 
 
-GENETIC: dict[str, type[_Steady]] = {"nsga2": SteadyNSGAIISampler, "nsga3": SteadyNSGAIIISampler}
+GENETIC: dict[str, type[_SteadySampler]] = {"nsga2": SteadyNSGAIISampler, "nsga3": SteadyNSGAIIISampler}
 OTHERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
     "tpe": _tpe,
     "random": lambda settings, seed: RandomSampler(seed=seed),
@@ -148,25 +156,34 @@ def make_sampler(
     number: int,
     seed: int,
 ) -> BaseSampler:
-    """The sampler that proposes the trial of that number, seeded: the settings' own, or that of the warm-up."""
+    """Return the sampler that proposes a trial: that of the settings, or that of the warm-up.
+
+    Args:
+        settings: Sampler, warm-up, population and operators.
+        space: Name to distribution of every parameter.
+        population: The finished trials.
+        number: Number of the trial.
+        seed: Random seed of the sampler.
+    """
     if settings.sampler in OTHERS:
         return OTHERS[settings.sampler](settings, seed)
     if number < warmup_trials(settings):
         return _tpe(settings, seed) if settings.warmup == "tpe" else RandomSampler(seed=seed)
-    sampler: Any = GENETIC[settings.sampler](space, population, **_genetic(settings, seed))
-    made: BaseSampler = sampler
-    return made
+    return GENETIC[settings.sampler](space, population, **_genetic_options(settings, seed))
 
 
 def warmup_trials(settings: SearchSettings) -> int:
-    """How many trials belong to the warm-up of the genetic samplers."""
+    """Return the number of trials in the warm-up of the genetic samplers."""
     if settings.warmup_trials is not None:
         return settings.warmup_trials
     return 4 * settings.population if settings.warmup == "tpe" else 0
 
 
 def begins_with_sobol(settings: SearchSettings, population: Population, number: int) -> bool:
-    """Whether the trial of that number belongs to the evenly spread ones, with which the genetic samplers begin."""
+    """Return whether the trial of that number is a point of the Sobol sequence.
+
+    The genetic samplers begin with these points, until a population has finished.
+    """
     if settings.sampler not in GENETIC or settings.warmup != "sobol":
         return False
     return number < warmup_trials(settings) or len(population) < settings.population

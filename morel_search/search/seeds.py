@@ -10,7 +10,7 @@ __all__ = ["derive_seed"]
 def derive_seed(*parts: int) -> int:
     """Derive a 31-bit random seed from non-negative integers.
 
-    The number of the integers is one of them, because numpy derives the same seed from (1, 0) and from (1).
+    The count of the integers is one of the inputs, because numpy derives the same seed from (1, 0) and (1).
 
     Args:
         *parts: For example the seed of the search and the number of a trial.

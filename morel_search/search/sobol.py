@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from morel_search.search.distributions import ParamValue
 from morel_search.search.optuna_private import UnitCube
 
 __all__ = ["sobol_point"]
 
 
-def sobol_point(space: Mapping[str, BaseDistribution], seed: int, index: int) -> dict[str, Any]:
+def sobol_point(space: Mapping[str, BaseDistribution], seed: int, index: int) -> dict[str, ParamValue]:
     """Return a point of a scrambled Sobol sequence (Owen 1998) in the space.
 
     Args:
@@ -31,8 +31,16 @@ def sobol_point(space: Mapping[str, BaseDistribution], seed: int, index: int) ->
         warnings.simplefilter("ignore", UserWarning)  # about numbers of points that are not a power of 2
         sequence = qmc.Sobol(len(space), scramble=True, seed=seed)
         point = sequence.fast_forward(index).random(1)[0] if index else sequence.random(1)[0]
-    shares = dict(zip(space, point, strict=True))
-    numbers = {name: one for name, one in space.items() if not isinstance(one, CategoricalDistribution)}
-    values = UnitCube(numbers).untransform(np.array([shares[name] for name in numbers])) if numbers else {}
-    choices = {name: one.choices for name, one in space.items() if isinstance(one, CategoricalDistribution)}
-    return {**values, **{name: every[int(shares[name] * len(every))] for name, every in choices.items()}}
+    coordinates = dict(zip(space, point, strict=True))
+    choices = {
+        name: distribution.choices
+        for name, distribution in space.items()
+        if isinstance(distribution, CategoricalDistribution)
+    }
+    numeric = {name: distribution for name, distribution in space.items() if name not in choices}
+    values: dict[str, ParamValue] = {}
+    if numeric:
+        values |= UnitCube(numeric).untransform(np.array([coordinates[name] for name in numeric]))
+    for name, options in choices.items():
+        values[name] = options[int(coordinates[name] * len(options))]
+    return values

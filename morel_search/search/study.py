@@ -1,4 +1,4 @@
-"""The study on disk: the one truth about what was tried and what came out."""
+"""The study on disk: an Optuna study with the plans and outcomes of all trials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from morel_search._format import without_passwords
 from morel_search.errors import RunFolderError
 from morel_search.results.renamed import current_space
+from morel_search.search.distributions import Params
 from morel_search.search.optuna_private import (
     constraint_attributes,
     schema_mismatch,
@@ -40,14 +41,14 @@ Result = TypeVar("Result")
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MAXIMIZE]
 METRICS = ["clean_accuracy", "robust_accuracy"]
 FORMAT = 1
-"""Format of what this project stores in a study; raised when an older version could not read it."""
+"""Format of this project's attributes in a study; raised when older versions cannot read them."""
 
 
-def _explained(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """What the database cannot write becomes one sentence: a full or read-only disk, a lock that somebody holds, a lost server."""
+def _with_write_errors(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Turn errors of the database into one sentence: full or read-only disk, locked file, lost server."""
 
     @wraps(method)
-    def explained(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+    def guarded(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
         try:
             return method(*arguments, **named)
         except (SQLAlchemyError, StorageInternalError) as error:
@@ -55,22 +56,22 @@ def _explained(method: Callable[Arguments, Result]) -> Callable[Arguments, Resul
             reason = without_passwords(str(cause).splitlines()[0])
             raise RunFolderError(f"the study cannot be written: {reason}") from error
 
-    return explained
+    return guarded
 
 
 class TrialStore:
-    """An Optuna study in a database, written by one driver.
+    """An Optuna study in a database, written by one driver process.
 
-    A trial is written once when it is planned, whole, and once when it is over; what happens between lives in
-    the trial's checkpoint. So a crash leaves whole trials, some of them RUNNING, which
-    :meth:`requeue_running` hands out again.
+    A trial is written completely when it is planned, and once more when it ends; the state in between is in
+    the trial's checkpoint. After a crash, all trials in the study are therefore complete records; some are
+    still RUNNING, and :meth:`requeue_running` makes them wait again.
 
     Args:
         url: Database, as Optuna's RDBStorage takes it.
-        name: The study's name.
+        name: Name of the study.
 
     Raises:
-        RunFolderError: The database cannot be opened or is not a study.
+        RunFolderError: The database cannot be opened, is not a study, or was written by a newer version.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -95,15 +96,15 @@ class TrialStore:
         written = self._study.user_attrs.get("format", 1)  # studies of earlier versions have no number
         if written > FORMAT:
             raise RunFolderError(
-                f"the study {name!r} at {place} was written by a newer morel_search (format {written}; this version "
-                f"reads up to {FORMAT}); install that version"
+                f"the study {name!r} at {place} was written by a newer morel_search (format {written}; this "
+                f"version reads up to {FORMAT}); install that version"
             )
         self._rows = OptunaRowWriter(self._storage, study_id_of(self._study))
         self._ids: dict[int, int] = {trial.number: trial_id_of(trial) for trial in self.trials()}
 
     @staticmethod
     def _check_schema(url: str) -> None:
-        """Refuse a database of another Optuna before Optuna itself opens it, which may write to it."""
+        """Refuse a database of another version of Optuna before Optuna opens it, which may write to it."""
         file = Path(url.removeprefix("sqlite:///"))
         if url.startswith("sqlite") and not (file.is_file() and file.stat().st_size):
             return
@@ -112,17 +113,17 @@ class TrialStore:
 
     @classmethod
     def of_file(cls, path: Path, name: str) -> TrialStore:
-        """The study in an SQLite file."""
+        """Open the study in an SQLite file."""
         return cls(f"sqlite:///{path.absolute()}", name)
 
-    def identity(self) -> dict[str, Any] | None:
-        """What the search must not change, as it was when the study began; None for a new study."""
+    def identity(self) -> Mapping[str, object] | None:
+        """Return the settings that a resumed search must not change; None for a new study."""
         text = self._study.user_attrs.get("identity")
         return current_space(json.loads(text)) if text else None
 
-    @_explained
-    def set_identity(self, identity: Mapping[str, Any]) -> None:
-        """Keep what the search must not change."""
+    @_with_write_errors
+    def set_identity(self, identity: Mapping[str, object]) -> None:
+        """Write the settings that a resumed search must not change, and the format of the study."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self._study.set_metric_names(METRICS)
@@ -130,44 +131,53 @@ class TrialStore:
         self._study.set_user_attr("identity", json.dumps(identity))
 
     def tested(self) -> dict[Member, tuple[float, float]]:
-        """Trial and epoch to clean and robust accuracy on the test split, of what was tested."""
+        """Return the accuracies on the test split: trial and epoch to (clean, robust) accuracy."""
         stored = json.loads(self._study.user_attrs.get("tested", "[]"))
         return {
             (int(number), int(epoch)): (float(clean), float(robust))
             for number, epoch, clean, robust in stored
         }
 
-    @_explained
+    @_with_write_errors
     def set_tested(self, scores: Mapping[Member, tuple[float, float]]) -> None:
-        """Keep accuracies on the test split."""
+        """Write the accuracies on the test split, which :meth:`tested` returns."""
         self._study.set_user_attr(
             "tested", json.dumps([[*member, *score] for member, score in sorted(scores.items())])
         )
 
     def spent(self) -> tuple[float, dict[int, float]]:
-        """Seconds of the search, and of the trainings that were under way, by number, as they were noted last."""
+        """Return the time that was noted last.
+
+        Returns:
+            Seconds of the search, and the number of each unfinished trial to the seconds of its training.
+        """
         stored = json.loads(self._study.user_attrs.get("spent", "[0, {}]"))
         return float(stored[0]), {int(number): float(seconds) for number, seconds in stored[1].items()}
 
-    @_explained
-    def set_spent(self, seconds: float, running: Mapping[int, float]) -> None:
-        """Note what :meth:`spent` says."""
-        self._study.set_user_attr("spent", json.dumps([seconds, running]))
+    @_with_write_errors
+    def set_spent(self, seconds: float, unfinished: Mapping[int, float]) -> None:
+        """Write the time that :meth:`spent` returns."""
+        self._study.set_user_attr("spent", json.dumps([seconds, dict(unfinished)]))
 
     def trials(self) -> list[FrozenTrial]:
-        """Every trial, by number."""
+        """Return all trials in the order of their numbers."""
         return self._study.get_trials(deepcopy=False)
 
-    @_explained
+    @_with_write_errors
     def plan(
-        self,
-        plan: TrialPlan,
-        params: Mapping[str, Any],
-        space: Mapping[str, BaseDistribution],
-        *,
-        running: bool,
+        self, plan: TrialPlan, params: Params, space: Mapping[str, BaseDistribution], *, running: bool
     ) -> int:
-        """Write a new trial and return its number; not running means that it waits."""
+        """Write a new trial.
+
+        Args:
+            plan: Origin and random seed.
+            params: Optuna's values.
+            space: Distribution of each parameter.
+            running: Whether the trial is RUNNING, else it is WAITING.
+
+        Returns:
+            The trial's number.
+        """
         number = len(self._ids)
         state = TrialState.RUNNING if running else TrialState.WAITING
         self._ids[number] = self._rows.create(
@@ -175,26 +185,30 @@ class TrialStore:
         )
         return number
 
-    @_explained
+    @_with_write_errors
     def start(self, number: int) -> None:
-        """A waiting trial runs now."""
+        """Make a WAITING trial RUNNING."""
         self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
 
-    @_explained
+    @_with_write_errors
     def finish(self, number: int, outcome: Outcome) -> None:
-        """A running trial is over: COMPLETE with its values, PRUNED with its rung as attributes, or FAIL with its reason."""
+        """Write the outcome of a RUNNING trial; it becomes COMPLETE, PRUNED or FAIL."""
         attributes = {"outcome": asdict(outcome)}
-        constraints = constraint_attributes(outcome.violations)  # what Optuna's trial.set_constraint writes
+        constraints = constraint_attributes(
+            outcome.violations
+        )  # as Optuna's trial.set_constraint writes them
         self._rows.finish(self._ids[number], outcome.state, outcome.values, attributes, constraints)
 
-    @_explained
-    def requeue_running(self) -> list[FrozenTrial]:
-        """Make every RUNNING trial wait, and return all that wait. Only the driver that holds the run folder's lock may call this."""
+    @_with_write_errors
+    def requeue_running(self) -> None:
+        """Make every RUNNING trial WAITING.
+
+        Only the process that holds the lock of the run folder may call this.
+        """
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._storage.set_trial_state_values(trial_id_of(trial), TrialState.WAITING)
-        return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._storage.remove_session()
         self._storage.engine.dispose()

@@ -1,4 +1,4 @@
-"""Early stopping in two objectives: what trainings had reached at the same epoch, and which of them go on."""
+"""Early stopping in two objectives: the rungs, and the ranks of the trials that have reached them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ __all__ = ["AsyncSuccessiveHalving", "RungRank", "rung_levels", "rungs_of"]
 
 
 def rungs_of(space: Space) -> tuple[int, ...]:
-    """The rungs of a space, whose longest training decides."""
+    """Return the rungs of a space, which depend on its largest number of epochs."""
     return rung_levels(space.early_stopping, int(highest(space, "epochs")))
 
 
 def rung_levels(settings: EarlyStoppingSettings, epochs: int) -> tuple[int, ...]:
-    """The epochs at which trainings of so many epochs are compared: grace x eta^k below the last epoch.
+    """Return the rungs: the epochs after which trials are compared, grace x eta^k below the last epoch.
 
-    None when switched off.
+    Args:
+        settings: Settings of early stopping; there are no rungs if it is switched off.
+        epochs: Number of epochs of a training.
     """
     if not settings.enabled:
         return ()
@@ -37,13 +39,13 @@ def rung_levels(settings: EarlyStoppingSettings, epochs: int) -> tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class RungRank:
-    """Where a training stands at a rung.
+    """The rank of a trial at a rung.
 
     Attributes:
-        position: How many trainings are ahead of it.
-        peers: How many have been there, itself counted.
-        places: How many may go on.
-        enough: Whether there are peers enough to decide.
+        position: Number of better trials at the rung.
+        peers: Number of trials that have reached the rung, this trial included.
+        places: Number of trials that may continue.
+        enough: Whether enough trials have reached the rung to decide.
     """
 
     position: int
@@ -53,19 +55,19 @@ class RungRank:
 
     @property
     def continues(self) -> bool:
-        """Whether the rule lets it train on."""
+        """Whether the trial continues by the rule."""
         return not self.enough or self.position < self.places
 
 
 class AsyncSuccessiveHalving:
-    """Multi-objective successive halving without waiting (Schmucker et al. 2021, arXiv 2106.12639).
+    """Asynchronous multi-objective successive halving (Schmucker et al. 2021, arXiv 2106.12639).
 
-    A training that comes to a rung is recorded first, then ranked among all that have been there; the first
-    ceil(n / eta) go on. All of the rung's front go on unless there are more of them than places. Values of
-    different rungs never meet.
+    A trial that reaches a rung is recorded, then ranked among all n trials that have reached it; the best
+    ceil(n / eta) continue. All members of the rung's front continue, unless they are more than that. Trials
+    at different rungs are never compared.
 
     Args:
-        settings: eta, ranking and the number of peers it takes.
+        settings: Reduction factor eta, ranking, and the least number of peers.
         levels: The rungs, in epochs.
     """
 
@@ -75,19 +77,25 @@ class AsyncSuccessiveHalving:
 
     @property
     def min_peers(self) -> int:
-        """How many trainings a rung must have seen before it stops one."""
+        """Number of trials that must have reached a rung before a trial is stopped there."""
         return max(self._settings.eta, self._settings.min_peers or 0)
 
     def record(self, number: int, level: int, point: Point) -> None:
-        """A training has come to a rung, for the first time, with the best it has had so far."""
+        """Record that a trial has reached a rung.
+
+        Args:
+            number: The trial's number; it is not recorded at this rung yet.
+            level: The rung, in epochs.
+            point: Accuracies of the epoch that is selected among those up to the rung.
+        """
         self._rungs[level].add(number, point)
 
     def recorded(self, number: int, level: int) -> bool:
-        """Whether a training has come to that rung."""
+        """Return whether a trial is recorded at a rung."""
         return number in self._rungs[level].index
 
     def rank_of(self, number: int, level: int) -> RungRank:
-        """Where a recorded training stands now."""
+        """Return the current rank of a recorded trial at a rung."""
         rung = self._rungs[level]
         count = len(rung.index)
         return RungRank(
@@ -99,11 +107,14 @@ class AsyncSuccessiveHalving:
 
 
 class _Rung:
-    """The points of a rung with their non-dominated ranks, which are kept up to date point by point.
+    """The points of a rung and their non-dominated ranks, which are updated with each new point.
 
-    A new point can raise a rank by one at most: that of points of its own rank which it dominates, then of
-    points of the next rank which one of these dominates, and so on. So nothing is sorted again, and the time
-    for a decision hardly grows with the number of trainings.
+    A new point increases ranks by at most 1: those of the points of its own rank that it dominates, then
+    those of the points of the next rank that one of these dominates, and so on. The points are therefore not
+    sorted again, and the time for a decision hardly grows with the number of trials.
+
+    Attributes:
+        index: Number of a trial to the index of its point.
     """
 
     def __init__(self) -> None:
@@ -112,6 +123,7 @@ class _Rung:
         self._ranks = np.zeros(16, dtype=np.int64)
 
     def add(self, number: int, point: Point) -> None:
+        """Add the point of a trial and update the ranks."""
         count = len(self.index)
         if count == len(self._ranks):
             self._points = np.concatenate([self._points, np.zeros_like(self._points)])
@@ -120,28 +132,27 @@ class _Rung:
         new = np.array([point], dtype=float)
         above = dominates(points, new)
         rank = int(ranks[above].max()) + 1 if above.any() else 0
-        raised, level = new, rank
-        while len(raised):
+        moved, level = new, rank
+        while len(moved):
             members = np.flatnonzero(ranks == level)
-            ours = points[members]
-            members = members[dominates(raised[:, None], ours).any(axis=0)]
-            raised, level = points[members], level + 1
+            members = members[dominates(moved[:, None], points[members]).any(axis=0)]
+            moved, level = points[members], level + 1
             ranks[members] = level
         self._points[count], self._ranks[count] = point, rank
         self.index[number] = count
 
     def position(self, number: int, ranking: str) -> int:
-        """How many are ahead: those of a lower rank, and those of the same front that its spread needs more.
+        """Return the number of better points: lower ranks, and the same front with a better diversity rank.
 
-        Equal points, and points that are needed equally, share a position, so the order of arrival changes
-        nothing.
+        Equal points, and points with equal diversity ranks, share a position, so that the order in which
+        trials reach the rung has no effect.
         """
         count, index = len(self.index), self.index[number]
         points, ranks = self._points[:count], self._ranks[:count]
-        ahead = int((ranks < ranks[index]).sum())
+        lower = int((ranks < ranks[index]).sum())
         front, scale = points[ranks == ranks[index]], points.max(axis=0) - points.min(axis=0)
         scaled = (front - points.min(axis=0)) / np.where(scale > 0, scale, 1.0)
         unique, inverse, counts = np.unique(scaled, axis=0, return_inverse=True, return_counts=True)
-        places = DIVERSITY_RANKINGS[ranking](unique)
-        mine = inverse.reshape(-1)[int((ranks[:index] == ranks[index]).sum())]
-        return ahead + int(counts[places < places[mine]].sum())
+        diversity = DIVERSITY_RANKINGS[ranking](unique)
+        own = inverse.reshape(-1)[int((ranks[:index] == ranks[index]).sum())]
+        return lower + int(counts[diversity < diversity[own]].sum())

@@ -8,10 +8,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from morel_search._values import SettingValue
 from morel_search.config import Space
 from morel_search.errors import RunFolderError
 from morel_search.results.renamed import RENAMED_ORIGINS
-from morel_search.search.distributions import ParamValue, decode
+from morel_search.search.distributions import Params, decode
 from morel_search.training.settings import TrainSettings
 
 __all__ = ["Assignment", "TrialPlan", "assignment_of", "check_stored", "read_plan"]
@@ -47,11 +48,11 @@ class Assignment:
 
     number: int
     plan: TrialPlan
-    values: Mapping[str, object]
+    values: Mapping[str, SettingValue]
     train: TrainSettings
 
 
-def assignment_of(space: Space, number: int, plan: TrialPlan, params: Mapping[str, ParamValue]) -> Assignment:
+def assignment_of(space: Space, number: int, plan: TrialPlan, params: Params) -> Assignment:
     """Return a trial with its settings.
 
     Args:

@@ -1,4 +1,4 @@
-"""Configurations to begin with: as Optuna's values, and from the front of another run."""
+"""The trials before the first proposal: controls, and configurations that ``search.start_from`` enqueues."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from optuna.distributions import BaseDistribution
 
+from morel_search._values import SettingValue
 from morel_search.config import Control, Parameter, Space, parse_rational
 from morel_search.errors import RunFolderError, SpaceError
 from morel_search.results.folder import open_run_folder
-from morel_search.search.distributions import distributions, encode, encode_value, params_key
+from morel_search.search.distributions import ParamValue, distributions, encode, encode_value, params_key
 from morel_search.search.seeds import derive_seed
 from morel_search.search.sobol import sobol_point
 from morel_search.search.study import TrialStore
@@ -25,61 +25,27 @@ FILL = 0x57A2
 """Separates the draw of missing values of enqueued configurations from other draws of the seed."""
 
 NEAR = 1e-9
-"""Tables hold 8/255 as a decimal; so near to a step of the grid it is that step."""
-
-
-def enqueued_configurations(space: Space) -> tuple[Mapping[str, Any], ...]:
-    """The configurations of ``search.start_from``: those of the space file, or the front of the run that it names.
-
-    Raises:
-        SpaceError: The run has no front, or shares no parameter with this space.
-        RunFolderError: There is no such run.
-    """
-    source = space.search.start_from
-    if not isinstance(source, str):
-        return space.enqueued
-    try:
-        front = open_run_folder(Path(source).expanduser().absolute()).read_front()
-    except RunFolderError as error:
-        raise RunFolderError(f"search.start_from: {error}") from None
-    found = []
-    for row in front.to_dict("records"):
-        values = {
-            parameter.name: _read(parameter, row.get(f"param_{parameter.name}"))
-            for parameter in space.parameters
-        }
-        known = {name: value for name, value in values.items() if value is not None}
-        if known:
-            found.append(known)
-    if not found:
-        raise SpaceError(
-            [f"search.start_from: the front of {source} has no configuration that lies in this space"],
-            str(space.path),
-        )
-    return tuple(found)
+"""Largest difference between a number in a table and an equal value; tables hold 8/255 as a decimal."""
 
 
 def enqueue_controls(space: Space, store: TrialStore) -> None:
     """Write the controls that the study does not have yet as WAITING trials.
 
-    An earlier start may have been interrupted after the first of them.
+    It can have some of them, because an earlier start may have been interrupted here.
     """
     trials, searched = store.trials(), distributions(space)
     planned = {read_plan(trial).name for trial in trials}
     missing = [control for control in space.controls if control.name not in planned]
     for number, control in enumerate(missing, start=len(trials)):
-        params = (
-            encode(space, space.control_settings(control))
-            if _differs_in_parameters_only(space, control)
-            else None
-        )
+        in_space = _differs_in_parameters_only(space, control)
+        params = encode(space, space.control_settings(control)) if in_space else None
         seed = derive_seed(space.search.seed, number)
         plan = TrialPlan("control", control.name, seed, in_space=params is not None)
         store.plan(plan, params or {}, searched, running=False)
 
 
 def enqueue_configurations(
-    space: Space, store: TrialStore, configurations: Iterable[Mapping[str, object]]
+    space: Space, store: TrialStore, configurations: Iterable[Mapping[str, SettingValue]]
 ) -> None:
     """Write configurations as WAITING trials, except those that the study already has.
 
@@ -101,55 +67,97 @@ def enqueue_configurations(
             number += 1
 
 
+def enqueued_configurations(space: Space) -> tuple[Mapping[str, SettingValue], ...]:
+    """Return the configurations of ``search.start_from``: listed in the space file, or the front of a run.
+
+    Raises:
+        SpaceError: No configuration of that front has a value in this space.
+        RunFolderError: There is no such run.
+    """
+    source = space.search.start_from
+    if not isinstance(source, str):
+        return space.enqueued
+    try:
+        front = open_run_folder(Path(source).expanduser().absolute()).read_front()
+    except RunFolderError as error:
+        raise RunFolderError(f"search.start_from: {error}") from None
+    configurations = []
+    for row in front.to_dict("records"):
+        values = {
+            parameter.name: _read_cell(parameter, row.get(f"param_{parameter.name}"))
+            for parameter in space.parameters
+        }
+        known = {name: value for name, value in values.items() if value is not None}
+        if known:
+            configurations.append(known)
+    if not configurations:
+        raise SpaceError(
+            [f"search.start_from: the front of {source} has no configuration that lies in this space"],
+            str(space.path),
+        )
+    return tuple(configurations)
+
+
+def enqueued_params(
+    space: Space,
+    distributions: Mapping[str, BaseDistribution],
+    configuration: Mapping[str, SettingValue],
+    seed: int,
+) -> dict[str, ParamValue]:
+    """Return Optuna's values for a configuration.
+
+    Args:
+        space: The space.
+        distributions: Distribution of each parameter.
+        configuration: Values of some or all parameters. A missing value is that of ``train`` if it is in the
+            parameter's range, else it is drawn.
+        seed: Random seed of the draw.
+    """
+    params = sobol_point(distributions, seed, 0)
+    for parameter in space.parameters:
+        default: SettingValue = getattr(space.train, parameter.name)
+        if parameter.name in configuration:
+            params[parameter.name] = encode_value(parameter, configuration[parameter.name])
+        elif parameter.contains(default):
+            params[parameter.name] = encode_value(parameter, default)
+    return params
+
+
 def _differs_in_parameters_only(space: Space, control: Control) -> bool:
-    """Return whether a control changes searched parameters only, so that it is a point of the space."""
+    """Return whether a control overrides only searched parameters, apart from values that are the same."""
     searched = {parameter.name for parameter in space.parameters}
     return all(
         name in searched or getattr(space.train, name) == value for name, value in control.overrides.items()
     )
 
 
-def enqueued_params(
-    space: Space, distributions: Mapping[str, BaseDistribution], start: Mapping[str, Any], seed: int
-) -> dict[str, Any]:
-    """Optuna's values for a configuration.
-
-    What it leaves open is as in ``train`` where the space contains that, else drawn.
-    """
-    params = sobol_point(distributions, seed, 0)
-    for parameter in space.parameters:
-        value = start.get(parameter.name, ...)
-        if value is ...:
-            value = getattr(space.train, parameter.name)
-            value = value if parameter.contains(value) else ...
-        if value is not ...:
-            params[parameter.name] = encode_value(parameter, value)
-    return params
-
-
-def _same(choice: Any, cell: Any) -> bool:
-    """Whether a cell of a table stands for a choice: numbers to rounding, anything else as it is written."""
+def _same(choice: SettingValue, cell: object) -> bool:
+    """Return whether a cell of a table holds a choice: numbers are compared approximately, others as text."""
     numbers = (int, float, Fraction)
     if isinstance(choice, numbers) and not isinstance(choice, bool) and isinstance(cell, numbers):
         return abs(float(choice) - float(cell)) <= NEAR
     return str(choice) == str(cell)
 
 
-def _read(parameter: Parameter, cell: Any) -> Any:
-    """A cell of a table as the parameter's value; None where it is empty or outside the range."""
+def _read_cell(parameter: Parameter, cell: object) -> SettingValue:
+    """Return the value of a parameter in a table; None if the cell is empty or the value is out of range."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return None
     if parameter.kind == "categorical":
         return next((choice for choice in parameter.choices if _same(choice, cell)), None)
     try:
-        value: Any = float(cell)
-    except (TypeError, ValueError):
+        number = float(cell) if isinstance(cell, (int, float, str)) else math.nan
+    except ValueError:
         return None
+    if not math.isfinite(number):
+        return None
+    value: SettingValue = number
     if parameter.kind == "int":
-        value = int(value) if value.is_integer() else None
+        value = int(number) if number.is_integer() else None
     if parameter.kind == "float" and parameter.step is not None and parameter.low is not None:
         low, step = parse_rational(parameter.low), parse_rational(parameter.step)
-        value = low + round((Fraction(value) - low) / step) * step
-        if abs(float(value) - float(cell)) > NEAR:
+        nearest = low + round((Fraction(number) - low) / step) * step
+        if abs(float(nearest) - number) > NEAR:
             return None
+        value = nearest
     return value if parameter.contains(value) else None

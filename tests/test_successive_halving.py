@@ -1,4 +1,4 @@
-"""Rungs: where they lie, who goes on, and what the order of arrival may change."""
+"""Successive halving: the rungs, the trials that continue, and independence of the order of arrival."""
 
 from __future__ import annotations
 
@@ -31,17 +31,21 @@ points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, m
         ({"enabled": False}, 27, ()),
     ],
 )
-def test_where_the_rungs_lie(given_settings: dict[str, int], epochs: int, levels: tuple[int, ...]) -> None:
+def test_the_rungs_of_some_settings(
+    given_settings: dict[str, int], epochs: int, levels: tuple[int, ...]
+) -> None:
     assert rung_levels(EarlyStoppingSettings(**given_settings), epochs) == levels
 
 
 @given(points, st.integers(2, 4))
-def test_the_rule(reached: list[tuple[int, int]], eta: int) -> None:
-    """The last comer goes on if fewer than ceil(n / eta) are ahead, or if the rung has not seen enough."""
-    ladder = AsyncSuccessiveHalving(EarlyStoppingSettings(eta=eta, min_peers=5), (3,))
+def test_a_trial_continues_by_the_rule_of_successive_halving(
+    reached: list[tuple[int, int]], eta: int
+) -> None:
+    """The last trial continues if fewer than ceil(n / eta) are better, or if too few have reached the rung."""
+    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(eta=eta, min_peers=5), (3,))
     for number, point in enumerate(reached):
-        ladder.record(number, 3, point)
-    rank_of = ladder.rank_of(len(reached) - 1, 3)
+        halving.record(number, 3, point)
+    rank_of = halving.rank_of(len(reached) - 1, 3)
     assert rank_of.peers == len(reached)
     assert rank_of.enough == (len(reached) >= 5)
     assert rank_of.places == math.ceil(len(reached) / eta)
@@ -49,7 +53,7 @@ def test_the_rule(reached: list[tuple[int, int]], eta: int) -> None:
 
 
 def positions(reached: list[tuple[int, int]], ranking: str) -> list[int]:
-    """Counted one by one, with Optuna's ranks: who has a lower one, or an earlier place in the same front."""
+    """Positions counted one by one: points with a lower rank of Optuna, or a better place in the same front."""
     values = np.array(reached, dtype=float)
     ranks = _fast_non_domination_rank(-values)
     scaled = (values - values.min(axis=0)) / np.where(np.ptp(values, axis=0) > 0, np.ptp(values, axis=0), 1.0)
@@ -63,66 +67,64 @@ def positions(reached: list[tuple[int, int]], ranking: str) -> list[int]:
 
 @settings(max_examples=400, deadline=None)
 @given(points, st.sampled_from(["crowding", "epsilon_net"]))
-def test_ranks_kept_up_to_date_are_those_of_sorting_anew(
-    reached: list[tuple[int, int]], ranking: str
-) -> None:
-    ladder = AsyncSuccessiveHalving(EarlyStoppingSettings(ranking=ranking), (1,))
+def test_updated_ranks_are_those_of_a_new_sorting(reached: list[tuple[int, int]], ranking: str) -> None:
+    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(ranking=ranking), (1,))
     for number, point in enumerate(reached):
-        ladder.record(number, 1, point)
-        assert [ladder.rank_of(one, 1).position for one in range(number + 1)] == positions(
+        halving.record(number, 1, point)
+        assert [halving.rank_of(trial, 1).position for trial in range(number + 1)] == positions(
             reached[: number + 1], ranking
         )
 
 
 @given(points)
-def test_the_rungs_front_survives_unless_there_are_more_of_it_than_places(
+def test_the_front_of_a_rung_continues_unless_it_has_more_members_than_places(
     reached: list[tuple[int, int]],
 ) -> None:
-    ladder = AsyncSuccessiveHalving(EarlyStoppingSettings(min_peers=1), (1,))
+    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(min_peers=1), (1,))
     for number, point in enumerate(reached):
-        ladder.record(number, 1, point)
+        halving.record(number, 1, point)
     front = [
         number
         for number, rank in enumerate(_fast_non_domination_rank(-np.array(reached, dtype=float)))
         if rank == 0
     ]
-    going = [
+    continuing = [
         number
         for number in range(len(reached))
-        if ladder.rank_of(number, 1).position < ladder.rank_of(number, 1).places
+        if halving.rank_of(number, 1).position < halving.rank_of(number, 1).places
     ]
     if len(front) <= math.ceil(len(reached) / 3):
-        assert set(front) <= set(going)
+        assert set(front) <= set(continuing)
     else:
-        assert set(going) <= set(front)
+        assert set(continuing) <= set(front)
 
 
 @given(points, st.randoms(use_true_random=False))
-def test_a_standing_does_not_depend_on_the_order_of_arrival(
+def test_a_rank_does_not_depend_on_the_order_of_arrival(
     reached: list[tuple[int, int]], random: object
 ) -> None:
     order = list(range(len(reached)))
     random.shuffle(order)
-    one, other = (AsyncSuccessiveHalving(EarlyStoppingSettings(), (1,)) for _ in range(2))
+    first, second = (AsyncSuccessiveHalving(EarlyStoppingSettings(), (1,)) for _ in range(2))
     for number in range(len(reached)):
-        one.record(number, 1, reached[number])
-        other.record(order[number], 1, reached[order[number]])
-    assert [one.rank_of(number, 1) for number in range(len(reached))] == [
-        other.rank_of(number, 1) for number in range(len(reached))
+        first.record(number, 1, reached[number])
+        second.record(order[number], 1, reached[order[number]])
+    assert [first.rank_of(number, 1) for number in range(len(reached))] == [
+        second.rank_of(number, 1) for number in range(len(reached))
     ]
 
 
-def test_rungs_never_mix() -> None:
-    ladder = AsyncSuccessiveHalving(EarlyStoppingSettings(min_peers=1), (1, 3))
+def test_trials_at_different_rungs_are_not_compared() -> None:
+    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(min_peers=1), (1, 3))
     for number in range(6):
-        ladder.record(number, 1, (0.9, 0.9))
-    ladder.record(6, 3, (0.1, 0.1))
-    assert ladder.rank_of(6, 3).position == 0
-    assert ladder.rank_of(6, 3).peers == 1
-    assert not ladder.recorded(6, 1)
+        halving.record(number, 1, (0.9, 0.9))
+    halving.record(6, 3, (0.1, 0.1))
+    assert halving.rank_of(6, 3).position == 0
+    assert halving.rank_of(6, 3).peers == 1
+    assert not halving.recorded(6, 1)
 
 
-def test_at_least_eta_peers() -> None:
+def test_the_least_number_of_peers_is_at_least_eta() -> None:
     assert AsyncSuccessiveHalving(EarlyStoppingSettings(eta=4, min_peers=1), (1,)).min_peers == 4
     assert AsyncSuccessiveHalving(EarlyStoppingSettings(eta=4), (1,)).min_peers == 4
     assert AsyncSuccessiveHalving(EarlyStoppingSettings(eta=4, min_peers=9), (1,)).min_peers == 9

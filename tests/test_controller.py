@@ -1,4 +1,4 @@
-"""The search without Ray: what is handed out, what is written down, what a restart finds. Trainings are stood in for by a formula."""
+"""The search without Ray: the trials it hands out, its records, and restarts. A formula replaces trainings."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ def test_a_search_killed_twice_and_continued_equals_an_uninterrupted_one(tmp_pat
     for limit in (4, 9):
         controller = SearchController.begin(space, broken)
         run_all(controller, limit)
-        controller.next()  # under way when the driver dies: RUNNING in the study, told by nobody
+        controller.next()  # RUNNING in the study when the driver is killed
     run_all(SearchController.begin(space, broken))
     assert params_of(broken) == params_of(whole)
     assert [trial.values for trial in broken.trials()] == [trial.values for trial in whole.trials()]
 
 
-def test_a_trial_left_running_is_handed_out_again_with_its_number_and_values(tmp_path: Path) -> None:
+def test_a_trial_of_a_killed_start_is_handed_out_again_with_its_number_and_values(tmp_path: Path) -> None:
     space = digits("search.trials=3", "controls=[]", "search.population=2")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     first = SearchController.begin(space, record).next()
@@ -132,7 +132,7 @@ def test_constructing_a_controller_writes_nothing_to_the_study(tmp_path: Path) -
     assert controller.next() == running  # and is handed out first
 
 
-def test_a_dead_search_ends_and_says_why(tmp_path: Path) -> None:
+def test_failures_in_a_row_end_the_search_with_a_reason(tmp_path: Path) -> None:
     space = digits("search.trials=50", "search.max_failures=3", "controls=[]")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     controller = SearchController.begin(space, record)
@@ -170,7 +170,7 @@ def test_no_two_trials_of_a_search_are_the_same_unless_called_replicates(tmp_pat
     assert len(seen) > 50
 
 
-def test_what_failed_before_a_restart_is_not_proposed_again(tmp_path: Path) -> None:
+def test_configurations_that_failed_before_a_restart_are_not_proposed_again(tmp_path: Path) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(
         "data: {name: digits}\nnetwork: {name: small_cnn}\nparameters:\n  attack_steps: {type: int, low: "
@@ -192,7 +192,7 @@ def test_what_failed_before_a_restart_is_not_proposed_again(tmp_path: Path) -> N
     )
 
 
-def test_a_start_that_was_stopped_while_the_controls_were_planned(
+def test_a_start_that_is_interrupted_while_it_plans_the_controls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = digits("search.trials=2", "search.population=2")
@@ -222,8 +222,8 @@ def test_a_start_that_was_stopped_while_the_controls_were_planned(
     ]
 
 
-def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    """SQLite's own limit on the size of a file stands in for the disk: it gives the same error, SQLITE_FULL."""
+def test_a_full_disk_is_reported_in_one_sentence(tmp_path: Path) -> None:
+    """SQLite's limit on the size of a file replaces the disk: its error is the same, SQLITE_FULL."""
     space = digits("search.trials=400", "controls=[]")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     controller = SearchController.begin(space, record)
@@ -268,20 +268,20 @@ def test_a_space_of_two_points_gives_replicates_with_seeds_of_their_own(tmp_path
 
 
 def test_nsga2_moves_towards_the_front(tmp_path: Path) -> None:
-    """The formula rewards nothing but epsilon, and half of the clean accuracy is lost to it: later trials lie on the front more often."""
+    """The optimum of k_robust is 0.2; late trials are closer to it than early ones."""
     space = digits("search.trials=80", "search.population=10", "controls=[]")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     controller = SearchController.begin(space, record)
-    joined = []
+    distances = []
     while (assignment := controller.next()) is not None:
         distance = abs(assignment.train.k_robust - 0.2)  # a second parameter, with its optimum at 0.2
         controller.finish(assignment.number, formula(assignment, penalty=0.3 * distance), "")
-        joined.append(distance)
-    assert sum(joined[-20:]) / 20 < 0.5 * sum(joined[:10]) / 10
+        distances.append(distance)
+    assert sum(distances[-20:]) / 20 < 0.5 * sum(distances[:10]) / 10
 
 
 @pytest.mark.parametrize(("point", "epoch_number"), [("last", 3), ("best_robust", 2), ("best_sum", 1)])
-def test_the_point_that_counts(point: str, epoch_number: int) -> None:
+def test_the_selected_epoch(point: str, epoch_number: int) -> None:
     history = [epoch(1, 0.9, 0.50), epoch(2, 0.7, 0.55), epoch(3, 0.8, 0.30)]
     outcome = outcome_of(history, "", point)
     assert outcome.epoch == epoch_number
@@ -291,13 +291,13 @@ def test_the_point_that_counts(point: str, epoch_number: int) -> None:
 @pytest.mark.parametrize(
     "history", [[], [epoch(1, None, None)], [epoch(1, float("nan"), 0.5)], [epoch(1, 0.5, float("inf"))]]
 )
-def test_what_is_no_number_is_a_failure_with_a_reason(history: list[EpochResult]) -> None:
+def test_a_training_without_finite_accuracies_is_a_failure_with_a_reason(history: list[EpochResult]) -> None:
     outcome = outcome_of(history, "", "last")
     assert outcome.values is None
     assert outcome.failure
 
 
-def test_every_value_of_the_space_survives_the_study(tmp_path: Path) -> None:
+def test_values_are_the_same_after_encoding_and_decoding(tmp_path: Path) -> None:
     space = digits()
     values = {
         "accuracy_loss": "loat",
@@ -317,7 +317,7 @@ def test_every_value_of_the_space_survives_the_study(tmp_path: Path) -> None:
     assert set(params) == set(distributions(space))
 
 
-def test_a_value_outside_the_space_has_no_place_in_it() -> None:
+def test_a_configuration_outside_the_space_is_not_encoded() -> None:
     space = digits()
-    control = next(one for one in space.controls if one.name == "none")
+    control = next(control for control in space.controls if control.name == "none")
     assert encode(space, space.control_settings(control)) is None

@@ -1,4 +1,4 @@
-"""Laws of ranking in two objectives, and Optuna's own non-dominated sorting as the reference."""
+"""Laws of the ranks at a rung in two objectives, with Optuna's non-dominated sorting as the reference."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ rankings = st.sampled_from(sorted(DIVERSITY_RANKINGS))
 
 
 def positions(points: Any, ranking: str = "crowding") -> np.ndarray:
-    """Where each point stands at a rung that all have come to."""
-    ladder = AsyncSuccessiveHalving(EarlyStoppingSettings(ranking=ranking), (1,))
+    """The position of each point at a rung that all have reached."""
+    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(ranking=ranking), (1,))
     for number, point in enumerate(points):
-        ladder.record(number, 1, tuple(point))
-    return np.array([ladder.rank_of(number, 1).position for number in range(len(points))], dtype=int)
+        halving.record(number, 1, tuple(point))
+    return np.array([halving.rank_of(number, 1).position for number in range(len(points))], dtype=int)
 
 
 def non_domination_ranks(points: np.ndarray) -> np.ndarray:
@@ -36,12 +36,12 @@ def non_domination_ranks(points: np.ndarray) -> np.ndarray:
 
 
 @given(pairs, rankings)
-def test_a_dominating_point_is_ahead(points: list[tuple[int, int]], ranking: str) -> None:
+def test_a_dominating_point_has_a_better_position(points: list[tuple[int, int]], ranking: str) -> None:
     places = positions(points, ranking)
-    for one, place in zip(points, places, strict=True):
-        for other, behind in zip(points, places, strict=True):
-            if dominates(one, other):
-                assert place < behind
+    for first, better in zip(points, places, strict=True):
+        for second, worse in zip(points, places, strict=True):
+            if dominates(first, second):
+                assert better < worse
 
 
 @given(pairs, rankings, st.tuples(st.integers(0, 3), st.integers(0, 3)), st.data())
@@ -50,7 +50,7 @@ def test_a_better_point_never_gets_a_worse_rank(
 ) -> None:
     index = data.draw(st.integers(0, len(points) - 1))
     better = [(x + gain[0], y + gain[1]) if i == index else (x, y) for i, (x, y) in enumerate(points)]
-    before, after = (non_domination_ranks(np.array(one, dtype=float)) for one in (points, better))
+    before, after = (non_domination_ranks(np.array(values, dtype=float)) for values in (points, better))
     assert after[index] <= before[index]
     members = int((before < after[index]).sum())
     assert positions(better, ranking)[index] <= max(
@@ -69,13 +69,13 @@ def test_the_order_of_arrival_changes_nothing(
 
 
 @given(pairs, rankings)
-def test_equal_points_are_treated_alike(points: list[tuple[int, int]], ranking: str) -> None:
+def test_equal_points_have_equal_positions(points: list[tuple[int, int]], ranking: str) -> None:
     places = positions([*points, points[0]], ranking)
     assert places[-1] == places[0]
 
 
 @given(pairs, rankings)
-def test_the_two_objectives_may_change_places(points: list[tuple[int, int]], ranking: str) -> None:
+def test_exchanging_the_two_objectives_changes_nothing(points: list[tuple[int, int]], ranking: str) -> None:
     np.testing.assert_array_equal(positions([(y, x) for x, y in points], ranking), positions(points, ranking))
 
 
@@ -88,31 +88,34 @@ def test_the_scale_of_an_objective_changes_nothing(
 
 
 @given(pairs, rankings)
-def test_a_position_counts_those_ahead(points: list[tuple[int, int]], ranking: str) -> None:
+def test_a_position_is_the_number_of_better_points(points: list[tuple[int, int]], ranking: str) -> None:
     places = positions(points, ranking)
     for place in places:
         assert place == (places < place).sum()
 
 
 def test_crowding_by_hand() -> None:
-    """Ends first, then the widest gap: the neighbours of (1, 8) are 4 + 5 apart, those of (4, 5) 5 + 5, of (6, 3) 6 + 5."""
+    """The ends are best, then the widest gap between the two neighbours.
+
+    The gaps of (1, 8), (4, 5) and (6, 3) are 4 + 5, 5 + 5 and 6 + 5.
+    """
     points = [(0, 10), (1, 8), (4, 5), (6, 3), (10, 0), (0, 0)]
     assert positions(points, "crowding").tolist() == [0, 4, 3, 2, 0, 5]
 
 
 def test_epsilon_net_by_hand() -> None:
-    """The ends, then the middle, which is farthest from both; (1, 9) is next to an end and comes last."""
+    """The ends are best, then the middle, which is farthest from both; (1, 9), next to an end, is last."""
     points = [(0, 10), (1, 9), (5, 5), (8, 2), (10, 0)]
     assert positions(points, "epsilon_net").tolist() == [0, 4, 2, 3, 0]
 
 
 @pytest.mark.parametrize("ranking", sorted(DIVERSITY_RANKINGS))
-def test_one_alone(ranking: str) -> None:
+def test_a_single_point_has_position_0(ranking: str) -> None:
     assert positions([(0.3, 0.4)], ranking).tolist() == [0]
 
 
 @given(pairs)
-def test_the_front_so_far_is_the_front_of_all(points: list[tuple[int, int]]) -> None:
+def test_the_updated_front_is_the_front_of_all_points(points: list[tuple[int, int]]) -> None:
     import moocore
 
     front, present = Front(), set()
