@@ -151,7 +151,7 @@ def test_transfer_agrees_with_torchattacks(network: tuple[nn.Module, Tensor, Ten
     own = transfer_accuracy(model, model, images, labels, SETTINGS, seed=0, compute=FLOAT32)
     assert abs(transfer - expected) <= 0.02
     assert own < transfer
-    once = dataclasses.replace(SETTINGS, steps=50)
+    once = dataclasses.replace(SETTINGS, loss="cross_entropy", steps=50)
     assert own == pytest.approx(
         evaluate(model, ImageSet((images * 255).round().to(torch.uint8), labels), once).robust_accuracy,
         abs=0.02,

@@ -26,6 +26,7 @@ __all__ = [
     "pgd",
     "project",
     "starting_points",
+    "targeted_margin_objective",
 ]
 
 Objective = Callable[[Tensor], Tensor]
@@ -72,6 +73,19 @@ def margin_objective(labels: Tensor) -> Objective:
     def margin(logits: Tensor) -> Tensor:
         own = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
         other = logits.scatter(1, labels.unsqueeze(1), float("-inf")).amax(dim=1)
+        return (other - own).sum()
+
+    return margin
+
+
+def targeted_margin_objective(labels: Tensor, targets: Tensor) -> Objective:
+    """Logit of a wrong class minus that of the label, summed over the batch.
+
+    Labels and wrong classes of shape (N,).
+    """
+
+    def margin(logits: Tensor) -> Tensor:
+        own, other = (logits.gather(1, index.unsqueeze(1)) for index in (labels, targets))
         return (other - own).sum()
 
     return margin
@@ -129,10 +143,24 @@ def input_gradient(
     return gradient, logits.detach()
 
 
-def ascend(points: Tensor, gradient: Tensor, images: Tensor, attack: AttackSettings) -> Tensor:
-    """One step of length ``attack.step_size`` along the gradient, and back into the ball and into [0, 1]; all shapes are the images'."""
+def ascend(
+    points: Tensor, gradient: Tensor, images: Tensor, attack: AttackSettings, step_size: float | None = None
+) -> Tensor:
+    """Take one step along the gradient, and return to the ball and to [0, 1].
+
+    A pixel whose gradient is not finite does not move in this step; the others do.
+
+    Args:
+        points: Shape of the images.
+        gradient: Of the same shape.
+        images: Float in [0, 1], shape (N, ...).
+        attack: Norm and radius.
+        step_size: Length of the step; None means ``attack.step_size``.
+    """
+    length = attack.step_size if step_size is None else step_size
+    gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
     direction = _linf_step(gradient) if attack.norm == "linf" else _l2_step(gradient)
-    return project(points.detach() + attack.step_size * direction, images, attack)
+    return project(points.detach() + length * direction, images, attack)
 
 
 def project(points: Tensor, images: Tensor, attack: AttackSettings) -> Tensor:
@@ -174,6 +202,9 @@ def _linf_step(gradient: Tensor) -> Tensor:
 
 
 def _l2_step(gradient: Tensor) -> Tensor:
+    # Divided by the largest entry first: the squares of entries beyond 1e19 or below 1e-23 leave float32.
+    largest = _per_image(gradient.flatten(1).abs().amax(dim=1), gradient)
+    gradient = gradient / torch.where(largest > 0, largest, torch.ones_like(largest))
     norms = _per_image(gradient.flatten(1).norm(dim=1), gradient)
     return torch.where(
         norms > 0, gradient / norms.clamp(min=torch.finfo(gradient.dtype).tiny), torch.zeros_like(gradient)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from morel_search.training.attacks import (
+    Objective,
     ascend,
     attack_mode,
     cross_entropy_objective,
@@ -17,27 +18,24 @@ from morel_search.training.attacks import (
     input_gradient,
     margin_objective,
     starting_points,
+    targeted_margin_objective,
 )
 from morel_search.training.augment import to_float
 from morel_search.training.compute import exact_arithmetic, to_memory_format
 from morel_search.training.datasets.loading import ImageSet
+from morel_search.training.evaluation_attacks import EvaluationAttack, final_attack, quick_attack
 from morel_search.training.frozen import FrozenNetwork
-from morel_search.training.settings import FLOAT32, Compute, EvaluationSettings
+from morel_search.training.settings import FLOAT32, Compute, EvaluationLoss, EvaluationSettings
 
-__all__ = ["TEST_SEED", "Evaluation", "correct", "evaluate", "robust_mask"]
+__all__ = ["TEST_SEED", "Evaluation", "attack_starts", "correct", "evaluate", "robust_mask", "score"]
 
 TEST_SEED = 1
 """Seed of the attack on the test split; the epochs are compared with another one."""
 
-OBJECTIVES = {"cross_entropy": cross_entropy_objective, "margin": margin_objective}
-
-LOOK_EVERY = 4
-"""Steps after which images that are broken leave the attack. More often costs more checks than it saves (benchmarks/RESULTS.md)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Accuracies as fractions, with the number of images they rest on."""
+    """Clean and robust accuracy, as fractions, and the number of images."""
 
     clean_accuracy: float
     robust_accuracy: float
@@ -49,23 +47,51 @@ def evaluate(
     image_set: ImageSet,
     settings: EvaluationSettings,
     *,
+    final: bool = False,
     seed: int = 0,
     compute: Compute = FLOAT32,
     adversary: FrozenNetwork | None = None,
 ) -> Evaluation:
-    """Score a network: the share of images it classifies rightly, and the share it still does under the attack.
-
-    An image counts as robust if it is classified rightly as it is, after each restart, and at the points on
-    the way at which the attack was looked at: what is broken is not attacked again. The attack's gradients
-    come in the arithmetic of ``compute``; whether an image is broken is decided by the network itself, in
-    float32. The noise depends on the seed alone, so every network meets the same starts. A batch that the
-    device's memory does not hold is taken in halves.
+    """Measure clean accuracy, and robust accuracy under the quick or the final attack of the settings.
 
     Args:
-        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients are left as they
-            were.
+        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients do not change.
         image_set: On the model's device.
-        settings: Attack, restarts and batch size.
+        settings: Attacks and batch size.
+        final: Whether to use the final attack; see :mod:`morel_search.training.evaluation_attacks`.
+        seed: Seed of the random starts.
+        compute: The arithmetic of the attack's gradients.
+        adversary: An up-to-date frozen copy of the model, where there is one.
+    """
+    attack = final_attack(settings) if final else quick_attack(settings)
+    return score(
+        model, image_set, attack, settings.batch_size, seed=seed, compute=compute, adversary=adversary
+    )
+
+
+def score(
+    model: nn.Module,
+    image_set: ImageSet,
+    attack: EvaluationAttack,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    compute: Compute = FLOAT32,
+    adversary: FrozenNetwork | None = None,
+) -> Evaluation:
+    """Measure clean accuracy, and robust accuracy under one attack.
+
+    An image is robust if it is correctly classified without an attack and at every point that the attack
+    visits; a misclassified image is not attacked again. The attack's gradients are computed in the arithmetic
+    of ``compute``; whether an image is misclassified is decided by the network itself, in float32. The random
+    starts depend on the seed alone, so they are the same for every network. A batch that does not fit into
+    the device's memory is divided into halves.
+
+    Args:
+        model: Float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients do not change.
+        image_set: On the model's device.
+        attack: The attack.
+        batch_size: Number of images in a batch.
         seed: Seed of the random starts.
         compute: The arithmetic of the attack's gradients.
         adversary: An up-to-date frozen copy of the model, where there is one.
@@ -74,40 +100,60 @@ def evaluate(
     generator = torch.Generator(device).manual_seed(seed)
     clean = robust = 0
     with attack_mode(model), _changing_sizes(device):
-        for start in range(0, len(image_set), settings.batch_size):
-            images = to_memory_format(
-                compute, to_float(image_set.images[start : start + settings.batch_size])
-            )
-            labels = image_set.labels[start : start + settings.batch_size]
-            starts = [starting_points(images, settings.attack, generator) for _ in range(settings.restarts)]
+        for start in range(0, len(image_set), batch_size):
+            images = to_memory_format(compute, to_float(image_set.images[start : start + batch_size]))
+            labels = image_set.labels[start : start + batch_size]
+            starts = attack_starts(images, attack, generator)
             adversary = adversary or FrozenNetwork(model, images, compute)
-            found = _score(model, adversary, images, labels, starts, settings)
-            clean, robust = clean + found[0], robust + found[1]
+            correct_images, robust_images = _counts(model, adversary, images, labels, starts, attack)
+            clean, robust = clean + correct_images, robust + robust_images
     return Evaluation(clean / len(image_set), robust / len(image_set), len(image_set))
 
 
-def _score(
+def attack_starts(
+    images: Tensor, attack: EvaluationAttack, generator: torch.Generator | None = None
+) -> list[Tensor]:
+    """Return where the runs of an attack begin: one tensor of the images' shape per start.
+
+    Args:
+        images: Float in [0, 1], shape (N, C, H, W).
+        attack: The attack.
+        generator: Source of the noise, on the images' device; None for torch's global one.
+    """
+    return [
+        starting_points(images, replace(attack.attack, random_start=start), generator)
+        for start in attack.starts
+    ]
+
+
+def _counts(
     model: nn.Module,
     adversary: FrozenNetwork,
     images: Tensor,
     labels: Tensor,
     starts: list[Tensor],
-    settings: EvaluationSettings,
+    attack: EvaluationAttack,
 ) -> tuple[int, int]:
-    """How many are right, and how many survive. The starts are all images' own, whatever the network does on the others."""
+    """Return the number of correctly classified images, and of robust ones.
+
+    Each image has its own starts, whatever the network does on the others.
+    """
     try:
-        is_right = correct(model, images, labels)
-        alive = is_right.nonzero().squeeze(1)
+        is_correct = correct(model, images, labels)
+        remaining = is_correct.nonzero().squeeze(1)
         for start in starts:
-            alive = alive[robust_mask(model, adversary, images[alive], labels[alive], start[alive], settings)]
-        return int(is_right.sum()), len(alive)
+            mask = robust_mask(
+                model, adversary, images[remaining], labels[remaining], start[remaining], attack
+            )
+            remaining = remaining[mask]
+        return int(is_correct.sum()), len(remaining)
     except torch.OutOfMemoryError:
         if len(images) == 1:
             raise
     torch.cuda.empty_cache()
     middle = len(images) // 2
     halves = [
-        _score(model, adversary, images[part], labels[part], [start[part] for start in starts], settings)
+        _counts(model, adversary, images[part], labels[part], [start[part] for start in starts], attack)
         for part in (slice(middle), slice(middle, None))
     ]
     return halves[0][0] + halves[1][0], halves[0][1] + halves[1][1]
@@ -115,10 +161,12 @@ def _score(
 
 @torch.no_grad()
 def correct(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
-    """Which images, shape (M,), a network classifies rightly, in float32."""
+    """Return which images, shape (M,), a network classifies correctly, in float32.
+
+    An image with a logit that is not finite counts as misclassified.
+    """
     with exact_arithmetic(images.device):
-        prediction: Tensor = model(images).argmax(dim=1)
-    return prediction == labels
+        return _is_correct(model(images), labels)
 
 
 def robust_mask(
@@ -127,57 +175,106 @@ def robust_mask(
     images: Tensor,
     labels: Tensor,
     start: Tensor,
-    settings: EvaluationSettings,
+    attack: EvaluationAttack,
 ) -> Tensor:
-    """Which images one start of the attack leaves classified rightly.
+    """Return which images are correctly classified at every point that an attack visits from one start.
 
     Args:
         model: The network that decides, inside :func:`attack_mode`.
         adversary: Its frozen copy, which gives the gradients.
         images: Float in [0, 1], shape (M, C, H, W).
         labels: Shape (M,).
-        start: As :func:`starting_points` gives it, of the images' shape.
-        settings: Attack and loss.
+        start: As :func:`attack_starts` gives it, of the images' shape.
+        attack: The attack; with the targeted margin it is run once per wrong class.
 
     Returns:
         Booleans, shape (M,).
     """
-    standing = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    is_robust = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     if not len(images):
-        return standing
-    attack, objective = settings.attack, OBJECTIVES[settings.loss]
+        return is_robust
+    remaining = torch.arange(len(images), device=images.device)
+    if attack.loss != "targeted_margin":
+        remaining = remaining[_run(model, adversary, images, labels, start, attack, None)]
+    else:
+        classes = _wrong_classes(adversary, images, labels)[:, : attack.targets]
+        for target in classes.unbind(dim=1):
+            survived = _run(
+                model,
+                adversary,
+                images[remaining],
+                labels[remaining],
+                start[remaining],
+                attack,
+                target[remaining],
+            )
+            remaining = remaining[survived]
+            if not len(remaining):
+                break
+    is_robust[remaining] = True
+    return is_robust
+
+
+def _run(
+    model: nn.Module,
+    adversary: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    start: Tensor,
+    attack: EvaluationAttack,
+    targets: Tensor | None,
+) -> Tensor:
+    """Run projected gradient ascent once; return the indices of the images that stay correctly classified."""
     index = torch.arange(len(images), device=images.device)
-    points = first_points(images, attack, start)
-    for step in range(attack.steps):
-        gradient, logits = input_gradient(adversary, points, objective(labels))
-        if step and step % LOOK_EVERY == 0:
-            keep = _unbroken(model, points, labels, logits)
-            if not keep.all():
-                images, labels, points, gradient, index = (
-                    part[keep] for part in (images, labels, points, gradient, index)
-                )
-                if not len(index):
-                    return standing
-        points = ascend(points, gradient, images, attack)
-    standing[index[correct(model, points, labels)]] = True
-    return standing
+    settings = replace(attack.attack, random_start="uniform") if attack.decay else attack.attack
+    points = first_points(images, settings, start)
+    for step in range(settings.steps):
+        gradient, logits = input_gradient(adversary, points, _objective(attack.loss, labels, targets))
+        keep = _unbroken(model, points, labels, logits)
+        if not keep.all():
+            images, labels, points, gradient, index = (
+                part[keep] for part in (images, labels, points, gradient, index)
+            )
+            targets = None if targets is None else targets[keep]
+            if not len(index):
+                return index
+        points = ascend(points, gradient, images, settings, attack.step_size(step))
+    return index[correct(model, points, labels)]
+
+
+def _objective(loss: EvaluationLoss, labels: Tensor, targets: Tensor | None) -> Objective:
+    if targets is not None:
+        return targeted_margin_objective(labels, targets)
+    return margin_objective(labels) if loss == "margin" else cross_entropy_objective(labels)
+
+
+@torch.no_grad()
+def _wrong_classes(adversary: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    """Return the wrong classes of each image, shape (M, classes - 1), those with the largest logits first."""
+    logits = torch.nan_to_num(adversary(images), nan=0.0)
+    ordered = logits.scatter(1, labels.unsqueeze(1), float("-inf")).argsort(dim=1, descending=True)
+    return ordered[ordered != labels.unsqueeze(1)].view(len(images), -1)
 
 
 def _unbroken(model: nn.Module, points: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
-    """Which points are still classified rightly. The attack's own logits name the suspects.
+    """Return which points are correctly classified.
 
-    The network itself decides about them.
+    The network itself decides, for the points that the attack's own logits show as misclassified.
     """
     keep = torch.ones(len(points), dtype=torch.bool, device=points.device)
-    suspects = (logits.argmax(dim=1) != labels).nonzero().squeeze(1)
+    suspects = (~_is_correct(logits, labels)).nonzero().squeeze(1)
     if len(suspects):
         keep[suspects] = correct(model, points[suspects], labels[suspects])
     return keep
 
 
+def _is_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(dim=1) == labels) & torch.isfinite(logits).all(dim=1)
+
+
 @contextmanager
 def _changing_sizes(device: torch.device) -> Iterator[None]:
-    """No search for the fastest algorithm of each batch size on CUDA: here every batch has its own."""
+    """Switch off cuDNN's search for the fastest algorithm, which repeats for every batch size."""
     before = torch.backends.cudnn.benchmark
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False

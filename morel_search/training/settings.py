@@ -29,6 +29,7 @@ __all__ = [
 
 Norm = Literal["linf", "l2"]
 RandomStart = Literal["gaussian", "uniform", "none"]
+EvaluationLoss = Literal["targeted_margin", "margin", "cross_entropy"]
 Augmentation = Literal["auto", "none", "crop", "crop_flip"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
@@ -197,25 +198,56 @@ class TrainSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
-    """Attack that measures robust accuracy: of every training on the validation split, of the front on the test split."""
+    """Attacks that measure robust accuracy.
+
+    A quick one after epochs, and a strong one for the selected epoch of each finished training; see
+    :mod:`morel_search.training.evaluation_attacks`.
+    """
 
     norm: Norm = setting("linf", doc="norm of the perturbation: linf or l2")
     epsilon: Fraction = setting(
         Fraction(8, 255), doc="radius of the ball, in units of the pixel range [0, 1]", gt=0
     )
-    steps: int = setting(20, doc="number of gradient steps", ge=1)
-    step_size: Fraction | None = setting(
-        None, doc="length of a step; null means step_ratio x epsilon / steps", gt=0
+    loss: EvaluationLoss = setting(
+        "targeted_margin",
+        doc="quick evaluation: loss that the attack maximises: targeted_margin (logit of a wrong class minus "
+        "logit of the label, one run per wrong class, cosine step lengths), margin (the largest wrong "
+        "logit), or cross_entropy; the last two are plain PGD with constant steps",
     )
-    step_ratio: float = setting(2.5, doc="length of a step, in units of epsilon / steps", gt=0)
+    targets: int = setting(
+        4,
+        doc="quick evaluation, targeted_margin: number of wrong classes, those with the largest logits first",
+        ge=1,
+    )
+    steps: int = setting(8, doc="quick evaluation: number of gradient steps of each run", ge=1)
+    step_size: Fraction | None = setting(
+        None, doc="margin, cross_entropy: length of a step; null means step_ratio x epsilon / steps", gt=0
+    )
+    step_ratio: float = setting(
+        2.5, doc="margin, cross_entropy: length of a step, in units of epsilon / steps", gt=0
+    )
     random_start: RandomStart = setting(
-        "uniform", doc="start: gaussian (0.001 N(0, 1)), uniform (in the ball) or none"
+        "uniform",
+        doc="margin, cross_entropy: start: gaussian (0.001 N(0, 1)), uniform (in the ball) or none; "
+        "targeted_margin starts from the image",
     )
     restarts: int = setting(
-        1, doc="number of starts; an image counts as robust if it withstands all of them", ge=1
+        1,
+        doc="quick evaluation: number of starts; an image is robust if it is correctly classified after all "
+        "of them",
+        ge=1,
     )
-    loss: Literal["cross_entropy", "margin"] = setting(
-        "cross_entropy", doc="loss that the attack maximises: cross_entropy or margin"
+    final_steps: int = setting(
+        20,
+        doc="final evaluation, of the selected epoch of a finished training, by targeted_margin: number of "
+        "gradient steps of each run; 0 leaves it out, and the quick evaluation counts",
+        ge=0,
+    )
+    final_targets: int = setting(
+        9, doc="final evaluation: number of wrong classes, those with the largest logits first", ge=1
+    )
+    final_restarts: int = setting(
+        2, doc="final evaluation: number of starts: the image, then uniform in the ball", ge=1
     )
     every: int = setting(
         1, doc="number of epochs from one evaluation to the next; the last epoch is always evaluated", ge=1
@@ -227,7 +259,7 @@ class EvaluationSettings:
 
     @property
     def attack(self) -> AttackSettings:
-        """The evaluation attack, with its step size resolved."""
+        """The plain PGD attack of the losses margin and cross_entropy, with its step size resolved."""
         return attack_settings(
             self.norm, self.epsilon, self.steps, self.step_size, self.step_ratio, self.random_start
         )

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from morel_search.results.attack_names import STAGES, STANDARD
-from morel_search.training.attacks import attack_mode, project, starting_points
+from morel_search.training.attacks import attack_mode, project
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import ImageSet
-from morel_search.training.evaluation import correct, robust_mask
+from morel_search.training.evaluation import attack_starts, correct, robust_mask
+from morel_search.training.evaluation_attacks import EvaluationAttack, final_attack, plain_attack
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import FLOAT32, Compute, EvaluationSettings
 
@@ -61,7 +62,7 @@ class AttackSuite:
         model: Network from float images in [0, 1], shape (N, C, H, W), to logits; its mode and gradients do
             not change.
         images: A few images, float in [0, 1], on the model's device.
-        evaluation: Norm and radius of every attack, and the attack ``pgd``.
+        evaluation: Norm and radius of every attack, and the attack ``pgd``: the search's final evaluation.
         seed: Random seed of all attacks; the result on a batch depends on no other random state.
         compute: The arithmetic of the frozen copy.
         scale: Divisor of the logits in the attacks: the softmax of very large logits has no gradient.
@@ -91,17 +92,18 @@ class AttackSuite:
             for network in (self._copy, self._exact)
         ]
         self._own = {
-            "fgsm": replace(
-                evaluation, steps=1, step_size=evaluation.epsilon, random_start="none", restarts=1
-            ),
-            "pgd": evaluation,
-            "pgd-50": replace(
-                evaluation,
-                steps=STRONG_STEPS,
-                step_size=None,
-                step_ratio=2.5,
-                restarts=STRONG_STARTS,
-                random_start="uniform",
+            "fgsm": _fgsm(evaluation),
+            "pgd": final_attack(evaluation),
+            "pgd-50": plain_attack(
+                replace(
+                    evaluation,
+                    loss="cross_entropy",
+                    steps=STRONG_STEPS,
+                    step_size=None,
+                    step_ratio=2.5,
+                    restarts=STRONG_STARTS,
+                    random_start="uniform",
+                )
             ),
         }
         self.names = tuple(name for name in STAGES if name in self._own or name in self._standard[0])
@@ -138,16 +140,15 @@ class AttackSuite:
                 return self._own_mask(self._own[name], images, labels)
             return self._standard_mask(name, images, labels)
 
-    def _own_mask(self, settings: EvaluationSettings, images: Tensor, labels: Tensor) -> Tensor:
-        """Attack with PGD from each random start.
+    def _own_mask(self, attack: EvaluationAttack, images: Tensor, labels: Tensor) -> Tensor:
+        """Attack with PGD from each start.
 
         Later starts attack only the images that are still robust.
         """
-        starts = [starting_points(images, settings.attack) for _ in range(settings.restarts)]
         remaining = torch.arange(len(images), device=images.device)
-        for start in starts:
+        for start in attack_starts(images, attack):
             mask = robust_mask(
-                self._model, self._copy, images[remaining], labels[remaining], start[remaining], settings
+                self._model, self._copy, images[remaining], labels[remaining], start[remaining], attack
             )
             remaining = remaining[mask]
         is_robust = torch.zeros(len(images), dtype=torch.bool, device=images.device)
@@ -205,6 +206,19 @@ def autoattack(
                 robust[batch] = suite.robust_mask(name, images[batch], labels[batch])
             broken[name] = len(remaining) - int(robust.sum())
     return SuiteResult(clean, robust, broken)
+
+
+def _fgsm(evaluation: EvaluationSettings) -> EvaluationAttack:
+    """Return one step of length epsilon along the sign of the gradient of the cross entropy."""
+    once = replace(
+        evaluation,
+        loss="cross_entropy",
+        steps=1,
+        step_size=evaluation.epsilon,
+        random_start="none",
+        restarts=1,
+    )
+    return plain_attack(once)
 
 
 def _divided(network: Network, scale: float) -> Any:

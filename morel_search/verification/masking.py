@@ -19,9 +19,9 @@ from morel_search.training.attacks import (
     attack_mode,
     cross_entropy_objective,
     input_gradient,
-    starting_points,
 )
-from morel_search.training.evaluation import correct, robust_mask
+from morel_search.training.evaluation import attack_starts, correct, robust_mask
+from morel_search.training.evaluation_attacks import plain_attack
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import Compute, EvaluationSettings
 
@@ -29,6 +29,9 @@ __all__ = ["diagnose_masking"]
 
 USUAL_GAP = 5.0
 """Median difference of the two largest logits after they are divided; see :data:`WIDE_GAP`."""
+
+CURVE_STEPS = 20
+"""Steps of PGD at each radius."""
 
 WIDE_GAP = 50.0
 """In float32, softmax is 1 from a difference of about 17, and cross entropy has no gradient from 104."""
@@ -52,7 +55,7 @@ def diagnose_masking(
             not change.
         images: Float images in [0, 1], shape (N, C, H, W), on the model's device.
         labels: Shape (N,).
-        evaluation: The attack whose radius is varied.
+        evaluation: Norm and radius; multiples of the radius are attacked with PGD-20.
         seed: Random seed of the attack's starts.
         compute: The arithmetic of the attack.
     """
@@ -108,10 +111,23 @@ def _curve(
     longest = 1.0 if evaluation.norm == "linf" else math.sqrt(images[0].numel())
     radii = [*(Fraction(multiple) * evaluation.epsilon for multiple in MULTIPLES), Fraction(longest)]
     for radius in radii:
-        settings = replace(evaluation, epsilon=radius, step_size=None, step_ratio=2.5, random_start="uniform")
+        attack = plain_attack(
+            replace(
+                evaluation,
+                loss="cross_entropy",
+                epsilon=radius,
+                steps=CURVE_STEPS,
+                step_size=None,
+                step_ratio=2.5,
+                random_start="uniform",
+                restarts=1,
+            )
+        )
         generator = torch.Generator(images.device).manual_seed(seed)
-        start = starting_points(images, settings.attack, generator)[remaining]
-        is_robust = robust_mask(model, attacked, images[remaining], labels[remaining], start, settings)
+        (start,) = attack_starts(images, attack, generator)
+        is_robust = robust_mask(
+            model, attacked, images[remaining], labels[remaining], start[remaining], attack
+        )
         remaining = remaining[is_robust]
         accuracies.append(len(remaining) / len(images))
     return tuple(accuracies[:-1]), accuracies[-1]

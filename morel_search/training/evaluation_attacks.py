@@ -1,0 +1,77 @@
+"""The attacks that measure robust accuracy: which losses, from which starts, with which step lengths.
+
+The targeted margin is the logit of one wrong class minus the logit of the label; it is attacked once for each
+of the wrong classes with the largest logits. Steps shrink along a cosine from the radius to zero. Measured
+against AutoAttack by ``benchmarks/evaluation.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from morel_search.training.settings import (
+    AttackSettings,
+    EvaluationLoss,
+    EvaluationSettings,
+    RandomStart,
+)
+
+__all__ = ["EvaluationAttack", "final_attack", "plain_attack", "quick_attack"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationAttack:
+    """Runs of projected gradient ascent; an image is robust if it is correctly classified after all of them.
+
+    Attributes:
+        attack: Norm, radius, number of steps, and length of the first step.
+        loss: The loss that each run increases.
+        starts: Where the runs begin; one run per start, or per start and wrong class.
+        targets: Number of wrong classes of the targeted margin, at most; they are ordered by the logits of
+            the unperturbed image, largest first.
+        decay: Whether the step length follows a cosine from ``attack.step_size`` to 0, or is constant.
+    """
+
+    attack: AttackSettings
+    loss: EvaluationLoss
+    starts: tuple[RandomStart, ...]
+    targets: int = 1
+    decay: bool = False
+
+    def step_size(self, step: int) -> float:
+        """Return the length of a step, counted from 0."""
+        if not self.decay:
+            return self.attack.step_size
+        return self.attack.step_size * 0.5 * (1.0 + math.cos(math.pi * step / self.attack.steps))
+
+
+def quick_attack(settings: EvaluationSettings) -> EvaluationAttack:
+    """Return the attack after an epoch, which compares trainings at the same epoch."""
+    if settings.loss == "targeted_margin":
+        return _targeted(settings, settings.steps, settings.targets, settings.restarts)
+    return plain_attack(settings)
+
+
+def final_attack(settings: EvaluationSettings) -> EvaluationAttack:
+    """Return the attack on the selected epoch of a finished training; its result is the trial's value.
+
+    Where ``final_steps`` is 0, it is the quick attack.
+    """
+    if not settings.final_steps:
+        return quick_attack(settings)
+    return _targeted(settings, settings.final_steps, settings.final_targets, settings.final_restarts)
+
+
+def plain_attack(settings: EvaluationSettings) -> EvaluationAttack:
+    """Return PGD with constant steps and untargeted loss: ``settings.loss``, or else cross entropy."""
+    loss = settings.loss if settings.loss != "targeted_margin" else "cross_entropy"
+    return EvaluationAttack(settings.attack, loss, (settings.random_start,) * settings.restarts)
+
+
+def _targeted(settings: EvaluationSettings, steps: int, targets: int, restarts: int) -> EvaluationAttack:
+    starts: tuple[RandomStart, ...] = ("none", *(["uniform"] * (restarts - 1)))
+    attack = AttackSettings(
+        norm=settings.norm, epsilon=settings.epsilon, steps=steps, step_size=float(settings.epsilon)
+    )
+    return EvaluationAttack(attack, "targeted_margin", starts, targets, decay=True)
