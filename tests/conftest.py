@@ -11,6 +11,9 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # two workers on two cores: more threads would wait for each other
 
+# Ray gives its workers a low priority; beside the other test process their searches would run into time limits.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 hypothesis.settings.register_profile("project", deadline=None)  # the first example may import a package
 hypothesis.settings.load_profile("project")
 
