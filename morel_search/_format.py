@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import SupportsFloat
 
-__all__ = ["attack_text", "duration", "format_number", "number_of", "percent", "points", "without_passwords"]
+__all__ = [
+    "attack_text",
+    "duration",
+    "evaluation_text",
+    "format_number",
+    "number_of",
+    "percent",
+    "points",
+    "without_passwords",
+]
 
 _PASSWORD = re.compile(
     r"(://[^:/?\s@]*:)(?:[^/\s]*(?=@)|[^@\s]*(?=@))|([?&](?:password|passwd|pwd)=)[^&\s]*", re.IGNORECASE
@@ -42,14 +51,34 @@ def duration(seconds: float) -> str:
     return f"{total // 3600} h {total % 3600 // 60:02d} min"
 
 
-def attack_text(evaluation: Mapping[str, object]) -> str:
-    """Return an attack as ``PGD-10, L∞, ε = 8/255``."""
+def attack_text(evaluation: Mapping[str, object], *, quick: bool = False) -> str:
+    """Return the attack of the final evaluation, as ``targeted PGD-20 (9 classes), L∞, ε = 8/255, 2 starts``.
+
+    Without a final evaluation, the attack of the quick one, as ``PGD-10, L∞, ε = 8/255``.
+
+    Args:
+        evaluation: The section ``evaluation`` of a resolved space.
+        quick: Whether to describe the quick evaluation in any case.
+    """
     norm = {"linf": "L∞", "l2": "L2"}.get(str(evaluation.get("norm")), str(evaluation.get("norm", "?")))
     epsilon = number_of(evaluation.get("epsilon"))
-    starts = evaluation.get("restarts", 1)
-    restarts = f", {starts} starts" if isinstance(starts, int) and starts > 1 else ""
     radius = "?" if epsilon is None else format_number(epsilon)
-    return f"PGD-{evaluation.get('steps', '?')}, {norm}, ε = {radius}{restarts}"
+    prefix = "" if quick or not evaluation.get("final_steps") else "final_"
+    targeted = prefix or evaluation.get("loss") == "targeted_margin"
+    name = f"PGD-{evaluation.get(f'{prefix}steps', '?')}"
+    if targeted:
+        name = f"targeted {name} ({evaluation.get(f'{prefix}targets', '?')} classes)"
+    starts = evaluation.get(f"{prefix}restarts", 1)
+    restarts = f", {starts} starts" if isinstance(starts, int) and starts > 1 else ""
+    return f"{name}, {norm}, ε = {radius}{restarts}"
+
+
+def evaluation_text(evaluation: Mapping[str, object]) -> str:
+    """Return both attacks: that of the quick evaluation after epochs, and that of the final evaluation."""
+    if not evaluation.get("final_steps"):
+        return attack_text(evaluation)
+    quick = attack_text(evaluation, quick=True).partition(",")[0]
+    return f"{attack_text(evaluation)}; after epochs {quick}"
 
 
 def number_of(value: object) -> float | None:

@@ -23,7 +23,7 @@ def score_on_test(
 ) -> dict[Member, tuple[float, float]]:
     """Compute clean and robust accuracy of saved networks on the test split.
 
-    The attack is that of the search's evaluation. Each network is scored by a task with the resources of a
+    The attack is that of the final evaluation. Each network is scored by a task with the resources of a
     trial; as many run at the same time as there are resources.
 
     Args:
@@ -71,6 +71,11 @@ def _score(
     configure(compute, device)
     model, _ = load_model(Path(path))
     result = evaluate(
-        model.to(device), test_images(data).to(device), evaluation, seed=TEST_SEED, compute=compute
+        model.to(device),
+        test_images(data).to(device),
+        evaluation,
+        final=True,
+        seed=TEST_SEED,
+        compute=compute,
     )
     return member, result.clean_accuracy, result.robust_accuracy

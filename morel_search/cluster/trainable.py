@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,7 +124,7 @@ def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResu
         report: Called with the epochs of the checkpoint, and after each further epoch.
 
     Returns:
-        The results of all epochs.
+        The results of all epochs; the selected ones with the robust accuracy of the final evaluation.
     """
     import torch
 
@@ -166,7 +166,22 @@ def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResu
                 if path.name not in keep:
                     path.unlink()
         report(TrialReport(history=(result,)))
-    return history
+    return _evaluate_selected(job, training, history) if job.evaluation.final_steps else history
+
+
+def _evaluate_selected(job: Job, training: Training, history: list[EpochResult]) -> list[EpochResult]:
+    """Measure the selected epochs of a finished training under the final attack, from their saved weights."""
+    from morel_search.models.checkpoint import load_model
+
+    selected = {chosen.epoch for chosen in chosen_epochs(history, job.select_epoch)}
+    measured = []
+    for result in history:
+        if result.epoch in selected:
+            model, _ = load_model(Path(job.folder) / model_file(result.epoch, job.select_epoch))
+            robust = training.evaluate_final(model.to(job.device)).robust_accuracy
+            result = replace(result, final_robust_accuracy=robust)  # noqa: PLW2901
+        measured.append(result)
+    return measured
 
 
 def begin_training(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -126,7 +126,7 @@ def train_from_config(
     device: str = "cpu",
     on_epoch: Callable[[EpochResult], None] = lambda _: None,
 ) -> tuple[EpochResult, nn.Module]:
-    """Train a configuration, and return the selected epoch and its network.
+    """Train a configuration, and return the selected epoch, under the final attack too, and its network.
 
     With the rule ``front``, the selected epoch is ``config.epoch``, and the training ends after it.
 
@@ -166,11 +166,15 @@ def train_from_config(
         history.append(result)
         on_epoch(result)
         if config.select_epoch == "front" and result.epoch == config.epoch:
-            return result, training.model.cpu()
+            selected = result, training.model
+            break
         if config.select_epoch != "front" and chosen_epoch(history, config.select_epoch) is result:
-            selected = result, copy.deepcopy(training.model).cpu()
+            selected = result, copy.deepcopy(training.model)
     assert selected is not None, "the last epoch is always evaluated"
-    return selected
+    result, model = selected
+    if config.evaluation.final_steps:
+        result = replace(result, final_robust_accuracy=training.evaluate_final(model).robust_accuracy)
+    return result, model.cpu()
 
 
 def _compute(given: Mapping[str, object] | None) -> Compute | None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from morel_search.results.attack_names import STAGES
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
+from morel_search.results.renamed import current_evaluation
 from morel_search.results.tables import read_table
 
 __all__ = [
@@ -173,4 +174,4 @@ def _setup(values: object) -> AttackSetup | None:
         return None
     if not isinstance(evaluation, dict) or not isinstance(seed, int):
         return None
-    return AttackSetup(weights, evaluation, seed, data)
+    return AttackSetup(weights, current_evaluation(evaluation), seed, data)

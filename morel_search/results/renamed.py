@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-__all__ = ["RENAMED_ORIGINS", "RENAMED_SETTINGS", "current_member_settings", "current_space"]
+__all__ = [
+    "RENAMED_ORIGINS",
+    "RENAMED_SETTINGS",
+    "current_evaluation",
+    "current_member_settings",
+    "current_space",
+]
 
 Value = TypeVar("Value")
 
@@ -23,10 +29,23 @@ def current_space(description: Mapping[str, object]) -> dict[str, object]:
         content = renamed.get(section)
         if isinstance(content, Mapping):
             renamed[section] = {names.get(key, key): value for key, value in content.items()}
+    if "evaluation" in renamed:
+        renamed["evaluation"] = current_evaluation(renamed["evaluation"])
     return renamed
 
 
 def current_member_settings(settings: Mapping[str, Value]) -> dict[str, Value]:
     """Rename the old keys of the ``settings.json`` file of a network."""
     names = RENAMED_SETTINGS["search"]
-    return {names.get(key, key): value for key, value in settings.items()}
+    renamed = {names.get(key, key): value for key, value in settings.items()}
+    if "evaluation" in renamed:
+        renamed["evaluation"] = current_evaluation(renamed["evaluation"])
+    return renamed
+
+
+def current_evaluation(evaluation: Value) -> Value:
+    """Add the settings of the final evaluation, which earlier versions did not have, switched off."""
+    if not isinstance(evaluation, dict) or not evaluation or "final_steps" in evaluation:
+        return evaluation
+    later = {"targets": 4, "final_steps": 0, "final_targets": 9, "final_restarts": 2}
+    return {**evaluation, **later}  # type: ignore[return-value]  # the same type of mapping

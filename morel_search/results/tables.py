@@ -3,13 +3,14 @@
 Accuracies are fractions in [0, 1]. An empty cell means that the value is not known or does not apply.
 
 For a trial that was stopped early (state ``PRUNED``), ``clean_accuracy``, ``robust_accuracy`` and ``epoch``
-are empty, so that it is not compared with trials that ran to their end; ``last_clean_accuracy`` and
-``last_robust_accuracy`` are its accuracies when it was stopped. ``rung`` is the highest rung that the trial
-reached. ``spared`` is the rung at which a trial would have been stopped if it had not been exempt from early
-stopping (``early_stopping.run_through``). Both are in epochs. ``violation`` is the sum of the amounts by
-which the trial violates the constraints, 0 when it satisfies all of them; a trial with a positive violation
-is never on the front. Folders that were written before these three columns existed are read as if no trial
-had been stopped early or constrained.
+are empty, so that it is not compared with trials that ran to their end. ``robust_accuracy`` of a finished
+trial is measured by the final evaluation; ``last_clean_accuracy`` and ``last_robust_accuracy`` are the
+accuracies of the last evaluated epoch under the quick evaluation, for a stopped trial those at its rung.
+``rung`` is the highest rung that the trial reached. ``spared`` is the rung at which a trial would have been
+stopped if it had not been exempt from early stopping (``early_stopping.run_through``). Both are in epochs.
+``violation`` is the sum of the amounts by which the trial violates the constraints, 0 when it satisfies all
+of them; a trial with a positive violation is never on the front. Folders that were written before these three
+columns existed are read as if no trial had been stopped early or constrained.
 """
 
 from __future__ import annotations
@@ -73,9 +74,10 @@ TRIAL_COLUMNS = (*_BEFORE_PARAMETERS, *_AFTER_PARAMETERS)
 EPOCH_COLUMNS = (
     *("number", "epoch", "loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss", "lr"),
     *("train_accuracy", *ACCURACIES, "seconds"),
-    *("accuracy_gradient", "cosine_gradient", "contrastive_gradient"),
+    *("accuracy_gradient", "cosine_gradient", "contrastive_gradient", "final_robust_accuracy"),
 )
-"""Columns of ``epochs.csv``."""
+"""Columns of ``epochs.csv``; ``robust_accuracy`` is that of the quick evaluation, and
+``final_robust_accuracy`` that of the final evaluation, for the selected epochs of finished trials."""
 
 FRONT_COLUMNS = ("number", "origin", "name", "epoch", *ACCURACIES, *TEST_ACCURACIES)
 """Columns of ``front.csv``, without the parameters (``param_NAME``), which come last; see
@@ -111,7 +113,9 @@ LONGEST_TEXT = 20_000
 """Longest text of a cell, in characters; CSV readers limit the size of a cell."""
 
 _LATER_TRIAL_COLUMNS = {"rung": "", "spared": "", "violation": "0"}
-_LATER_EPOCH_COLUMNS = dict.fromkeys(("accuracy_gradient", "cosine_gradient", "contrastive_gradient"), "")
+_LATER_EPOCH_COLUMNS = dict.fromkeys(
+    ("accuracy_gradient", "cosine_gradient", "contrastive_gradient", "final_robust_accuracy"), ""
+)
 
 
 def trial_columns(parameters: Sequence[str]) -> list[str]:

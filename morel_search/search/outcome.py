@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from fractions import Fraction
 
 from optuna.trial import FrozenTrial, TrialState
@@ -39,9 +39,11 @@ class Outcome:
         values: Clean and robust accuracy of the selected epoch; None for a trial that failed or was stopped
             early.
         epoch: The selected epoch.
-        points: (epoch, clean accuracy, robust accuracy) of all selected epochs, the one of ``values`` first;
-            for a trial that was stopped early, those up to its rung.
-        last_values: Clean and robust accuracy of the last epoch that was evaluated.
+        points: (epoch, clean accuracy, robust accuracy) of all selected epochs, the one of ``values`` first,
+            under the attack of the final evaluation; for a trial that was stopped early, those up to its rung,
+            under the attack of the quick evaluation.
+        last_values: Clean and robust accuracy of the last epoch that was evaluated, under the attack of the
+            quick evaluation.
         history: The result of each epoch.
         seconds: Duration of the training.
         rung: The highest rung that the trial reached, in epochs.
@@ -114,7 +116,7 @@ def outcome_of(
     ]
     points: Points = tuple(
         (result.epoch, float(result.clean_accuracy or 0), float(result.robust_accuracy or 0))
-        for result in chosen_epochs(compared, select_epoch)
+        for result in _selected(compared, select_epoch)
     )
     if not failure and not points:
         failure = "the training reported no accuracy"
@@ -144,6 +146,18 @@ def outcome_of(
         elapsed=elapsed,
         failure=failure.encode("utf-8", "backslashreplace").decode(),  # a lone surrogate cannot be stored
     )
+
+
+def _selected(history: Sequence[EpochResult], select_epoch: str) -> list[EpochResult]:
+    """Return the selected epochs, with the robust accuracy of the final evaluation where it was made.
+
+    Under the final attack, an epoch that the rule ``front`` selected may be dominated by another one.
+    """
+    selected = [
+        replace(result, robust_accuracy=result.strongest_robust_accuracy)
+        for result in chosen_epochs(history, select_epoch)
+    ]
+    return chosen_epochs(selected, select_epoch)
 
 
 def read_outcome(trial: FrozenTrial) -> Outcome:

@@ -70,8 +70,8 @@ def plain_attack(settings: EvaluationSettings) -> EvaluationAttack:
 
 
 def _targeted(settings: EvaluationSettings, steps: int, targets: int, restarts: int) -> EvaluationAttack:
-    starts: tuple[RandomStart, ...] = ("none", *(["uniform"] * (restarts - 1)))
+    further: list[RandomStart] = ["uniform"] * (restarts - 1)
     attack = AttackSettings(
         norm=settings.norm, epsilon=settings.epsilon, steps=steps, step_size=float(settings.epsilon)
     )
-    return EvaluationAttack(attack, "targeted_margin", starts, targets, decay=True)
+    return EvaluationAttack(attack, "targeted_margin", ("none", *further), targets, decay=True)

@@ -52,6 +52,12 @@ class EpochResult:
     accuracy_gradient: float | None = None
     cosine_gradient: float | None = None
     contrastive_gradient: float | None = None
+    final_robust_accuracy: float | None = None
+
+    @property
+    def strongest_robust_accuracy(self) -> float | None:
+        """Robust accuracy under the strongest attack that was run after this epoch."""
+        return self.robust_accuracy if self.final_robust_accuracy is None else self.final_robust_accuracy
 
 
 def _last(result: EpochResult) -> tuple[float, ...]:

@@ -145,7 +145,7 @@ class Training:
         )
 
     def evaluate(self) -> Evaluation:
-        """Clean and robust accuracy on the validation split."""
+        """Return the accuracies on the validation split, under the quick attack."""
         if self._adversary is None:
             self._adversary = FrozenNetwork(self.model, to_float(self.validation.images[:2]), self.compute)
         else:
@@ -153,6 +153,14 @@ class Training:
         return evaluate(
             self.model, self.validation, self.evaluation, compute=self.compute, adversary=self._adversary
         )
+
+    def evaluate_final(self, model: nn.Module) -> Evaluation:
+        """Return the accuracies of a network on the validation split, under the final attack.
+
+        Args:
+            model: A network of this training, on its device.
+        """
+        return evaluate(model, self.validation, self.evaluation, final=True, compute=self.compute)
 
     def train_epoch(self) -> tuple[StepLosses[float], float, float]:
         """Pass over the training images once.

@@ -78,7 +78,7 @@ def missing_replicates(run: RunFolder, configs: Mapping[str, TrainingConfig], co
 def train_replicates(
     space: Space, run: RunFolder, wanted: list[Replicate], compute: Compute, on_done: Callable[[], None]
 ) -> None:
-    """Train replicates and score them on the test split under the search's own attack.
+    """Train replicates and score them on the test split under the attack of the final evaluation.
 
     Add a row to ``replicates.csv`` after each.
 
@@ -137,6 +137,7 @@ def _train(config: TrainingConfig, compute: Compute, device: str) -> _Result:
             model.to(device),
             test_images(config.data).to(device),
             config.evaluation,
+            final=True,
             seed=TEST_SEED,
             compute=compute,
         )
@@ -145,7 +146,7 @@ def _train(config: TrainingConfig, compute: Compute, device: str) -> _Result:
     return _Result(
         epoch=kept.epoch,
         clean_accuracy=kept.clean_accuracy,
-        robust_accuracy=kept.robust_accuracy,
+        robust_accuracy=kept.strongest_robust_accuracy,
         test_clean_accuracy=test.clean_accuracy,
         test_robust_accuracy=test.robust_accuracy,
         seconds=time.perf_counter() - began,

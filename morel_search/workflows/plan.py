@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from morel_search._format import attack_text, duration, percent
+from morel_search._format import duration, evaluation_text, percent
 from morel_search.config import Parameter, SearchSettings, Space, format_value
 from morel_search.search.successive_halving import rungs_of
 from morel_search.workflows.preflight import TIMED_BATCHES, PreflightResult, preflight_warnings
@@ -36,7 +36,7 @@ def plan_text(space: Space, preflight_result: PreflightResult, epoch_seconds: fl
         f"{shape}, {images.classes} classes",
         f"network      {space.network.name}: {images.weights:,} weights",
         f"compute      {images.compute}",
-        f"evaluation   {attack_text(space.describe()['evaluation'])}",
+        f"evaluation   {evaluation_text(space.describe()['evaluation'])}",
         "parameters",
         *(f"  {parameter.name:<22} {_range(parameter)}" for parameter in space.parameters),
         f"search       {search.sampler}: {search.trials} trials{_generations(search)}, seed {search.seed}",

@@ -66,7 +66,7 @@ def retrain(
         )
         validation: Accuracies = {
             "clean_accuracy": kept.clean_accuracy,
-            "robust_accuracy": kept.robust_accuracy,
+            "robust_accuracy": kept.strongest_robust_accuracy,
             "images": len(development.validation),
         }
         made = _made(settings, config, kept, development, compute, device)
@@ -102,7 +102,7 @@ def _score(folder: Path, config: TrainingConfig, compute: Compute, device: str) 
     except DataError as error:
         raise DataError(f"{error}; the network is in {folder}, without test accuracies") from error
     scores = evaluate(
-        load_model(folder).to(device), images, config.evaluation, seed=TEST_SEED, compute=compute
+        load_model(folder).to(device), images, config.evaluation, final=True, seed=TEST_SEED, compute=compute
     )
     return {
         "clean_accuracy": scores.clean_accuracy,

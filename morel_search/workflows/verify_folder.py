@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from morel_search._cli import print_out, terminate_as_interrupt
+
+if TYPE_CHECKING:
+    from morel_search.config import Space
+    from morel_search.results.settings import RunSettings
 
 __all__ = ["verify_folder"]
 
@@ -43,7 +49,8 @@ def verify_folder(
     from morel_search.workflows.verify import networks_of, replicate_run, verify_run
 
     run = open_run_folder(path)
-    space = load_space(run.space, run.read_settings().overrides)
+    settings = run.read_settings()
+    space = _with_recorded_evaluation(load_space(run.space, settings.overrides), settings)
     networks_of(run)
     if address is None:
         preflight.check_device(space)
@@ -68,3 +75,22 @@ def verify_folder(
         if replicated:
             print_out(replication_text(replicated))
     print_out(f"report: {report}")
+
+
+def _with_recorded_evaluation(space: Space, settings: RunSettings) -> Space:
+    """Return the space with the evaluation that the search used: defaults may have changed since.
+
+    Raises:
+        RunFolderError: The recorded evaluation is damaged.
+    """
+    from morel_search.errors import RunFolderError
+    from morel_search.models.sections import read_section
+    from morel_search.training.settings import EvaluationSettings
+
+    recorded = settings.space.get("evaluation")
+    if not recorded:
+        return space
+    try:
+        return replace(space, evaluation=read_section(EvaluationSettings, recorded))
+    except (TypeError, ValueError) as error:
+        raise RunFolderError(f"the section evaluation of settings.json is damaged: {error}") from error

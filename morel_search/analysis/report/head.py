@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search._format import attack_text, duration
+from morel_search._format import duration, evaluation_text
 from morel_search.analysis.report.constraints import constraint_words
 from morel_search.analysis.run_data import POINT, RunData
 
@@ -95,7 +95,7 @@ def key_figures(run_data: RunData) -> list[tuple[str, str]]:
     return [
         ("Data set", _DATA.get(str(data.get("name")), str(data.get("name", "?")))),
         ("Network", str(network.get("name", "?")).rpartition(":")[2]),
-        ("Attack of the search", attack_text(run_data.section("evaluation"))),
+        ("Attacks of the search", evaluation_text(run_data.section("evaluation"))),
         ("Trials", _trial_words(run_data)),
         (
             "Hypervolume above (0, 0)",

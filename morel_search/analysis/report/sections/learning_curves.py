@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from morel_search._format import points
 from morel_search.analysis.report.curves import CURVES, Curve, curve_of, member_traces, some_of
 from morel_search.analysis.report.html import Section, figure_place, section, text
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line
 from morel_search.analysis.run_data import POINT, RunData
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["last_epoch_words", "learning_curves_section", "learning_figures"]
 
@@ -41,7 +45,7 @@ def learning_curves_section(run_data: RunData) -> Section | None:
 
 def last_epoch_words(run_data: RunData) -> str:
     """Compare the front with the last epochs of its trainings; empty when these were not recorded."""
-    rows = run_data.front.dropna(subset=[*LAST, *POINT])
+    rows = _with_quick_accuracies(run_data).dropna(subset=[*LAST, *POINT])
     if rows.empty:
         return ""
     own, last = (rows[columns].to_numpy(dtype=float) for columns in (POINT, LAST))
@@ -64,6 +68,21 @@ def last_epoch_words(run_data: RunData) -> str:
         f"selected. With the last epochs, the front would have {points(abs(lost.mean()))} "
         f"{'less' if lost.mean() >= 0 else 'more'} robust validation accuracy on average{most}."
     )
+
+
+def _with_quick_accuracies(run_data: RunData) -> pd.DataFrame:
+    """Return the front with the accuracies of the selected epochs under the quick evaluation.
+
+    Those of the last epochs are measured in the same way. Where ``epochs.csv`` lacks an epoch, the row of
+    ``front.csv`` stays as it is.
+    """
+    front = run_data.front.copy()
+    quick = run_data.epochs.set_index(["number", "epoch"])[POINT]
+    for index, row in front.iterrows():
+        key = (row["number"], row["epoch"])
+        if key in quick.index:
+            front.loc[index, POINT] = quick.loc[key].to_numpy()
+    return front
 
 
 def learning_figures(run_data: RunData) -> list[tuple[str, Figure]]:
