@@ -15,7 +15,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "morel_search"
 
-LIMIT = 72
+LIMIT = 21
 """Largest number of uses."""
 
 
