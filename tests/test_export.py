@@ -96,8 +96,8 @@ def test_the_card_says_what_matters(exported: Path) -> None:
         "# small_cnn for digits: trial 1, epoch 3, seed 7\n",
         "(N, 1, 8, 8)",
         "10 classes: 0, 1, 2",
-        "| on test images, PGD-3, L∞, ε = 0.2 | 90.0% | 60.0% | - |",
-        "| on validation images, PGD-3, L∞, ε = 0.2 | 91.0% | 61.0% | 60 |",
+        "| on test images, targeted PGD-20 (9 classes), L∞, ε = 0.2, 2 starts | 90.0% | 60.0% | - |",
+        "| on validation images, targeted PGD-20 (9 classes), L∞, ε = 0.2, 2 starts | 91.0% | 61.0% | 60 |",
         "No figure is verified",
         "Why this network: It is the knee",
         "Accuracy objective `trades` (beta 6.0)",
@@ -122,7 +122,7 @@ def test_torchattacks_pgd_and_this_project_s_agree(exported: Path) -> None:
     images, labels = images_and_labels()
     attack = torchattacks.PGD(model, eps=0.1, alpha=0.0125, steps=20)
     robust = float((model(attack(images, labels)).argmax(dim=1) == labels).float().mean())
-    settings = dataclasses.replace(EVALUATION, epsilon=EVALUATION.epsilon / 2, steps=20)
+    settings = dataclasses.replace(EVALUATION, loss="cross_entropy", epsilon=EVALUATION.epsilon / 2, steps=20)
     own = evaluate(model, load_test(DATA), settings)
     assert float((model(images).argmax(dim=1) == labels).float().mean()) == pytest.approx(
         own.clean_accuracy, abs=1e-6

@@ -73,7 +73,7 @@ def test_rules(
     output = capsys.readouterr().out
     assert words in output
     assert f"network {member}: " in output
-    assert "on test images, PGD-3, L∞, ε = 0.2" in output
+    assert "on test images, targeted PGD-20 (9 classes), L∞, ε = 0.2, 2 starts" in output
     assert f"not verified; python -m morel_search.verify {run.path} verifies them" in output
     written = json.loads((run.path / "picked" / str(member) / "settings.json").read_text())
     assert (written["number"], written["threads"]) == (member, 1)

@@ -124,7 +124,7 @@ def test_the_page_says_what_matters(made: RunFolder, run_data: RunData) -> None:
     )
     assert f"to {100 * robust[POINT[0]]:.1f}% clean and {100 * robust[POINT[1]]:.1f}% robust" in page.text
     for words in (
-        "PGD-10, L∞, ε = 0.2",
+        "targeted PGD-20 (9 classes), L∞, ε = 0.2, 2 starts; after epochs targeted PGD-10 (4 classes)",
         "43 finished, 2 failed",
         "2 min 11 s",
         "small_cnn",
