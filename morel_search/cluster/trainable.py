@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -170,9 +171,13 @@ def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResu
 
 
 def _evaluate_selected(job: Job, training: Training, history: list[EpochResult]) -> list[EpochResult]:
-    """Measure the selected epochs of a finished training under the final attack, from their saved weights."""
+    """Measure the selected epochs of a finished training under the final attack, from their saved weights.
+
+    The duration is added to that of the last epoch.
+    """
     from morel_search.models.checkpoint import load_model
 
+    began = time.perf_counter()
     selected = {chosen.epoch for chosen in chosen_epochs(history, job.select_epoch)}
     measured = []
     for result in history:
@@ -181,7 +186,8 @@ def _evaluate_selected(job: Job, training: Training, history: list[EpochResult])
             robust = training.evaluate_final(model.to(job.device)).robust_accuracy
             result = replace(result, final_robust_accuracy=robust)  # noqa: PLW2901
         measured.append(result)
-    return measured
+    last = measured[-1]
+    return [*measured[:-1], replace(last, seconds=last.seconds + time.perf_counter() - began)]
 
 
 def begin_training(

@@ -39,6 +39,11 @@ class EvaluationAttack:
     targets: int = 1
     decay: bool = False
 
+    @property
+    def passes(self) -> int:
+        """Gradient passes over an image that stays correctly classified."""
+        return self.attack.steps * len(self.starts) * self.targets
+
     def step_size(self, step: int) -> float:
         """Return the length of a step, counted from 0."""
         if not self.decay:

@@ -19,6 +19,7 @@ from morel_search.training.settings import Compute
 if TYPE_CHECKING:
     from morel_search.training.datasets.loading import ImageSet
     from morel_search.training.networks import Classifier
+    from morel_search.training.trainer import Training
 
 __all__ = ["PreflightResult", "check_device", "inspect", "preflight_warnings", "time_epoch"]
 
@@ -28,8 +29,12 @@ FEW_VALIDATION = 200
 TIMED_BATCHES = 3
 """Training batches on which the duration of an epoch is measured."""
 
-TIMED_VALIDATION = 128
-"""Validation images on which the duration of an evaluation is measured."""
+TIMED_VALIDATION, TIMED_PASSES = 128, 3
+"""Validation images, and gradient passes over them, on which the duration of an attack is measured."""
+
+ATTACKED_SHARE = 0.4
+"""Assumed share of the images that are still attacked, on average over the steps of an attack: misclassified
+images leave. It is 0.16 (CIFAR-10) to 0.43 (digits) in ``benchmarks/evaluation.md``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +179,7 @@ def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> 
     import torch
 
     from morel_search.training.datasets.loading import Development, load_development
+    from morel_search.training.evaluation_attacks import final_attack, quick_attack
     from morel_search.training.trainer import Training
 
     torch.set_num_threads(threads_for(space.resources))
@@ -191,14 +197,33 @@ def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> 
         compute=compute,
     )
     training.train_epoch()
-    training.evaluate()
     began = time.perf_counter()
     training.train_epoch()
     train_seconds = (time.perf_counter() - began) * len(development.train) / len(train)
-    began = time.perf_counter()
-    training.evaluate()
-    evaluate_seconds = (time.perf_counter() - began) * len(development.validation) / len(validation)
-    return train_seconds + evaluate_seconds / space.evaluation.every
+    pass_seconds = _gradient_pass_seconds(training) * len(development.validation) / len(validation)
+    quick, final = (
+        ATTACKED_SHARE * attack.passes * pass_seconds
+        for attack in (quick_attack(space.evaluation), final_attack(space.evaluation))
+    )
+    final = final if space.evaluation.final_steps else 0.0
+    return train_seconds + quick / space.evaluation.every + final / space.train.epochs
+
+
+def _gradient_pass_seconds(training: Training) -> float:
+    """Return the duration of one gradient pass of an attack over the validation images of a training."""
+    from morel_search.training.attacks import attack_mode, cross_entropy_objective, input_gradient
+    from morel_search.training.augment import to_float
+    from morel_search.training.frozen import FrozenNetwork
+
+    images, labels = to_float(training.validation.images), training.validation.labels
+    with attack_mode(training.model):
+        network = FrozenNetwork(training.model, images, training.compute)
+        input_gradient(network, images, cross_entropy_objective(labels))
+        began = time.perf_counter()
+        for _ in range(TIMED_PASSES):
+            gradient, _ = input_gradient(network, images, cross_entropy_objective(labels))
+            float(gradient.sum())  # waits for the device
+        return (time.perf_counter() - began) / TIMED_PASSES
 
 
 def preflight_warnings(space: Space, preflight_result: PreflightResult) -> list[str]:
