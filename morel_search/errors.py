@@ -1,12 +1,12 @@
 """What can go wrong, as one small tree.
 
-    MorelSearchError            a mistake or a shortage that one sentence explains; the command line exits
-    with 2 ├── SpaceError              the space file, or a ``--set`` beside it; lists every fault ├──
-    DataError               images or labels that cannot be read or do not fit ├── NetworkError            a
-    network that cannot be built or does not fit the images ├── ResourceError           processors, GPUs, disk
-    space or a cluster that are not there ├── RunFolderError          a run folder that exists, is missing, is
-    locked, or belongs to another search └── TrainingError           a training that cannot give a result;
-    inside a trial it is recorded as FAIL
+    MorelSearchError            a mistake or a shortage, explained in one sentence; commands exit with code 2
+    ├── SpaceError              the space file or a ``--set`` option is wrong; lists every fault
+    ├── DataError               images or labels cannot be read, or do not fit
+    ├── NetworkError            a network cannot be built, or does not fit the images
+    ├── ResourceError           processors, GPUs, disk space or a cluster are missing
+    ├── RunFolderError          a run folder exists, is missing, is locked, or belongs to another search
+    └── TrainingError           a training cannot give a result; a trial is recorded as FAIL
         ├── DivergedError       the loss or the weights are no longer finite
         └── OutOfMemoryError    a training step does not fit into the device's memory
 

@@ -1,4 +1,4 @@
-"""Tests run on two workers, file by file: the order of the files, and how many threads each worker may use."""
+"""Tests run on two workers, file by file: the order of the files, and the number of threads of a worker."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import os
 import hypothesis
 import pytest
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # two workers on two cores: more threads would wait for each other
+# Two workers run on two cores: more threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Ray gives its workers a low priority; beside the other test process their searches would run into time limits.
+# Ray gives its workers a low priority; beside the other test process, searches would reach their time limits.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 hypothesis.settings.register_profile("project", deadline=None)  # the first example may import a package

@@ -35,7 +35,7 @@ def images_and_labels(n: int = 12, seed: int = 1) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_linear_model_reaches_the_known_worst_case(norm: str) -> None:
-    """On f(x) = (0, w.x), raising the loss of class 0 means raising w.x: by eps |w|_1 in L-infinity, eps |w|_2 in L2."""
+    """On f(x) = (0, w.x), the loss of class 0 rises with w.x: by eps |w|_1 in L-infinity, eps |w|_2 in L2."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(1, 20, generator=generator)
     model = lambda x: torch.cat((torch.zeros(len(x), 1), x.flatten(1) @ weight.T), dim=1)  # noqa: E731
@@ -103,7 +103,7 @@ def test_stays_in_the_ball_and_in_the_box(
 
 
 def test_uniform_start_fills_the_ball() -> None:
-    """Mean distance from the centre: eps d / (d + 1) in an L2 ball of d dimensions, eps / 2 a coordinate in L-infinity."""
+    """Mean distance from the centre: eps d / (d + 1) for L2, eps / 2 a coordinate for Linf."""
     images = torch.full((4000, 1, 1, 3), 0.5)
     model = lambda x: x.flatten(1)  # noqa: E731
     labels = torch.zeros(4000, dtype=torch.long)

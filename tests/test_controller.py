@@ -1,4 +1,4 @@
-"""The search without Ray: the trials it hands out, its records, and restarts. A formula replaces trainings."""
+"""The search without Ray: its trials, its records, and restarts. A formula replaces the trainings."""
 
 from __future__ import annotations
 

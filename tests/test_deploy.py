@@ -1,4 +1,4 @@
-"""The files in deploy/: they parse, they have the fields that their readers know, and their commands are commands of this project."""
+"""The files in deploy/: they parse, they have only known fields, and they name commands of this project."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ DEPLOY = ROOT / "deploy"
 # ray.io/v1 as KubeRay's API types have it (https://ray-project.github.io/kuberay/reference/api/); authOptions
 # since 1.5.1
 RAY_JOB_SPEC = set(
-    """activeDeadlineSeconds backoffLimit rayClusterSpec submitterPodTemplate metadata clusterSelector submitterConfig managedBy
-    deletionStrategy entrypoint runtimeEnvYAML jobId submissionMode entrypointResources entrypointNumCpus entrypointNumGpus
-    ttlSecondsAfterFinished shutdownAfterJobFinishes suspend""".split()  # noqa: SIM905
+    """activeDeadlineSeconds backoffLimit rayClusterSpec submitterPodTemplate metadata clusterSelector
+    submitterConfig managedBy deletionStrategy entrypoint runtimeEnvYAML jobId submissionMode
+    entrypointResources entrypointNumCpus entrypointNumGpus ttlSecondsAfterFinished shutdownAfterJobFinishes
+    suspend""".split()  # noqa: SIM905
 )
 RAY_CLUSTER_SPEC = {
     "authOptions",
@@ -60,7 +61,7 @@ def parse(words: list[str]) -> SimpleNamespace:
 
 
 def check_command(command: str) -> None:
-    """A command line of morel_search.run parses as that command does, and names a space file that is there."""
+    """Check that a command line of morel_search.run parses and names a space file that exists."""
     arguments = command.partition("morel_search.run")[2]
     words = shlex.split(arguments.partition("'")[0] if arguments.count("'") == 1 else arguments)
     options = parse(words)

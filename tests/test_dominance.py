@@ -1,4 +1,4 @@
-"""Pareto dominance: the definition written out, its laws, and the epochs of a training that none dominates."""
+"""Pareto dominance: its definition, its laws, and the non-dominated epochs of a training."""
 
 from __future__ import annotations
 

@@ -281,9 +281,8 @@ def test_several_epochs_of_a_trial_can_be_selected(tmp_path: Path) -> None:
     assert record.trials()[0].values == [0.9, 0.55]
     assert set(controller.front) == {(0, 3), (0, 4), (0, 6)}
     table = front_table(record, space, controller.front, {(0, 4): (0.7, 0.6)})
-    assert table[["number", "epoch", "clean_accuracy", "test_robust_accuracy"]].astype(float).fillna(-1).to_numpy().tolist() == [
-        [0, 4, 0.8, 0.6], [0, 6, 0.9, -1], [0, 3, 0.95, -1],
-    ]  # fmt: skip
+    cells = table[["number", "epoch", "clean_accuracy", "test_robust_accuracy"]].astype(float).fillna(-1)
+    assert cells.to_numpy().tolist() == [[0, 4, 0.8, 0.6], [0, 6, 0.9, -1], [0, 3, 0.95, -1]]
 
 
 def test_deterministic_failures_are_distinguished(tmp_path: Path) -> None:
@@ -302,7 +301,6 @@ def test_deterministic_failures_are_distinguished(tmp_path: Path) -> None:
 
 
 # --- constraints
-# -----------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_trial_that_violates_a_constraint_is_not_on_the_front(tmp_path: Path) -> None:
@@ -375,7 +373,6 @@ def test_bad_constraints(text: str, words: str) -> None:
 
 
 # --- enqueued configurations
-# ------------------------------------------------------------------------------------------------------
 
 
 def test_enqueued_configurations_are_added_to_the_budget_and_not_repeated(tmp_path: Path) -> None:
@@ -453,7 +450,6 @@ def test_bad_enqueued_configurations(text: str, words: str) -> None:
 
 
 # --- limits
-# ----------------------------------------------------------------------------------------------------------------------------
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""The attacks that measure robust accuracy: against closed forms, and on networks with broken logits or gradients."""
+"""The evaluation's attacks: closed forms, and networks whose logits or gradients are not finite."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Linear(nn.Module):
 
 
 def closed_form(model: Linear, data: ImageSet, norm: str, epsilon: float) -> int:
-    """Count images whose margin to every class is above epsilon times the dual norm of the weights' difference."""
+    """Count images whose margins exceed epsilon times the dual norm of the difference of the weights."""
     logits = model(data.images.float() / 255).detach()
     count = 0
     for row, label in zip(logits, data.labels.tolist(), strict=True):
@@ -60,8 +60,8 @@ def test_robust_accuracy_of_a_linear_network_is_the_closed_form(norm: str, class
     assert 5 < expected < 180
     result = evaluate(model, data, settings, final=final)
     assert result.clean_accuracy == 1.0
-    # The targets are those with the largest logits, which need not hold the nearest boundary: with ten classes
-    # four targets may miss it, nine cannot.
+    # The targets are the classes with the largest logits; the nearest boundary may belong to another class.
+    # With ten classes, four targets may miss it, and nine cannot.
     slack = 6 if classes == 10 and not final else 0
     assert expected <= round(result.robust_accuracy * len(data)) <= expected + slack
 

@@ -60,7 +60,7 @@ def objective(trial: optuna.Trial) -> tuple[float, float]:
 
 @pytest.mark.parametrize("sampler", [SteadyNSGAIISampler, SteadyNSGAIIISampler])
 def test_the_class_names_are_unchanged(sampler: type) -> None:
-    """Optuna stores generations by the name of the sampler's class; a new name would start evolution again."""
+    """Optuna stores generations under the name of the sampler's class; a new name would lose them."""
     assert sampler.__name__ in ("SteadyNSGAIISampler", "SteadyNSGAIIISampler")
 
 

@@ -99,7 +99,8 @@ def test_the_same_rows_in_every_table(tmp_path: Path) -> None:
                     "select trial_id, objective, value, value_type from trial_values"
                 ).fetchall(),
                 "constraints": connection.execute(
-                    "select trial_id, key, value_json from trial_system_attributes where key like 'constraints%'"
+                    "select trial_id, key, value_json from trial_system_attributes "
+                    "where key like 'constraints%'"
                 ).fetchall(),
             }
         tables[name] = [sorted(rows[key]) for key in sorted(rows)]

@@ -41,7 +41,7 @@ def test_the_rungs_of_some_settings(
 def test_a_trial_continues_by_the_rule_of_successive_halving(
     reached: list[tuple[int, int]], eta: int
 ) -> None:
-    """The last trial continues if fewer than ceil(n / eta) are better, or if too few have reached the rung."""
+    """The last trial continues if fewer than ceil(n / eta) are better, or if too few reached the rung."""
     halving = AsyncSuccessiveHalving(EarlyStoppingSettings(eta=eta, min_peers=5), (3,))
     for number, point in enumerate(reached):
         halving.record(number, 3, point)
@@ -53,7 +53,7 @@ def test_a_trial_continues_by_the_rule_of_successive_halving(
 
 
 def positions(reached: list[tuple[int, int]], ranking: str) -> list[int]:
-    """Positions counted one by one: points with a lower rank of Optuna, or a better place in the same front."""
+    """Count, for each point, those with a lower rank by Optuna or a better place in the same front."""
     values = np.array(reached, dtype=float)
     ranks = _fast_non_domination_rank(-values)
     scaled = (values - values.min(axis=0)) / np.where(np.ptp(values, axis=0) > 0, np.ptp(values, axis=0), 1.0)

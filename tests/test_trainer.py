@@ -107,7 +107,7 @@ def test_a_hopeless_learning_rate_is_reported_as_divergence(digits: Development)
 
 
 def test_the_average_is_what_is_evaluated(digits: Development) -> None:
-    """decay min(d, (1 + n) / (10 + n)): from the second of two copies on, worked out by hand for a network with known weights."""
+    """From the second update on, the decay is min(d, (1 + n) / (10 + n)), worked out by hand here."""
     training = Training(dataclasses.replace(SETTINGS, ema=0.99), NETWORK, digits, EVALUATION, seed=0)
     assert training.average is not None
     expected = 0.0

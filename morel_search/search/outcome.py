@@ -40,10 +40,9 @@ class Outcome:
             early.
         epoch: The selected epoch.
         points: (epoch, clean accuracy, robust accuracy) of all selected epochs, the one of ``values`` first,
-            under the attack of the final evaluation; for a trial that was stopped early, those up to its rung,
-            under the attack of the quick evaluation.
-        last_values: Clean and robust accuracy of the last epoch that was evaluated, under the attack of the
-            quick evaluation.
+            under the final attack; for a trial that was stopped early, those up to its rung, under the quick
+            attack.
+        last_values: Clean and robust accuracy of the last epoch that was evaluated, under the quick attack.
         history: The result of each epoch.
         seconds: Duration of the training.
         rung: The highest rung that the trial reached, in epochs.

@@ -59,7 +59,10 @@ def cross_entropy_objective(labels: Tensor) -> Objective:
 
 
 def kl_objective(clean_logits: Tensor) -> Objective:
-    """KL(p(x) || p(x')) summed over the batch, with p(x) computed once: the reference recomputes it in every step."""
+    """KL(p(x) || p(x')) summed over the batch.
+
+    p(x) is computed once from ``clean_logits``, shape (N, C); the reference computes it in every step.
+    """
     clean = F.softmax(clean_logits.detach(), dim=1)
     return lambda logits: F.kl_div(F.log_softmax(logits, dim=1), clean, reduction="sum")
 
@@ -126,7 +129,10 @@ def pgd(
 
 
 def first_points(images: Tensor, attack: AttackSettings, start: Tensor) -> Tensor:
-    """The start as the first step finds it, shape of the images: a gaussian start is left where it is, as in TRADES' code."""
+    """Return the points, shape of the images, at which the first step begins.
+
+    A uniform start is projected into the ball and into [0, 1]; a gaussian start is not, as in TRADES' code.
+    """
     if attack.random_start == "uniform" or attack.steps == 0:
         return project(start, images, attack)
     return start
@@ -135,7 +141,16 @@ def first_points(images: Tensor, attack: AttackSettings, start: Tensor) -> Tenso
 def input_gradient(
     model: Callable[[Tensor], Tensor], points: Tensor, objective: Objective
 ) -> tuple[Tensor, Tensor]:
-    """The objective's gradient with respect to the images, of their shape, and the logits there, without a graph."""
+    """Return the gradient of the objective with respect to the images, and the logits, without a graph.
+
+    Args:
+        model: Images to logits.
+        points: Shape (N, ...).
+        objective: Logits, shape (N, C), to a scalar.
+
+    Returns:
+        The gradient, shape of the points, and the logits at the points, shape (N, C).
+    """
     points = points.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(points)

@@ -23,9 +23,10 @@ Pair = tuple[str, str]
 
 
 class FrozenNetwork:
-    """A network as attacks see it: in eval mode, without gradients for its weights, each batch norm folded into the convolution before it.
+    """A copy of a network for attacks.
 
-    It is a copy: :meth:`refresh` brings it up to date with the network's parameters and buffers, in place, so
+    It is in eval mode, its weights have no gradients, and each batch norm is folded into the convolution
+    before it. :meth:`refresh` brings it up to date with the network's parameters and buffers, in place, so
     that a compiled graph stays valid. Folding changes no number beyond rounding; it is done where a trial run
     shows that it does not. Convolutions and linear layers hold their weights in the attack's precision;
     normalisation, the head and the logits are float32.
@@ -177,7 +178,10 @@ def _followed(network: nn.Module, images: Tensor) -> list[Pair]:
 
 
 def _disturb(network: nn.Module, norms: list[Any]) -> None:
-    """Statistics and gains far from 0 and 1, so that a wrong folding shows: fresh batch norms do little, a branch with gain 0 nothing."""
+    """Set statistics and gains far from 0 and 1, so that a wrong folding changes the logits.
+
+    A fresh batch norm changes its input little, and a branch with gain 0 adds nothing.
+    """
     for part in network.modules():
         if not isinstance(part, (nn.Conv2d, nn.Linear)):
             for gain in part.parameters(recurse=False):

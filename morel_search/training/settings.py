@@ -84,7 +84,10 @@ class AttackSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """One MOREL training. Every field may be fixed in the space file's ``train`` or searched in its ``parameters``."""
+    """One MOREL training.
+
+    A space file sets each field in ``train`` or searches it in ``parameters``.
+    """
 
     epochs: int = setting(30, doc="number of passes over the training images", ge=1)
     batch_size: int = setting(128, doc="number of images in a batch", ge=1)

@@ -223,7 +223,10 @@ class Training:
         return rate
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that continuing needs, as tensors and plain values (readable with ``weights_only=True``)."""
+        """Return the state from which the training continues.
+
+        It holds tensors and plain values only, so that ``torch.load`` reads it with ``weights_only=True``.
+        """
         return {
             "epoch": self.epoch,
             "step": self.step.state_dict(),

@@ -243,7 +243,8 @@ def _exit_code(controller: SearchController, *, complete: bool, interrupted: boo
         return 1
     if controller.criterion.limit_reached:
         print_out(
-            f"ended: {controller.criterion.limit_reached}; the same command with --resume and a higher limit continues"
+            f"ended: {controller.criterion.limit_reached}; "
+            "the same command with --resume and a higher limit continues"
         )
     if not complete:
         print_out(
