@@ -458,7 +458,7 @@ def pgd(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None:
     model, test = trained(device, arguments.width, 3)
     test = ImageSet(test.images[: arguments.images], test.labels[: arguments.images])
     images, labels = to_float(test.images), test.labels
-    settings = EvaluationSettings(epsilon=Fraction(1, 10), steps=20, batch_size=128)
+    settings = EvaluationSettings(epsilon=Fraction(1, 10), loss="cross_entropy", steps=20, batch_size=128)
     eps, alpha = 0.1, settings.attack.step_size
     counts: dict[str, int] = {}
 

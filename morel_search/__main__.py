@@ -52,8 +52,8 @@ class _Commands(click.Group):
     cls=_Commands,
     context_settings=CONTEXT,
     help="Find the trade-off between clean and robust accuracy of MOREL trainings.",
-    epilog="morel-search COMMAND --help explains a command. Each is a module too: python -m "
-    "morel_search.run.",
+    epilog="morel-search COMMAND --help explains a command. Each command is also a module: "
+    "python -m morel_search.run.",
 )
 @click.version_option(__version__, message="morel_search %(version)s")
 def morel_search() -> None:

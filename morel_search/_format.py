@@ -52,13 +52,13 @@ def duration(seconds: float) -> str:
 
 
 def attack_text(evaluation: Mapping[str, object], *, quick: bool = False) -> str:
-    """Return the attack of the final evaluation, as ``targeted PGD-20 (9 classes), L∞, ε = 8/255, 2 starts``.
+    """Return the final attack, as ``targeted PGD-20 (9 classes), L∞, ε = 8/255, 2 starts``.
 
-    Without a final evaluation, the attack of the quick one, as ``PGD-10, L∞, ε = 8/255``.
+    Without a final attack (``final_steps`` 0), return the quick one, as ``PGD-10, L∞, ε = 8/255``.
 
     Args:
         evaluation: The section ``evaluation`` of a resolved space.
-        quick: Whether to describe the quick evaluation in any case.
+        quick: Whether to describe the quick attack in any case.
     """
     norm = {"linf": "L∞", "l2": "L2"}.get(str(evaluation.get("norm")), str(evaluation.get("norm", "?")))
     epsilon = number_of(evaluation.get("epsilon"))
@@ -74,7 +74,7 @@ def attack_text(evaluation: Mapping[str, object], *, quick: bool = False) -> str
 
 
 def evaluation_text(evaluation: Mapping[str, object]) -> str:
-    """Return both attacks: that of the quick evaluation after epochs, and that of the final evaluation."""
+    """Return both attacks: the final one, and the quick one after epochs."""
     if not evaluation.get("final_steps"):
         return attack_text(evaluation)
     quick = attack_text(evaluation, quick=True).partition(",")[0]

@@ -16,10 +16,12 @@ from morel_search.errors import MorelSearchError
 __all__ = ["main", "pick"]
 
 DESCRIPTION = """\
-Take one network of a run's front, say why and what its neighbours cost, and write it as a folder of its own.
+Take one network of a run's front, print the reason and the trade-off at its neighbours, and write it as a
+folder of its own.
 
-Verified accuracies decide where there are any (morel-search verify), else test accuracies, else validation
-accuracies. Networks that the verification flagged are taken with --member only."""
+The rules use verified accuracies if the run has been verified (morel-search verify), otherwise test
+accuracies, otherwise validation accuracies. Networks that the verification flagged are taken with --member
+only."""
 EXAMPLES = """\
 Examples:
   python -m morel_search.pick results/first                          # the knee point
@@ -74,7 +76,7 @@ def _weights(_: click.Context, option: click.Parameter, text: str | None) -> tup
     "--knee",
     is_flag=True,
     help="Take the knee point: the network farthest above the straight line between the two ends of the "
-    "front, both axes scaled to the front's range. This is the rule where none is given.",
+    "front, both axes scaled to the front's range. This is the default rule.",
 )
 @click.option(
     "--weights",
@@ -89,8 +91,8 @@ def _weights(_: click.Context, option: click.Parameter, text: str | None) -> tup
     metavar="FOLDER",
     help="Folder to write.  [default: RUN/picked/NUMBER[-EPOCH]]",
 )
-@click.option("--onnx", is_flag=True, help="Write model.onnx too; needs pip install 'morel-search[onnx]'.")
-@click.option("--torch-export", is_flag=True, help="Write model.pt2 too, a program of torch.export.")
+@click.option("--onnx", is_flag=True, help="Also write model.onnx; needs pip install 'morel-search[onnx]'.")
+@click.option("--torch-export", is_flag=True, help="Also write model.pt2, a program of torch.export.")
 def pick(
     *,
     run: Path,

@@ -26,7 +26,7 @@ Examples:
 Exit codes:
   0    finished
   1    too many trials in a row failed
-  2    a mistake, which the message names
+  2    a mistake, which the message explains
   130  interrupted; --resume continues
 """
 
@@ -37,7 +37,7 @@ Exit codes:
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="Space file (YAML), see search_spaces/.",
+    help="Space file (YAML); examples are in search_spaces/.",
 )
 @click.option(
     "--name", metavar="NAME", help="Name of the run and of its folder.  [default: the space file's name]"
@@ -54,7 +54,7 @@ Exit codes:
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a setting, such as train.epochs=3; repeatable.",
+    help="Change a setting, such as train.epochs=3; may be given several times.",
 )
 @click.option("--trials", type=int, metavar="N", help="Short for --set search.trials=N.")
 @click.option("--seed", type=int, metavar="N", help="Short for --set search.seed=N.")
@@ -62,7 +62,9 @@ Exit codes:
     "--resume", is_flag=True, help="Continue a run that was stopped, or add trials to a finished one."
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Check everything and print the plan and its cost; train nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Check everything and print the plan and its estimated cost; train nothing.",
 )
 @click.option(
     "--address",
@@ -70,8 +72,8 @@ Exit codes:
     help="Run on an existing Ray cluster: auto, HOST:PORT or ray://HOST:PORT.  "
     "[default: start Ray on this machine]",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Print a line an epoch too.")
-@click.option("-q", "--quiet", is_flag=True, help="Print warnings, errors and the report's path only.")
+@click.option("-v", "--verbose", is_flag=True, help="Also print a line for each epoch.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only warnings, errors and the report's path.")
 def run(
     *,
     space: Path,

@@ -15,8 +15,8 @@ __all__ = ["main", "train"]
 NOTES = """\
 Exit codes:
   0    finished
-  2    a mistake or a failed training, which the message names
-  130  interrupted; nothing is left behind
+  2    a mistake or a failed training, which the message explains
+  130  interrupted; no file is kept
 """
 
 
@@ -45,7 +45,7 @@ Exit codes:
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
-    help="auto takes the device of the first training, or else the fastest one of this machine.",
+    help="Device; auto takes that of the first training, or the fastest one of this machine.",
 )
 def train(*, folder: Path, seed: int | None, out: Path | None, device: str) -> int:
     """Train a network again."""

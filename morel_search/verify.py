@@ -16,10 +16,11 @@ __all__ = ["main", "verify"]
 DESCRIPTION = """\
 Verify the front of a run with strong attacks on the test split.
 
-Every member of the front and every control is attacked: FGSM, the search's own PGD, PGD-50 with five
-starts, and AutoAttack's APGD-CE, APGD-T, FAB-T and Square. An image counts as robust if it withstands all
-of them. With --replicates, each network is also trained again with other random seeds. Results are saved as
-they come, so the same command continues after an interrupt. At the end the report is drawn again."""
+Each network of the front and each control is attacked: FGSM, the final attack of the search, PGD-50 with
+five starts, and AutoAttack's APGD-CE, APGD-T, FAB-T and Square. An image is robust if it is correctly
+classified under all of them. With --replicates, each network is also trained again with other random seeds.
+Results are saved after each part, so the same command continues after an interrupt. At the end the report
+is drawn again."""
 
 
 @command(DESCRIPTION)
@@ -30,14 +31,14 @@ they come, so the same command continues after an interrupt. At the end the repo
     "--replicates",
     type=int,
     metavar="N",
-    help="Trainings of each network with other random seeds.  [default: verify.replicates]",
+    help="Number of trainings of each network with other random seeds.  [default: verify.replicates]",
 )
 @click.option(
     "--address",
     metavar="ADDRESS",
     help="Run on an existing Ray cluster: auto or HOST:PORT.  [default: start Ray on this machine]",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print warnings, errors and the report's path only.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only warnings, errors and the report's path.")
 def verify(
     *,
     run: Path,

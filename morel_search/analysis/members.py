@@ -22,7 +22,7 @@ __all__ = ["KINDS", "Figures", "Member", "find_member", "read_members"]
 
 KINDS = ("verified", "test", "validation")
 """Kinds of accuracies, from the most to the least reliable: on the test split under all attacks, on the test
-split under the attack of the search, on the validation split under the attack of the search."""
+split under the final attack of the search, on the validation split under the same attack."""
 
 FEWEST_VERIFIED = 50
 """Fewest images for which verified accuracies are used: on fewer, the 95 % interval of an accuracy is wider

@@ -23,7 +23,7 @@ def score_on_test(
 ) -> dict[Member, tuple[float, float]]:
     """Compute clean and robust accuracy of saved networks on the test split.
 
-    The attack is that of the final evaluation. Each network is scored by a task with the resources of a
+    The attack is the final attack of the evaluation. Each network is scored by a task with the resources of a
     trial; as many run at the same time as there are resources.
 
     Args:

@@ -125,7 +125,7 @@ def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResu
         report: Called with the epochs of the checkpoint, and after each further epoch.
 
     Returns:
-        The results of all epochs; the selected ones with the robust accuracy of the final evaluation.
+        The results of all epochs; the selected ones with the robust accuracy under the final attack.
     """
     import torch
 

@@ -21,7 +21,7 @@ __all__ = ["MEASURED", "Constraint", "check_fixed", "narrowed", "read_constraint
 
 MEASURED = {
     "clean_accuracy": "accuracy on the validation split, a fraction",
-    "robust_accuracy": "accuracy under the evaluation attack, a fraction",
+    "robust_accuracy": "accuracy under the final attack on the validation split, a fraction",
     "seconds": "duration of the training in seconds",
 }
 """The measured values that a constraint may bound, and their meaning."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["LATE", "MULTIPLES", "STAGES", "STANDARD", "WHITE_BOX"]
 
 WHITE_BOX = ("fgsm", "pgd", "pgd-50", "apgd-ce", "apgd-t")
-"""White-box attacks, in the order in which they run; ``pgd`` is the attack of the search."""
+"""White-box attacks, in the order in which they run; ``pgd`` is the final attack of the search."""
 
 LATE = ("fab-t", "square")
 """The last two attacks of AutoAttack: a boundary attack, and a black-box attack that uses only the logits.

@@ -44,7 +44,7 @@ def current_member_settings(settings: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def current_evaluation(evaluation: Value) -> Value:
-    """Add the settings of the final evaluation, which earlier versions did not have, switched off."""
+    """Add the settings of the final attack, which earlier versions did not have, switched off."""
     if not isinstance(evaluation, dict) or not evaluation or "final_steps" in evaluation:
         return evaluation
     later = {"targets": 4, "final_steps": 0, "final_targets": 9, "final_restarts": 2}

@@ -4,8 +4,8 @@ Accuracies are fractions in [0, 1]. An empty cell means that the value is not kn
 
 For a trial that was stopped early (state ``PRUNED``), ``clean_accuracy``, ``robust_accuracy`` and ``epoch``
 are empty, so that it is not compared with trials that ran to their end. ``robust_accuracy`` of a finished
-trial is measured by the final evaluation; ``last_clean_accuracy`` and ``last_robust_accuracy`` are the
-accuracies of the last evaluated epoch under the quick evaluation, for a stopped trial those at its rung.
+trial is measured with the final attack; ``last_clean_accuracy`` and ``last_robust_accuracy`` are the
+accuracies of the last evaluated epoch under the quick attack, for a stopped trial those at its rung.
 ``rung`` is the highest rung that the trial reached. ``spared`` is the rung at which a trial would have been
 stopped if it had not been exempt from early stopping (``early_stopping.run_through``). Both are in epochs.
 ``violation`` is the sum of the amounts by which the trial violates the constraints, 0 when it satisfies all
@@ -57,7 +57,7 @@ ACCURACIES = ("clean_accuracy", "robust_accuracy")
 """Clean and robust accuracy on the validation split, or on the test split in ``verified.csv``."""
 
 TEST_ACCURACIES = ("test_clean_accuracy", "test_robust_accuracy")
-"""Clean and robust accuracy on the test split, under the attack of the search."""
+"""Clean and robust accuracy on the test split, under the final attack of the search."""
 
 _BEFORE_PARAMETERS = (
     *("number", "state", "origin", "name", "epochs", "epoch"),
@@ -76,8 +76,8 @@ EPOCH_COLUMNS = (
     *("train_accuracy", *ACCURACIES, "seconds"),
     *("accuracy_gradient", "cosine_gradient", "contrastive_gradient", "final_robust_accuracy"),
 )
-"""Columns of ``epochs.csv``; ``robust_accuracy`` is that of the quick evaluation, and
-``final_robust_accuracy`` that of the final evaluation, for the selected epochs of finished trials."""
+"""Columns of ``epochs.csv``; ``robust_accuracy`` is that under the quick attack, and
+``final_robust_accuracy`` that under the final attack, for the selected epochs of finished trials."""
 
 FRONT_COLUMNS = ("number", "origin", "name", "epoch", *ACCURACIES, *TEST_ACCURACIES)
 """Columns of ``front.csv``, without the parameters (``param_NAME``), which come last; see

@@ -148,7 +148,7 @@ def outcome_of(
 
 
 def _selected(history: Sequence[EpochResult], select_epoch: str) -> list[EpochResult]:
-    """Return the selected epochs, with the robust accuracy of the final evaluation where it was made.
+    """Return the selected epochs, with the robust accuracy under the final attack where it was run.
 
     Under the final attack, an epoch that the rule ``front`` selected may be dominated by another one.
     """

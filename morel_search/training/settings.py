@@ -203,8 +203,8 @@ class TrainSettings:
 class EvaluationSettings:
     """Attacks that measure robust accuracy.
 
-    A quick one after epochs, and a strong one for the selected epoch of each finished training; see
-    :mod:`morel_search.training.evaluation_attacks`.
+    A quick attack runs after epochs, and a stronger, final one on the selected epoch of each finished
+    training; see :mod:`morel_search.training.evaluation_attacks`.
     """
 
     norm: Norm = setting("linf", doc="norm of the perturbation: linf or l2")
@@ -213,16 +213,16 @@ class EvaluationSettings:
     )
     loss: EvaluationLoss = setting(
         "targeted_margin",
-        doc="quick evaluation: loss that the attack maximises: targeted_margin (logit of a wrong class minus "
+        doc="quick attack: loss that the attack maximises: targeted_margin (logit of a wrong class minus "
         "logit of the label, one run per wrong class, cosine step lengths), margin (the largest wrong "
         "logit), or cross_entropy; the last two are plain PGD with constant steps",
     )
     targets: int = setting(
         4,
-        doc="quick evaluation, targeted_margin: number of wrong classes, those with the largest logits first",
+        doc="quick attack, targeted_margin: number of wrong classes, those with the largest logits first",
         ge=1,
     )
-    steps: int = setting(8, doc="quick evaluation: number of gradient steps of each run", ge=1)
+    steps: int = setting(8, doc="quick attack: number of gradient steps of each run", ge=1)
     step_size: Fraction | None = setting(
         None, doc="margin, cross_entropy: length of a step; null means step_ratio x epsilon / steps", gt=0
     )
@@ -236,21 +236,21 @@ class EvaluationSettings:
     )
     restarts: int = setting(
         1,
-        doc="quick evaluation: number of starts; an image is robust if it is correctly classified after all "
+        doc="quick attack: number of starts; an image is robust if it is correctly classified after all "
         "of them",
         ge=1,
     )
     final_steps: int = setting(
         20,
-        doc="final evaluation, of the selected epoch of a finished training, by targeted_margin: number of "
-        "gradient steps of each run; 0 leaves it out, and the quick evaluation counts",
+        doc="final attack, by targeted_margin, on the selected epoch of a finished training: number of "
+        "gradient steps of each run; 0 leaves it out, and the accuracy under the quick attack counts",
         ge=0,
     )
     final_targets: int = setting(
-        9, doc="final evaluation: number of wrong classes, those with the largest logits first", ge=1
+        9, doc="final attack: number of wrong classes, those with the largest logits first", ge=1
     )
     final_restarts: int = setting(
-        2, doc="final evaluation: number of starts: the image, then uniform in the ball", ge=1
+        2, doc="final attack: number of starts: the image, then uniform in the ball", ge=1
     )
     every: int = setting(
         1, doc="number of epochs from one evaluation to the next; the last epoch is always evaluated", ge=1

@@ -121,7 +121,7 @@ def verification_text(verification: Verification) -> str:
 def replication_text(replicated: Sequence[Replicated]) -> str:
     """Return the replicates as a table for the terminal."""
     width = max(7, *(len(network.name) for network in replicated))
-    rows = ["", "replicates with other seeds: test accuracy, robust under the attack of the search", ""]
+    rows = ["", "replicates with other seeds: test accuracy, robust under the final attack", ""]
     rows.append(f"{'network':>{width}}  {'':<13} {'clean':>15} {'robust':>15} {'P(on front)':>12}")
     for network in replicated:
         cells = []

@@ -71,7 +71,7 @@ def last_epoch_words(run_data: RunData) -> str:
 
 
 def _with_quick_accuracies(run_data: RunData) -> pd.DataFrame:
-    """Return the front with the accuracies of the selected epochs under the quick evaluation.
+    """Return the front with the accuracies of the selected epochs under the quick attack.
 
     Those of the last epochs are measured in the same way. Where ``epochs.csv`` lacks an epoch, the row of
     ``front.csv`` stays as it is.
