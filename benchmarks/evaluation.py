@@ -4,8 +4,9 @@
     python benchmarks/evaluation.py FOLDER --train cifar10-train.parquet --test cifar10-test.parquet
 
 Trains small networks (18 on digits; with CIFAR-10 images as Parquet files also small CNNs, ResNets and vision
-transformers), attacks each with PGD and AutoAttack for reference, and with every candidate. FOLDER keeps networks and
-references, so that a second run continues. Writes ``evaluation.csv`` and ``evaluation.md`` beside this file.
+transformers), attacks each with PGD and AutoAttack for reference, and with every candidate. FOLDER keeps
+networks and references, so that a second run continues. Writes ``evaluation.csv`` and ``evaluation.md``
+beside this file.
 """
 
 from __future__ import annotations
@@ -249,10 +250,10 @@ def markdown(table: pd.DataFrame, *, full: bool) -> str:
     lines = [
         "# The attacks of a search against AutoAttack",
         "",
-        "Written by `benchmarks/evaluation.py`. Gap: robust accuracy under the attack minus robust accuracy after "
-        f"{attacks}, on the same test images, in percentage points; below 0, the attack breaks images that the "
-        "reference leaves. Range over losses: the largest minus the smallest mean gap of a training loss. Passes: "
-        "gradient passes per test image.",
+        "Written by `benchmarks/evaluation.py`. Gap: robust accuracy under the attack minus robust accuracy "
+        f"after {attacks}, on the same test images, in percentage points; below 0, the attack breaks images "
+        "that the reference leaves. Range over losses: the largest minus the smallest mean gap of a training "
+        "loss. Passes: gradient passes per test image.",
     ]
     for title, part in parts.items():
         figures = summary(part)
