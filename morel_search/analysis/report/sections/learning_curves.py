@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from morel_search._format import points
+from morel_search._format import attack_text, points
 from morel_search.analysis.report.curves import CURVES, Curve, curve_of, member_traces, some_of
 from morel_search.analysis.report.html import Section, figure_place, section, text
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line
@@ -32,7 +32,8 @@ def learning_curves_section(run_data: RunData) -> Section | None:
     dots = "the selected epochs" if run_data.select_epoch != "front" else "epochs on the front"
     caption = (
         "Validation accuracies of the trials on the front over the epochs, coloured from the most accurate "
-        f"on clean images (ochre) to the most robust (blue). Dots: {dots}."
+        f"on clean images (ochre) to the most robust (blue). Dots: {dots}. Attack after each epoch: "
+        f"{attack_text(run_data.section('evaluation'), quick=True)}."
     )
     caption += " Faint lines that end in a cross: trials stopped early." if len(run_data.stopped) else ""
     caption += " Dotted vertical lines: the rungs of early stopping." if run_data.rungs else ""
