@@ -161,7 +161,7 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
             "the attack of trainings has the norm linf, and the attack of the evaluation l2",
         ),
         (
-            changed(evaluation={"restarts": 3, "random_start": "none"}),
+            changed(evaluation={"restarts": 3, "random_start": "none", "loss": "margin"}),
             "evaluation.restarts is 3, but all starts are the same without a random start",
         ),
         (

@@ -193,7 +193,8 @@ def _attack(space: Space) -> Iterator[str]:
             f"the attack of trainings has the norm {_listed(norms)}, and the attack of the evaluation "
             f"{evaluation.norm}"
         )
-    if evaluation.restarts > 1 and evaluation.random_start == "none":
+    plain = evaluation.loss != "targeted_margin"  # whose further starts are always random
+    if plain and evaluation.restarts > 1 and evaluation.random_start == "none":
         yield (
             f"evaluation.restarts is {evaluation.restarts}, but all starts are the same without a random "
             f"start"
