@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVEL", "Difference", "mcnemar", "paired_difference", "wilson"]
+__all__ = ["LEVEL", "Difference", "mcnemar", "normal_quantile", "paired_difference", "wilson"]
 
 LEVEL = 0.95
 """Confidence level of every interval. A test is significant when its p-value is below 1 - LEVEL."""
@@ -30,6 +30,18 @@ class Difference(NamedTuple):
     low: float
     high: float
     p: float
+
+    @property
+    def reversed(self) -> Difference:
+        """The accuracy of the second network minus that of the first."""
+        return Difference(-self.value, -self.high, -self.low, self.p)
+
+
+def normal_quantile(probability: float) -> float:
+    """Return the quantile of the standard normal distribution."""
+    from scipy.special import ndtri
+
+    return float(ndtri(probability))
 
 
 def wilson(correct: int, images: int) -> tuple[float, float]:
@@ -60,13 +72,13 @@ def mcnemar(only_first: int, only_second: int) -> float:
         only_first: Number of images that only the first network classifies correctly.
         only_second: Number of images that only the second network classifies correctly.
     """
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
-    different = only_first + only_second
-    return 1.0 if different == 0 else float(binomtest(only_first, different).pvalue)
+    tail = float(bdtr(min(only_first, only_second), only_first + only_second, 0.5))
+    return min(1.0, 2 * tail)
 
 
-def paired_difference(first: Flags, second: Flags) -> Difference:
+def paired_difference(first: Flags, second: Flags, level: float = LEVEL) -> Difference:
     """Compute the accuracy of the first network minus that of the second, on the same images.
 
     The interval is that of Bonett and Price (2012): Wald's interval, after one image is added to each of the
@@ -75,13 +87,13 @@ def paired_difference(first: Flags, second: Flags) -> Difference:
     Args:
         first: Whether the first network classifies each image correctly, shape (N,), N >= 1.
         second: The same for the second network, shape (N,).
+        level: Confidence level of the interval.
     """
-    from scipy.stats import norm
-
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     count = len(first)
     p_first, p_second = (only_first + 1) / (count + 2), (only_second + 1) / (count + 2)
-    quantile = float(norm.ppf((1 + LEVEL) / 2))
-    half_width = quantile * math.sqrt((p_first + p_second - (p_first - p_second) ** 2) / (count + 2))
+    half_width = normal_quantile((1 + level) / 2) * math.sqrt(
+        (p_first + p_second - (p_first - p_second) ** 2) / (count + 2)
+    )
     low, high = max(-1.0, p_first - p_second - half_width), min(1.0, p_first - p_second + half_width)
     return Difference((only_first - only_second) / count, low, high, mcnemar(only_first, only_second))
