@@ -44,12 +44,12 @@ def normal_quantile(probability: float) -> float:
     return float(ndtri(probability))
 
 
-def wilson(correct: int, images: int) -> tuple[float, float]:
-    """Compute the score interval of an accuracy (Wilson, 1927).
+def wilson(correct: float, images: int) -> tuple[float, float]:
+    """Compute the score interval of an accuracy or of another mean of values from 0 to 1 (Wilson, 1927).
 
     Args:
-        correct: Number of correctly classified images.
-        images: Number of images.
+        correct: Number of correctly classified images, or the sum of the values.
+        images: Number of images, or of values.
 
     Returns:
         Lower and upper end, fractions; (0, 1) without images.
@@ -57,12 +57,15 @@ def wilson(correct: int, images: int) -> tuple[float, float]:
     >>> [round(bound, 4) for bound in wilson(50, 100)]
     [0.4038, 0.5962]
     """
-    from scipy.stats import binomtest
-
     if images == 0:
         return 0.0, 1.0
-    interval = binomtest(correct, images).proportion_ci(LEVEL, method="wilson")
-    return float(interval.low), float(interval.high)
+    quantile = normal_quantile((1 + LEVEL) / 2)
+    share, ratio = correct / images, quantile**2 / images
+    middle = (share + ratio / 2) / (1 + ratio)
+    half_width = math.sqrt(ratio * (share * (1 - share) + ratio / 4)) / (1 + ratio)
+    # Rounding errors must not take the ends of 0 and of all images away from 0 and 1.
+    low = 0.0 if correct <= 0 else max(0.0, middle - half_width)
+    return low, 1.0 if correct >= images else min(1.0, middle + half_width)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

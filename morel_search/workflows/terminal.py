@@ -122,7 +122,7 @@ def replication_text(replicated: Sequence[Replicated]) -> str:
     """Return the replicates as a table for the terminal."""
     width = max(7, *(len(network.name) for network in replicated))
     rows = ["", "replicates with other seeds: test accuracy, robust under the attack of the search", ""]
-    rows.append(f"{'network':>{width}}  {'':<13} {'clean':>15} {'robust':>15} {'P(on front)':>12}")
+    rows.append(f"{'network':>{width}}  {'':<13} {'clean':>15} {'robust':>15}  P(on front)")
     for network in replicated:
         cells = []
         for mean, spread in zip(network.mean, network.spread, strict=True):
@@ -132,7 +132,7 @@ def replication_text(replicated: Sequence[Replicated]) -> str:
                 cells.append(percent(mean) if math.isnan(spread) else f"{percent(mean)} ± {percent(spread)}")
         rows.append(
             f"{network.name:>{width}}  {network.label:<13.13} {cells[0]:>15} {cells[1]:>15} "
-            f"{percent(network.chance):>12}"
+            f" {network.chance_text}, {network.trainings} replicate{'' if network.trainings == 1 else 's'}"
         )
     return "\n".join([*rows, *replication_words(replicated), ""])
 
