@@ -8,7 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVEL", "Difference", "mcnemar", "normal_quantile", "paired_difference", "wilson"]
+__all__ = [
+    "LEVEL",
+    "Difference",
+    "mcnemar",
+    "normal_quantile",
+    "paired_difference",
+    "ratio_interval",
+    "wilson",
+]
 
 LEVEL = 0.95
 """Confidence level of every interval. A test is significant when its p-value is below 1 - LEVEL."""
@@ -100,3 +108,28 @@ def paired_difference(first: Flags, second: Flags, level: float = LEVEL) -> Diff
     )
     low, high = max(-1.0, p_first - p_second - half_width), min(1.0, p_first - p_second + half_width)
     return Difference((only_first - only_second) / count, low, high, mcnemar(only_first, only_second))
+
+
+def ratio_interval(
+    numerator: float, denominator: float, variances: tuple[float, float], covariance: float
+) -> tuple[float, float] | None:
+    """Compute the interval of the ratio of two normally distributed estimates (Fieller, 1954).
+
+    Args:
+        numerator: Estimate of the numerator.
+        denominator: Estimate of the denominator.
+        variances: Variances of both estimates.
+        covariance: Covariance of both estimates.
+
+    Returns:
+        Lower and upper end; None when the interval of the denominator contains 0, because then the ratio is not
+        bounded.
+    """
+    square = normal_quantile((1 + LEVEL) / 2) ** 2
+    curvature = denominator**2 - square * variances[1]
+    if curvature <= 0:
+        return None
+    middle = numerator * denominator - square * covariance
+    constant = numerator**2 - square * variances[0]
+    root = math.sqrt(max(0.0, middle**2 - curvature * constant))
+    return (middle - root) / curvature, (middle + root) / curvature
