@@ -169,10 +169,10 @@ def test_what_the_neighbours_cost_in_words() -> None:
         Candidate("11", 0.85, 0.60, 10_000),
     ]
     assert cost_sentences(among[1], among) == [
-        "One point of robustness costs 1.8 points of clean accuracy here (95% interval 1.3 to 2.6): network 9, "
-        "the next one, has 5.0 points more of it and 9.0 points less clean accuracy.",
-        "One point of clean accuracy costs 6.0 points of robustness here (95% interval 5.1 to 7.1): network 4, "
-        "the next one, has 5.0 points more of it and 30.0 points less robustness.",
+        "One point of robustness costs 1.8 points of clean accuracy here (95% interval 1.3 to 2.6): network "
+        "9, the next one, has 5.0 points more of it and 9.0 points less clean accuracy.",
+        "One point of clean accuracy costs 6.0 points of robustness here (95% interval 5.1 to 7.1): network "
+        "4, the next one, has 5.0 points more of it and 30.0 points less robustness.",
     ]
     assert cost_sentences(among[0], among)[1] == "It is the most accurate network of the front."
     assert cost_sentences(among[2], among)[0] == "It is the most robust network of the front."
@@ -189,8 +189,8 @@ def test_a_gain_within_chance_has_no_cost() -> None:
     among = [Candidate("7", 340 / 359, 200 / 359, 359), Candidate("9", 341 / 359, 72 / 359, 359)]
     (robust, clean) = cost_sentences(among[0], among)
     assert clean == (
-        "No cost of clean accuracy was measurable here, because the gain is within chance: network 9, the next "
-        "one, has 0.3 points more of it and 35.7 points less robustness."
+        "No cost of clean accuracy was measurable here, because the gain is within chance: network 9, the "
+        "next one, has 0.3 points more of it and 35.7 points less robustness."
     )
     assert robust == "It is the most robust network of the front."
     unknown = [Candidate("7", 0.9, 0.6), Candidate("9", 0.8, 0.7)]

@@ -19,7 +19,7 @@ from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.sections.gains import gain_sentences
 from morel_search.analysis.report.sections.verified_front import verified_words
 from morel_search.analysis.run_data import read_run_data
-from morel_search.analysis.verification import Verification, weakness
+from morel_search.analysis.verification import Verification, search_attack_words, weakness
 from morel_search.analysis.verification_reader import read_verification
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 from morel_search.results.attack_records import (
@@ -178,6 +178,8 @@ def test_words_and_page(tmp_path: Path) -> None:
     assert f"FAB-T and Square on {verification.late_images} of them" in sentences
     assert "hypervolume of the front above (0, 0) was" in sentences
     assert weakness(verification), "the made attacks of the search leave several points"
+    assert "raise evaluation.final_steps or evaluation.final_restarts" in weakness(verification)[0]
+    assert search_attack_words(verification) in sentences
     gains = dict(gain_sentences(verification))
     assert set(gains) <= {network.label for network in verification.networks}
     assert all("clean" in sentence for sentence in gains.values())
@@ -286,6 +288,24 @@ def test_with_many_networks_one_is_ahead_by_chance(tmp_path: Path) -> None:
     third = replace(second, name="third", clean=behind.clean, robust=behind.robust)
     for networks, beaten_by in (((ahead, behind), ahead.name), ((ahead, behind, third), "")):
         assert replace(verification, networks=networks).beaten_by(behind) == beaten_by
+
+
+def test_the_search_s_attack_is_compared_with_all_attacks(tmp_path: Path) -> None:
+    _, verification = verified_run(tmp_path)
+    made = []
+    for index, (by_search, robust) in enumerate([(200, 196), (160, 148), (120, 119)]):
+        flags = np.arange(IMAGES) < robust
+        network = verification.networks[index]
+        made.append(replace(network, label="", robust=flags, after={**network.after, "pgd": by_search}))
+    three = replace(verification, networks=tuple(made))
+    assert search_attack_words(three) == (
+        "Robust test accuracy under the final attack of the search is, compared with that under the attacks "
+        f"that ran, on average 1.4 points higher, and at most 3.0 points higher (network {made[1].name}); "
+        "Spearman's rank correlation is 1.00 (1 is the same order)."
+    )
+    assert not weakness(three)
+    two = replace(verification, networks=tuple(made[:2]))
+    assert "the rank correlation is not defined (fewer than three networks" in search_attack_words(two)
 
 
 def edit(run: RunFolder, name: str, *remove: str, **values: object) -> None:

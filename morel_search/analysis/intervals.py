@@ -122,8 +122,8 @@ def ratio_interval(
         covariance: Covariance of both estimates.
 
     Returns:
-        Lower and upper end; None when the interval of the denominator contains 0, because then the ratio is not
-        bounded.
+        Lower and upper end; None when the interval of the denominator contains 0, because then the ratio is
+        not bounded.
     """
     square = normal_quantile((1 + LEVEL) / 2) ** 2
     curvature = denominator**2 - square * variances[1]

@@ -263,7 +263,8 @@ def _trade_off(chosen: Candidate, neighbour: Candidate, axis: int, results: Imag
     gained, paid = _ACCURACIES[axis], _ACCURACIES[1 - axis]
     changes = neighbour.clean - chosen.clean, neighbour.robust - chosen.robust
     gain, cost = changes[axis], -changes[1 - axis]
-    comparison = f"network {neighbour.name}, the next one, has {points(gain)} more of it and {points(cost)} less {paid}"
+    comparison = f"network {neighbour.name}, the next one, has {points(gain)} more of it and "
+    comparison += f"{points(cost)} less {paid}"
     covariance = _covariance(chosen, neighbour, results)
     if covariance is None:
         return f"The number of images is not known, so the cost of {gained} is not: {comparison}."

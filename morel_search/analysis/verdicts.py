@@ -1,4 +1,4 @@
-"""Verdicts on networks: on the front, beaten by a rival, or undecided, with control of the family-wise error."""
+"""Verdicts on networks: on the front, beaten or undecided, with control of the family-wise error."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def judge(networks: Mapping[str, tuple[Flags, Flags]], rivals: Collection[str]) 
     difference on the same images, both at the level 0.05 / (k (k - 1)) for k networks (Bonferroni). The
     probability that any verdict ``on the front`` or ``beaten`` is wrong is therefore at most 5 %.
 
-    The margin of the non-inferiority test is the resolution of the test, the smallest difference that it finds
-    with a probability of 95 %, but at most half of the observed gain in the other accuracy, and at least one
-    point. The intervals hold simultaneously, so the margin may depend on the images. A margin of one point
+    The margin of the non-inferiority test is the resolution of the test, the smallest difference that it
+    finds with a probability of 95 %, but at most half of the observed gain in the other accuracy, and at
+    least one point. The intervals hold simultaneously, so the margin may depend on the images. A margin of one point
     alone is too small: at 2,000 images and 90 % clean accuracy, twelve networks of equal clean accuracy are
     compared with intervals of plus or minus 2.5 points.
 

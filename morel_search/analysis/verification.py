@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from morel_search._format import points
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.intervals import Difference, paired_difference, wilson
 from morel_search.analysis.statistics import spearman
@@ -21,7 +22,7 @@ from morel_search.results.tables import VERIFIED_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Network", "Verification", "compare", "weakness"]
+__all__ = ["Network", "Verification", "compare", "search_attack_words", "weakness"]
 
 WEAK_POINTS, WEAK_RANKS = 0.03, 0.8
 """Mean overestimate of robust accuracy above which, and rank correlation below which, an attack is weak."""
@@ -174,9 +175,14 @@ class Verification:
         )
 
     @property
+    def overestimates(self) -> list[float]:
+        """Robust accuracy under the search's attack minus that under all attacks, for each network."""
+        return [network.by_search - network.accuracy[1] for network in self.networks]
+
+    @property
     def overestimate(self) -> float:
-        """Mean over the networks of the robust accuracy under the search's attack minus that under all."""
-        return float(np.mean([network.by_search - network.accuracy[1] for network in self.networks]))
+        """Mean of the overestimates."""
+        return float(np.mean(self.overestimates))
 
     def table(self) -> pd.DataFrame:
         """Return the content of ``verified.csv``, one row per network."""
@@ -223,6 +229,23 @@ def weakness(verification: Verification) -> list[str]:
     if verification.overestimate <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
         return []
     return [
-        "The attack of this search was too weak to compare networks. For a stronger attack set "
-        "evaluation.loss to margin, evaluation.restarts to 2, or raise evaluation.steps."
+        "The attack of this search was too weak to compare networks. For a stronger attack raise "
+        "evaluation.final_steps or evaluation.final_restarts; where evaluation.final_steps is 0, set it to 20."
     ]
+
+
+def search_attack_words(verification: Verification) -> str:
+    """Compare the final attack of the search with the attacks of the verification, on the same images."""
+    ranks, gaps = verification.rank_correlation, verification.overestimates
+    largest = max(range(len(gaps)), key=lambda index: gaps[index])
+    correlation = (
+        "the rank correlation is not defined (fewer than three networks, or equal accuracies)"
+        if ranks is None
+        else f"Spearman's rank correlation is {ranks:.2f} (1 is the same order)"
+    )
+    return (
+        "Robust test accuracy under the final attack of the search is, compared with that under the attacks "
+        f"that ran, on average {points(verification.overestimate)} higher, and at most "
+        f"{points(gaps[largest])} higher (network {verification.networks[largest].labelled_name}); "
+        f"{correlation}."
+    )

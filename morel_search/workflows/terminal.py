@@ -11,7 +11,7 @@ import pandas as pd
 
 from morel_search._format import percent
 from morel_search.analysis.replication import Replicated, replication_words
-from morel_search.analysis.verification import Verification, weakness
+from morel_search.analysis.verification import Verification, search_attack_words, weakness
 from morel_search.config import format_value
 from morel_search.results.names import member_name
 
@@ -115,6 +115,7 @@ def verification_text(verification: Verification) -> str:
             f"{percent(network.validation[1]):>11}  {verification.verdict(network)}"
         )
     rows += [f"{network.name}: {flag}" for network in verification.networks for flag in network.flags]
+    rows.append(search_attack_words(verification))
     return "\n".join([*rows, *(f"warning: {sentence}" for sentence in weakness(verification)), ""])
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from morel_search._format import percent, points
+from morel_search._format import percent
 from morel_search.analysis.intervals import wilson
 from morel_search.analysis.report.html import Section, figure_place, paragraphs, section, text
 from morel_search.analysis.report.plotly_traces import Figure, colour_of, layout_of, line, rounded, safe
 from morel_search.analysis.run_data import RunData
-from morel_search.analysis.verification import Network, Verification, weakness
+from morel_search.analysis.verification import Network, Verification, search_attack_words, weakness
 from morel_search.results.attack_names import STAGES
 
 __all__ = ["verified_front_section", "verified_words"]
@@ -62,15 +62,7 @@ def verified_words(verification: Verification, controls: Mapping[str, str] | Non
         f"attack of the search; it is {after:.4f} on the test split under all attacks, without flagged "
         "networks."
     )
-    ranks = verification.rank_correlation
-    correlation = ""
-    if ranks is not None:
-        correlation = f" Spearman's rank correlation of the two robust accuracies is {ranks:.2f} (1 is the "
-        correlation += "same order)."
-    lines.append(
-        "On average, robust test accuracy under the attack of the search is "
-        f"{points(verification.overestimate)} higher than under all attacks.{correlation}"
-    )
+    lines.append(search_attack_words(verification))
     return lines
 
 
