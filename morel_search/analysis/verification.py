@@ -230,7 +230,8 @@ def weakness(verification: Verification) -> list[str]:
         return []
     return [
         "The attack of this search was too weak to compare networks. For a stronger attack raise "
-        "evaluation.final_steps or evaluation.final_restarts; where evaluation.final_steps is 0, set it to 20."
+        "evaluation.final_steps or evaluation.final_restarts; where evaluation.final_steps is 0, set it "
+        "to 20."
     ]
 
 

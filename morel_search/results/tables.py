@@ -99,8 +99,8 @@ VERIFIED_COLUMNS = (
 )
 """Columns of ``verified.csv``. Accuracies are on the test split, under all attacks; ``_low`` and ``_high``
 are the ends of 95 % intervals; ``after_ATTACK`` is the accuracy after that attack and all attacks before
-it; ``on_front`` is whether an unflagged member was not beaten; ``verdict`` is ``on the front``, ``undecided``,
-``beaten``, ``flagged`` or ``control``."""
+it; ``on_front`` is whether an unflagged member was not beaten; ``verdict`` is ``on the front``,
+``undecided``, ``beaten``, ``flagged`` or ``control``."""
 
 _VERIFIED_REQUIRED = ("number", "epoch", "images", *_VERIFIED_INTERVALS, "flags")
 

@@ -71,13 +71,13 @@ def _cost_words(run_data: RunData) -> list[str]:
     interval = exchange_rate_interval(front, images)
     if interval is None:
         return [
-            "No cost of robust accuracy was measurable: on the validation split, the robust accuracies of the "
-            "two ends of the front differ within chance."
+            "No cost of robust accuracy was measurable: on the validation split, the robust accuracies of "
+            "the two ends of the front differ within chance."
         ]
     where = "In the middle of the front" if len(front) > 2 else "Between its ends"
     return [
-        f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy (95% interval "
-        f"{interval[0]:.2f} to {interval[1]:.2f}, for {images} validation images and one training of each "
+        f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy (95% "
+        f"interval {interval[0]:.2f} to {interval[1]:.2f}, for {images} validation images and one training of each "
         "network)."
     ]
 
