@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morel_search.analysis.intervals import mcnemar, paired_difference, wilson
+from morel_search.analysis.intervals import mcnemar, paired_difference, ratio_interval, wilson
 
 Z = 1.959963984540054
 
@@ -61,3 +61,18 @@ def test_intervals_of_differences_hold_what_they_promise() -> None:
         for one in (paired_difference(draw <= 1, (draw == 0) | (draw == 2)) for draw in draws)
     ]
     assert 0.935 < np.mean(held) < 0.97
+
+
+def test_intervals_of_ratios_hold_what_they_promise() -> None:
+    """Of 4,000 drawn pairs of dependent normal estimates, 95 % of the intervals must hold the true ratio.
+
+    An unbounded interval holds every ratio.
+    """
+    random, covariance = np.random.default_rng(0), np.array([[1.0, 0.4], [0.4, 0.5]])
+    held = []
+    for numerator, denominator in random.multivariate_normal([2.0, 3.0], covariance, size=4000):
+        interval = ratio_interval(numerator, denominator, (1.0, 0.5), 0.4)
+        held.append(interval is None or interval[0] <= 2 / 3 <= interval[1])
+    assert 0.94 < np.mean(held) < 0.96
+    assert ratio_interval(1.0, 1.9, (1.0, 1.0), 0.0) is None, "1.96 standard errors include 0"
+    assert ratio_interval(2.0, 4.0, (0.0, 0.0), 0.0) == (0.5, 0.5)

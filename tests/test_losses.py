@@ -160,6 +160,86 @@ def test_loat_with_an_empty_group_is_finite_and_equals_the_reference(right: bool
     torch.testing.assert_close(mine, other, rtol=RTOL, atol=1e-7)
 
 
+def kl_from_probabilities(clean: Tensor, adversarial: Tensor, labels: Tensor, phase: str) -> Tensor:
+    """The ``kl`` regulariser as the reference computes it, from probabilities, with theta and gamma 1."""
+    p, p_adv = clean.softmax(dim=1), adversarial.softmax(dim=1)
+    rows, k = torch.arange(len(labels)), adversarial.argmax(dim=1)
+    others = p.masked_fill(torch.nn.functional.one_hot(labels, p.shape[1]).bool(), -1.0)
+    spread = -torch.log(1 - others.amax(dim=1))
+    change = -torch.log(1 - (p_adv[rows, k] - p[rows, k]).abs())
+    correct = clean.argmax(dim=1) == labels
+    groups = [spread[group].sum() / max(1, int(group.sum())) for group in (correct, ~correct)]
+    group = ~correct if phase == "early" else correct
+    sign = 1 if phase == "early" else -1
+    return sign * (groups[0] - groups[1]) + change[group].sum() / max(1, int(group.sum()))
+
+
+@pytest.mark.parametrize("phase", ["early", "late"])
+@pytest.mark.parametrize("lead", [1.0, 5.0, 17.0, 18.0, 40.0, 200.0, 5000.0])
+def test_loat_kl_is_finite_for_every_lead_of_a_wrong_logit(lead: float, phase: losses.Phase) -> None:
+    """In float32, 1 - p is 0 from a lead of 18 on: the loss was infinite, its gradient NaN.
+
+    The values come from probabilities in float64, which are exact up to a lead of about 30.
+    """
+    clean = torch.tensor([[lead, 0.3, -0.2], [0.5, lead, 0.0], [0.0, 0.1, lead]])
+    adversarial = torch.tensor([[0.0, lead, 0.4], [0.5, lead, 0.0], [lead, 0.2, 0.1]])
+    labels = torch.tensor([1, 0, 2])  # two images are misclassified, the third by the attack
+
+    def ours(c: Tensor, a: Tensor) -> Tensor:
+        with_it, without = (
+            losses.loat(c, a, labels, beta=6.0, phase=now, regularizer="kl", theta=1.0, gamma=1.0)
+            for now in (phase, "middle")
+        )
+        return with_it - without
+
+    def exact(c: Tensor, a: Tensor) -> Tensor:
+        return kl_from_probabilities(c, a, labels, phase)
+
+    result = gradients(ours, clean.double(), adversarial.double())
+    single = gradients(ours, clean, adversarial)
+    assert all(bool(torch.isfinite(part).all()) for part in (*result, *single))
+    if lead < 30:
+        expected = gradients(exact, clean.double(), adversarial.double())
+        for mine, other in zip(result, expected, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-6)
+    if lead >= 18:
+        old, *old_gradients = gradients(exact, clean, adversarial)
+        parts = (old, *old_gradients)
+        assert not all(bool(torch.isfinite(part).all()) for part in parts)
+    if lead <= 5:
+        for mine, other in zip(single, gradients(exact, clean, adversarial), strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_loat_kl_grows_like_the_lead_of_the_wrong_logit() -> None:
+    """-log(1 - p) of two classes is softplus(lead), so it grows like the lead, with slope 1 at most."""
+    lead = torch.tensor(100.0, dtype=torch.float64, requires_grad=True)
+    logits = torch.stack([lead, torch.zeros_like(lead)]).unsqueeze(0)
+    label = torch.tensor([1])
+    losses_of = [
+        losses.loat(logits, logits, label, beta=0.0, phase=phase, regularizer="kl", theta=1.0, gamma=1.0)
+        for phase in ("early", "middle")
+    ]
+    added = losses_of[0] - losses_of[1]
+    assert float(added.detach()) == pytest.approx(-100.0)
+    assert float(torch.autograd.grad(added, lead)[0]) == pytest.approx(-1.0)
+
+
+def test_loat_kl_without_a_change_has_no_gradient_of_the_change() -> None:
+    clean, _, labels = batch(3, 12, 10)
+
+    def change(gamma: float, adversarial: Tensor) -> Tensor:
+        return losses.loat(
+            clean, adversarial, labels, beta=6.0, phase="early", regularizer="kl", theta=1.0, gamma=gamma
+        )
+
+    adversarial = clean.clone().requires_grad_()
+    difference = change(1.0, adversarial) - change(0.0, adversarial)
+    gradient = torch.autograd.grad(difference, adversarial)[0]
+    assert float(difference.detach()) == pytest.approx(0.0, abs=1e-6)
+    assert float(gradient.abs().max()) < 1e-6
+
+
 @pytest.mark.parametrize(("n", "classes"), [(1, 10), (6, 1), (12, 3), (200, 200)])
 @pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
 def test_contrastive_equals_the_reference(n: int, classes: int, temperature: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -162,16 +163,16 @@ def test_the_knee_does_not_depend_on_the_units_of_an_axis(
 
 def test_what_the_neighbours_cost_in_words() -> None:
     among = [
-        Candidate("4", 0.95, 0.30),
-        Candidate("7", 0.90, 0.60),
-        Candidate("9", 0.81, 0.65),
-        Candidate("11", 0.85, 0.60),
+        Candidate("4", 0.95, 0.30, 10_000),
+        Candidate("7", 0.90, 0.60, 10_000),
+        Candidate("9", 0.81, 0.65, 10_000),
+        Candidate("11", 0.85, 0.60, 10_000),
     ]
     assert cost_sentences(among[1], among) == [
-        "One point of robustness costs 1.8 points of clean accuracy here: network 9, the next one, "
-        "has 5.0 points more of it and 9.0 points less clean accuracy.",
-        "One point of clean accuracy costs 6.0 points of robustness here: network 4, the next one, "
-        "has 5.0 points more of it and 30.0 points less robustness.",
+        "One point of robustness costs 1.8 points of clean accuracy here (95% interval 1.3 to 2.6): network "
+        "9, the next one, has 5.0 points more of it and 9.0 points less clean accuracy.",
+        "One point of clean accuracy costs 6.0 points of robustness here (95% interval 5.1 to 7.1): network "
+        "4, the next one, has 5.0 points more of it and 30.0 points less robustness.",
     ]
     assert cost_sentences(among[0], among)[1] == "It is the most accurate network of the front."
     assert cost_sentences(among[2], among)[0] == "It is the most robust network of the front."
@@ -181,6 +182,47 @@ def test_what_the_neighbours_cost_in_words() -> None:
     assert cost_sentences(among[1], among[1:2]) == [
         "It has no neighbour: no other network of the front is better in either accuracy."
     ]
+
+
+def test_a_gain_within_chance_has_no_cost() -> None:
+    """One image of 359 more clean accuracy was said to cost 128 points of robustness for each point."""
+    among = [Candidate("7", 340 / 359, 200 / 359, 359), Candidate("9", 341 / 359, 72 / 359, 359)]
+    (robust, clean) = cost_sentences(among[0], among)
+    assert clean == (
+        "No cost of clean accuracy was measurable here, because the gain is within chance: network 9, the "
+        "next one, has 0.3 points more of it and 35.7 points less robustness."
+    )
+    assert robust == "It is the most robust network of the front."
+    unknown = [Candidate("7", 0.9, 0.6), Candidate("9", 0.8, 0.7)]
+    assert cost_sentences(unknown[0], unknown)[0] == (
+        "The number of images is not known, so the cost of robustness is not: network 9, the next one, has "
+        "10.0 points more of it and 10.0 points less clean accuracy."
+    )
+
+
+def test_the_same_images_make_the_interval_of_a_cost_narrower_and_it_includes_the_true_cost() -> None:
+    """Two networks that disagree on few images: 2 points of clean accuracy for 10 of robustness, 0.2 each."""
+    draws, images, included, widths = np.random.default_rng(0), 2000, [], []
+    for _ in range(300):
+        clean = [draws.random(images) < 0.9]
+        clean.append(clean[0] ^ (draws.random(images) < np.where(clean[0], 0.04, 0.16)))
+        robust = [clean[0] & (draws.random(images) < 0.5 / 0.9)]
+        # clean: 0.9 - 0.036 + 0.016 = 0.88; robust: 0.5 - 0.025 + 0.125 = 0.6
+        robust.append(robust[0] ^ (draws.random(images) < np.where(robust[0], 0.05, 0.25)))
+        results = {str(i): (clean[i], robust[i]) for i in range(2)}
+        among = [Candidate(str(i), clean[i].mean(), robust[i].mean(), images) for i in range(2)]
+        if among[1].clean >= among[0].clean:
+            continue
+        intervals = []
+        for known in (results, None):
+            found = re.search(r"interval (\S+) to ([^)]+)\)", cost_sentences(among[0], among, known)[0])
+            assert found
+            intervals.append((float(found[1]), float(found[2])))
+        included.append(intervals[0][0] <= 0.2 <= intervals[0][1])
+        widths.append([high - low for low, high in intervals])
+    assert 0.91 <= np.mean(included) <= 0.99
+    narrow, wide = np.mean(widths, axis=0)
+    assert narrow < 0.8 * wide
 
 
 def member(number: int, flags: str = "", **figures: tuple[float, float]) -> Member:

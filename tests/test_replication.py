@@ -10,10 +10,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from run_folders import make_run
 
 from morel_search.analysis.front import front_mask
-from morel_search.analysis.replication import front_chances, read_replication, replication_words
+from morel_search.analysis.replication import (
+    Replicated,
+    front_chances,
+    read_replication,
+    replication_words,
+)
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.run_data import read_run_data
 from morel_search.results.folder import RunFolder
@@ -41,6 +47,43 @@ def test_chances_are_those_of_every_combination(drawn: list[list[tuple[float, fl
     assert front_chances(points, [len(replicates) for replicates in drawn]) == pytest.approx(
         list(hits / len(combinations))
     )
+
+
+def simulated_front(
+    random: np.random.Generator, centres: NDArray[np.float64], spread: float, trainings: int
+) -> list[NDArray[np.float64]]:
+    return [centre + spread * random.standard_normal((trainings, 2)) for centre in centres]
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.05])
+@pytest.mark.parametrize("trainings", [2, 3, 10])
+def test_the_interval_of_a_chance_includes_the_true_chance(spread: float, trainings: int) -> None:
+    """The true chances are those of 3,000 trainings of each of six configurations on a front."""
+    random, along = np.random.default_rng(0), np.linspace(0, 1, 6)
+    centres = np.column_stack([0.95 - 0.2 * along, 0.3 + 0.3 * along])
+    once = np.stack(simulated_front(random, centres, spread, 3000), axis=1)
+    true = np.mean([front_mask(points) for points in once], axis=0)
+    included = []
+    for _ in range(200):
+        points = simulated_front(random, centres, spread, trainings)
+        networks = [
+            Replicated("", 0, True, "", None, own, 0, chance)
+            for own, chance in zip(points, front_chances(points, [trainings] * 6), strict=True)
+        ]
+        intervals = np.array([network.chance_interval for network in networks])
+        included.append((intervals[:, 0] <= true) & (true <= intervals[:, 1]))
+    assert np.mean(included) >= (0.93 if trainings == 2 else 0.95)
+
+
+def test_three_of_three_replicates_do_not_make_a_certainty() -> None:
+    """Wilson (1927): 3 of 3 gives 0.4385 to 1, 2 of 3 gives 0.2077 to 0.9385."""
+    points = np.full((3, 2), 0.5)
+    network = Replicated("1", 1, True, "", None, points, 0, 1.0)
+    assert network.chance_interval == pytest.approx((0.4385, 1.0), abs=1e-4)
+    failed = Replicated("1", 1, True, "", None, points[:2], 1, 2 / 3)
+    assert failed.chance_text == "66.7% (20.8% to 93.9%)"
+    (sentence,) = [line for line in replication_words([network]) if "on the front again" in line]
+    assert "from 3 replicates of each network, above: none; below: none; not decided: 1." in sentence
 
 
 def replicated_run(folder: Path) -> RunFolder:
@@ -92,7 +135,8 @@ def test_means_and_spreads_are_those_of_the_table(tmp_path: Path) -> None:
             assert network.spread[axis] == pytest.approx(own[column].std())
         assert network.failed == own["failure"].notna().sum()
         assert bool(network.label) == (network.name in controls)
-        assert 0 <= network.chance <= 1
+        low, high = network.chance_interval
+        assert 0 <= low <= network.chance <= high <= 1
     assert sum(network.failed for network in replicated) == 1
     words = " ".join(replication_words(replicated))
     assert "clean accuracy is 2.0 points and that of robust accuracy is 2.0 points" in words

@@ -24,7 +24,12 @@ from morel_search.analysis.headline import headline
 from morel_search.analysis.importance import importance
 from morel_search.analysis.parameters import nice_values, read_parameters
 from morel_search.analysis.report.front_figure import front_figure, step_line
-from morel_search.analysis.report.head import exchange_rate, key_figures, sentences
+from morel_search.analysis.report.head import (
+    exchange_rate,
+    exchange_rate_interval,
+    key_figures,
+    sentences,
+)
 from morel_search.analysis.report.labels import HEIGHT, WIDTH, place_labels
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.parallel_coordinates import parallel_data
@@ -145,6 +150,30 @@ def test_a_slope_known_in_closed_form_is_found() -> None:
     assert exchange_rate(np.array([[0.9, 0.2], [0.8, 0.7]])) == pytest.approx(0.2)
     assert exchange_rate(np.array([[0.9, 0.2]])) is None
     assert exchange_rate(np.array([[0.9, 0.2], [0.9, 0.2]])) is None
+
+
+def test_the_interval_of_the_slope_includes_the_true_slope() -> None:
+    random, images = np.random.default_rng(0), 500
+    true = np.array([[0.95, 0.3], [0.85, 0.5], [0.75, 0.7]])
+    included = []
+    for _ in range(100):
+        robust = random.binomial(images, true[:, 1])
+        clean = robust + random.binomial(images - robust, (true[:, 0] - true[:, 1]) / (1 - true[:, 1]))
+        interval = exchange_rate_interval(np.column_stack([clean, robust]) / images, images)
+        assert interval is not None
+        included.append(interval[0] <= 0.5 <= interval[1])
+    assert np.mean(included) >= 0.9
+    assert exchange_rate_interval(np.array([[0.9, 0.5], [0.8, 0.52]]), 500) is None
+
+
+def test_the_cost_in_the_head_has_an_interval_or_was_not_measurable(tmp_path: Path) -> None:
+    images = {"train": 1500, "validation": 500, "classes": 10}
+    clear = bare_run(tmp_path / "clear", points((0.95, 0.3), (0.85, 0.5), (0.75, 0.7)), images=images)
+    assert "costs about 0.5 points of clean accuracy (95% interval 0." in sentences(read_run_data(clear))[0]
+    close = bare_run(tmp_path / "close", points((0.90, 0.50), (0.80, 0.51)), images=images)
+    assert sentences(read_run_data(close))[0].startswith("No cost of robust accuracy was measurable: ")
+    unknown = bare_run(tmp_path / "unknown", points((0.95, 0.3), (0.75, 0.7)))
+    assert sentences(read_run_data(unknown))[0].startswith("The cost of robust accuracy is not known: ")
 
 
 def test_controls_are_compared_with_the_right_member(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.sections.gains import gain_sentences
 from morel_search.analysis.report.sections.verified_front import verified_words
 from morel_search.analysis.run_data import read_run_data
-from morel_search.analysis.verification import Verification, beats, weakness
+from morel_search.analysis.verification import Verification, search_attack_words, weakness
 from morel_search.analysis.verification_reader import read_verification
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 from morel_search.results.attack_records import (
@@ -149,10 +149,11 @@ def test_a_gap_within_chance_is_a_tie_and_one_beyond_it_is_not(tmp_path: Path) -
         again = read_verification(read_run_data(run))
         assert again is not None
         copy = next(network for network in again.networks if network.name == first.name)
-        beaten = again.beaten_by(copy)
-        assert (beaten is None) == tie
-        row = again.table().set_index("number").loc[copy.number]
-        assert bool(row["on_front"]) == tie
+        rival = next(network for network in again.networks if network.name == second.name)
+        both = replace(again, networks=(copy, rival))
+        assert both.beaten_by(copy) == ("" if tie else second.name)
+        row = both.table().set_index("number").loc[copy.number]
+        assert (bool(row["on_front"]), row["verdict"]) == (tie, "undecided" if tie else "beaten")
 
 
 def test_the_flagged_leave_the_front_and_are_named(tmp_path: Path) -> None:
@@ -177,6 +178,8 @@ def test_words_and_page(tmp_path: Path) -> None:
     assert f"FAB-T and Square on {verification.late_images} of them" in sentences
     assert "hypervolume of the front above (0, 0) was" in sentences
     assert weakness(verification), "the made attacks of the search leave several points"
+    assert "raise evaluation.final_steps or evaluation.final_restarts" in weakness(verification)[0]
+    assert search_attack_words(verification) in sentences
     gains = dict(gain_sentences(verification))
     assert set(gains) <= {network.label for network in verification.networks}
     assert all("clean" in sentence for sentence in gains.values())
@@ -276,14 +279,33 @@ def test_controls_are_not_what_the_search_gained(tmp_path: Path) -> None:
     assert not credited & controls
 
 
-def test_with_many_rivals_one_is_ahead_by_chance(tmp_path: Path) -> None:
+def test_with_many_networks_one_is_ahead_by_chance(tmp_path: Path) -> None:
     """McNemar's test at 5 % would call one of 40 equal networks better than another one."""
     _, verification = verified_run(tmp_path)
     first, second = verification.members[0], verification.members[1]
-    ahead = replace(first, clean=np.arange(IMAGES) < 300, robust=np.arange(IMAGES) < 206)
-    behind = replace(second, clean=np.arange(IMAGES) < 300, robust=np.arange(IMAGES) < 200)  # p = 0.03
-    assert beats(ahead, behind, tests=1)
-    assert not beats(ahead, behind, tests=2)
+    ahead = replace(first, clean=np.arange(IMAGES) < 300, robust=np.arange(IMAGES) < 207)
+    behind = replace(second, clean=np.arange(IMAGES) < 300, robust=np.arange(IMAGES) < 200)  # p = 0.016
+    third = replace(second, name="third", clean=behind.clean, robust=behind.robust)
+    for networks, beaten_by in (((ahead, behind), ahead.name), ((ahead, behind, third), "")):
+        assert replace(verification, networks=networks).beaten_by(behind) == beaten_by
+
+
+def test_the_search_s_attack_is_compared_with_all_attacks(tmp_path: Path) -> None:
+    _, verification = verified_run(tmp_path)
+    made = []
+    for index, (by_search, robust) in enumerate([(200, 196), (160, 148), (120, 119)]):
+        flags = np.arange(IMAGES) < robust
+        network = verification.networks[index]
+        made.append(replace(network, label="", robust=flags, after={**network.after, "pgd": by_search}))
+    three = replace(verification, networks=tuple(made))
+    assert search_attack_words(three) == (
+        "Robust test accuracy under the final attack of the search is, compared with that under the attacks "
+        f"that ran, on average 1.4 points higher, and at most 3.0 points higher (network {made[1].name}); "
+        "Spearman's rank correlation is 1.00 (1 is the same order)."
+    )
+    assert not weakness(three)
+    two = replace(verification, networks=tuple(made[:2]))
+    assert "the rank correlation is not defined (fewer than three networks" in search_attack_words(two)
 
 
 def edit(run: RunFolder, name: str, *remove: str, **values: object) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from morel_search._format import number_of
 from morel_search.analysis.front import front_mask
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.parameters import SearchedParameter, read_parameters
@@ -195,6 +196,13 @@ class RunData:
             validation=(float(row[POINT[0]]), float(row[POINT[1]])),
             test=None if np.isnan(test_clean) or np.isnan(test_robust) else (test_clean, test_robust),
         )
+
+    @property
+    def validation_images(self) -> int | None:
+        """Number of validation images; None when neither the settings nor the space give it."""
+        images = self.settings.validation_images
+        count = number_of(self.section("data").get("validation") if images is None else images)
+        return None if count is None or count < 2 else round(count)
 
     def on_front(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which rows of ``trials`` are on the front with their selected epoch."""

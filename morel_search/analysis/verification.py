@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from morel_search._format import points
 from morel_search.analysis.hypervolume import hypervolume
-from morel_search.analysis.intervals import LEVEL, Difference, paired_difference, wilson
+from morel_search.analysis.intervals import Difference, paired_difference, wilson
 from morel_search.analysis.statistics import spearman
+from morel_search.analysis.verdicts import Verdict, judge
 from morel_search.results.attack_names import WHITE_BOX
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.tables import VERIFIED_COLUMNS
@@ -19,7 +22,7 @@ from morel_search.results.tables import VERIFIED_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Network", "Verification", "beats", "compare", "weakness"]
+__all__ = ["Network", "Verification", "compare", "search_attack_words", "weakness"]
 
 WEAK_POINTS, WEAK_RANKS = 0.03, 0.8
 """Mean overestimate of robust accuracy above which, and rank correlation below which, an attack is weak."""
@@ -90,7 +93,7 @@ class Network:
         return self.after["pgd"] / len(self.clean)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Verification:
     """The verified networks of a run, compared on the images on which all of them were attacked.
 
@@ -125,30 +128,33 @@ class Verification:
         """Names of the networks with a sign of gradient masking."""
         return [network.name for network in self.networks if network.flags]
 
-    def beaten_by(self, network: Network) -> Network | None:
-        """Find an unflagged network that is significantly better; see :func:`beats`.
+    @cached_property
+    def verdicts(self) -> Mapping[str, Verdict]:
+        """The verdict on each network, by name; flagged networks beat no other network."""
+        rivals = {network.name for network in self.networks if not network.flags}
+        return judge({network.name: (network.clean, network.robust) for network in self.networks}, rivals)
 
-        The significance level is corrected for the number of rivals and for the two accuracies (Bonferroni).
+    def beaten_by(self, network: Network) -> str:
+        """Return the name of the unflagged network that beats this network; empty when there is none."""
+        verdict = self.verdicts[network.name]
+        return verdict.rival if verdict.kind == "beaten" else ""
 
-        Returns:
-            The first such network; None when there is none.
-        """
-        rivals = [other for other in self.networks if not other.flags and other is not network]
-        return next((other for other in rivals if beats(other, network, 2 * len(rivals))), None)
-
-    def verdict(self, network: Network) -> str:
-        """Return ``flagged``, ``dominated by NAME``, ``on the front`` or ``control``."""
+    def kind(self, network: Network) -> str:
+        """Return ``flagged``, ``beaten``, ``control``, ``undecided`` or ``on the front``."""
         if network.flags:
             return "flagged"
-        rival = self.beaten_by(network)
-        if rival is not None:
-            return f"dominated by {rival.name}"
-        return "on the front" if network.member else "control"
+        kind = self.verdicts[network.name].kind
+        return kind if network.member or kind == "beaten" else "control"
+
+    def verdict(self, network: Network) -> str:
+        """Return the verdict in words, with the rival and the differences."""
+        kind = self.kind(network)
+        return kind if kind in ("flagged", "control") else self.verdicts[network.name].text
 
     @property
     def front(self) -> list[Network]:
-        """The unflagged members that no other network beats significantly."""
-        return [network for network in self.unflagged if self.beaten_by(network) is None]
+        """The unflagged members that no other network beats: on the front, or undecided."""
+        return [network for network in self.unflagged if not self.beaten_by(network)]
 
     @property
     def hypervolumes(self) -> tuple[float, float]:
@@ -169,9 +175,14 @@ class Verification:
         )
 
     @property
+    def overestimates(self) -> list[float]:
+        """Robust accuracy under the search's attack minus that under all attacks, for each network."""
+        return [network.by_search - network.accuracy[1] for network in self.networks]
+
+    @property
     def overestimate(self) -> float:
-        """Mean over the networks of the robust accuracy under the search's attack minus that under all."""
-        return float(np.mean([network.by_search - network.accuracy[1] for network in self.networks]))
+        """Mean of the overestimates."""
+        return float(np.mean(self.overestimates))
 
     def table(self) -> pd.DataFrame:
         """Return the content of ``verified.csv``, one row per network."""
@@ -183,7 +194,6 @@ class Verification:
     def _row(self, network: Network) -> dict[str, object]:
         clean, robust = network.accuracy
         (clean_low, clean_high), (robust_low, robust_high) = network.intervals
-        rival = self.beaten_by(network)
         after = {
             f"after_{attack.replace('-', '_')}": network.after.get(attack, 0) / self.images
             for attack in WHITE_BOX
@@ -201,26 +211,11 @@ class Verification:
             "robust_low": robust_low,
             "robust_high": robust_high,
             **after,
-            "on_front": network.member and not network.flags and rival is None,
-            "beaten_by": "" if rival is None else rival.name,
+            "on_front": network.member and not network.flags and not self.beaten_by(network),
+            "verdict": self.kind(network),
+            "beaten_by": self.beaten_by(network),
             "flags": " | ".join(network.flags),
         }
-
-
-def beats(first: Network, second: Network, tests: int = 2) -> bool:
-    """Test whether the first network is significantly better than the second.
-
-    It is when it is at least as good in both accuracies, and significantly better in one of them by McNemar's
-    test on the same images.
-
-    Args:
-        first: A network.
-        second: Another network.
-        tests: Number of tests that are made in all; the significance level is divided by it (Bonferroni).
-    """
-    differences = compare(first, second)
-    as_good = all(difference.value >= 0 for difference in differences)
-    return as_good and any(difference.p < (1 - LEVEL) / tests for difference in differences)
 
 
 def compare(first: Network, second: Network) -> tuple[Difference, Difference]:
@@ -234,6 +229,24 @@ def weakness(verification: Verification) -> list[str]:
     if verification.overestimate <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
         return []
     return [
-        "The attack of this search was too weak to compare networks. For a stronger attack set "
-        "evaluation.loss to margin, evaluation.restarts to 2, or raise evaluation.steps."
+        "The attack of this search was too weak to compare networks. For a stronger attack raise "
+        "evaluation.final_steps or evaluation.final_restarts; where evaluation.final_steps is 0, set it "
+        "to 20."
     ]
+
+
+def search_attack_words(verification: Verification) -> str:
+    """Compare the final attack of the search with the attacks of the verification, on the same images."""
+    ranks, gaps = verification.rank_correlation, verification.overestimates
+    largest = max(range(len(gaps)), key=lambda index: gaps[index])
+    correlation = (
+        "the rank correlation is not defined (fewer than three networks, or equal accuracies)"
+        if ranks is None
+        else f"Spearman's rank correlation is {ranks:.2f} (1 is the same order)"
+    )
+    return (
+        "Robust test accuracy under the final attack of the search is, compared with that under the attacks "
+        f"that ran, on average {points(verification.overestimate)} higher, and at most "
+        f"{points(gaps[largest])} higher (network {verification.networks[largest].labelled_name}); "
+        f"{correlation}."
+    )

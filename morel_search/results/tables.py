@@ -95,15 +95,16 @@ VERIFIED_COLUMNS = (
     *("number", "epoch", "name", "images", "late_images"),
     *_VERIFIED_INTERVALS,
     *(f"after_{attack.replace('-', '_')}" for attack in WHITE_BOX),
-    *("on_front", "beaten_by", "flags"),
+    *("on_front", "verdict", "beaten_by", "flags"),
 )
 """Columns of ``verified.csv``. Accuracies are on the test split, under all attacks; ``_low`` and ``_high``
 are the ends of 95 % intervals; ``after_ATTACK`` is the accuracy after that attack and all attacks before
-it."""
+it; ``on_front`` is whether an unflagged member was not beaten; ``verdict`` is ``on the front``,
+``undecided``, ``beaten``, ``flagged`` or ``control``."""
 
 _VERIFIED_REQUIRED = ("number", "epoch", "images", *_VERIFIED_INTERVALS, "flags")
 
-TEXT_COLUMNS = ("state", "origin", "name", "network", "failure", "on_front", "beaten_by", "flags")
+TEXT_COLUMNS = ("state", "origin", "name", "network", "failure", "on_front", "verdict", "beaten_by", "flags")
 """Columns that hold text, in every table."""
 
 COUNT_COLUMNS = ("number", "epochs", "epoch", "rung", "spared", "seed", "images", "late_images")

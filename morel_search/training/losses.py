@@ -66,6 +66,10 @@ def loat(
     A is the change of the probabilities under attack, averaged over the wrongly or correctly classified
     images, as in the reference code. The mean over no images is 0.
 
+    Two differences from the reference code: C is the number of logits, where the reference has C = 10 unless
+    its caller passes another number; and the ``kl`` forms are computed from logarithms of probabilities. From
+    probabilities in float32, they are infinite once a wrong logit is 18 above all others.
+
     Args:
         logits: Clean logits, shape (N, C), C >= 2.
         adversarial_logits: Shape (N, C).
@@ -79,14 +83,12 @@ def loat(
     loss = mart(logits, adversarial_logits, labels, beta=beta)
     if phase == "middle":
         return loss
-    p = F.softmax(logits, dim=1)
     correct = logits.argmax(dim=1) == labels
-    spread = _spread_mse(p, labels) if regularizer == "mse" else -torch.log(1.0 - _largest_other(p, labels))
+    spread = (_spread_mse if regularizer == "mse" else _spread_kl)(logits, labels)
     difference = _mean_over(spread, correct) - _mean_over(spread, ~correct)
     loss = loss + theta * (difference if phase == "early" else -difference)
     if gamma:
-        p_adv = F.softmax(adversarial_logits, dim=1)
-        change = (p_adv - p).square().sum(dim=1) if regularizer == "mse" else _change_kl(p, p_adv)
+        change = (_change_mse if regularizer == "mse" else _change_kl)(logits, adversarial_logits)
         loss = loss + gamma * _mean_over(change, ~correct if phase == "early" else correct)
     return loss
 
@@ -159,16 +161,48 @@ def _largest_other(p: Tensor, labels: Tensor) -> Tensor:
     return p.scatter(1, labels.unsqueeze(1), -1.0).amax(dim=1)
 
 
-def _spread_mse(p: Tensor, labels: Tensor) -> Tensor:
+def _spread_mse(logits: Tensor, labels: Tensor) -> Tensor:
     """sum_{j != y} (p_j - (1 - p_y) / (C - 1))^2, shape (N,)."""
+    p = F.softmax(logits, dim=1)
     even = (1.0 - p.gather(1, labels.unsqueeze(1))) / (p.shape[1] - 1)
     return (p - even).square().scatter(1, labels.unsqueeze(1), 0.0).sum(dim=1)
 
 
-def _change_kl(p: Tensor, p_adv: Tensor) -> Tensor:
-    """-log(1 - |p'_k - p_k|) for the predicted class k of the adversarial image, shape (N,)."""
-    k = p_adv.argmax(dim=1, keepdim=True)
-    return -torch.log(1.0 - (p_adv.gather(1, k) - p.gather(1, k)).abs()).squeeze(1)
+def _spread_kl(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log(1 - max_{k != y} p_k), shape (N,)."""
+    largest = logits.scatter(1, labels.unsqueeze(1), -torch.inf).argmax(dim=1, keepdim=True)
+    return -_log_complement(F.log_softmax(logits, dim=1), largest)
+
+
+def _change_mse(logits: Tensor, adversarial_logits: Tensor) -> Tensor:
+    """sum_j (p'_j - p_j)^2, shape (N,)."""
+    return (F.softmax(adversarial_logits, dim=1) - F.softmax(logits, dim=1)).square().sum(dim=1)
+
+
+def _change_kl(logits: Tensor, adversarial_logits: Tensor) -> Tensor:
+    """-log(1 - |p'_k - p_k|) for the predicted class k of the adversarial image, shape (N,).
+
+    1 - |p' - p| is the smaller of (1 - p') + p and (1 - p) + p'. At p' = p the gradient is 0.
+    """
+    log_p, log_p_adv = F.log_softmax(logits, dim=1), F.log_softmax(adversarial_logits, dim=1)
+    k = adversarial_logits.argmax(dim=1, keepdim=True)
+    of_k, of_k_adv = log_p.gather(1, k).squeeze(1), log_p_adv.gather(1, k).squeeze(1)
+    above = torch.logaddexp(_log_complement(log_p_adv, k), of_k)
+    below = torch.logaddexp(_log_complement(log_p, k), of_k_adv)
+    return -torch.minimum(above, below)
+
+
+def _log_complement(log_p: Tensor, k: Tensor) -> Tensor:
+    """log(1 - p_k), from the logarithms of the other probabilities.
+
+    Args:
+        log_p: Logarithms of probabilities, shape (N, C), C >= 2.
+        k: Index of a class for each row, shape (N, 1).
+
+    Returns:
+        Shape (N,).
+    """
+    return log_p.scatter(1, k, -torch.inf).logsumexp(dim=1)
 
 
 def _mean_over(values: Tensor, mask: Tensor) -> Tensor:

@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from morel_search._cli import print_err, print_out
 
 if TYPE_CHECKING:
     from morel_search.analysis.members import Member
-    from morel_search.analysis.picking import Rule
+    from morel_search.analysis.picking import ImageResults, Rule
+    from morel_search.analysis.run_data import RunData
     from morel_search.models.settings import ModelSettings, Picked
     from morel_search.results.folder import RunFolder
 
@@ -52,7 +55,8 @@ def pick_network(
     for name in formats:
         check_format(name)
     run = open_run_folder(path)
-    members = read_members(read_run_data(run))
+    run_data = read_run_data(run)
+    members = read_members(run_data)
     if member_name is None:
         member, kind, why = choose(members, rule or knee_point)
         picked: Picked = {"why": why, "figures": kind}
@@ -64,7 +68,8 @@ def pick_network(
     settings = _export(run, member, picked, target, formats)
     for line in _describe(member, kind, why, settings, path):
         print_out(line)
-    for sentence in cost_sentences(candidate(member, kind), candidates(members, kind)):
+    results = _results(run_data, members) if kind == "verified" else {}
+    for sentence in cost_sentences(candidate(member, kind), candidates(members, kind), results):
         print_out(sentence)
     left_out = [other.name for other in members if kind not in other.figures or other.flags]
     if left_out and member_name is None:
@@ -79,6 +84,22 @@ def pick_network(
     print_out(f"written to {target}")
     print_out(f"train it again: python -m morel_search.train {shlex.quote(str(target))}")
     return target
+
+
+def _results(run_data: RunData, members: Sequence[Member]) -> ImageResults:
+    """Return the results of the verification, image by image, that agree with the verified accuracies."""
+    from morel_search.analysis.verification_reader import read_verification
+
+    verification = read_verification(run_data)
+    if verification is None:
+        return {}
+    figures = {member.name: member.figures.get("verified") for member in members}
+    results = {}
+    for network in verification.networks:
+        known = figures.get(network.name)
+        if known and np.allclose(network.accuracy, (known.clean, known.robust), rtol=0, atol=1e-6):
+            results[network.name] = network.clean, network.robust
+    return results
 
 
 def _export(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from morel_search._format import percent
 from morel_search.analysis.replication import Replicated, replication_words
-from morel_search.analysis.verification import Verification, weakness
+from morel_search.analysis.verification import Verification, search_attack_words, weakness
 from morel_search.config import format_value
 from morel_search.results.names import member_name
 
@@ -115,6 +115,7 @@ def verification_text(verification: Verification) -> str:
             f"{percent(network.validation[1]):>11}  {verification.verdict(network)}"
         )
     rows += [f"{network.name}: {flag}" for network in verification.networks for flag in network.flags]
+    rows.append(search_attack_words(verification))
     return "\n".join([*rows, *(f"warning: {sentence}" for sentence in weakness(verification)), ""])
 
 
@@ -122,7 +123,7 @@ def replication_text(replicated: Sequence[Replicated]) -> str:
     """Return the replicates as a table for the terminal."""
     width = max(7, *(len(network.name) for network in replicated))
     rows = ["", "replicates with other seeds: test accuracy, robust under the final attack", ""]
-    rows.append(f"{'network':>{width}}  {'':<13} {'clean':>15} {'robust':>15} {'P(on front)':>12}")
+    rows.append(f"{'network':>{width}}  {'':<13} {'clean':>15} {'robust':>15}  P(on front)")
     for network in replicated:
         cells = []
         for mean, spread in zip(network.mean, network.spread, strict=True):
@@ -132,7 +133,7 @@ def replication_text(replicated: Sequence[Replicated]) -> str:
                 cells.append(percent(mean) if math.isnan(spread) else f"{percent(mean)} ± {percent(spread)}")
         rows.append(
             f"{network.name:>{width}}  {network.label:<13.13} {cells[0]:>15} {cells[1]:>15} "
-            f"{percent(network.chance):>12}"
+            f" {network.chance_text}, {network.trainings} replicate{'' if network.trainings == 1 else 's'}"
         )
     return "\n".join([*rows, *replication_words(replicated), ""])
 

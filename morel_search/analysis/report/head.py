@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search._format import duration, evaluation_text
+from morel_search.analysis.intervals import LEVEL, normal_quantile
 from morel_search.analysis.report.constraints import constraint_words
 from morel_search.analysis.run_data import POINT, RunData
 
-__all__ = ["exchange_rate", "key_figures", "sentences", "status_notes"]
+__all__ = ["exchange_rate", "exchange_rate_interval", "key_figures", "sentences", "status_notes"]
 
 _DATA = {
     "digits": "handwritten digits (8 × 8)",
@@ -21,6 +22,9 @@ _DATA = {
     "parquet": "parquet files",
 }
 _SAMPLERS = {"nsga2": "NSGA-II", "nsga3": "NSGA-III", "tpe": "TPE", "gp": "GP"}
+_DRAWS = 1000
+"""Number of draws of the bootstrap."""
+
 _STATUS = {
     "running": "The search was still running when this page was written.",
     "stopped": "The search was interrupted before its end.",
@@ -45,13 +49,7 @@ def sentences(run_data: RunData) -> list[str]:
     if run_data.feasible.empty:
         return [f"{constraint_words(run_data)} There is no front, and so no hypervolume."]
     lines = []
-    rate = exchange_rate(run_data.front[POINT].to_numpy(dtype=float))
-    if rate is not None:
-        where = "In the middle of the front" if len(run_data.front) > 2 else "Between its ends"
-        lines.append(
-            f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy "
-            "(validation split)."
-        )
+    lines += _cost_words(run_data)
     lines.append("Networks and epochs were selected on the validation split.")
     if run_data.tested:
         lines.append(
@@ -61,6 +59,27 @@ def sentences(run_data: RunData) -> list[str]:
     else:
         lines.append("The front has not been measured on the test split.")
     return lines
+
+
+def _cost_words(run_data: RunData) -> list[str]:
+    front = run_data.front[POINT].to_numpy(dtype=float)
+    rate, images = exchange_rate(front), run_data.validation_images
+    if rate is None:
+        return []
+    if images is None:
+        return ["The cost of robust accuracy is not known: the number of validation images is not recorded."]
+    interval = exchange_rate_interval(front, images)
+    if interval is None:
+        return [
+            "No cost of robust accuracy was measurable: on the validation split, the robust accuracies of "
+            "the two ends of the front differ within chance."
+        ]
+    where = "In the middle of the front" if len(front) > 2 else "Between its ends"
+    return [
+        f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy (95% "
+        f"interval {interval[0]:.2f} to {interval[1]:.2f}, for {images} validation images and one training of each "
+        "network)."
+    ]
 
 
 def _rate(rate: float) -> str:
@@ -85,6 +104,36 @@ def exchange_rate(front: NDArray[np.float64]) -> float | None:
     ends = robust[0] + (robust[-1] - robust[0]) * np.array([0.25, 0.75])
     at = np.interp(ends, robust, clean)
     return float((at[0] - at[1]) / (ends[1] - ends[0]))
+
+
+def exchange_rate_interval(front: NDArray[np.float64], images: int) -> tuple[float, float] | None:
+    """Return the 95 % interval of :func:`exchange_rate`, by a parametric bootstrap.
+
+    The results of each network are drawn again for its accuracies, independently of the other networks. The
+    networks answered the same images, so the interval is rather too wide.
+
+    Args:
+        front: Clean and robust accuracies of the front, as fractions, shape (n, 2).
+        images: Number of images.
+
+    Returns:
+        Lower and upper end; None when the interval of the difference of the lowest and the highest robust
+        accuracy contains 0.
+    """
+    clean, robust = front.T
+    ends = robust.min(), robust.max()
+    error = np.sqrt(sum(end * (1 - end) for end in ends) / images)
+    if ends[1] - ends[0] <= normal_quantile((1 + LEVEL) / 2) * error:
+        return None
+    random = np.random.default_rng(0)
+    robust_correct = random.binomial(images, robust, (_DRAWS, len(front)))
+    # The images that are correctly classified without an attack only, among those that an attack broke.
+    clean_only = np.clip((clean - robust) / np.maximum(1 - robust, 1e-12), 0, 1)
+    correct = robust_correct + random.binomial(images - robust_correct, clean_only)
+    draws = np.stack([correct, robust_correct], axis=2) / images
+    rates = [rate for draw in draws if (rate := exchange_rate(draw)) is not None]
+    low, high = np.quantile(rates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def key_figures(run_data: RunData) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from morel_search._format import attack_text, number_of, points
+from morel_search._format import attack_text, points
 from morel_search.analysis.report.constraints import constraint_words
 from morel_search.analysis.report.front_figure import front_figure
 from morel_search.analysis.report.html import Section, figure_place, section
@@ -49,11 +49,10 @@ def _caption(run_data: RunData) -> str:
 
 def chance_words(run_data: RunData) -> str:
     """Return the largest standard error of a validation accuracy; empty for an unknown number of images."""
-    images = run_data.settings.validation_images
-    count = number_of(run_data.section("data").get("validation") if images is None else images)
-    if count is None or count < 2:
+    count = run_data.validation_images
+    if count is None:
         return ""
     return (
-        f"With {count:.0f} validation images, the standard error of an accuracy is at most "
+        f"With {count} validation images, the standard error of an accuracy is at most "
         f"{points(0.5 / math.sqrt(count))}."
     )

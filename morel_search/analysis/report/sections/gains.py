@@ -19,7 +19,8 @@ def gains_section(verification: Verification) -> Section | None:
         return None
     lines = "".join(f"<div><dt>{text(name)}</dt><dd>{text(sentence)}</dd></div>" for name, sentence in gains)
     caption = (
-        "Test accuracies under all attacks; differences on the same images, with 95% intervals in points."
+        "Test accuracies under all attacks; differences on the same images, with 95% intervals in points. "
+        "Each interval holds by itself; their family-wise error is not controlled."
     )
     return section("Gain over the controls", f'<dl class="controls">{lines}</dl>', caption, "gains")
 

@@ -25,7 +25,7 @@ def replicates_section(replicated: Sequence[Replicated], run_data: RunData) -> S
         "Small markers: single trainings with other seeds (replicates). Large markers: the mean of the "
         "replicates of a network; bars: one standard deviation. P(on front): the probability that a "
         "configuration is on the front when each configuration is trained once, estimated from the "
-        "replicates."
+        "replicates, with a 95% interval (Wilson's, for the number of replicates)."
     )
     heads = ["network", "clean", "robust", "replicates", "mean clean", "±", "mean robust", "±", "P(on front)"]
     rows = [_cells(network) for network in replicated]
@@ -43,7 +43,7 @@ def _cells(network: Replicated) -> list[Cell]:
         *(_cell(value) for value in network.own or (math.nan, math.nan)),
         (f"{count}{of_all}", count),
         *(_cell(value) for axis in range(2) for value in (network.mean[axis], network.spread[axis])),
-        _cell(network.chance),
+        (network.chance_text, network.chance),
     ]
 
 
@@ -94,7 +94,7 @@ def _figure(replicated: Sequence[Replicated]) -> Figure:
                 "hovertext": [
                     f"<b>{safe(network.labelled_name)}</b><br>{percent(network.mean[0])} clean, "
                     f"{percent(network.mean[1])} robust (test, mean)<br>"
-                    f"P(on front): {percent(network.chance)}"
+                    f"P(on front): {network.chance_text}"
                     for network in networks
                 ],
             }

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from morel_search._format import percent, points
-from morel_search.analysis.front import dominates
+from morel_search._format import percent
 from morel_search.analysis.intervals import wilson
 from morel_search.analysis.report.html import Section, figure_place, paragraphs, section, text
 from morel_search.analysis.report.plotly_traces import Figure, colour_of, layout_of, line, rounded, safe
 from morel_search.analysis.run_data import RunData
-from morel_search.analysis.verification import Network, Verification, weakness
+from morel_search.analysis.verification import Network, Verification, search_attack_words, weakness
 from morel_search.results.attack_names import STAGES
 
 __all__ = ["verified_front_section", "verified_words"]
@@ -27,9 +26,8 @@ def verified_front_section(verification: Verification, run_data: RunData) -> Sec
     notes = paragraphs([*weakness(verification), *flagged], "note")
     caption = (
         "Clean accuracy, and robust accuracy under all attacks, on the test split. Bars: 95% intervals. "
-        "Faint lines start at the validation accuracies of the search. Hollow: a network that is dominated "
-        "by another one, but not significantly (McNemar's test on the same images, with Bonferroni "
-        "correction)."
+        "Faint lines start at the validation accuracies of the search. Hollow: undecided, neither on the "
+        "front nor beaten beyond chance."
     )
     content = f'<div class="words">{words}</div>{notes}{figure_place("verified", "wide")}'
     return section("Verified front", content, caption, "verified", {"verified": _figure(verification)})
@@ -57,22 +55,33 @@ def verified_words(verification: Verification, controls: Mapping[str, str] | Non
         lines.append(
             f"Not verified yet: {', '.join(labels.get(name, name) for name in verification.missing)}."
         )
+    lines += _verdict_words(verification)
     before, after = verification.hypervolumes
     lines.append(
         f"The hypervolume of the front above (0, 0) was {before:.4f} on the validation split under the "
         f"attack of the search; it is {after:.4f} on the test split under all attacks, without flagged "
         "networks."
     )
-    ranks = verification.rank_correlation
-    correlation = ""
-    if ranks is not None:
-        correlation = f" Spearman's rank correlation of the two robust accuracies is {ranks:.2f} (1 is the "
-        correlation += "same order)."
-    lines.append(
-        "On average, robust test accuracy under the attack of the search is "
-        f"{points(verification.overestimate)} higher than under all attacks.{correlation}"
-    )
+    lines.append(search_attack_words(verification))
     return lines
+
+
+def _verdict_words(verification: Verification) -> list[str]:
+    """Count the verdicts on the members, and describe the tests."""
+    names: dict[str, list[str]] = {"on the front": [], "beaten": [], "undecided": []}
+    for network in verification.unflagged:
+        names[verification.kind(network)].append(network.name)
+    counts = ", ".join(f"{kind}: {', '.join(members) or 'none'}" for kind, members in names.items())
+    if len(verification.networks) < 2:
+        return []
+    return [
+        f"Verdicts on the networks of the front: {counts}.",
+        "A network is on the front if it is better than every other network in at least one accuracy; it is "
+        "beaten if another network is better in one accuracy and, in the other, worse by less than a margin "
+        "(the resolution of the test, at most half of the gain, at least one point). The probability that "
+        "any of these two verdicts is wrong is at most 5% (McNemar's test and intervals of differences on "
+        "the same images, Bonferroni correction for all pairs of networks and both accuracies).",
+    ]
 
 
 def _flagged(network: Network, flag: str) -> str:
@@ -89,30 +98,19 @@ def _figure(verification: Verification) -> Figure:
         data.append(
             {**line(xs, ys, colour_of(member=network.member), 0.8), "opacity": 0.4, "showlegend": False}
         )
-    front = verification.front
     flagged = [network for network in verification.networks if network.flags]
     others = [network for network in verification.networks if not network.flags]
-    ties = {
-        network.name
-        for network in front
-        if any(dominates(other.accuracy, network.accuracy) for other in others)
-    }
+    members: dict[str, list[Network]] = {"on the front": [], "undecided": [], "beaten": []}
+    for network in verification.unflagged:
+        members[verification.kind(network)].append(network)
     groups = (
+        ("verified front", members["on the front"], {"color": "@front", "size": 9}),
         (
-            "verified front",
-            [network for network in front if network.name not in ties],
-            {"color": "@front", "size": 9},
-        ),
-        (
-            "dominated, not significantly",
-            [network for network in front if network.name in ties],
+            "undecided",
+            members["undecided"],
             {"color": "@front", "size": 9, "symbol": "circle-open", "line": {"width": 1.5}},
         ),
-        (
-            "dominated",
-            [network for network in verification.unflagged if network not in front],
-            {"color": "@dot", "size": 8},
-        ),
+        ("beaten", members["beaten"], {"color": "@dot", "size": 8}),
         (
             "controls",
             [network for network in others if not network.member],
