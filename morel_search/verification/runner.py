@@ -21,12 +21,12 @@ from morel_search.results.attack_names import LATE, WHITE_BOX
 from morel_search.results.attack_records import (
     BROKEN,
     COLUMNS,
-    ROBUST,
     UNKNOWN,
     AttackRecord,
     AttackSetup,
     fingerprint,
     open_record,
+    skip_misclassified,
 )
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
@@ -40,7 +40,7 @@ from morel_search.verification.worker import (
     diagnose_network,
 )
 
-__all__ = ["Chunk", "VerificationBudget", "verify_networks"]
+__all__ = ["Chunk", "VerificationBudget", "blocks_of", "verify_networks"]
 
 OPERATIONS_PER_SECOND = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
 """Rough speed of a device, in floating point operations per second; it decides the size of a chunk."""
@@ -144,6 +144,7 @@ def verify_networks(
         for name, path in models.items()
     }
     for record in records.values():
+        record.failures = {}  # an attack that could not be run is tried again
         # The arithmetic of the attacks' gradients alone: results of another arithmetic remain valid.
         record.compute = asdict(compute)
     rows = np.random.default_rng(budget.seed).permutation(split.images)[: budget.images]
@@ -217,7 +218,10 @@ class _Verification:
                         if index is None:
                             break
                         chunk = waiting.pop(index)
-                        pending[self._start(chunk, attack, diagnose)] = chunk
+                        if self._is_done(chunk):
+                            done += 1
+                        else:
+                            pending[self._start(chunk, attack, diagnose)] = chunk
                     if not pending:
                         break
                     ready, _ = ray.wait(list(pending))
@@ -267,6 +271,10 @@ class _Verification:
         record = self._records[chunk.network]
         return not _is_open(record, chunk.rows, WHITE_BOX)
 
+    def _is_done(self, chunk: Chunk) -> bool:
+        """Return whether nothing is left to do: the images are misclassified, or the attacks have failed."""
+        return bool(chunk.stages) and not _is_open(self._records[chunk.network], chunk.rows, chunk.stages)
+
     def _take(self, chunk: Chunk, result: ChunkResult | MaskingDiagnostics) -> None:
         """Put a chunk's result into its network's record."""
         record = self._records[chunk.network]
@@ -275,6 +283,7 @@ class _Verification:
         else:
             record.table[chunk.rows] = result.table
             record.attacks = result.attacks
+            record.failures = {**record.failures, **result.failures}
         self._unwritten.add(chunk.network)
         if time.monotonic() > self._written + SECONDS_BETWEEN_WRITES:
             self._write()
@@ -294,7 +303,10 @@ def _chunks(
     First the diagnosis of every network, then, block by block, the white-box attacks, and then, block by
     block, FAB-T and Square.
     """
-    blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
+    blocks = blocks_of(rows, block)
+    for record in records.values():
+        for part in blocks:
+            _skip_if_none_left(record, part)
     chunks = [
         Chunk(name, (), rows[: min(DIAGNOSED_IMAGES, batch_size)], True)
         for name, record in records.items()
@@ -310,10 +322,20 @@ def _chunks(
     return chunks
 
 
+def blocks_of(rows: NDArray[np.int64], block: int) -> list[NDArray[np.int64]]:
+    """Divide the images, in their order, into blocks of ``block`` images."""
+    return [rows[start : start + block] for start in range(0, len(rows), block)]
+
+
 def _is_open(record: AttackRecord, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
-    """Return whether one of these attacks has not run yet on an image that is robust so far."""
+    """Return whether one of these attacks, if it can be run, has not come to one of these images yet."""
+    able = [stage for stage in stages if stage in record.attacks and stage not in record.failures]
+    return bool((record.table[rows][:, [0, *map(COLUMNS.index, able)]] == UNKNOWN).any())
+
+
+def _skip_if_none_left(record: AttackRecord, rows: NDArray[np.int64]) -> None:
+    """Mark these images as skipped by all further attacks if every one of them is misclassified."""
     table = record.table[rows]
-    columns = [COLUMNS.index(stage) for stage in stages if stage in record.attacks]
-    is_robust = (table == ROBUST).any(axis=1) & ~(table == BROKEN).any(axis=1)
-    any_untested = (table[:, 0] == UNKNOWN).any()
-    return bool(any_untested or (is_robust & (table[:, columns] == UNKNOWN).any(axis=1)).any())
+    if (table == BROKEN).any(axis=1).all():
+        skip_misclassified(table, record.attacks)
+        record.table[rows] = table
