@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -269,6 +270,53 @@ def test_a_verification_that_is_stopped_after_each_part_states_what_ran(
         for row in rows
     ]
     assert len(attacked_once) == len(set(attacked_once)), "no image is attacked twice"
+
+
+@pytest.mark.parametrize("slow_first", [False, True])
+def test_no_network_gets_further_images_before_all_got_the_first(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, slow_first: bool
+) -> None:
+    """With ``slow_first`` the first diagnosis lasts until nothing else can run."""
+    models = models_of(run)
+    started: list[runner.Chunk] = []
+    start = runner._Verification._start
+
+    def logged(self: runner._Verification, chunk: runner.Chunk, attack: Any, diagnose: Any) -> Any:
+        started.append(chunk)
+        return start(self, chunk, attack, diagnose)
+
+    monkeypatch.setattr(runner._Verification, "_start", logged)
+    monkeypatch.setattr(runner, "concurrency", lambda resources: 3)
+    if slow_first:
+        monkeypatch.setattr(ray, "wait", lambda references: (references[-1:], references[:-1]))
+    monkeypatch.setattr(runner, "FIRST_IMAGES", 2)
+    verify(run, models, invented(models), monkeypatch)
+    attacks = [chunk for chunk in started if chunk.stages]
+    first, later = attacks[: len(models)], attacks[len(models) :]
+    assert {chunk.network for chunk in first} == set(models)
+    assert all(chunk.first and chunk.stages == WHITE_BOX and len(chunk.rows) == 2 for chunk in first)
+    assert not any(chunk.first and chunk.stages == WHITE_BOX for chunk in later)
+    diagnosed = [chunk.network for chunk in started if not chunk.stages]
+    assert sorted(diagnosed) == sorted(models)
+    for name in models:
+        own = [chunk for chunk in started if chunk.network == name]
+        assert not own[0].stages, "the attacks need the scale of the diagnosis"
+
+
+def test_networks_that_the_time_limit_leaves_out_are_named(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = models_of(run)
+    networks = invented(models)
+    names = list(models)
+    verify(run, models, networks, monkeypatch, stop_after=4)  # two diagnoses and two first blocks
+    verification = read_verification(read_run_data(run))
+    assert verification is not None
+    assert {network.name for network in verification.networks} == set(names[:2])
+    assert set(verification.missing) == set(names[2:])
+    check_words(run, verification, {**dict.fromkeys(WHITE_BOX, 8), "fab-t": 0, "square": 0})
+    assert not is_complete(verification)
+    assert len(run.read_verified()) == len(names)
 
 
 def test_an_attack_that_raises_is_named_and_the_others_go_on(

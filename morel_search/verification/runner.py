@@ -54,6 +54,10 @@ CHUNK_PASSES = 3600
 FEWEST_IMAGES, MOST_IMAGES = 5, 500
 """Limits of the number of images of a chunk."""
 
+FIRST_IMAGES = 20
+"""Images of the first block, of which every network gets the white-box attacks before any gets more. They
+cost less than a network's diagnosis."""
+
 DIAGNOSED_IMAGES = 200
 """Images on which signs of gradient masking are measured."""
 
@@ -86,7 +90,7 @@ class Chunk:
         network: The network's name.
         stages: Names of attacks; empty for measuring signs of gradient masking.
         rows: Images, as indices into the test split.
-        first: Whether these are the first images of the verification.
+        first: Whether it is a diagnosis, or attacks the first images of the verification.
     """
 
     network: str
@@ -251,9 +255,16 @@ class _Verification:
         if self._seconds is not None and elapsed > self._seconds:
             return None
         being_diagnosed = {chunk.network for chunk in pending if not chunk.stages}
-        ready = (index for index, chunk in enumerate(waiting) if self._can_start(chunk, being_diagnosed))
         # Once all networks' first images are through the white-box attacks, the networks can be compared.
-        comparable = not any(chunk.first and chunk.stages != LATE for chunk in (*waiting, *pending))
+        # Until all of these chunks have started, no network gets further images.
+        first = [chunk for chunk in waiting if chunk.first and chunk.stages != LATE]
+        ready = (
+            index
+            for index, chunk in enumerate(waiting)
+            if (not first or (chunk.first and chunk.stages != LATE))
+            and self._can_start(chunk, being_diagnosed)
+        )
+        comparable = not first and not any(chunk.first and chunk.stages != LATE for chunk in pending)
         if comparable and self._seconds is not None and elapsed > WHITE_BOX_SHARE * self._seconds:
             return min(ready, key=lambda index: waiting[index].stages == WHITE_BOX, default=None)
         return next(ready, None)
@@ -300,22 +311,24 @@ def _chunks(
 ) -> list[Chunk]:
     """Return the chunks that are not done yet, in order.
 
-    First the diagnosis of every network, then, block by block, the white-box attacks, and then, block by
-    block, FAB-T and Square.
+    First, network by network, the diagnosis and the white-box attacks on the first images, then, block by
+    block, the white-box attacks on the others, and then, block by block, FAB-T and Square.
     """
     blocks = blocks_of(rows, block)
     for record in records.values():
         for part in blocks:
             _skip_if_none_left(record, part)
-    chunks = [
-        Chunk(name, (), rows[: min(DIAGNOSED_IMAGES, batch_size)], True)
-        for name, record in records.items()
-        if record.diagnostics is None
-    ]
+    chunks: list[Chunk] = []
+    for name, record in records.items():
+        if record.diagnostics is None:
+            chunks.append(Chunk(name, (), rows[: min(DIAGNOSED_IMAGES, batch_size)], True))
+        if _is_open(record, blocks[0], WHITE_BOX):
+            chunks.append(Chunk(name, WHITE_BOX, blocks[0], True))
     for stages in (WHITE_BOX, LATE):
         chunks += [
             Chunk(name, stages, part, part is blocks[0])
             for part in blocks
+            if part is not blocks[0] or stages != WHITE_BOX
             for name, record in records.items()
             if _is_open(record, part, stages)
         ]
@@ -323,8 +336,9 @@ def _chunks(
 
 
 def blocks_of(rows: NDArray[np.int64], block: int) -> list[NDArray[np.int64]]:
-    """Divide the images, in their order, into blocks of ``block`` images."""
-    return [rows[start : start + block] for start in range(0, len(rows), block)]
+    """Divide the images, in their order, into a first block of few images, and blocks of ``block`` images."""
+    first = min(block, FIRST_IMAGES)
+    return [rows[:first], *(rows[start : start + block] for start in range(first, len(rows), block))]
 
 
 def _is_open(record: AttackRecord, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
