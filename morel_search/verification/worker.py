@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.cluster.worker_data import test_images
-from morel_search.errors import MorelSearchError, OutOfMemoryError
+from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError
 from morel_search.results.attack_names import STAGES, STANDARD
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, skip_misclassified
 from morel_search.results.diagnostics import MaskingDiagnostics
@@ -99,10 +99,17 @@ def describe_test_split(data: DataSettings, path: str) -> SplitSummary:
     Args:
         data: Settings of the data, with absolute paths.
         path: File with the weights of a network.
+
+    Raises:
+        NetworkError: A prediction of the network depends on the other images of the batch.
     """
+    from morel_search.training.augment import to_float
     from morel_search.training.compute import operations
+    from morel_search.training.predictions import DEPENDS_ON_BATCH, NOISE, batch_effect
 
     test = test_images(data)
+    if batch_effect(_model(path, "cpu"), to_float(test.images[:8])) > NOISE:
+        raise NetworkError(f"the network in {path} {DEPENDS_ON_BATCH}")
     channels, height, width = (int(size) for size in test.images.shape[1:])
     digest = hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
     return SplitSummary(len(test), operations(_model(path, "cpu"), (channels, height, width)), digest)
