@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from morel_search.results.attack_records import (
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.training.datasets.loading import ImageSet
-from morel_search.training.settings import FLOAT32
+from morel_search.training.settings import FLOAT32, DataSettings, EvaluationSettings
 from morel_search.verification import runner, worker
 from morel_search.workflows.terminal import verification_text
 
@@ -104,7 +105,7 @@ class Immediate:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run folder whose networks are files, and a Ray that runs each task at once."""
-    run = make_run(tmp_path, trials=20)
+    run = make_run(tmp_path, trials=10)
     for entry in read_run_data(run).networks:
         folder = (run.front_models if entry.member else run.control_models) / entry.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -393,3 +394,35 @@ def test_an_unfinished_record_of_an_earlier_version_counts_on_the_attacked_image
     late = record.table[:, [COLUMNS.index(stage) for stage in LATE]] != UNKNOWN
     assert late[:, 0].nonzero()[0].tolist() == list(range(2, 10)), "not images 0 and 1, broken before"
     assert late[:, 1].nonzero()[0].tolist() == list(range(2, 10))
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (12, 16), (2, 2)])
+def test_where_square_cannot_run_with_l2_the_other_attacks_do(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AutoAttack's Square tiles the image with squares of a fifth of its height, which do not always fit."""
+    pixels = torch.randint(0, 256, (6, 1, *shape), generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[0] * shape[1], 5))
+    images = pixels.to(torch.uint8)
+    with torch.no_grad():
+        labels = network(images / 255).argmax(dim=1)
+    monkeypatch.setattr(worker, "test_images", lambda data: ImageSet(images, labels))
+    monkeypatch.setattr(worker, "_model", lambda path, device: network)
+    setup = worker.WorkerSetup(
+        data=DataSettings(name="digits"),
+        evaluation=EvaluationSettings(norm="l2", epsilon=Fraction(1, 100_000), steps=2, final_steps=2),
+        compute=FLOAT32,
+        device="cpu",
+        threads=1,
+        seed=0,
+        sources=(),
+    )
+    worker._attack_suite.cache_clear()
+    rows, table = np.arange(6), np.full((6, len(COLUMNS)), UNKNOWN, dtype=np.int8)
+    result = worker.attack_chunk("a", STAGES, rows, table, 1.0, setup)
+    worker._attack_suite.cache_clear()
+    assert (result.table[:, :-1] == ROBUST).all()
+    assert (result.table[:, -1] == UNKNOWN).all()
+    assert list(result.failures) == ["square"]
+    assert "Error: " in result.failures["square"]

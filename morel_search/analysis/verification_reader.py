@@ -88,9 +88,8 @@ def _finished(record: AttackRecord, attacks: tuple[str, ...]) -> Flags:
 def _met(records: Collection[AttackRecord], attack: str) -> Flags:
     """Return the images that an attack has come to on every network to which it applies."""
     column = COLUMNS.index(attack)
-    return np.logical_and.reduce(
-        [record.table[:, column] != UNKNOWN for record in records if attack in record.attacks]
-    )
+    came = [record.table[:, column] != UNKNOWN for record in records if attack in record.attacks]
+    return np.asarray(np.logical_and.reduce(came))
 
 
 def _network(
