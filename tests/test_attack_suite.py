@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from morel_search.results.attack_names import STAGES
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import Development, ImageSet, load_development
+from morel_search.training.evaluation_attacks import margin_attack
 from morel_search.training.settings import (
     FLOAT32,
     Compute,
@@ -170,3 +172,70 @@ class Scaled(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images) * self.factor
         return logits
+
+
+def few_classes(count: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a network trained on two or three similar digits, and 120 other images of them, with labels."""
+    digits = load_development(DataSettings(name="digits", validation=0.4))
+    names = torch.tensor([8, 3, 9][:count])
+
+    def chosen(image_set: ImageSet) -> tuple[Tensor, Tensor]:
+        is_chosen = (image_set.labels.unsqueeze(1) == names).any(dim=1)
+        labels = (image_set.labels[is_chosen].unsqueeze(1) == names).int().argmax(dim=1)
+        return to_float(image_set.images[is_chosen]), labels
+
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, count)
+    )
+    images, labels = chosen(digits.train)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(80):
+        optimizer.zero_grad()
+        noisy = (images + 0.1 * torch.randn_like(images)).clamp(0, 1)
+        nn.functional.cross_entropy(network(noisy), labels).backward()
+        optimizer.step()
+    images, labels = chosen(digits.validation)
+    return network.eval(), images[:120], labels[:120]
+
+
+def verdict(suite: AttackSuite, names: tuple[str, ...], images: Tensor, labels: Tensor) -> Tensor:
+    is_robust = suite.correct(images, labels)
+    for name in names:
+        left = is_robust.nonzero().squeeze(1)
+        is_robust[left] = suite.robust_mask(name, images[left], labels[left])
+    return is_robust
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("final_steps", [0, 20])
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", "1/14"), ("l2", "1/2")])
+def test_with_few_classes_no_stronger_attack_on_margins_breaks_more(
+    classes: int, final_steps: int, norm: str, epsilon: str
+) -> None:
+    """The stronger attack: 100 steps from 10 starts. The verdict without Square and FAB-T is a rival too."""
+    network, images, labels = few_classes(classes)
+    settings = EvaluationSettings(
+        norm=norm,  # type: ignore[arg-type]
+        epsilon=Fraction(epsilon),
+        loss="cross_entropy",
+        steps=10,
+        final_steps=final_steps,
+    )
+    suite = AttackSuite(network, images, settings)
+    assert "apgd-t" not in suite.names
+    ours = verdict(suite, suite.names, images, labels)
+    assert 20 < int(ours.sum()) < 110
+    strong = replace(settings, final_steps=100, final_restarts=10)
+    stronger = verdict(AttackSuite(network, images, strong), ("pgd",), images, labels)
+    assert int((ours & ~stronger).sum()) <= 1
+    by_gradient = tuple(name for name in suite.names if name not in ("fab-t", "square"))
+    assert int(verdict(suite, by_gradient, images, labels).sum()) <= int(ours.sum()) + 1
+
+
+def test_targeted_margins_with_restarts_are_added_only_where_the_final_attack_lacks_them() -> None:
+    assert margin_attack(EvaluationSettings()) is None
+    for lacking in ({"final_steps": 0}, {"final_restarts": 1}, {"final_targets": 3}, {"final_steps": 5}):
+        attack = margin_attack(EvaluationSettings(**lacking))
+        assert attack is not None
+        assert (attack.loss, attack.targets, len(attack.starts)) == ("targeted_margin", 9, 2)

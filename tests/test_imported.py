@@ -44,6 +44,24 @@ class Softmaxed(Plain):
     def forward(self, x):
         return super().forward(x).log_softmax(dim=1)
 
+class Clamped(Plain):
+    """Logits are limited to values that the probing images do not reach."""
+    def forward(self, x):
+        return super().forward(x).clamp(-100, 100)
+
+class ClampedInPlace(Plain):
+    def forward(self, x):
+        return super().forward(x).clamp_(-100, 100)
+
+class Rectified(nn.Sequential):
+    def __init__(self, num_classes=4):
+        super().__init__(nn.Flatten(), nn.Linear(64, num_classes), nn.Hardtanh(-100, 100))
+
+class Unchanged(Plain):
+    """A dropout that does nothing in eval mode, and views, leave the logits as they are."""
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x), 0.0, self.training).view(len(x), -1)
+
 class Tuple(Plain):
     def forward(self, x):
         return super().forward(x), x
@@ -94,6 +112,11 @@ def test_an_own_network_is_taken_apart_at_its_last_linear_layer(own_networks: An
     torch.testing.assert_close(scaled(x), original((x - 0.5) / 2))
 
 
+@pytest.mark.usefixtures("own_networks")
+def test_views_after_the_last_linear_layer_are_allowed() -> None:
+    assert build("somebodys_networks:Unchanged", (1, 8, 8), classes=4).feature_dim == 7
+
+
 def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
     before = {name: value.clone() for name, value in own_networks.ready.state_dict().items()}
     state = torch.get_rng_state()
@@ -114,6 +137,9 @@ def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
     ("name", "options", "words"),
     [
         ("somebodys_networks:Softmaxed", {}, r"computes more after its last nn\.Linear \(head\)"),
+        ("somebodys_networks:Clamped", {}, r"computes more after its last nn\.Linear \(head\)"),
+        ("somebodys_networks:ClampedInPlace", {}, r"computes more after its last nn\.Linear \(head\)"),
+        ("somebodys_networks:Rectified", {}, r"computes more after its last nn\.Linear \(1\)"),
         (
             "somebodys_networks:Tuple",
             {},

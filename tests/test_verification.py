@@ -26,6 +26,7 @@ from morel_search.results.attack_records import (
     BROKEN,
     COLUMNS,
     ROBUST,
+    SKIPPED,
     UNKNOWN,
     AttackRecord,
     AttackSetup,
@@ -34,10 +35,13 @@ from morel_search.results.attack_records import (
 )
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
+from morel_search.results.renamed import current_evaluation
 from morel_search.results.tables import VERIFIED_COLUMNS
 
 IMAGES = 400
-SETUP = AttackSetup(weights="a", evaluation={"norm": "linf", "epsilon": "0.2"}, seed=0, data="b")
+SETUP = AttackSetup(
+    weights="a", evaluation=current_evaluation({"norm": "linf", "epsilon": "0.2"}), seed=0, data="b"
+)
 HONEST = MaskingDiagnostics(
     images=100,
     zero_gradients=0.0,
@@ -54,17 +58,20 @@ HONEST = MaskingDiagnostics(
 def made_table(
     random: np.random.Generator, clean: float, robust: float, attacked: int = IMAGES, late: int = IMAGES
 ) -> NDArray[np.int8]:
-    """Make a record in which the first images are robust; random attacks break the others."""
+    """Make a record in which the first images are robust; random attacks break the others.
+
+    The white-box attacks came to the first images up to ``attacked``, FAB-T and Square to those up to
+    ``late``.
+    """
     table = np.full((IMAGES, len(COLUMNS)), UNKNOWN, dtype=np.int8)
     table[:, 0] = np.arange(IMAGES) < clean * IMAGES
     for image in range(attacked):
-        if table[image, 0] == BROKEN:
-            continue
         breaker = random.choice(["fgsm", "pgd", "apgd-t"]) if image >= robust * IMAGES else ""
-        for stage in STAGES if image < late or breaker else WHITE_BOX:
-            table[image, COLUMNS.index(stage)] = BROKEN if stage == breaker else ROBUST
-            if stage == breaker:
-                break
+        value = ROBUST if table[image, 0] == ROBUST else SKIPPED
+        for stage in STAGES if image < late else WHITE_BOX:
+            broken_now = stage == breaker and value == ROBUST
+            table[image, COLUMNS.index(stage)] = BROKEN if broken_now else value
+            value = SKIPPED if broken_now else value
     table[attacked:] = UNKNOWN
     return table
 
@@ -121,7 +128,8 @@ def test_counts_are_those_of_the_tables(tmp_path: Path) -> None:
 def test_only_images_that_every_network_has_met_count(tmp_path: Path) -> None:
     run, before = verified_run(tmp_path, attacked=300, late=120)
     assert (before.images, before.all_images) == (300, IMAGES)
-    assert 120 <= before.late_images < 300  # what all networks have broken or wrong needs no more attacks
+    assert before.late_images == 120
+    assert before.attacked == {**dict.fromkeys(WHITE_BOX, 300), "fab-t": 120, "square": 120}
     name = before.networks[0].name
     record = read_records(run)[name]
     record.table[50:] = UNKNOWN
@@ -142,7 +150,7 @@ def test_a_gap_within_chance_is_a_tie_and_one_beyond_it_is_not(tmp_path: Path) -
     for worse, tie in ((3, True), (60, False)):
         changed = table.copy()
         standing = np.flatnonzero((changed[:, 0] == ROBUST) & ~(changed == BROKEN).any(axis=1))[:worse]
-        changed[standing, 1:] = UNKNOWN
+        changed[standing, 1:] = SKIPPED
         changed[standing, COLUMNS.index("fgsm")] = BROKEN
         # the record of the second network, except for a few images
         AttackRecord(first.name, SETUP, changed, HONEST).write(run)
@@ -174,8 +182,10 @@ def test_the_flagged_leave_the_front_and_are_named(tmp_path: Path) -> None:
 def test_words_and_page(tmp_path: Path) -> None:
     run, verification = verified_run(tmp_path, attacked=300, late=120)
     sentences = " ".join(verified_words(verification))
-    assert "300 of the 400 test images" in sentences
-    assert f"FAB-T and Square on {verification.late_images} of them" in sentences
+    assert (
+        "attacked on 300 of 400 test images: FGSM, PGD, PGD-50, APGD-CE and APGD-T on 300 images; FAB-T and "
+        "Square on 120 images; transferred examples not run. "
+    ) in sentences
     assert "hypervolume of the front above (0, 0) was" in sentences
     assert weakness(verification), "the made attacks of the search leave several points"
     assert "raise evaluation.final_steps or evaluation.final_restarts" in weakness(verification)[0]
@@ -233,7 +243,8 @@ def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> N
     assert name not in {network.name for network in again.networks}
     assert again.images == verification.images
     assert f"Not verified yet: {name}." in verified_words(again)
-    assert "Not verified yet: trades." in verified_words(again, {name: "trades"})
+    named = replace(again, absent=(replace(again.absent[0], label="trades"),))
+    assert f"Not verified yet: {name} (trades)." in verified_words(named)
 
 
 def test_a_member_without_images_does_not_hide_the_others(tmp_path: Path) -> None:

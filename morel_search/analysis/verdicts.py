@@ -87,9 +87,9 @@ def judge(networks: Mapping[str, tuple[Flags, Flags]], rivals: Collection[str]) 
 
     The margin of the non-inferiority test is the resolution of the test, the smallest difference that it
     finds with a probability of 95 %, but at most half of the observed gain in the other accuracy, and at
-    least one point. The intervals hold simultaneously, so the margin may depend on the images. A margin of one
-    point alone is too small: at 2,000 images and 90 % clean accuracy, twelve networks of equal clean accuracy
-    are compared with intervals of plus or minus 2.5 points.
+    least one point. The intervals hold simultaneously, so the margin may depend on the images. A margin of
+    one point alone is too small: at 2,000 images and 90 % clean accuracy, twelve networks of equal clean
+    accuracy are compared with intervals of plus or minus 2.5 points.
 
     Args:
         networks: For each network, whether each of N images is correctly classified without an attack and

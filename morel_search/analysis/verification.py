@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from morel_search._format import points
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.intervals import Difference, paired_difference, wilson
+from morel_search.analysis.run_data import NetworkEntry
 from morel_search.analysis.statistics import spearman
 from morel_search.analysis.verdicts import Verdict, judge
-from morel_search.results.attack_names import WHITE_BOX
+from morel_search.results.attack_names import LATE, WHITE_BOX
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.tables import VERIFIED_COLUMNS
 
@@ -48,6 +49,7 @@ class Network:
         late: The same after every attack, over the :attr:`Verification.late_images` only.
         diagnostics: Diagnostics of gradient masking.
         attacks: The attacks that apply to this network.
+        not_run: Errors of the attacks that could not be run on this network, by the attack's name.
         flags: Signs of gradient masking, one sentence each.
     """
 
@@ -64,6 +66,7 @@ class Network:
     diagnostics: MaskingDiagnostics
     attacks: tuple[str, ...]
     flags: tuple[str, ...]
+    not_run: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> tuple[float, float]:
@@ -100,18 +103,40 @@ class Verification:
     Attributes:
         networks: The members of the front, from the highest to the lowest clean validation accuracy, then the
             controls.
-        images: Number of images on which every network was attacked with every white-box attack.
-        late_images: Number of those on which every network was attacked with FAB-T and Square as well.
+        attacked: Number of images on which an attack counts, by its name: every network was attacked, or was
+            already misclassifying the image when the attack came to it. 0 if the attack was not run; attacks
+            that apply to no network are left out.
         all_images: Number of images of the test split.
-        missing: Names of the networks that were not attacked yet, that were not checked for gradient masking,
-            or that were attacked with a different setup.
+        absent: The networks that were not attacked yet, that were not checked for gradient masking, or that
+            were attacked with a different setup.
     """
 
     networks: tuple[Network, ...]
-    images: int
-    late_images: int
+    attacked: Mapping[str, int]
     all_images: int
-    missing: tuple[str, ...] = ()
+    absent: tuple[NetworkEntry, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """Number of images on which every network was attacked with every white-box attack."""
+        return len(self.networks[0].clean)
+
+    @property
+    def late_images(self) -> int:
+        """Number of those on which every network was attacked with FAB-T and Square as well."""
+        return min(self.attacked.get(attack, 0) for attack in LATE)
+
+    @property
+    def transfer_images(self) -> int:
+        """Number of images on which every network was attacked by transfer; 0 if one of them was not."""
+        return min(
+            network.diagnostics.images if network.diagnostics.transfer else 0 for network in self.networks
+        )
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the networks in ``absent``."""
+        return tuple(entry.name for entry in self.absent)
 
     @property
     def members(self) -> list[Network]:
@@ -189,6 +214,7 @@ class Verification:
         import pandas as pd
 
         rows = [self._row(network) for network in self.networks]
+        rows += [_empty_row(entry) for entry in self.absent]
         return pd.DataFrame(rows, columns=list(VERIFIED_COLUMNS))
 
     def _row(self, network: Network) -> dict[str, object]:
@@ -204,6 +230,12 @@ class Verification:
             "name": network.label,
             "images": self.images,
             "late_images": self.late_images,
+            **{
+                f"images_{attack.replace('-', '_')}": images
+                for attack, images in self.attacked.items()
+                if attack in network.attacks
+            },
+            "images_transfer": network.diagnostics.images if network.diagnostics.transfer else 0,
             "clean_accuracy": clean,
             "clean_low": clean_low,
             "clean_high": clean_high,
@@ -215,7 +247,21 @@ class Verification:
             "verdict": self.kind(network),
             "beaten_by": self.beaten_by(network),
             "flags": " | ".join(network.flags),
+            "not_run": " | ".join(f"{attack}: {reason}" for attack, reason in network.not_run.items()),
         }
+
+
+def _empty_row(entry: NetworkEntry) -> dict[str, object]:
+    """Return the row of a network that was not verified: no images, and no accuracies."""
+    counts = [column for column in VERIFIED_COLUMNS if column.partition("_")[0] == "images"]
+    return {
+        "number": entry.number,
+        "epoch": -1 if entry.epoch is None else entry.epoch,
+        "name": entry.label,
+        "late_images": 0,
+        **dict.fromkeys(counts, 0),
+        **dict.fromkeys(("on_front", "verdict", "beaten_by", "flags", "not_run"), ""),
+    }
 
 
 def compare(first: Network, second: Network) -> tuple[Difference, Difference]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from morel_search.analysis.masking import masking_warnings
 from morel_search.analysis.run_data import NetworkEntry, RunData
 from morel_search.analysis.verification import Network, Verification
-from morel_search.results.attack_names import STAGES, WHITE_BOX
+from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
 
 __all__ = ["read_verification"]
@@ -43,16 +43,21 @@ def read_verification(run_data: RunData) -> Verification | None:
     if not comparable:
         return None
     white_box = np.logical_and.reduce([_finished(record, WHITE_BOX) for record in comparable.values()])
-    late = np.logical_and.reduce([_finished(record, STAGES) for record in comparable.values()])
     if not white_box.any():
         return None
+    met = {
+        attack: white_box & _met(comparable.values(), attack)
+        for attack in STAGES
+        if any(attack in record.attacks for record in comparable.values())
+    }
     networks = [
-        _network(comparable[entry.name], entry, white_box, late)
+        _network(comparable[entry.name], entry, white_box, met)
         for entry in entries
         if entry.name in comparable
     ]
-    missing = tuple(entry.name for entry in entries if entry.name not in comparable)
-    return Verification(tuple(networks), int(white_box.sum()), int(late.sum()), len(white_box), missing)
+    attacked = {attack: int(images.sum()) for attack, images in met.items()}
+    absent = tuple(entry for entry in entries if entry.name not in comparable)
+    return Verification(tuple(networks), attacked, len(white_box), absent)
 
 
 def _attacked(record: AttackRecord) -> bool:
@@ -75,27 +80,39 @@ def _setup_key(record: AttackRecord) -> str:
 
 
 def _finished(record: AttackRecord, attacks: tuple[str, ...]) -> Flags:
-    """Return the images with all results of these attacks, or on which the network is already wrong."""
-    columns = [0, *(COLUMNS.index(attack) for attack in attacks if attack in record.attacks)]
-    misclassified = (record.table == BROKEN).any(axis=1)
-    return np.asarray(misclassified | (record.table[:, columns] != UNKNOWN).all(axis=1))
+    """Return the images that all of these attacks that can be run have come to."""
+    columns = [0, *(COLUMNS.index(attack) for attack in attacks if record.runs(attack))]
+    return np.asarray((record.table[:, columns] != UNKNOWN).all(axis=1))
 
 
-def _network(record: AttackRecord, entry: NetworkEntry, white_box: Flags, late: Flags) -> Network:
+def _met(records: Collection[AttackRecord], attack: str) -> Flags:
+    """Return the images that an attack has come to on every network to which it applies."""
+    column = COLUMNS.index(attack)
+    came = [record.table[:, column] != UNKNOWN for record in records if attack in record.attacks]
+    return np.asarray(np.logical_and.reduce(came))
+
+
+def _network(
+    record: AttackRecord, entry: NetworkEntry, white_box: Flags, met: Mapping[str, Flags]
+) -> Network:
     """Count the results of a network.
 
     Args:
         record: Its record, with diagnostics.
         entry: The network.
         white_box: Images on which every network was attacked with the white-box attacks.
-        late: Images on which every network was attacked with all attacks.
+        met: Those of them on which each attack counts, by its name.
     """
     assert record.diagnostics is not None
+    late = np.logical_and.reduce([met.get(attack, np.zeros_like(white_box)) for attack in LATE])
     table, late_table = record.table[white_box], record.table[late]
     after = {name: int(_robust(table, name).sum()) for name in ("clean", *WHITE_BOX)}
     late_after = {name: int(_robust(late_table, name).sum()) for name in ("clean", *STAGES)}
     # FAB-T and Square count only on images on which every network was attacked with them.
-    robust = np.where(late[white_box], _robust(table, STAGES[-1]), _robust(table, WHITE_BOX[-1]))
+    robust = _robust(table, WHITE_BOX[-1])
+    for attack in LATE:
+        if attack in met:
+            robust &= ~(met[attack][white_box] & (table[:, COLUMNS.index(attack)] == BROKEN))
     warnings = masking_warnings(record.diagnostics, after, len(table), len(late_table), late_after)
     return Network(
         name=entry.name,
@@ -111,6 +128,7 @@ def _network(record: AttackRecord, entry: NetworkEntry, white_box: Flags, late: 
         diagnostics=record.diagnostics,
         attacks=record.attacks,
         flags=tuple(warnings),
+        not_run={attack: reason for attack, reason in record.failures.items() if not record.runs(attack)},
     )
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.results.attack_names import STAGES
+from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.results.renamed import current_evaluation
@@ -26,16 +26,21 @@ __all__ = [
     "BROKEN",
     "COLUMNS",
     "ROBUST",
+    "SKIPPED",
     "UNKNOWN",
     "AttackRecord",
     "AttackSetup",
     "fingerprint",
     "open_record",
     "read_records",
+    "skip_misclassified",
 ]
 
-UNKNOWN, BROKEN, ROBUST = -1, 0, 1
-"""Result for an image: not attacked, misclassified, correctly classified."""
+UNKNOWN, BROKEN, ROBUST, SKIPPED = -1, 0, 1, 2
+"""Result for an image: the attack has not come to it, misclassified, correctly classified, already
+misclassified when the attack came to it."""
+
+Table = NDArray[np.int8]
 
 COLUMNS = ("clean", *STAGES)
 """Columns of a record's table: the unperturbed image, then each attack."""
@@ -66,20 +71,30 @@ class AttackRecord:
     Attributes:
         name: Name of the network and of its folder in ``front/``.
         setup: The setup of the verification.
-        table: Shape (images, 1 + attacks), with the columns :data:`COLUMNS` and the values UNKNOWN, BROKEN
-            and ROBUST. A misclassified image is not attacked again, so all values after a BROKEN are UNKNOWN.
+        table: Shape (images, 1 + attacks), with the columns :data:`COLUMNS` and the values UNKNOWN, BROKEN,
+            ROBUST and SKIPPED. A misclassified image is not attacked again, so all values after a BROKEN are
+            SKIPPED or UNKNOWN.
         diagnostics: Diagnostics of gradient masking; None until they are measured.
         attacks: The attacks that apply to this network; APGD-T, for example, needs at least four classes.
         compute: Arithmetic of the attacks' gradients in the latest part of the verification; None in older
             records.
+        failures: The errors of attacks that could not be run, by the attack's name.
     """
 
     name: str
     setup: AttackSetup
-    table: NDArray[np.int8]
+    table: Table
     diagnostics: MaskingDiagnostics | None = None
     attacks: tuple[str, ...] = STAGES
     compute: Mapping[str, object] | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def runs(self, attack: str) -> bool:
+        """Return whether an attack applies to this network and has not failed on it from the start."""
+        if attack not in self.attacks:
+            return False
+        results = self.table[:, COLUMNS.index(attack)]
+        return attack not in self.failures or bool(((results == BROKEN) | (results == ROBUST)).any())
 
     def write(self, run: RunFolder) -> None:
         """Replace the two files of the record."""
@@ -102,6 +117,7 @@ class AttackRecord:
             **({} if self.compute is None else {"compute": self.compute}),
             **({} if self.diagnostics is None else self.diagnostics.to_json()),
             "attacks": list(self.attacks),
+            **({"failures": dict(self.failures)} if self.failures else {}),
         }
 
 
@@ -138,6 +154,19 @@ def read_records(run: RunFolder) -> dict[str, AttackRecord]:
     return {record.name: record for record in records if record is not None}
 
 
+def skip_misclassified(table: Table, attacks: Collection[str]) -> None:
+    """Mark the images that were already misclassified before an attack as SKIPPED by that attack, in place.
+
+    Args:
+        table: Rows of a record's table.
+        attacks: The attacks; only cells that are UNKNOWN change.
+    """
+    for attack in attacks:
+        column = COLUMNS.index(attack)
+        misclassified = (table[:, :column] == BROKEN).any(axis=1)
+        table[misclassified & (table[:, column] == UNKNOWN), column] = SKIPPED
+
+
 def fingerprint(path: Path) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -154,15 +183,40 @@ def _read(path: Path) -> AttackRecord | None:
         return None
     cells = read_table(path.with_suffix(".csv"), ("image", *COLUMNS), (), ("image", *COLUMNS))
     table = cells[list(COLUMNS)].astype("float").fillna(UNKNOWN).to_numpy().astype(np.int8)
-    attacks, compute = values.get("attacks"), values.get("compute")
+    listed, compute, failures = values.get("attacks"), values.get("compute"), values.get("failures")
+    attacks = tuple(stage for stage in STAGES if stage in listed) if isinstance(listed, list) else STAGES
+    if not (table == SKIPPED).any():
+        _mark_skipped(table, attacks)
     return AttackRecord(
         path.stem,
         setup,
         table,
         MaskingDiagnostics.from_json(values),
-        tuple(stage for stage in STAGES if stage in attacks) if isinstance(attacks, list) else STAGES,
+        attacks,
         compute if isinstance(compute, dict) else None,
+        {str(name): str(reason) for name, reason in failures.items()} if isinstance(failures, dict) else {},
     )
+
+
+def _mark_skipped(table: Table, attacks: tuple[str, ...]) -> None:
+    """Mark skipped images in the table of an earlier version, which has no SKIPPED.
+
+    There, all white-box attacks ran over the same images. FAB-T and Square ran over all of these images if
+    every image that is robust to the white-box attacks has their results; otherwise only over the images that
+    they attacked.
+    """
+    white_box, late = ([name for name in names if name in attacks] for names in (WHITE_BOX, LATE))
+    skip_misclassified(table, white_box)
+    if not late:
+        return
+    columns = [COLUMNS.index(name) for name in late]
+    first = min(columns)
+    attacked = (table[:, columns] != UNKNOWN).any(axis=1)
+    standing = (table[:, 0] == ROBUST) & ~(table[:, :first] == BROKEN).any(axis=1)
+    rows = np.ones(len(table), dtype=bool) if attacked[standing].all() else attacked
+    part = table[rows]
+    skip_misclassified(part, late)
+    table[rows] = part
 
 
 def _setup(values: object) -> AttackSetup | None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsInt
 
 from morel_search.errors import RunFolderError
-from morel_search.results.attack_names import WHITE_BOX
+from morel_search.results.attack_names import STAGES, WHITE_BOX
 from morel_search.results.files import os_error_sentence
 from morel_search.results.renamed import RENAMED_ORIGINS
 
@@ -91,23 +91,46 @@ _VERIFIED_INTERVALS = (
     *("robust_accuracy", "robust_low", "robust_high"),
 )
 
+_VERIFIED_IMAGES = (
+    *("images", "late_images"),
+    *(f"images_{attack.replace('-', '_')}" for attack in (*STAGES, "transfer")),
+)
+
 VERIFIED_COLUMNS = (
-    *("number", "epoch", "name", "images", "late_images"),
+    *("number", "epoch", "name"),
+    *_VERIFIED_IMAGES,
     *_VERIFIED_INTERVALS,
     *(f"after_{attack.replace('-', '_')}" for attack in WHITE_BOX),
-    *("on_front", "verdict", "beaten_by", "flags"),
+    *("on_front", "verdict", "beaten_by", "flags", "not_run"),
 )
-"""Columns of ``verified.csv``. Accuracies are on the test split, under all attacks; ``_low`` and ``_high``
-are the ends of 95 % intervals; ``after_ATTACK`` is the accuracy after that attack and all attacks before
-it; ``on_front`` is whether an unflagged member was not beaten; ``verdict`` is ``on the front``,
-``undecided``, ``beaten``, ``flagged`` or ``control``."""
+"""Columns of ``verified.csv``. Accuracies are on the test split, under the attacks that ran; ``_low`` and
+``_high`` are the ends of 95 % intervals; ``after_ATTACK`` is the accuracy after that attack and all attacks
+before it. ``images`` is the number of images on which every network was attacked with every white-box attack,
+``late_images`` of those with FAB-T and Square as well. ``images_ATTACK`` is the number of images on which an
+attack counts, 0 if it was not run, empty if it does not apply to the network. ``not_run`` gives the reasons
+of attacks that could not be run. ``on_front`` is whether an unflagged member was not beaten; ``verdict`` is
+``on the front``, ``undecided``, ``beaten``, ``flagged`` or ``control``. A network that was not verified has 0
+images and no accuracies."""
 
 _VERIFIED_REQUIRED = ("number", "epoch", "images", *_VERIFIED_INTERVALS, "flags")
 
-TEXT_COLUMNS = ("state", "origin", "name", "network", "failure", "on_front", "verdict", "beaten_by", "flags")
+TEXT_COLUMNS = (
+    *(
+        "state",
+        "origin",
+        "name",
+        "network",
+        "failure",
+        "on_front",
+        "verdict",
+        "beaten_by",
+        "flags",
+        "not_run",
+    ),
+)
 """Columns that hold text, in every table."""
 
-COUNT_COLUMNS = ("number", "epochs", "epoch", "rung", "spared", "seed", "images", "late_images")
+COUNT_COLUMNS = ("number", "epochs", "epoch", "rung", "spared", "seed", *_VERIFIED_IMAGES)
 """Columns that hold whole numbers or nothing, in every table."""
 
 LONGEST_TEXT = 20_000

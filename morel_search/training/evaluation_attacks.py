@@ -17,7 +17,10 @@ from morel_search.training.settings import (
     RandomStart,
 )
 
-__all__ = ["EvaluationAttack", "final_attack", "plain_attack", "quick_attack"]
+__all__ = ["EvaluationAttack", "final_attack", "margin_attack", "plain_attack", "quick_attack"]
+
+MARGIN_STEPS, MARGIN_TARGETS, MARGIN_STARTS = 20, 9, 2
+"""Steps of a run, wrong classes and starts of :func:`margin_attack`: the defaults of the final evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,22 @@ def plain_attack(settings: EvaluationSettings) -> EvaluationAttack:
     """Return PGD with constant steps and untargeted loss: ``settings.loss``, or else cross entropy."""
     loss = settings.loss if settings.loss != "targeted_margin" else "cross_entropy"
     return EvaluationAttack(settings.attack, loss, (settings.random_start,) * settings.restarts)
+
+
+def margin_attack(settings: EvaluationSettings) -> EvaluationAttack | None:
+    """Return PGD on targeted margins from two starts; None where the final attack includes it already.
+
+    A verdict on robustness includes this attack also where the evaluation of the search is weaker: with fewer
+    than four classes AutoAttack has no attack on margins of its own.
+    """
+    final = final_attack(settings)
+    included = (
+        final.loss == "targeted_margin"
+        and final.targets >= MARGIN_TARGETS
+        and len(final.starts) >= MARGIN_STARTS
+        and final.attack.steps >= MARGIN_STEPS
+    )
+    return None if included else _targeted(settings, MARGIN_STEPS, MARGIN_TARGETS, MARGIN_STARTS)
 
 
 def _targeted(settings: EvaluationSettings, steps: int, targets: int, restarts: int) -> EvaluationAttack:

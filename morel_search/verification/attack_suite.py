@@ -21,7 +21,12 @@ from morel_search.training.attacks import attack_mode, project
 from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import ImageSet
 from morel_search.training.evaluation import attack_starts, correct, robust_mask
-from morel_search.training.evaluation_attacks import EvaluationAttack, final_attack, plain_attack
+from morel_search.training.evaluation_attacks import (
+    EvaluationAttack,
+    final_attack,
+    margin_attack,
+    plain_attack,
+)
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import FLOAT32, Compute, EvaluationSettings
 
@@ -63,6 +68,7 @@ class AttackSuite:
             not change.
         images: A few images, float in [0, 1], on the model's device.
         evaluation: Norm and radius of every attack, and the attack ``pgd``: the search's final evaluation.
+            Where that has no targeted margins with restarts, they are added to ``pgd-50``.
         seed: Random seed of all attacks; the result on a batch depends on no other random state.
         compute: The arithmetic of the frozen copy.
         scale: Divisor of the logits in the attacks: the softmax of very large logits has no gradient.
@@ -91,20 +97,22 @@ class AttackSuite:
             _standard(network, classes, images.device, evaluation, seed)
             for network in (self._copy, self._exact)
         ]
+        strong = plain_attack(
+            replace(
+                evaluation,
+                loss="cross_entropy",
+                steps=STRONG_STEPS,
+                step_size=None,
+                step_ratio=2.5,
+                restarts=STRONG_STARTS,
+                random_start="uniform",
+            )
+        )
+        margins = margin_attack(evaluation)
         self._own = {
-            "fgsm": _fgsm(evaluation),
-            "pgd": final_attack(evaluation),
-            "pgd-50": plain_attack(
-                replace(
-                    evaluation,
-                    loss="cross_entropy",
-                    steps=STRONG_STEPS,
-                    step_size=None,
-                    step_ratio=2.5,
-                    restarts=STRONG_STARTS,
-                    random_start="uniform",
-                )
-            ),
+            "fgsm": (_fgsm(evaluation),),
+            "pgd": (final_attack(evaluation),),
+            "pgd-50": (strong,) if margins is None else (strong, margins),
         }
         self.names = tuple(name for name in STAGES if name in self._own or name in self._standard[0])
 
@@ -140,17 +148,18 @@ class AttackSuite:
                 return self._own_mask(self._own[name], images, labels)
             return self._standard_mask(name, images, labels)
 
-    def _own_mask(self, attack: EvaluationAttack, images: Tensor, labels: Tensor) -> Tensor:
-        """Attack with PGD from each start.
+    def _own_mask(self, attacks: tuple[EvaluationAttack, ...], images: Tensor, labels: Tensor) -> Tensor:
+        """Attack with PGD, with each attack from each of its starts.
 
         Later starts attack only the images that are still robust.
         """
         remaining = torch.arange(len(images), device=images.device)
-        for start in attack_starts(images, attack):
-            mask = robust_mask(
-                self._model, self._copy, images[remaining], labels[remaining], start[remaining], attack
-            )
-            remaining = remaining[mask]
+        for attack in attacks:
+            for start in attack_starts(images, attack):
+                mask = robust_mask(
+                    self._model, self._copy, images[remaining], labels[remaining], start[remaining], attack
+                )
+                remaining = remaining[mask]
         is_robust = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         is_robust[remaining] = True
         return is_robust

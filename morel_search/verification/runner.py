@@ -21,12 +21,12 @@ from morel_search.results.attack_names import LATE, WHITE_BOX
 from morel_search.results.attack_records import (
     BROKEN,
     COLUMNS,
-    ROBUST,
     UNKNOWN,
     AttackRecord,
     AttackSetup,
     fingerprint,
     open_record,
+    skip_misclassified,
 )
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
@@ -40,7 +40,7 @@ from morel_search.verification.worker import (
     diagnose_network,
 )
 
-__all__ = ["Chunk", "VerificationBudget", "verify_networks"]
+__all__ = ["Chunk", "VerificationBudget", "blocks_of", "verify_networks"]
 
 OPERATIONS_PER_SECOND = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
 """Rough speed of a device, in floating point operations per second; it decides the size of a chunk."""
@@ -53,6 +53,10 @@ CHUNK_PASSES = 3600
 
 FEWEST_IMAGES, MOST_IMAGES = 5, 500
 """Limits of the number of images of a chunk."""
+
+FIRST_IMAGES = 20
+"""Images of the first block, of which every network gets the white-box attacks before any gets more. They
+cost less than a network's diagnosis."""
 
 DIAGNOSED_IMAGES = 200
 """Images on which signs of gradient masking are measured."""
@@ -86,7 +90,7 @@ class Chunk:
         network: The network's name.
         stages: Names of attacks; empty for measuring signs of gradient masking.
         rows: Images, as indices into the test split.
-        first: Whether these are the first images of the verification.
+        first: Whether it is a diagnosis, or attacks the first images of the verification.
     """
 
     network: str
@@ -144,6 +148,7 @@ def verify_networks(
         for name, path in models.items()
     }
     for record in records.values():
+        record.failures = {}  # an attack that could not be run is tried again
         # The arithmetic of the attacks' gradients alone: results of another arithmetic remain valid.
         record.compute = asdict(compute)
     rows = np.random.default_rng(budget.seed).permutation(split.images)[: budget.images]
@@ -217,7 +222,10 @@ class _Verification:
                         if index is None:
                             break
                         chunk = waiting.pop(index)
-                        pending[self._start(chunk, attack, diagnose)] = chunk
+                        if self._is_done(chunk):
+                            done += 1
+                        else:
+                            pending[self._start(chunk, attack, diagnose)] = chunk
                     if not pending:
                         break
                     ready, _ = ray.wait(list(pending))
@@ -247,9 +255,16 @@ class _Verification:
         if self._seconds is not None and elapsed > self._seconds:
             return None
         being_diagnosed = {chunk.network for chunk in pending if not chunk.stages}
-        ready = (index for index, chunk in enumerate(waiting) if self._can_start(chunk, being_diagnosed))
         # Once all networks' first images are through the white-box attacks, the networks can be compared.
-        comparable = not any(chunk.first and chunk.stages != LATE for chunk in (*waiting, *pending))
+        # Until all of these chunks have started, no network gets further images.
+        first = [chunk for chunk in waiting if chunk.first and chunk.stages != LATE]
+        ready = (
+            index
+            for index, chunk in enumerate(waiting)
+            if (not first or (chunk.first and chunk.stages != LATE))
+            and self._can_start(chunk, being_diagnosed)
+        )
+        comparable = not first and not any(chunk.first and chunk.stages != LATE for chunk in pending)
         if comparable and self._seconds is not None and elapsed > WHITE_BOX_SHARE * self._seconds:
             return min(ready, key=lambda index: waiting[index].stages == WHITE_BOX, default=None)
         return next(ready, None)
@@ -267,6 +282,10 @@ class _Verification:
         record = self._records[chunk.network]
         return not _is_open(record, chunk.rows, WHITE_BOX)
 
+    def _is_done(self, chunk: Chunk) -> bool:
+        """Return whether nothing is left to do: the images are misclassified, or the attacks have failed."""
+        return bool(chunk.stages) and not _is_open(self._records[chunk.network], chunk.rows, chunk.stages)
+
     def _take(self, chunk: Chunk, result: ChunkResult | MaskingDiagnostics) -> None:
         """Put a chunk's result into its network's record."""
         record = self._records[chunk.network]
@@ -275,6 +294,7 @@ class _Verification:
         else:
             record.table[chunk.rows] = result.table
             record.attacks = result.attacks
+            record.failures = {**record.failures, **result.failures}
         self._unwritten.add(chunk.network)
         if time.monotonic() > self._written + SECONDS_BETWEEN_WRITES:
             self._write()
@@ -291,29 +311,45 @@ def _chunks(
 ) -> list[Chunk]:
     """Return the chunks that are not done yet, in order.
 
-    First the diagnosis of every network, then, block by block, the white-box attacks, and then, block by
-    block, FAB-T and Square.
+    First, network by network, the diagnosis and the white-box attacks on the first images, then, block by
+    block, the white-box attacks on the others, and then, block by block, FAB-T and Square.
     """
-    blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
-    chunks = [
-        Chunk(name, (), rows[: min(DIAGNOSED_IMAGES, batch_size)], True)
-        for name, record in records.items()
-        if record.diagnostics is None
-    ]
+    blocks = blocks_of(rows, block)
+    for record in records.values():
+        for part in blocks:
+            _skip_if_none_left(record, part)
+    chunks: list[Chunk] = []
+    for name, record in records.items():
+        if record.diagnostics is None:
+            chunks.append(Chunk(name, (), rows[: min(DIAGNOSED_IMAGES, batch_size)], True))
+        if _is_open(record, blocks[0], WHITE_BOX):
+            chunks.append(Chunk(name, WHITE_BOX, blocks[0], True))
     for stages in (WHITE_BOX, LATE):
         chunks += [
             Chunk(name, stages, part, part is blocks[0])
             for part in blocks
+            if part is not blocks[0] or stages != WHITE_BOX
             for name, record in records.items()
             if _is_open(record, part, stages)
         ]
     return chunks
 
 
+def blocks_of(rows: NDArray[np.int64], block: int) -> list[NDArray[np.int64]]:
+    """Divide the images, in their order, into a first block of few images, and blocks of ``block`` images."""
+    first = min(block, FIRST_IMAGES)
+    return [rows[:first], *(rows[start : start + block] for start in range(first, len(rows), block))]
+
+
 def _is_open(record: AttackRecord, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
-    """Return whether one of these attacks has not run yet on an image that is robust so far."""
+    """Return whether one of these attacks, if it can be run, has not come to one of these images yet."""
+    able = [stage for stage in stages if stage in record.attacks and stage not in record.failures]
+    return bool((record.table[rows][:, [0, *map(COLUMNS.index, able)]] == UNKNOWN).any())
+
+
+def _skip_if_none_left(record: AttackRecord, rows: NDArray[np.int64]) -> None:
+    """Mark these images as skipped by all further attacks if every one of them is misclassified."""
     table = record.table[rows]
-    columns = [COLUMNS.index(stage) for stage in stages if stage in record.attacks]
-    is_robust = (table == ROBUST).any(axis=1) & ~(table == BROKEN).any(axis=1)
-    any_untested = (table[:, 0] == UNKNOWN).any()
-    return bool(any_untested or (is_robust & (table[:, columns] == UNKNOWN).any(axis=1)).any())
+    if (table == BROKEN).any(axis=1).all():
+        skip_misclassified(table, record.attacks)
+        record.table[rows] = table

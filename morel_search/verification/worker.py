@@ -6,6 +6,7 @@ Images and networks stay in memory for the next chunk.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.cluster.worker_data import test_images
-from morel_search.errors import OutOfMemoryError
-from morel_search.results.attack_records import COLUMNS, UNKNOWN
+from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError
+from morel_search.results.attack_names import STAGES, STANDARD
+from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, skip_misclassified
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.training.settings import Compute, DataSettings, EvaluationSettings
 
@@ -83,10 +85,12 @@ class ChunkResult:
     Attributes:
         table: The rows of the attack record's table, shape (images, 1 + attacks).
         attacks: Names of all attacks that exist for this network; see :attr:`AttackSuite.names`.
+        failures: The errors of AutoAttack's attacks that could not be run, by the attack's name.
     """
 
     table: Table
     attacks: tuple[str, ...]
+    failures: Mapping[str, str]
 
 
 def describe_test_split(data: DataSettings, path: str) -> SplitSummary:
@@ -95,10 +99,17 @@ def describe_test_split(data: DataSettings, path: str) -> SplitSummary:
     Args:
         data: Settings of the data, with absolute paths.
         path: File with the weights of a network.
+
+    Raises:
+        NetworkError: A prediction of the network depends on the other images of the batch.
     """
+    from morel_search.training.augment import to_float
     from morel_search.training.compute import operations
+    from morel_search.training.predictions import DEPENDS_ON_BATCH, NOISE, batch_effect
 
     test = test_images(data)
+    if batch_effect(_model(path, "cpu"), to_float(test.images[:8])) > NOISE:
+        raise NetworkError(f"the network in {path} {DEPENDS_ON_BATCH}")
     channels, height, width = (int(size) for size in test.images.shape[1:])
     digest = hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
     return SplitSummary(len(test), operations(_model(path, "cpu"), (channels, height, width)), digest)
@@ -146,6 +157,9 @@ def attack_chunk(
 ) -> ChunkResult:
     """Run attacks on some images of one network, on a worker.
 
+    An image that is misclassified already is marked as skipped by each of these attacks. If no image is left,
+    all further attacks have nothing to attack, and their cells are marked as well.
+
     Args:
         path: File with the network's weights.
         stages: Names of attacks.
@@ -158,16 +172,28 @@ def attack_chunk(
 
     images, labels = _chunk_images(rows, setup)
     table = known.copy()
+    failures: dict[str, str] = {}
     suite = _attack_suite(path, scale, setup)
     for stage in ("clean", *stages):
         if stage != "clean" and stage not in suite.names:
             continue
         column = COLUMNS.index(stage)
-        remaining = np.flatnonzero(~(table == 0).any(axis=1) & (table[:, column] == UNKNOWN))
+        remaining = np.flatnonzero(~(table == BROKEN).any(axis=1) & (table[:, column] == UNKNOWN))
         if len(remaining):
             part = torch.from_numpy(remaining).to(setup.device)
-            table[remaining, column] = _robust(suite, stage, images[part], labels[part]).cpu().numpy()
-    return ChunkResult(table, suite.names)
+            try:
+                is_robust = _robust(suite, stage, images[part], labels[part]).cpu().numpy()
+            except Exception as error:
+                # Square, for example, does not run with L2 on images of 24 x 24.
+                if stage not in STANDARD or isinstance(error, MorelSearchError):
+                    raise
+                failures[stage] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                continue
+            table[remaining, column] = np.where(is_robust, ROBUST, BROKEN)
+    left = not (table == BROKEN).any(axis=1).all()
+    done = [name for name in (stages if left else STAGES) if name in suite.names and name not in failures]
+    skip_misclassified(table, done)
+    return ChunkResult(table, suite.names, failures)
 
 
 def _chunk_images(rows: NDArray[np.int64], setup: WorkerSetup) -> tuple[Tensor, Tensor]:

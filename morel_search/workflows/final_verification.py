@@ -36,6 +36,7 @@ def verify_after_search(
     Returns:
         The text that is printed below the front; None if the verification was interrupted.
     """
+    from morel_search.analysis.attacks_run import is_complete
     from morel_search.verification.runner import VerificationBudget
     from morel_search.workflows.terminal import replication_text, verification_text
     from morel_search.workflows.verify import replicate_run, verify_run
@@ -62,6 +63,6 @@ def verify_after_search(
         reason = "no image has been through every white-box attack within the time limit"
         return f"the front is not verified yet: {reason}; {command} continues{replicated}"
     text = verification_text(verification)
-    if verification.late_images < min(settings.images or verification.all_images, verification.all_images):
+    if not is_complete(verification, settings.images):
         text += f"the verification reached its time limit; {command} continues it"
     return f"{text}{replicated}"

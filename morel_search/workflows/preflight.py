@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from morel_search._format import points
 from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
-from morel_search.errors import DataError, ResourceError, TrainingError
+from morel_search.errors import DataError, NetworkError, ResourceError, TrainingError
 from morel_search.training.settings import Compute
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class PreflightResult:
         classes: Number of classes.
         weights: Number of trainable weights of the network.
         compute: The arithmetic of trainings on this machine.
+        warnings: Properties of the network that make its accuracies unreliable, one sentence each.
     """
 
     train: int
@@ -56,6 +57,7 @@ class PreflightResult:
     classes: int
     weights: int
     compute: Compute
+    warnings: tuple[str, ...] = ()
 
 
 def inspect(space: Space) -> PreflightResult:
@@ -63,7 +65,8 @@ def inspect(space: Space) -> PreflightResult:
 
     Raises:
         DataError: The images cannot be read, or are too few for the split.
-        NetworkError: The network does not fit the images.
+        NetworkError: The network does not fit the images, or its predictions depend on the other images of a
+            batch.
         TrainingError: An accuracy objective cannot be used, or the device does not support the requested
             arithmetic.
     """
@@ -76,6 +79,7 @@ def inspect(space: Space) -> PreflightResult:
     development = load_development(space.data)
     channels, height, width = (int(size) for size in development.train.images.shape[1:])
     network = build_network(space.network, (channels, height, width), len(development.classes))
+    warnings = _check_predictions(space, network, development.train)
     compute = resolve_compute(
         space.compute, device_for(space.resources), operations(network, (channels, height, width))
     )
@@ -96,7 +100,30 @@ def inspect(space: Space) -> PreflightResult:
         classes=len(development.classes),
         weights=sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
         compute=compute,
+        warnings=warnings,
     )
+
+
+def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> tuple[str, ...]:
+    """Check that a prediction in eval mode depends on the image alone; return a warning if it is random.
+
+    Features are compared, not logits: the last layer may be initialised with zeros.
+
+    Raises:
+        NetworkError: It depends on the other images of the batch.
+    """
+    from morel_search.training.augment import to_float
+    from morel_search.training.predictions import DEPENDS_ON_BATCH, NOISE, batch_effect, randomness
+
+    few = to_float(_first(images, 8).images)
+    if randomness(network, few, network.features) > NOISE:
+        return (
+            f"network: {space.network.name} is random in eval mode: two passes over the same images differ; "
+            "if dropout remains active, switch it off in eval mode. Accuracies and attacks are not reliable",
+        )
+    if batch_effect(network, few, network.features) > NOISE:
+        raise NetworkError(f"network {space.network.name} {DEPENDS_ON_BATCH}")
+    return ()
 
 
 def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None:
@@ -231,7 +258,7 @@ def preflight_warnings(space: Space, preflight_result: PreflightResult) -> list[
 
     Allowed settings that are probably mistakes.
     """
-    warnings = list(space.warnings)
+    warnings = [*space.warnings, *preflight_result.warnings]
     validation = preflight_result.validation
     if validation < FEW_VALIDATION and not any(text.startswith("data.validation") for text in warnings):
         warnings.append(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from morel_search._format import percent
+from morel_search.analysis.attacks_run import attack_counts, missing_checks, unverified
 from morel_search.analysis.replication import Replicated, replication_words
 from morel_search.analysis.verification import Verification, search_attack_words, weakness
 from morel_search.config import format_value
@@ -97,16 +98,11 @@ def stopping_text(run: RunFolder) -> list[str]:
 def verification_text(verification: Verification) -> str:
     """Return the verified networks as a table for the terminal, with warnings."""
     width = max(7, *(len(network.name) for network in verification.networks))
-    title = (
-        f"verified on {verification.images} of {verification.all_images} images of the test split "
-        "with AutoAttack's attacks"
-    )
-    if verification.late_images < verification.images:
-        title += f" (FAB-T and Square on {verification.late_images} of them)"
+    title = f"verified on {verification.images} of {verification.all_images} images of the test split"
     header = (
         f"{'network':>{width}}  {'':<13} {'clean':>7} {'robust':>7}  {'95% interval':<16} {'validation':>11}"
     )
-    rows = ["", title, "", header]
+    rows = ["", title, f"attacks: {attack_counts(verification)}", "", header]
     for network in verification.networks:
         clean, robust = map(percent, network.accuracy)
         interval = " to ".join(map(percent, network.intervals[1]))
@@ -115,8 +111,9 @@ def verification_text(verification: Verification) -> str:
             f"{percent(network.validation[1]):>11}  {verification.verdict(network)}"
         )
     rows += [f"{network.name}: {flag}" for network in verification.networks for flag in network.flags]
-    rows.append(search_attack_words(verification))
-    return "\n".join([*rows, *(f"warning: {sentence}" for sentence in weakness(verification)), ""])
+    rows += [search_attack_words(verification), *unverified(verification)]
+    warnings = [*missing_checks(verification), *weakness(verification)]
+    return "\n".join([*rows, *(f"warning: {sentence}" for sentence in warnings), ""])
 
 
 def replication_text(replicated: Sequence[Replicated]) -> str:

@@ -77,8 +77,8 @@ def _cost_words(run_data: RunData) -> list[str]:
     where = "In the middle of the front" if len(front) > 2 else "Between its ends"
     return [
         f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy (95% "
-        f"interval {interval[0]:.2f} to {interval[1]:.2f}, for {images} validation images and one training of each "
-        "network)."
+        f"interval {interval[0]:.2f} to {interval[1]:.2f}, for {images} validation images and one training "
+        "of each network)."
     ]
 
 

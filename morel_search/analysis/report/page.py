@@ -89,7 +89,7 @@ def _verification(run_data: RunData) -> list[Section | None]:
     if verification is None:
         return [replicates_section(read_replication(run_data), run_data)]
     return [
-        verified_front_section(verification, run_data),
+        verified_front_section(verification),
         attacks_section(verification),
         transfer_section(verification),
         gains_section(verification),

@@ -45,13 +45,15 @@ def build_imported(
     images = torch.linspace(0, 1, 2 * image_shape[0] * image_shape[1] * image_shape[2]).view(2, *image_shape)
     shape = " x ".join(map(str, image_shape))
     with _probing(model), _explained(f"does not take images of {shape}"):
-        logits, name = _last_linear(model, images)
+        logits, name, is_last = _last_linear(model, images)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2:
         raise NetworkError(
             f"must give logits of shape (N, classes) for N images of {shape}, got {_shape(logits)}"
         )
     if not name:
         raise NetworkError("has no nn.Linear, which the head requires")
+    if not is_last:
+        raise NetworkError(_not_last(name))
     head = model.get_submodule(name)
     assert isinstance(head, nn.Linear)
     parent, _, attribute = name.rpartition(".")
@@ -117,19 +119,43 @@ def _probing(model: nn.Module, *, training: bool = False) -> Iterator[None]:
                 part.training = mode
 
 
-def _last_linear(model: nn.Module, images: Tensor) -> tuple[object, str]:
-    """Return the output of the model, and the name of the linear layer that ran last; empty if none ran."""
-    ran = [""]
+def _last_linear(model: nn.Module, images: Tensor) -> tuple[object, str, bool]:
+    """Run the model and observe its linear layers.
+
+    Returns:
+        The output of the model, the name of the linear layer that ran last (empty if none ran), and whether
+        the output of the model is that of this layer, unchanged. A clamp, for example, is a change even where
+        it leaves these logits as they are: once in front of the head, it would limit the features.
+    """
+    ran: list[tuple[str, Tensor, int]] = []
+
+    def observe(name: str, output: Tensor) -> None:
+        ran.append((name, output, output._version))
+
     hooks = [
-        part.register_forward_hook(lambda *_, name=name: ran.append(name))
+        part.register_forward_hook(lambda _part, _inputs, output, name=name: observe(name, output))
         for name, part in model.named_modules()
         if isinstance(part, nn.Linear)
     ]
     try:
-        return model(images), ran[-1]
+        logits = model(images)
     finally:
         for hook in hooks:
             hook.remove()
+    if not ran:
+        return logits, "", False
+    name, output, version = ran[-1]
+    same = (
+        isinstance(logits, Tensor)
+        and logits.data_ptr() == output.data_ptr()
+        and logits.numel() == output.numel()
+        and output._version == version
+    )
+    return logits, name, same
+
+
+def _not_last(name: str) -> str:
+    return f"computes more after its last nn.Linear ({name}), which therefore cannot be the head"
 
 
 def _check_parts(encoder: nn.Module, head: nn.Linear, images: Tensor, logits: Tensor, name: str) -> None:
@@ -138,7 +164,7 @@ def _check_parts(encoder: nn.Module, head: nn.Linear, images: Tensor, logits: Te
     Raises:
         NetworkError: They do not.
     """
-    not_last = f"computes more after its last nn.Linear ({name}), which therefore cannot be the head"
+    not_last = _not_last(name)
     with _probing(encoder), _explained(not_last):
         features = encoder(images)
         if not isinstance(features, Tensor) or features.shape != (2, head.in_features):

@@ -14,7 +14,7 @@ def attacks_section(verification: Verification) -> Section:
     """Return the section with the accuracy of each network after each attack."""
     caption = (
         "Test accuracies in percent. Each attack column: the share of all images that are still correctly "
-        "classified after this attack and all attacks to its left. all: after every attack. interval: 95% "
+        "classified after this attack and all attacks to its left. all: after all that ran. interval: 95% "
         "interval of the robust accuracy. ±: half the 95% interval of the clean accuracy, in percentage "
         "points."
     )

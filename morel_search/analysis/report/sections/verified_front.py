@@ -2,65 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from morel_search._format import percent
+from morel_search.analysis.attacks_run import attack_counts, is_complete, missing_checks, unverified
 from morel_search.analysis.intervals import wilson
 from morel_search.analysis.report.html import Section, figure_place, paragraphs, section, text
 from morel_search.analysis.report.plotly_traces import Figure, colour_of, layout_of, line, rounded, safe
-from morel_search.analysis.run_data import RunData
 from morel_search.analysis.verification import Network, Verification, search_attack_words, weakness
-from morel_search.results.attack_names import STAGES
 
 __all__ = ["verified_front_section", "verified_words"]
 
 
-def verified_front_section(verification: Verification, run_data: RunData) -> Section:
+def verified_front_section(verification: Verification) -> Section:
     """Return the section of the verified front."""
-    controls = {
-        run_data.network(row["number"], row["epoch"]): str(row["name"])
-        for row in run_data.controls.to_dict("records")
-    }
     flagged = [_flagged(network, flag) for network in verification.networks for flag in network.flags]
-    words = paragraphs(verified_words(verification, controls))
-    notes = paragraphs([*weakness(verification), *flagged], "note")
+    words = paragraphs(verified_words(verification))
+    notes = paragraphs([*missing_checks(verification), *weakness(verification), *flagged], "note")
     caption = (
-        "Clean accuracy, and robust accuracy under all attacks, on the test split. Bars: 95% intervals. "
-        "Faint lines start at the validation accuracies of the search. Hollow: undecided, neither on the "
-        "front nor beaten beyond chance."
+        "Clean accuracy, and robust accuracy under the attacks that ran, on the test split. Bars: 95% "
+        "intervals. Faint lines start at the validation accuracies of the search. Hollow: undecided, neither "
+        "on the front nor beaten beyond chance."
     )
     content = f'<div class="words">{words}</div>{notes}{figure_place("verified", "wide")}'
     return section("Verified front", content, caption, "verified", {"verified": _figure(verification)})
 
 
-def verified_words(verification: Verification, controls: Mapping[str, str] | None = None) -> list[str]:
-    """Return sentences on the attacks, the images and the verified front.
-
-    Args:
-        verification: The verification.
-        controls: Names of the controls by the names of their networks.
-    """
-    images, late_images = verification.images, verification.late_images
-    all_images = images == verification.all_images
-    count = f"all {images}" if all_images else f"{images} of the {verification.all_images}"
-    late = ""
-    if late_images != images:
-        late = f" FAB-T and Square on {late_images} of them; python -m morel_search.verify continues."
-    names = {"pgd": "the PGD attack of the search", "square": "Square"}
-    able = [stage for stage in STAGES if any(stage in network.attacks for network in verification.networks)]
-    *first, last = (names.get(stage, stage.upper()) for stage in able)
-    lines = [f"Each network was attacked with {', '.join(first)} and {last} on {count} test images.{late}"]
-    if verification.missing:
-        labels = controls or {}
-        lines.append(
-            f"Not verified yet: {', '.join(labels.get(name, name) for name in verification.missing)}."
-        )
-    lines += _verdict_words(verification)
+def verified_words(verification: Verification) -> list[str]:
+    """Return sentences on the attacks, the images and the verified front."""
+    images = verification.images
+    count = f"all {images}" if images == verification.all_images else f"{images} of {verification.all_images}"
+    more = "" if is_complete(verification) else " python -m morel_search.verify continues."
+    lines = [
+        f"Each network was attacked on {count} test images: {attack_counts(verification)}. PGD is the attack "
+        f"of the search.{more}",
+        *unverified(verification),
+        *_verdict_words(verification),
+    ]
     before, after = verification.hypervolumes
     lines.append(
         f"The hypervolume of the front above (0, 0) was {before:.4f} on the validation split under the "
-        f"attack of the search; it is {after:.4f} on the test split under all attacks, without flagged "
-        "networks."
+        f"attack of the search; it is {after:.4f} on the test split under the attacks that ran, without "
+        "flagged networks."
     )
     lines.append(search_attack_words(verification))
     return lines
@@ -148,7 +131,7 @@ def _points_of(name: str, networks: Sequence[Network], marker: Figure, count: in
         "textfont": {"color": str(marker["color"]), "size": 11}, "hoverinfo": "text",
         "hovertext": [
             f"<b>{text(network.title)}</b><br>{percent(network.accuracy[0])} clean, "
-            f"{percent(network.accuracy[1])} robust (test split, all attacks)"
+            f"{percent(network.accuracy[1])} robust (test split, the attacks that ran)"
             for network in networks
         ],
     }  # fmt: skip

@@ -1,0 +1,76 @@
+"""Sentences on the attacks of a verification: on how many images each ran, and which checks are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from morel_search.analysis.verification import Verification
+from morel_search.results.attack_names import STAGES
+
+__all__ = ["attack_counts", "is_complete", "missing_checks", "unverified"]
+
+
+def attack_counts(verification: Verification) -> str:
+    """Return ``FGSM, PGD and APGD-CE on 300 images; FAB-T on 120 images; Square not run``."""
+    groups: dict[int, list[str]] = {}
+    for attack, images in verification.attacked.items():
+        groups.setdefault(images, []).append(_title(attack))
+    groups.setdefault(verification.transfer_images, []).append("transferred examples")
+    absent = groups.pop(0, [])
+    ran = [f"{_listed(names)} on {images} images" for images, names in groups.items()]
+    return "; ".join([*ran, *([f"{_listed(absent)} not run"] if absent else [])])
+
+
+def missing_checks(verification: Verification) -> list[str]:
+    """Return a sentence for each attack that failed, and for each black-box check that is missing."""
+    sentences = []
+    networks = verification.networks
+    for attack in STAGES:
+        failed = [network for network in networks if attack in network.not_run]
+        if failed:
+            where = "" if len(failed) == len(networks) else _on(network.labelled_name for network in failed)
+            sentences.append(f"{_title(attack)} could not be run{where}: {failed[0].not_run[attack]}.")
+    without = [network.labelled_name for network in networks if not network.diagnostics.transfer]
+    square = verification.attacked.get("square", 0) > 0
+    if not square and len(without) == len(networks):
+        sentences.append("The black-box check is missing: neither Square nor transferred examples were run.")
+    elif not square:
+        sentences.append("The black-box check by Square is missing: it was not run.")
+    if without and len(without) < len(networks):
+        sentences.append(f"The black-box check by transferred examples is missing{_on(without)}.")
+    elif without and square:
+        sentences.append("The black-box check by transferred examples is missing: there is no other network.")
+    return sentences
+
+
+def unverified(verification: Verification) -> list[str]:
+    """Return a sentence that names the networks that were not verified; empty without any."""
+    names = [f"{entry.name} ({entry.label})" if entry.label else entry.name for entry in verification.absent]
+    return [f"Not verified yet: {', '.join(names)}."] if names else []
+
+
+def is_complete(verification: Verification, wanted: int | None = None) -> bool:
+    """Return whether every network was attacked with every attack that can be run.
+
+    Args:
+        verification: The verification.
+        wanted: Number of images; None for all of the test split.
+    """
+    images = min(wanted or verification.all_images, verification.all_images)
+    failed = {attack for network in verification.networks for attack in network.not_run}
+    ran = [count for attack, count in verification.attacked.items() if attack not in failed]
+    return not verification.absent and min(ran) >= images
+
+
+def _title(attack: str) -> str:
+    return "Square" if attack == "square" else attack.upper()
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _on(names: Iterable[str]) -> str:
+    names = list(names)
+    return f" on network{'s' if len(names) > 1 else ''} {_listed(names)}"
