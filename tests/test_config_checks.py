@@ -164,6 +164,9 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
             changed(evaluation={"restarts": 3, "random_start": "none", "loss": "margin"}),
             "evaluation.restarts is 3, but all starts are the same without a random start",
         ),
+        (changed(evaluation={"step_size": "2/255"}), "evaluation.step_size has no effect"),
+        (changed(evaluation={"step_ratio": 2}), "evaluation.step_ratio has no effect"),
+        (changed(evaluation={"random_start": "none"}), "evaluation.random_start has no effect"),
         (
             changed(data={"name": "digits", "validation": 50}),
             "data.validation leaves 50 validation images: accuracies have steps of 0.02",
@@ -201,6 +204,7 @@ def test_what_looks_wrong_is_said(tmp_path: Path, content: Any, start: str) -> N
     [
         changed(),
         changed(search={"trials": 12, "population": 12, "sampler": "tpe"}),
+        changed(evaluation={"loss": "margin", "step_size": "2/255", "random_start": "none"}),
         searched(temperature=NUMBER, alpha=ALPHA),
         searched(alpha=ALPHA),
         searched(beta=NUMBER, accuracy_loss={"type": "categorical", "choices": ["pgd", "mart"]}),

@@ -10,6 +10,7 @@ from morel_search.config.possible_values import drawn_with, highest, lowest, par
 from morel_search.config.rational import format_value
 from morel_search.config.space import Space
 from morel_search.training.names import ACCURACY_LOSSES
+from morel_search.training.settings import EvaluationSettings
 
 __all__ = ["warnings"]
 
@@ -199,6 +200,14 @@ def _attack(space: Space) -> Iterator[str]:
             f"evaluation.restarts is {evaluation.restarts}, but all starts are the same without a random "
             f"start"
         )
+    if not plain:
+        defaults = EvaluationSettings()
+        for name in ("step_size", "step_ratio", "random_start"):
+            if getattr(evaluation, name) != getattr(defaults, name):
+                yield (
+                    f"evaluation.{name} has no effect: evaluation.loss is targeted_margin; set it to margin "
+                    "or cross_entropy for plain PGD"
+                )
 
 
 def _device(space: Space) -> Iterator[str]:

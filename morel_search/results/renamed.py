@@ -44,8 +44,12 @@ def current_member_settings(settings: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def current_evaluation(evaluation: Value) -> Value:
-    """Add the settings of the final attack, which earlier versions did not have, switched off."""
+    """Add the settings of the final attack, which earlier versions did not have, switched off.
+
+    A setting that is missing has the default of these versions.
+    """
     if not isinstance(evaluation, dict) or not evaluation or "final_steps" in evaluation:
         return evaluation
+    defaults = {"loss": "cross_entropy", "steps": 20}
     later = {"targets": 4, "final_steps": 0, "final_targets": 9, "final_restarts": 2}
-    return {**evaluation, **later}  # type: ignore[return-value]  # the same type of mapping
+    return {**defaults, **evaluation, **later}  # type: ignore[return-value]  # the same type of mapping

@@ -42,10 +42,13 @@ class EvaluationAttack:
     targets: int = 1
     decay: bool = False
 
-    @property
-    def passes(self) -> int:
-        """Gradient passes over an image that stays correctly classified."""
-        return self.attack.steps * len(self.starts) * self.targets
+    def passes(self, classes: int) -> int:
+        """Return the number of gradient passes over an image that stays correctly classified.
+
+        Args:
+            classes: Number of classes; there is a run for each wrong class at most.
+        """
+        return self.attack.steps * len(self.starts) * min(self.targets, classes - 1)
 
     def step_size(self, step: int) -> float:
         """Return the length of a step, counted from 0."""

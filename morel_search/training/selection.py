@@ -31,11 +31,13 @@ class EpochResult:
         lr: Learning rate of the last step.
         train_accuracy: Clean accuracy on the augmented training images, during training.
         clean_accuracy: Clean accuracy on the validation split.
-        robust_accuracy: Robust accuracy on the validation split.
+        robust_accuracy: Robust accuracy on the validation split, under the quick attack.
         seconds: Duration of the epoch, in seconds.
         accuracy_gradient: Gradient of the accuracy objective.
         cosine_gradient: Gradient of the cosine term.
         contrastive_gradient: Gradient of the contrastive term.
+        final_robust_accuracy: Robust accuracy on the validation split, under the final attack; None for an
+            epoch that was not selected, of an unfinished training, or without a final attack.
     """
 
     epoch: int

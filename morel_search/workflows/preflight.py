@@ -229,7 +229,7 @@ def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> 
     train_seconds = (time.perf_counter() - began) * len(development.train) / len(train)
     pass_seconds = _gradient_pass_seconds(training) * len(development.validation) / len(validation)
     quick, final = (
-        ATTACKED_SHARE * attack.passes * pass_seconds
+        ATTACKED_SHARE * attack.passes(len(development.classes)) * pass_seconds
         for attack in (quick_attack(space.evaluation), final_attack(space.evaluation))
     )
     final = final if space.evaluation.final_steps else 0.0

@@ -263,8 +263,8 @@ def _check_identity(space: Space, record: TrialStore, run: RunFolder) -> None:
     differences = changes(known, identity)
     if differences:
         raise RunFolderError(
-            f"{run.path} holds a search with other settings; start a new one with --name: "
-            + "; ".join(differences)
+            f"{run.path} holds a search with other settings; start a new one with --name, or continue it "
+            "with the earlier values, in the space file or by --set: " + "; ".join(differences)
         )
 
 
