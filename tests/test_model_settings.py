@@ -11,6 +11,7 @@ import pytest
 from morel_search.errors import NetworkError
 from morel_search.models.load import read_settings
 from morel_search.models.settings import ModelSettings
+from morel_search.results.renamed import current_evaluation
 
 ROBUST = Path(__file__).parent / "robust_network"
 LEAST = {"format": 1, "network": {"name": "small_cnn"}}
@@ -31,6 +32,7 @@ def test_a_file_of_an_earlier_version_is_read() -> None:
 def test_what_is_read_is_written_again() -> None:
     content = json.loads((ROBUST / "settings.json").read_text())
     content["select_epoch"] = content.pop("point")
+    content["evaluation"] = current_evaluation(content["evaluation"])
     content |= {
         "rungs": [2, 4],
         "picked": {"why": "the knee", "figures": "verified"},
