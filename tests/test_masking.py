@@ -26,7 +26,7 @@ from morel_search.training.settings import (
 )
 from morel_search.training.trainer import Training
 from morel_search.verification.masking import diagnose_masking
-from morel_search.verification.transfer import transfer_accuracy
+from morel_search.verification.transfer import transfer_accuracy, transfer_examples
 
 SETTINGS = EvaluationSettings(epsilon=Fraction(1, 8), steps=10)
 
@@ -147,8 +147,13 @@ def test_transfer_agrees_with_torchattacks(network: tuple[nn.Module, Tensor, Ten
         optimizer.step()
     examples = torchattacks.PGD(other, eps=0.125, alpha=2.5 * 0.125 / 50, steps=50)(images, labels)
     expected = float((model(examples).argmax(dim=1) == labels).float().mean())
-    transfer = transfer_accuracy(model, other, images, labels, SETTINGS, seed=0, compute=FLOAT32)
-    own = transfer_accuracy(model, model, images, labels, SETTINGS, seed=0, compute=FLOAT32)
+
+    def transferred(target: nn.Module, source: nn.Module) -> float:
+        made = transfer_examples(source, images, labels, SETTINGS, seed=0, compute=FLOAT32)
+        return transfer_accuracy(target, made, labels)
+
+    transfer = transferred(model, other)
+    own = transferred(model, model)
     assert abs(transfer - expected) <= 0.02
     assert own < transfer
     once = dataclasses.replace(SETTINGS, loss="cross_entropy", steps=50)

@@ -12,13 +12,12 @@ from morel_search.training.evaluation import correct
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import Compute, EvaluationSettings
 
-__all__ = ["transfer_accuracy"]
+__all__ = ["transfer_accuracy", "transfer_examples"]
 
 STEPS = 50
 
 
-def transfer_accuracy(
-    model: nn.Module,
+def transfer_examples(
     source: nn.Module,
     images: Tensor,
     labels: Tensor,
@@ -26,13 +25,12 @@ def transfer_accuracy(
     *,
     seed: int,
     compute: Compute,
-) -> float:
-    """Return a network's accuracy, a fraction, on PGD-50 examples that were computed on another network.
+) -> Tensor:
+    """Return PGD-50 examples computed on a network, of the images' shape.
 
     Args:
-        model: Network from float images in [0, 1], shape (N, C, H, W), to logits.
-        source: The network on which the examples are computed.
-        images: Float images in [0, 1], shape (N, C, H, W), on the device of both networks.
+        source: Network from float images in [0, 1], shape (N, C, H, W), to logits.
+        images: Float images in [0, 1], shape (N, C, H, W), on the network's device.
         labels: Shape (N,).
         evaluation: Its norm and radius are used.
         seed: Random seed of the attack's start.
@@ -42,6 +40,16 @@ def transfer_accuracy(
     generator = torch.Generator(images.device).manual_seed(seed)
     with attack_mode(source):
         copy = FrozenNetwork(source, images[:2], compute)
-        examples = pgd(copy, images, cross_entropy_objective(labels), attack, generator)
+        return pgd(copy, images, cross_entropy_objective(labels), attack, generator)
+
+
+def transfer_accuracy(model: nn.Module, examples: Tensor, labels: Tensor) -> float:
+    """Return a network's accuracy, a fraction, on examples that were computed on another network.
+
+    Args:
+        model: Network from float images in [0, 1], shape (N, C, H, W), to logits.
+        examples: As :func:`transfer_examples` gives them, on the network's device.
+        labels: Shape (N,).
+    """
     with attack_mode(model):
         return float(correct(model, examples, labels).float().mean())

@@ -132,15 +132,7 @@ def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> 
         model, images, labels, setup.evaluation, seed=setup.seed, compute=setup.compute
     )
     transfer = {
-        name: transfer_accuracy(
-            model,
-            _model(source, setup.device),
-            images,
-            labels,
-            setup.evaluation,
-            seed=setup.seed,
-            compute=setup.compute,
-        )
+        name: transfer_accuracy(model, _examples(source, rows.tobytes(), setup), labels)
         for name, source in setup.sources
         if _trial(source) != _trial(path)
     }
@@ -244,6 +236,22 @@ def _model(path: str, device: str) -> Any:
     from morel_search.models.checkpoint import load_model
 
     return load_model(Path(path))[0].to(device)
+
+
+@lru_cache(maxsize=32)
+def _examples(source: str, rows: bytes, setup: WorkerSetup) -> Tensor:
+    """Return the examples of one source; they are the same for every network that is attacked with them."""
+    from morel_search.verification.transfer import transfer_examples
+
+    images, labels = _chunk_images(np.frombuffer(rows, dtype=np.int64).copy(), setup)
+    return transfer_examples(
+        _model(source, setup.device),
+        images,
+        labels,
+        setup.evaluation,
+        seed=setup.seed,
+        compute=setup.compute,
+    )
 
 
 @lru_cache(maxsize=4)
