@@ -324,7 +324,7 @@ def test_an_error_in_a_task_of_the_cluster_is_one_sentence(cluster: Cluster, tmp
         "data.test=/nowhere/b.parquet",
     ]
     done = cluster.search(tmp_path / "results", "x", f"127.0.0.1:{cluster.gcs}", *data)
-    check_refused(done, "/nowhere/", "no file")
+    check_refused(done, "/nowhere/", "no such file")
     assert not (tmp_path / "results/x").exists()
 
 

@@ -25,8 +25,15 @@ from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.settings import FLOAT32, DataSettings, EvaluationSettings
 from morel_search.verification.attack_suite import AttackSuite, autoattack
 
-IMAGES, EPSILON, TOLERANCE, SEEDS = 500, 0.2, 3, 5
-SETTINGS = EvaluationSettings(epsilon=Fraction(1, 5), steps=20)
+IMAGES, EPSILON, TOLERANCE = 500, 0.2, 3
+SEEDS = {"fgsm": 5, "pgd": 5, "pgd-50": 5, "apgd-ce": 5, "apgd-t": 2, "fab-t": 2, "square": 2}
+"""Seeds whose mean count is compared; the counts of the last three differ little, and take minutes."""
+
+STRONGER = 10
+"""Images that this project may break in addition: it counts every visited point, the others the last one."""
+
+SETTINGS = EvaluationSettings(epsilon=Fraction(1, 5))
+PLAIN = EvaluationSettings(epsilon=Fraction(1, 5), loss="cross_entropy", steps=20, final_steps=0)
 STEP = float(2.5 * EPSILON / 20)
 STRONG_STEP = float(2.5 * EPSILON / 50)
 pytestmark = pytest.mark.slow
@@ -110,18 +117,16 @@ def still_correct(model: nn.Module, points: Tensor, x: Tensor, y: Tensor) -> Ten
 @pytest.mark.parametrize("name", RIVALS)
 def test_the_count_is_that_of_the_others(model: nn.Module, digits: ImageSet, name: str) -> None:
     x, y = to_float(digits.images), digits.labels
-    found = [
-        int(AttackSuite(model, x, SETTINGS, seed=seed).robust_mask(name, x, y).sum()) for seed in range(SEEDS)
-    ]
+    settings, seeds = PLAIN if name == "pgd" else SETTINGS, range(SEEDS[name])
+    found = [int(AttackSuite(model, x, settings, seed=seed).robust_mask(name, x, y).sum()) for seed in seeds]
     for rival in RIVALS[name]:
         expected = []
-        for seed in range(SEEDS):
+        for seed in seeds:
             torch.manual_seed(seed)
             expected.append(int(still_correct(model, rival(model, x, y), x, y).sum()))
         assert 200 < min(expected) <= max(expected) < 450
-        assert abs(mean(found) - mean(expected)) <= TOLERANCE, (
-            f"{found} against {expected}"
-        )  # one start alone varies by more
+        # One start alone varies by more.
+        assert -STRONGER <= mean(found) - mean(expected) <= TOLERANCE, f"{found} against {expected}"
 
 
 @pytest.mark.timeout(1200)
@@ -129,14 +134,14 @@ def test_robust_images_are_robust_to_autoattack_too(model: nn.Module, digits: Im
     from pyautoattack import AutoAttack
 
     x, y = to_float(digits.images), digits.labels
-    for seed in range(SEEDS):
+    for seed in range(2):
         robust = autoattack(model, digits, SETTINGS, seed=seed).robust
         points, _ = AutoAttack(
             model, norm="Linf", eps=EPSILON, seed=seed + 100, device="cpu"
         ).run_standard_evaluation(x, y, batch_size=IMAGES)
         theirs = still_correct(model, points, x, y)
         assert int((robust & ~theirs).sum()) <= TOLERANCE
-        assert abs(int(robust.sum()) - int(theirs.sum())) <= TOLERANCE
+        assert -STRONGER <= int(robust.sum()) - int(theirs.sum()) <= TOLERANCE
 
 
 class Masked(nn.Module):
@@ -173,7 +178,7 @@ def test_a_masked_copy_has_the_same_count_and_a_warning(model: nn.Module, digits
             int(found[1].sum()) <= int(found[0].sum()) + TOLERANCE
         )  # fewer, even: a smaller gap gives cross entropy more to go by
         worst = [before & now for before, now in zip(worst, found, strict=True)]
-        if name == "pgd":
+        if name == "pgd-50":
             assert int(naive.robust_mask(name, x, y).sum()) > int(found[0].sum()) + 50, (
                 "undivided, the mask works"
             )
