@@ -122,3 +122,11 @@ def test_the_report_of_a_folder_of_an_earlier_version(tmp_path: Path) -> None:
     page = write_report(run).read_text(encoding="utf-8").partition("<body")[2]
     assert page.count("postgresql://user:***@host/study") == 3
     assert "secret@" not in page
+
+
+def test_a_database_whose_driver_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)  # as if it were not installed
+    with pytest.raises(
+        RunFolderError, match=r"user:\*\*\*@host/study cannot be opened: the Python package psycopg2"
+    ):
+        TrialStore(URL.replace("postgresql", "postgresql+psycopg2"), "study")

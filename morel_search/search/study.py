@@ -85,6 +85,11 @@ class TrialStore:
             self._study = optuna.create_study(
                 study_name=name, storage=self._storage, directions=DIRECTIONS, load_if_exists=True
             )
+        except ImportError as error:  # the driver of the database
+            missing = error.name or str(error)
+            raise RunFolderError(
+                f"the study at {place} cannot be opened: the Python package {missing} is not installed"
+            ) from error
         except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError) as error:
             reason = without_passwords(str(error).splitlines()[0])
             raise RunFolderError(f"the study at {place} cannot be opened: {reason}") from error
