@@ -40,12 +40,12 @@ def _findings(package: Path) -> list[dict[str, str]]:
 def main() -> int:
     """Print the count, and the modules with the most uses when it is above the limit."""
     counts = count_any(PACKAGE)
-    print(f"{counts.total()} uses of Any in morel_search; the limit is {LIMIT}")  # noqa: T201
+    print(f"{counts.total()} uses of Any in morel_search; the limit is {LIMIT}")
     if counts.total() <= LIMIT:
         return 0
     for path, count in counts.most_common(10):
-        print(f"{count:4d}  {path.relative_to(PACKAGE.parent)}")  # noqa: T201
-    print("use a narrower type in what you changed")  # noqa: T201
+        print(f"{count:4d}  {path.relative_to(PACKAGE.parent)}")
+    print("use a narrower type in what you changed")
     return 1
 
 

@@ -19,6 +19,7 @@ from morel_search.training.settings import (
     DataSettings,
     EvaluationSettings,
     NetworkSettings,
+    Norm,
     TrainSettings,
 )
 from morel_search.training.trainer import Training
@@ -34,7 +35,7 @@ def linear(classes: int, seed: int = 0) -> nn.Sequential:
     return network
 
 
-def smallest_radius(network: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+def smallest_radius(network: nn.Sequential, images: Tensor, labels: Tensor, norm: Norm) -> Tensor:
     """Return the smallest radius at which a linear network misclassifies each image.
 
     It is the minimum over the other classes of margin / dual norm of the difference of the weights.
@@ -57,7 +58,7 @@ def smallest_radius(network: nn.Sequential, images: Tensor, labels: Tensor, norm
     ],
 )
 def test_a_linear_network_is_robust_exactly_up_to_its_smallest_radius(
-    norm: str, classes: int, epsilon: str, compute: Compute
+    norm: Norm, classes: int, epsilon: str, compute: Compute
 ) -> None:
     """Pixels are far from 0 and 1, so that clipping does not change the radius."""
     network = linear(classes)
@@ -67,7 +68,7 @@ def test_a_linear_network_is_robust_exactly_up_to_its_smallest_radius(
     labels = network(images).argmax(dim=1)
     labels[:5] = (labels[:5] + 1) % classes  # misclassified without an attack
     radius = smallest_radius(network, images, labels, norm)
-    settings = EvaluationSettings(norm=norm, epsilon=Fraction(epsilon), steps=3, batch_size=16)  # type: ignore[arg-type]
+    settings = EvaluationSettings(norm=norm, epsilon=Fraction(epsilon), steps=3, batch_size=16)
     result = autoattack(network, ImageSet(pixels, labels), settings, compute=compute)
     clear = (radius - float(settings.epsilon)).abs() > 1e-4
     assert result.clean.tolist() == [False] * 5 + [True] * 35
@@ -211,12 +212,12 @@ def verdict(suite: AttackSuite, names: tuple[str, ...], images: Tensor, labels: 
 @pytest.mark.parametrize("final_steps", [0, 20])
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", "1/14"), ("l2", "1/2")])
 def test_with_few_classes_no_stronger_attack_on_margins_breaks_more(
-    classes: int, final_steps: int, norm: str, epsilon: str
+    classes: int, final_steps: int, norm: Norm, epsilon: str
 ) -> None:
     """The stronger attack: 100 steps from 10 starts. The verdict without Square and FAB-T is a rival too."""
     network, images, labels = few_classes(classes)
     settings = EvaluationSettings(
-        norm=norm,  # type: ignore[arg-type]
+        norm=norm,
         epsilon=Fraction(epsilon),
         loss="cross_entropy",
         steps=10,

@@ -19,12 +19,27 @@ DEPLOY = ROOT / "deploy"
 
 # ray.io/v1 as KubeRay's API types have it (https://ray-project.github.io/kuberay/reference/api/); authOptions
 # since 1.5.1
-RAY_JOB_SPEC = set(
-    """activeDeadlineSeconds backoffLimit rayClusterSpec submitterPodTemplate metadata clusterSelector
-    submitterConfig managedBy deletionStrategy entrypoint runtimeEnvYAML jobId submissionMode
-    entrypointResources entrypointNumCpus entrypointNumGpus ttlSecondsAfterFinished shutdownAfterJobFinishes
-    suspend""".split()  # noqa: SIM905
-)
+RAY_JOB_SPEC = {
+    "activeDeadlineSeconds",
+    "backoffLimit",
+    "rayClusterSpec",
+    "submitterPodTemplate",
+    "metadata",
+    "clusterSelector",
+    "submitterConfig",
+    "managedBy",
+    "deletionStrategy",
+    "entrypoint",
+    "runtimeEnvYAML",
+    "jobId",
+    "submissionMode",
+    "entrypointResources",
+    "entrypointNumCpus",
+    "entrypointNumGpus",
+    "ttlSecondsAfterFinished",
+    "shutdownAfterJobFinishes",
+    "suspend",
+}
 RAY_CLUSTER_SPEC = {
     "authOptions",
     "headGroupSpec",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from morel_search.training.datasets.loading import ImageSet
 from morel_search.training.evaluation import evaluate
 from morel_search.training.evaluation_attacks import final_attack, quick_attack
-from morel_search.training.settings import EvaluationSettings
+from morel_search.training.settings import EvaluationLoss, EvaluationSettings, Norm
 
 
 def images_of(count: int = 200, seed: int = 0) -> ImageSet:
@@ -33,7 +33,7 @@ class Linear(nn.Module):
         return (images.flatten(1) - 0.5) @ self.weight.T
 
 
-def closed_form(model: Linear, data: ImageSet, norm: str, epsilon: float) -> int:
+def closed_form(model: Linear, data: ImageSet, norm: Norm, epsilon: float) -> int:
     """Count images whose margins exceed epsilon times the dual norm of the difference of the weights."""
     logits = model(data.images.float() / 255).detach()
     count = 0
@@ -51,11 +51,13 @@ def closed_form(model: Linear, data: ImageSet, norm: str, epsilon: float) -> int
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("final", [False, True])
-def test_robust_accuracy_of_a_linear_network_is_the_closed_form(norm: str, classes: int, final: bool) -> None:
+def test_robust_accuracy_of_a_linear_network_is_the_closed_form(
+    norm: Norm, classes: int, final: bool
+) -> None:
     model, data = Linear(classes), images_of()
     data = ImageSet(data.images, model(data.images.float() / 255).argmax(dim=1))
     epsilon = Fraction(1, 20) if norm == "linf" else Fraction(1, 5)
-    settings = EvaluationSettings(norm=norm, epsilon=epsilon)  # type: ignore[arg-type]
+    settings = EvaluationSettings(norm=norm, epsilon=epsilon)
     expected = closed_form(model, data, norm, float(epsilon))
     assert 5 < expected < 180
     result = evaluate(model, data, settings, final=final)
@@ -121,18 +123,18 @@ class Behind(nn.Module):
             self.linear.weight[:, 0] = 0.0
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.linear(NaNGradient.apply(images))  # type: ignore[no-untyped-call]
+        logits: Tensor = self.linear(NaNGradient.apply(images))
         return logits
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("loss", ["targeted_margin", "margin", "cross_entropy"])
-def test_one_pixel_without_a_gradient_does_not_stop_the_attack(norm: str, loss: str) -> None:
+def test_one_pixel_without_a_gradient_does_not_stop_the_attack(norm: Norm, loss: EvaluationLoss) -> None:
     model = Behind()
     data = images_of()
     data = ImageSet(data.images, model.linear(data.images.float() / 255).argmax(dim=1))
     epsilon = Fraction(1, 20) if norm == "linf" else Fraction(1, 5)
-    settings = EvaluationSettings(norm=norm, epsilon=epsilon, loss=loss, steps=20)  # type: ignore[arg-type]
+    settings = EvaluationSettings(norm=norm, epsilon=epsilon, loss=loss, steps=20)
     expected = closed_form(model.linear, data, norm, float(epsilon))
     robust = round(evaluate(model, data, settings).robust_accuracy * len(data))
     # The untargeted losses may move between two boundaries and miss some images.
@@ -141,7 +143,7 @@ def test_one_pixel_without_a_gradient_does_not_stop_the_attack(norm: str, loss: 
 
 @pytest.mark.parametrize("factor", [1e-30, 1e25])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_very_small_and_very_large_gradients_are_followed(factor: float, norm: str) -> None:
+def test_very_small_and_very_large_gradients_are_followed(factor: float, norm: Norm) -> None:
     """Their squares leave float32."""
 
     class Scaled(nn.Module):
@@ -156,6 +158,6 @@ def test_very_small_and_very_large_gradients_are_followed(factor: float, norm: s
     model, data = Scaled(), images_of()
     data = ImageSet(data.images, model.linear(data.images.float() / 255).argmax(dim=1))
     epsilon = Fraction(1, 20) if norm == "linf" else Fraction(1, 5)
-    settings = EvaluationSettings(norm=norm, epsilon=epsilon)  # type: ignore[arg-type]
+    settings = EvaluationSettings(norm=norm, epsilon=epsilon)
     expected = closed_form(model.linear, data, norm, float(epsilon))
     assert round(evaluate(model, data, settings).robust_accuracy * len(data)) == expected

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from morel_search._format import format_number, number_of
+from morel_search.results.tables import is_empty
 
 __all__ = ["SearchedParameter", "nice_values", "read_parameters"]
 
@@ -46,7 +47,7 @@ class SearchedParameter:
             A number; for a categorical parameter a text, one of :attr:`choices` when the cell equals one;
             None when the parameter is not active.
         """
-        if cell is None or cell == "" or cell != cell:  # noqa: PLR0124, a NaN differs from itself
+        if cell == "" or is_empty(cell):
             return None
         if self.kind == "categorical":
             text = str(cell)

@@ -184,8 +184,9 @@ def _evaluate_selected(job: Job, training: Training, history: list[EpochResult])
         if result.epoch in selected:
             model, _ = load_model(Path(job.folder) / model_file(result.epoch, job.select_epoch))
             robust = training.evaluate_final(model.to(job.device)).robust_accuracy
-            result = replace(result, final_robust_accuracy=robust)  # noqa: PLW2901
-        measured.append(result)
+            measured.append(replace(result, final_robust_accuracy=robust))
+        else:
+            measured.append(result)
     last = measured[-1]
     return [*measured[:-1], replace(last, seconds=last.seconds + time.perf_counter() - began)]
 

@@ -8,6 +8,7 @@ of the file. A missing key is the same as the value null.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 from morel_search.errors import RunFolderError
 
@@ -26,7 +27,7 @@ __all__ = [
 Object = Mapping[str, object]
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Return whether a value is a whole number; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -42,7 +43,7 @@ def get_text(values: Object, key: str, prefix: str = "") -> str | None:
 def get_whole(values: Object, key: str, prefix: str = "") -> int | None:
     """Return a whole number; None for null."""
     value = values.get(key)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+    if value is None or is_whole(value):
         return value
     raise _damaged(f"{prefix}{key}", "a whole number", value)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
 
 __all__ = [
     "RENAMED_ORIGINS",
@@ -12,8 +11,6 @@ __all__ = [
     "current_member_settings",
     "current_space",
 ]
-
-Value = TypeVar("Value")
 
 RENAMED_SETTINGS: dict[str, dict[str, str]] = {"search": {"point": "select_epoch"}}
 """For each section of a space, the old names of keys and their current names."""
@@ -29,27 +26,29 @@ def current_space(description: Mapping[str, object]) -> dict[str, object]:
         content = renamed.get(section)
         if isinstance(content, Mapping):
             renamed[section] = {names.get(key, key): value for key, value in content.items()}
-    if "evaluation" in renamed:
-        renamed["evaluation"] = current_evaluation(renamed["evaluation"])
-    return renamed
+    return _with_current_evaluation(renamed)
 
 
-def current_member_settings(settings: Mapping[str, Value]) -> dict[str, Value]:
+def current_member_settings(settings: Mapping[str, object]) -> dict[str, object]:
     """Rename the old keys of the ``settings.json`` file of a network."""
     names = RENAMED_SETTINGS["search"]
-    renamed = {names.get(key, key): value for key, value in settings.items()}
-    if "evaluation" in renamed:
-        renamed["evaluation"] = current_evaluation(renamed["evaluation"])
-    return renamed
+    return _with_current_evaluation({names.get(key, key): value for key, value in settings.items()})
 
 
-def current_evaluation(evaluation: Value) -> Value:
+def current_evaluation(evaluation: Mapping[str, object]) -> dict[str, object]:
     """Add the settings of the final attack, which earlier versions did not have, switched off.
 
     A setting that is missing has the default of these versions.
     """
-    if not isinstance(evaluation, dict) or not evaluation or "final_steps" in evaluation:
-        return evaluation
+    if not evaluation or "final_steps" in evaluation:
+        return dict(evaluation)
     defaults = {"loss": "cross_entropy", "steps": 20}
     later = {"targets": 4, "final_steps": 0, "final_targets": 9, "final_restarts": 2}
-    return {**defaults, **evaluation, **later}  # type: ignore[return-value]  # the same type of mapping
+    return {**defaults, **evaluation, **later}
+
+
+def _with_current_evaluation(settings: dict[str, object]) -> dict[str, object]:
+    evaluation = settings.get("evaluation")
+    if isinstance(evaluation, Mapping):
+        settings["evaluation"] = current_evaluation(evaluation)
+    return settings

@@ -255,7 +255,7 @@ def is_empty(cell: object) -> bool:
     """Return whether a cell of a table is empty: None, NaN or pandas' NA."""
     import pandas as pd
 
-    return cell is None or cell is pd.NA or bool(cell != cell)  # noqa: PLR0124, a NaN differs from itself
+    return cell is None or cell is pd.NA or (isinstance(cell, float) and math.isnan(cell))
 
 
 def whole_number(cell: object) -> int | None:

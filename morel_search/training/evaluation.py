@@ -113,17 +113,15 @@ def score(
 def attack_starts(
     images: Tensor, attack: EvaluationAttack, generator: torch.Generator | None = None
 ) -> list[Tensor]:
-    """Return where the runs of an attack begin: one tensor of the images' shape per start.
+    """Return where the runs of an attack begin, inside the ball: one tensor of the images' shape per start.
 
     Args:
         images: Float in [0, 1], shape (N, C, H, W).
         attack: The attack.
         generator: Source of the noise, on the images' device; None for torch's global one.
     """
-    return [
-        starting_points(images, replace(attack.attack, random_start=start), generator)
-        for start in attack.starts
-    ]
+    settings = [replace(attack.attack, random_start=start) for start in attack.starts]
+    return [first_points(images, own, starting_points(images, own, generator)) for own in settings]
 
 
 def _counts(
@@ -226,9 +224,8 @@ def _run(
 ) -> Tensor:
     """Run projected gradient ascent once; return the indices of the images that stay correctly classified."""
     index = torch.arange(len(images), device=images.device)
-    settings = replace(attack.attack, random_start="uniform") if attack.decay else attack.attack
-    points = first_points(images, settings, start)
-    for step in range(settings.steps):
+    points = start
+    for step in range(attack.attack.steps):
         gradient, logits = input_gradient(adversary, points, _objective(attack.loss, labels, targets))
         keep = _unbroken(model, points, labels, logits)
         if not keep.all():
@@ -238,7 +235,7 @@ def _run(
             targets = None if targets is None else targets[keep]
             if not len(index):
                 return index
-        points = ascend(points, gradient, images, settings, attack.step_size(step))
+        points = ascend(points, gradient, images, attack.attack, attack.step_size(step))
     return index[correct(model, points, labels)]
 
 

@@ -261,7 +261,7 @@ def _standard(
 
 @contextmanager
 def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed torch's global random state, as AutoAttack does, and restore it at the end of the ``with`` block."""
+    """Seed torch's global random state, as AutoAttack does, and restore it afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

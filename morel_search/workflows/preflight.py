@@ -34,7 +34,7 @@ TIMED_VALIDATION, TIMED_PASSES = 128, 3
 
 ATTACKED_SHARE = 0.4
 """Assumed share of the images that are still attacked, on average over the steps of an attack: misclassified
-images leave. It is 0.16 (CIFAR-10) to 0.43 (digits) in ``benchmarks/evaluation.md``."""
+images leave. It is 0.17 (CIFAR-10) to 0.42 (digits) in ``benchmarks/evaluation.md``."""
 
 
 @dataclass(frozen=True, slots=True)
