@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_run
 
+from morel_search.analysis.cost import cost_sentences
 from morel_search.analysis.members import Figures, Member, find_member, read_members
 from morel_search.analysis.picking import (
     Candidate,
     best_weighted_sum,
     choose,
-    cost_sentences,
     knee_distances,
     knee_point,
     most_accurate,

@@ -102,7 +102,7 @@ def test_a_lead_of_one_image_is_not_beyond_chance() -> None:
     assert judged["9"].text == "undecided: ahead of 7 by 1 image in clean accuracy, not beyond chance"
     assert judged["7"].text == "undecided: ahead of 9 by 2 images in robust accuracy, not beyond chance"
     equal = judge({"7": made(50, 40, 20), "9": made(50, 40, 20)}, ["7", "9"])
-    assert equal["7"].text == "undecided: ahead of 9 in neither accuracy, not behind beyond chance"
+    assert equal["7"].text == "undecided: not ahead of 9 in either accuracy, but not behind it beyond chance"
 
 
 def test_a_trade_off_beyond_chance_puts_both_on_the_front() -> None:

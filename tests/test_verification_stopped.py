@@ -38,7 +38,7 @@ from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.training.datasets.loading import ImageSet
 from morel_search.training.settings import FLOAT32, DataSettings, EvaluationSettings
-from morel_search.verification import runner, worker
+from morel_search.verification import chunks, runner, worker
 from morel_search.workflows.terminal import verification_text
 
 IMAGES = 24
@@ -179,7 +179,7 @@ def expected_counts(networks: Mapping[str, Network]) -> dict[str, int]:
     when no image of the block was left for it.
     """
     order = np.random.default_rng(0).permutation(IMAGES)
-    blocks = runner.blocks_of(order, 8)
+    blocks = chunks.blocks_of(order, 8)
     counts = dict.fromkeys(STAGES, 0)
     for stage in STAGES:
         for block in blocks:
@@ -279,10 +279,10 @@ def test_no_network_gets_further_images_before_all_got_the_first(
 ) -> None:
     """With ``slow_first`` the first diagnosis lasts until nothing else can run."""
     models = models_of(run)
-    started: list[runner.Chunk] = []
+    started: list[chunks.Chunk] = []
     start = runner._Verification._start
 
-    def logged(self: runner._Verification, chunk: runner.Chunk, attack: Any, diagnose: Any) -> Any:
+    def logged(self: runner._Verification, chunk: chunks.Chunk, attack: Any, diagnose: Any) -> Any:
         started.append(chunk)
         return start(self, chunk, attack, diagnose)
 
@@ -290,7 +290,7 @@ def test_no_network_gets_further_images_before_all_got_the_first(
     monkeypatch.setattr(runner, "concurrency", lambda resources: 3)
     if slow_first:
         monkeypatch.setattr(ray, "wait", lambda references: (references[-1:], references[:-1]))
-    monkeypatch.setattr(runner, "FIRST_IMAGES", 2)
+    monkeypatch.setattr(chunks, "FIRST_IMAGES", 2)
     verify(run, models, invented(models), monkeypatch)
     attacks = [chunk for chunk in started if chunk.stages]
     first, later = attacks[: len(models)], attacks[len(models) :]

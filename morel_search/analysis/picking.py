@@ -1,17 +1,16 @@
-"""Rules that pick a network of a front by its accuracies, and the trade-off at the picked network."""
+"""Rules that pick a network of a front by its accuracies."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search._format import percent, points
+from morel_search._format import percent
 from morel_search.analysis.front import front_mask
-from morel_search.analysis.intervals import ratio_interval
 from morel_search.analysis.members import KINDS, Member
 from morel_search.errors import RunFolderError
 
@@ -23,11 +22,11 @@ __all__ = [
     "candidate",
     "candidates",
     "choose",
-    "cost_sentences",
     "knee_distances",
     "knee_point",
     "most_accurate",
     "most_robust",
+    "nondominated",
 ]
 
 
@@ -46,11 +45,6 @@ class Candidate:
     clean: float
     robust: float
     images: int | None = None
-
-
-ImageResults = Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]
-"""By the name of a network: whether each of N images is correctly classified without an attack and under
-attack, two arrays of shape (N,)."""
 
 
 Choice = tuple[Candidate, str]
@@ -145,7 +139,7 @@ def knee_point(among: Sequence[Candidate]) -> Choice:
     The ends are the most accurate and the most robust candidate that no other candidate dominates. When no
     candidate lies above the line, the end with the higher sum of both accuracies is picked.
     """
-    front = _nondominated(among)
+    front = nondominated(among)
     if len({(network.clean, network.robust) for network in front}) == 1:
         return front[0], "No other network is better in either accuracy."
     distances = knee_distances(_pairs(front)).round(9)  # a rounding error is not a distance from the line
@@ -200,107 +194,6 @@ def best_weighted_sum(among: Sequence[Candidate], clean: float, robust: float) -
     return chosen, f"It has the highest weighted accuracy: {weights} = {percent(value(chosen))}."
 
 
-def cost_sentences(
-    chosen: Candidate, among: Sequence[Candidate], results: ImageResults | None = None
-) -> list[str]:
-    """Return sentences on the trade-off between a network and its neighbours on both sides of the front.
-
-    A cost has a 95 % interval by Fieller's theorem. Where the difference in the gained accuracy is within
-    chance, the sentence says that no cost was measurable.
-
-    Args:
-        chosen: The network.
-        among: The candidates; those that another candidate dominates are not neighbours.
-        results: Results on the same images, for the networks for which they are known. Other networks are
-            compared as on different images, which makes the interval wider.
-    """
-    front = _nondominated([chosen, *(network for network in among if network != chosen)])
-    if chosen not in front:
-        better = next(
-            network for network in front if network.clean >= chosen.clean and network.robust >= chosen.robust
-        )
-        return [
-            f"It is not on the front of these figures: network {better.name} has {percent(better.clean)} and "
-            f"{percent(better.robust)}."
-        ]
-    more_robust = min(
-        (network for network in front if network.robust > chosen.robust),
-        key=lambda network: network.robust,
-        default=None,
-    )
-    more_accurate = min(
-        (network for network in front if network.clean > chosen.clean),
-        key=lambda network: network.clean,
-        default=None,
-    )
-    if more_robust is None and more_accurate is None:
-        return ["It has no neighbour: no other network of the front is better in either accuracy."]
-    images = results or {}
-    sentences = []
-    if more_robust is None:
-        sentences.append("It is the most robust network of the front.")
-    else:
-        sentences.append(_trade_off(chosen, more_robust, 1, images))
-    if more_accurate is None:
-        sentences.append("It is the most accurate network of the front.")
-    else:
-        sentences.append(_trade_off(chosen, more_accurate, 0, images))
-    return sentences
-
-
-_ACCURACIES = ("clean accuracy", "robustness")
-
-
-def _trade_off(chosen: Candidate, neighbour: Candidate, axis: int, results: ImageResults) -> str:
-    """Return the cost of the neighbour's gain, per point.
-
-    Args:
-        chosen: The network.
-        neighbour: A network that is better in one accuracy and worse in the other.
-        axis: Index of the accuracy in which it is better.
-        results: Results on the same images.
-    """
-    gained, paid = _ACCURACIES[axis], _ACCURACIES[1 - axis]
-    changes = neighbour.clean - chosen.clean, neighbour.robust - chosen.robust
-    gain, cost = changes[axis], -changes[1 - axis]
-    comparison = f"network {neighbour.name}, the next one, has {points(gain)} more of it and "
-    comparison += f"{points(cost)} less {paid}"
-    covariance = _covariance(chosen, neighbour, results)
-    if covariance is None:
-        return f"The number of images is not known, so the cost of {gained} is not: {comparison}."
-    variances = float(covariance[1 - axis, 1 - axis]), float(covariance[axis, axis])
-    interval = ratio_interval(cost, gain, variances, -float(covariance[0, 1]))
-    if interval is None:
-        return f"No cost of {gained} was measurable here, because the gain is within chance: {comparison}."
-    rate = cost / gain
-    shown = points(rate / 100) if rate >= 0.095 else f"{rate:.2g} points"
-    return (
-        f"One point of {gained} costs {shown} of {paid} here (95% interval {interval[0]:.2g} to "
-        f"{interval[1]:.2g}): {comparison}."
-    )
-
-
-def _covariance(chosen: Candidate, neighbour: Candidate, results: ImageResults) -> NDArray[np.float64] | None:
-    """Return the covariance matrix of the differences in clean and robust accuracy, shape (2, 2)."""
-    if chosen.name in results and neighbour.name in results:
-        differences = np.subtract(
-            np.array(results[neighbour.name], dtype=float), np.array(results[chosen.name], dtype=float)
-        )
-        return np.asarray(np.cov(differences, bias=True) / differences.shape[1])
-    if chosen.images is None or neighbour.images is None:
-        return None
-    total = np.zeros((2, 2))
-    for network in (chosen, neighbour):
-        # A robust image is correctly classified: the product of both results is the robust one.
-        shared = network.robust * (1 - network.clean)
-        spread = [
-            [network.clean * (1 - network.clean), shared],
-            [shared, network.robust * (1 - network.robust)],
-        ]
-        total += np.array(spread) / (network.images or 1)
-    return total
-
-
 def _unsatisfied(accuracy: str, bound: float, best: Candidate, value: float) -> RunFolderError:
     return RunFolderError(
         f"no network of the front has a {accuracy} accuracy of at least {_exact(bound)}: network {best.name} "
@@ -320,5 +213,6 @@ def _pairs(among: Sequence[Candidate]) -> NDArray[np.float64]:
     return np.array([(network.clean, network.robust) for network in among], dtype=float)
 
 
-def _nondominated(among: Sequence[Candidate]) -> list[Candidate]:
+def nondominated(among: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that no other candidate dominates."""
     return [network for network, kept in zip(among, front_mask(_pairs(among)), strict=True) if kept]

@@ -67,7 +67,7 @@ class Verdict:
             )
         lead = round(self.value * self.images)
         if lead <= 0:
-            return f"undecided: ahead of {self.rival} in neither accuracy, not behind beyond chance"
+            return f"undecided: not ahead of {self.rival} in either accuracy, but not behind it beyond chance"
         return (
             f"undecided: ahead of {self.rival} by {lead} image{'' if lead == 1 else 's'} in {accuracy} "
             "accuracy, not beyond chance"

@@ -103,9 +103,9 @@ class Verification:
     Attributes:
         networks: The members of the front, from the highest to the lowest clean validation accuracy, then the
             controls.
-        attacked: Number of images on which an attack counts, by its name: every network was attacked, or was
-            already misclassifying the image when the attack came to it. 0 if the attack was not run; attacks
-            that apply to no network are left out.
+        attacked: Number of images on which an attack counts, by its name: on every network it attacked the
+            image, or skipped it because an earlier attack had already broken it. 0 if the attack was
+            not run; attacks that apply to no network are left out.
         all_images: Number of images of the test split.
         absent: The networks that were not attacked yet, that were not checked for gradient masking, or that
             were attacked with a different setup.

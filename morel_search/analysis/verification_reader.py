@@ -80,13 +80,13 @@ def _setup_key(record: AttackRecord) -> str:
 
 
 def _finished(record: AttackRecord, attacks: tuple[str, ...]) -> Flags:
-    """Return the images that all of these attacks that can be run have come to."""
+    """Return the images which all of these attacks that can be run have attacked or skipped."""
     columns = [0, *(COLUMNS.index(attack) for attack in attacks if record.runs(attack))]
     return np.asarray((record.table[:, columns] != UNKNOWN).all(axis=1))
 
 
 def _met(records: Collection[AttackRecord], attack: str) -> Flags:
-    """Return the images that an attack has come to on every network to which it applies."""
+    """Return the images that an attack has attacked or skipped on every network to which it applies."""
     column = COLUMNS.index(attack)
     came = [record.table[:, column] != UNKNOWN for record in records if attack in record.attacks]
     return np.asarray(np.logical_and.reduce(came))

@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 UNKNOWN, BROKEN, ROBUST, SKIPPED = -1, 0, 1, 2
-"""Result for an image: the attack has not come to it, misclassified, correctly classified, already
-misclassified when the attack came to it."""
+"""Result of an attack for an image: not run on it yet, misclassified, correctly classified, or skipped
+because an earlier attack had already broken it."""
 
 Table = NDArray[np.int8]
 

@@ -12,25 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
 from morel_search.cluster.tasks import task_errors, trial_task
 from morel_search.config import ResourceSettings, Space
 from morel_search.results.attack_names import LATE, WHITE_BOX
 from morel_search.results.attack_records import (
-    BROKEN,
-    COLUMNS,
-    UNKNOWN,
     AttackRecord,
     AttackSetup,
     fingerprint,
     open_record,
-    skip_misclassified,
 )
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.training.settings import Compute
+from morel_search.verification.chunks import Chunk, chunks_to_run, is_open
 from morel_search.verification.worker import (
     ChunkResult,
     SplitSummary,
@@ -40,7 +36,7 @@ from morel_search.verification.worker import (
     diagnose_network,
 )
 
-__all__ = ["Chunk", "VerificationBudget", "blocks_of", "verify_networks"]
+__all__ = ["VerificationBudget", "verify_networks"]
 
 OPERATIONS_PER_SECOND = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
 """Rough speed of a device, in floating point operations per second; it decides the size of a chunk."""
@@ -53,13 +49,6 @@ CHUNK_PASSES = 3600
 
 FEWEST_IMAGES, MOST_IMAGES = 5, 500
 """Limits of the number of images of a chunk."""
-
-FIRST_IMAGES = 20
-"""Images of the first block, of which every network gets the white-box attacks before any gets more. They
-cost less than a network's diagnosis."""
-
-DIAGNOSED_IMAGES = 200
-"""Images on which signs of gradient masking are measured."""
 
 WHITE_BOX_SHARE = 0.6
 """Share of a time limit after which FAB-T and Square are preferred to further white-box attacks."""
@@ -80,23 +69,6 @@ class VerificationBudget:
     images: int | None = None
     seconds: float | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The work of one task.
-
-    Attributes:
-        network: The network's name.
-        stages: Names of attacks; empty for measuring signs of gradient masking.
-        rows: Images, as indices into the test split.
-        first: Whether it is a diagnosis, or attacks the first images of the verification.
-    """
-
-    network: str
-    stages: tuple[str, ...]
-    rows: NDArray[np.int64]
-    first: bool
 
 
 def verify_networks(
@@ -153,7 +125,7 @@ def verify_networks(
         record.compute = asdict(compute)
     rows = np.random.default_rng(budget.seed).permutation(split.images)[: budget.images]
     batch_size = space.evaluation.batch_size
-    chunks = _chunks(records, rows, min(_chunk_images(split, setup.device), batch_size), batch_size)
+    chunks = chunks_to_run(records, rows, min(_chunk_images(split, setup.device), batch_size), batch_size)
     return _Verification(run, records, models, setup, budget).run(chunks, space.resources, on_chunk)
 
 
@@ -280,11 +252,11 @@ class _Verification:
         if chunk.stages != LATE:
             return True
         record = self._records[chunk.network]
-        return not _is_open(record, chunk.rows, WHITE_BOX)
+        return not is_open(record, chunk.rows, WHITE_BOX)
 
     def _is_done(self, chunk: Chunk) -> bool:
         """Return whether nothing is left to do: the images are misclassified, or the attacks have failed."""
-        return bool(chunk.stages) and not _is_open(self._records[chunk.network], chunk.rows, chunk.stages)
+        return bool(chunk.stages) and not is_open(self._records[chunk.network], chunk.rows, chunk.stages)
 
     def _take(self, chunk: Chunk, result: ChunkResult | MaskingDiagnostics) -> None:
         """Put a chunk's result into its network's record."""
@@ -304,52 +276,3 @@ class _Verification:
             self._records[name].write(self._run)
         self._unwritten.clear()
         self._written = time.monotonic()
-
-
-def _chunks(
-    records: Mapping[str, AttackRecord], rows: NDArray[np.int64], block: int, batch_size: int
-) -> list[Chunk]:
-    """Return the chunks that are not done yet, in order.
-
-    First, network by network, the diagnosis and the white-box attacks on the first images, then, block by
-    block, the white-box attacks on the others, and then, block by block, FAB-T and Square.
-    """
-    blocks = blocks_of(rows, block)
-    for record in records.values():
-        for part in blocks:
-            _skip_if_none_left(record, part)
-    chunks: list[Chunk] = []
-    for name, record in records.items():
-        if record.diagnostics is None:
-            chunks.append(Chunk(name, (), rows[: min(DIAGNOSED_IMAGES, batch_size)], True))
-        if _is_open(record, blocks[0], WHITE_BOX):
-            chunks.append(Chunk(name, WHITE_BOX, blocks[0], True))
-    for stages in (WHITE_BOX, LATE):
-        chunks += [
-            Chunk(name, stages, part, part is blocks[0])
-            for part in blocks
-            if part is not blocks[0] or stages != WHITE_BOX
-            for name, record in records.items()
-            if _is_open(record, part, stages)
-        ]
-    return chunks
-
-
-def blocks_of(rows: NDArray[np.int64], block: int) -> list[NDArray[np.int64]]:
-    """Divide the images, in their order, into a first block of few images, and blocks of ``block`` images."""
-    first = min(block, FIRST_IMAGES)
-    return [rows[:first], *(rows[start : start + block] for start in range(first, len(rows), block))]
-
-
-def _is_open(record: AttackRecord, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
-    """Return whether one of these attacks, if it can be run, has not come to one of these images yet."""
-    able = [stage for stage in stages if stage in record.attacks and stage not in record.failures]
-    return bool((record.table[rows][:, [0, *map(COLUMNS.index, able)]] == UNKNOWN).any())
-
-
-def _skip_if_none_left(record: AttackRecord, rows: NDArray[np.int64]) -> None:
-    """Mark these images as skipped by all further attacks if every one of them is misclassified."""
-    table = record.table[rows]
-    if (table == BROKEN).any(axis=1).all():
-        skip_misclassified(table, record.attacks)
-        record.table[rows] = table

@@ -20,6 +20,7 @@ from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError
 from morel_search.results.attack_names import STAGES, STANDARD
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, skip_misclassified
 from morel_search.results.diagnostics import MaskingDiagnostics
+from morel_search.results.names import member_trial
 from morel_search.training.settings import Compute, DataSettings, EvaluationSettings
 
 if TYPE_CHECKING:
@@ -132,9 +133,10 @@ def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> 
         model, images, labels, setup.evaluation, seed=setup.seed, compute=setup.compute
     )
     transfer = {
-        name: transfer_accuracy(model, _examples(source, rows.tobytes(), setup), labels)
+        name: transfer_accuracy(model, _examples(source, rows.tobytes(), setup).to(setup.device), labels)
         for name, source in setup.sources
-        if _trial(source) != _trial(path)
+        # Another epoch of the same training is not an independent network.
+        if member_trial(Path(source).parent.name) != member_trial(Path(path).parent.name)
     }
     return replace(diagnostics, transfer=transfer)
 
@@ -223,14 +225,6 @@ def _robust(suite: AttackSuite, stage: str, images: Tensor, labels: Tensor) -> T
     )
 
 
-def _trial(path: str) -> str:
-    """Return the trial of a network's file.
-
-    Another epoch of the same training is not an independent network.
-    """
-    return Path(path).parent.name.partition("-")[0]
-
-
 @lru_cache(maxsize=16)
 def _model(path: str, device: str) -> Any:
     from morel_search.models.checkpoint import load_model
@@ -238,9 +232,9 @@ def _model(path: str, device: str) -> Any:
     return load_model(Path(path))[0].to(device)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _examples(source: str, rows: bytes, setup: WorkerSetup) -> Tensor:
-    """Return the examples of one source; they are the same for every network that is attacked with them."""
+    """Return the examples of one source on the CPU; they are the same for every network."""
     from morel_search.verification.transfer import transfer_examples
 
     images, labels = _chunk_images(np.frombuffer(rows, dtype=np.int64).copy(), setup)
@@ -251,7 +245,7 @@ def _examples(source: str, rows: bytes, setup: WorkerSetup) -> Tensor:
         setup.evaluation,
         seed=setup.seed,
         compute=setup.compute,
-    )
+    ).cpu()
 
 
 @lru_cache(maxsize=4)

@@ -13,8 +13,9 @@ import numpy as np
 from morel_search._cli import print_err, print_out
 
 if TYPE_CHECKING:
+    from morel_search.analysis.cost import ImageResults
     from morel_search.analysis.members import Member
-    from morel_search.analysis.picking import ImageResults, Rule
+    from morel_search.analysis.picking import Rule
     from morel_search.analysis.run_data import RunData
     from morel_search.models.settings import ModelSettings, Picked
     from morel_search.results.folder import RunFolder
@@ -46,8 +47,9 @@ def pick_network(
         MorelSearchError: The run has no such network, its weights are missing, or the folder cannot be
             written.
     """
+    from morel_search.analysis.cost import cost_sentences
     from morel_search.analysis.members import find_member, read_members
-    from morel_search.analysis.picking import candidate, candidates, choose, cost_sentences, knee_point
+    from morel_search.analysis.picking import candidate, candidates, choose, knee_point
     from morel_search.analysis.run_data import read_run_data
     from morel_search.models.formats import check_format
     from morel_search.results.folder import open_run_folder

@@ -62,8 +62,8 @@ def _verdict_words(verification: Verification) -> list[str]:
         "A network is on the front if it is better than every other network in at least one accuracy; it is "
         "beaten if another network is better in one accuracy and, in the other, worse by less than a margin "
         "(the resolution of the test, at most half of the gain, at least one point). The probability that "
-        "any of these two verdicts is wrong is at most 5% (McNemar's test and intervals of differences on "
-        "the same images, Bonferroni correction for all pairs of networks and both accuracies).",
+        "one or more of these verdicts are wrong is at most 5% (McNemar's test and intervals of differences "
+        "on the same images, Bonferroni correction for all pairs of networks and both accuracies).",
     ]
 
 

@@ -1,0 +1,87 @@
+"""The division of a verification into chunks: one network, some attacks and some images each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morel_search.results.attack_names import LATE, WHITE_BOX
+from morel_search.results.attack_records import BROKEN, COLUMNS, UNKNOWN, AttackRecord, skip_misclassified
+
+__all__ = ["Chunk", "blocks_of", "chunks_to_run", "is_open"]
+
+FIRST_IMAGES = 20
+"""Images of the first block, of which every network gets the white-box attacks before any gets more. They
+cost less than a network's diagnosis."""
+
+DIAGNOSED_IMAGES = 200
+"""Images on which signs of gradient masking are measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The work of one task.
+
+    Attributes:
+        network: The network's name.
+        stages: Names of attacks; empty for measuring signs of gradient masking.
+        rows: Images, as indices into the test split.
+        first: Whether it is a diagnosis, or attacks the first images of the verification.
+    """
+
+    network: str
+    stages: tuple[str, ...]
+    rows: NDArray[np.int64]
+    first: bool
+
+
+def chunks_to_run(
+    records: Mapping[str, AttackRecord], rows: NDArray[np.int64], block: int, batch_size: int
+) -> list[Chunk]:
+    """Return the chunks that are not done yet, in order.
+
+    First, network by network, the diagnosis and the white-box attacks on the first images, then, block by
+    block, the white-box attacks on the others, and then, block by block, FAB-T and Square.
+    """
+    blocks = blocks_of(rows, block)
+    for record in records.values():
+        for part in blocks:
+            _skip_if_none_left(record, part)
+    chunks: list[Chunk] = []
+    for name, record in records.items():
+        if record.diagnostics is None:
+            chunks.append(Chunk(name, (), rows[: min(DIAGNOSED_IMAGES, batch_size)], True))
+        if is_open(record, blocks[0], WHITE_BOX):
+            chunks.append(Chunk(name, WHITE_BOX, blocks[0], True))
+    for stages in (WHITE_BOX, LATE):
+        chunks += [
+            Chunk(name, stages, part, part is blocks[0])
+            for part in blocks
+            if part is not blocks[0] or stages != WHITE_BOX
+            for name, record in records.items()
+            if is_open(record, part, stages)
+        ]
+    return chunks
+
+
+def blocks_of(rows: NDArray[np.int64], block: int) -> list[NDArray[np.int64]]:
+    """Divide the images, in their order, into a first block of few images, and blocks of ``block`` images."""
+    first = min(block, FIRST_IMAGES)
+    return [rows[:first], *(rows[start : start + block] for start in range(first, len(rows), block))]
+
+
+def is_open(record: AttackRecord, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
+    """Return whether an attack that can be run has neither attacked nor skipped one of these images yet."""
+    able = [stage for stage in stages if stage in record.attacks and stage not in record.failures]
+    return bool((record.table[rows][:, [0, *map(COLUMNS.index, able)]] == UNKNOWN).any())
+
+
+def _skip_if_none_left(record: AttackRecord, rows: NDArray[np.int64]) -> None:
+    """Mark these images as skipped by all further attacks if every one of them is misclassified."""
+    table = record.table[rows]
+    if (table == BROKEN).any(axis=1).all():
+        skip_misclassified(table, record.attacks)
+        record.table[rows] = table
