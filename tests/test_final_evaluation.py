@@ -15,8 +15,8 @@ from trained_runs import DATA, EVALUATION, NETWORK, TRAIN
 from morel_search.cluster.placement import with_absolute_paths
 from morel_search.cluster.trainable import Job, model_file, train_job
 from morel_search.cluster.worker_data import development_for
-from morel_search.errors import RunFolderError
-from morel_search.models.checkpoint import load_model
+from morel_search.errors import NetworkError, RunFolderError
+from morel_search.models.checkpoint import load_model, save_model
 from morel_search.models.sections import read_section
 from morel_search.results.folder import RunFolder
 from morel_search.results.renamed import current_evaluation
@@ -88,6 +88,15 @@ def test_the_final_evaluation_measures_the_saved_weights_of_the_selected_epochs(
         assert (result.clean_accuracy, result.robust_accuracy) == (clean, robust)
     last = history[-1]
     assert outcome.last_values == (last.clean_accuracy, last.robust_accuracy)
+
+
+def test_weights_of_another_epoch_are_not_measured(tmp_path: Path) -> None:
+    job = job_in(tmp_path, "last")
+    train_job(job, lambda report: None)
+    model, metadata = load_model(tmp_path / "model.pt")
+    save_model(tmp_path / "model.pt", model, NETWORK, metadata.image_shape, metadata.classes, epoch=2)
+    with pytest.raises(NetworkError, match="weights are those of epoch 2, not of the selected epoch 5"):
+        train_job(job, lambda report: None)  # resumes after the last epoch
 
 
 def test_the_front_of_a_training_is_that_under_the_final_attack() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.worker_data import development_for
-from morel_search.errors import MorelSearchError
+from morel_search.errors import MorelSearchError, NetworkError
 from morel_search.training.selection import EpochResult, chosen_epochs
 from morel_search.training.settings import (
     FLOAT32,
@@ -174,6 +174,9 @@ def _evaluate_selected(job: Job, training: Training, history: list[EpochResult])
     """Measure the selected epochs of a finished training under the final attack, from their saved weights.
 
     The duration is added to that of the last epoch.
+
+    Raises:
+        NetworkError: The saved weights are those of another epoch.
     """
     from morel_search.models.checkpoint import load_model
 
@@ -182,7 +185,13 @@ def _evaluate_selected(job: Job, training: Training, history: list[EpochResult])
     measured = []
     for result in history:
         if result.epoch in selected:
-            model, _ = load_model(Path(job.folder) / model_file(result.epoch, job.select_epoch))
+            model, metadata = load_model(Path(job.folder) / model_file(result.epoch, job.select_epoch))
+            if metadata.epoch != result.epoch:
+                # A worker was killed between weights and checkpoint, and the repeated epoch differed.
+                raise NetworkError(
+                    f"the saved weights are those of epoch {metadata.epoch}, not of the selected epoch "
+                    f"{result.epoch}; train the configuration again"
+                )
             robust = training.evaluate_final(model.to(job.device)).robust_accuracy
             measured.append(replace(result, final_robust_accuracy=robust))
         else:
