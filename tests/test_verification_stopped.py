@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,17 @@ def test_a_verification_that_is_stopped_after_each_part_states_what_ran(
         for row in rows
     ]
     assert len(attacked_once) == len(set(attacked_once)), "no image is attacked twice"
+
+
+@pytest.mark.parametrize(("images", "block"), [(1, 500), (20, 500), (359, 339), (359, 8), (1000, 120)])
+def test_blocks_hold_every_image_once_and_at_most_double(images: int, block: int) -> None:
+    rows = np.random.default_rng(0).permutation(images)
+    blocks = chunks.blocks_of(rows, block)
+    sizes = [len(part) for part in blocks]
+    assert np.array_equal(np.concatenate(blocks), rows)
+    assert sizes[0] == min(20, block, images)
+    assert max(sizes) <= block
+    assert all(size <= 2 * before for before, size in pairwise(sizes))
 
 
 @pytest.mark.parametrize("slow_first", [False, True])

@@ -68,9 +68,16 @@ def chunks_to_run(
 
 
 def blocks_of(rows: NDArray[np.int64], block: int) -> list[NDArray[np.int64]]:
-    """Divide the images, in their order, into a first block of few images, and blocks of ``block`` images."""
-    first = min(block, FIRST_IMAGES)
-    return [rows[:first], *(rows[start : start + block] for start in range(first, len(rows), block))]
+    """Divide the images, in their order, into blocks: a small one, then each twice as large, up to ``block``.
+
+    Networks are compared on the blocks that all of them have finished, so a time limit that is reached within
+    a block costs at most about half of the images.
+    """
+    blocks, start, size = [], 0, min(block, FIRST_IMAGES)
+    while start < len(rows):
+        blocks.append(rows[start : start + size])
+        start, size = start + size, min(block, 2 * size)
+    return blocks
 
 
 def is_open(record: AttackRecord, rows: NDArray[np.int64], stages: tuple[str, ...]) -> bool:
