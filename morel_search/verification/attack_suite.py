@@ -1,9 +1,9 @@
 """The attacks of a verification, in order; each runs on the images that are robust to all before it.
 
 PGD is this project's own; the other attacks are AutoAttack's standard version (Croce and Hein 2020,
-arXiv:2003.01690), by its authors' code, ``pyautoattack``. The attacks compute logits and gradients on a
-frozen copy of the network, which is faster; whether an image is misclassified is decided by the network
-itself, in float32.
+arXiv:2003.01690), by its authors' code, ``pyautoattack``; FAB-T and Square with fewer forward passes and the
+same results. The attacks compute logits and gradients on a frozen copy of the network, which is faster;
+whether an image is misclassified is decided by the network itself, in float32.
 """
 
 from __future__ import annotations
@@ -243,6 +243,8 @@ def _standard(
     """
     from pyautoattack import AutoAttack
 
+    from morel_search.verification.batched_attacks import AllTargetsFab, SparingSquare
+
     suite = AutoAttack(
         network, norm=NORMS[evaluation.norm], eps=float(evaluation.epsilon), seed=seed, device=device
     )
@@ -251,8 +253,8 @@ def _standard(
     attacks = {
         "apgd-ce": suite.apgd,
         "apgd-t": suite.apgd_targeted,
-        "fab-t": suite.fab,
-        "square": suite.square,
+        "fab-t": AllTargetsFab(suite.fab, evaluation.batch_size),
+        "square": SparingSquare(suite.square),
     }
     return {
         name: attack.perturb for name, attack in attacks.items() if name != "apgd-t" or classes >= DLR_CLASSES

@@ -1,0 +1,149 @@
+"""FAB-T and Square with fewer forward passes: the same results as ``pyautoattack``'s own, image by image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from morel_search import load_model
+from morel_search.training.augment import to_float
+from morel_search.training.datasets.loading import load_development
+from morel_search.training.settings import DataSettings
+from morel_search.verification.batched_attacks import AllTargetsFab, SparingSquare
+
+IMAGES = 24
+
+
+class Counted(nn.Module):
+    """A network that counts the images that it is asked about."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.images = network, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.images += len(images)
+        logits: Tensor = self.network(images)
+        return logits
+
+
+def digits_network(classes: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a robust network on digits of the first classes, and digits that it classifies correctly."""
+    model = load_model(Path(__file__).parent / "robust_network").eval()
+    images = load_development(DataSettings(name="digits", validation=0.25)).train
+    x, y = to_float(images.images), images.labels
+    network = model if classes == 10 else FirstClasses(model, classes)
+    chosen = y < classes
+    x, y = x[chosen][:100], y[chosen][:100]
+    with torch.no_grad():
+        right = network(x).argmax(dim=1) == y
+    return network, x[right][:IMAGES], y[right][:IMAGES]
+
+
+class FirstClasses(nn.Module):
+    """A network without its last classes."""
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network, self.classes = network, classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)[:, : self.classes]
+        return logits
+
+
+def colour_network() -> tuple[nn.Module, Tensor, Tensor]:
+    """Return an untrained network and colour images, not square, that it classifies as their labels say."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 4 * 6, 5))
+    x = torch.rand(IMAGES, 3, 6, 8)
+    with torch.no_grad():
+        return network, x, network(x).argmax(dim=1)
+
+
+def attacks(network: nn.Module, norm: str, epsilon: float) -> tuple[nn.Module, nn.Module]:
+    from pyautoattack import AutoAttack
+
+    suite = AutoAttack(network, norm=norm, eps=epsilon, seed=3, device=torch.device("cpu"))
+    suite.fab.targeted = True
+    suite.fab.n_iter, suite.square.n_queries = 15, 600
+    return suite.fab, suite.square
+
+
+SUBJECTS = [
+    ("digits", 10, "Linf", 0.2),
+    ("digits", 3, "Linf", 0.2),
+    ("digits", 10, "L2", 1.0),
+    ("colour", 5, "Linf", 0.05),
+]
+
+
+def subject(kind: str, classes: int) -> tuple[Counted, Tensor, Tensor]:
+    network, x, y = colour_network() if kind == "colour" else digits_network(classes)
+    return Counted(network), x, y
+
+
+def misclassified(network: nn.Module, points: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad():
+        return network(points).argmax(dim=1) != labels
+
+
+@pytest.mark.parametrize(("kind", "classes", "norm", "epsilon"), SUBJECTS)
+def test_fab_t_finds_what_the_library_finds(kind: str, classes: int, norm: str, epsilon: float) -> None:
+    """Also where the batch is smaller than the classes, and where an image was misclassified before."""
+    network, x, y = subject(kind, classes)
+    y[0] = (y[0] + 1) % classes
+    fab, _ = attacks(network, norm, epsilon)
+    fab.n_target_classes, fab.n_restarts = classes - 1, 1
+    expected = fab.perturb(x, y)
+    for batch_size in (512, 40, 1):
+        found = AllTargetsFab(fab, batch_size).perturb(x, y)
+        broken = misclassified(network, expected, y)
+        assert torch.equal(misclassified(network, found, y), broken)
+        assert 2 <= int(broken.sum()) < IMAGES
+        assert torch.equal(found[~broken], x[~broken])
+        same = (found - expected).abs().flatten(1).amax(dim=1) < 1e-5
+        assert int(same.sum()) >= IMAGES - 2  # rounding in another batch may lead elsewhere
+        distance = (found - x).flatten(1)
+        length = distance.abs().amax(dim=1) if norm == "Linf" else distance.norm(dim=1)
+        assert float(length.max()) <= epsilon * (1 + 1e-5)
+
+
+@pytest.mark.parametrize(("kind", "classes", "norm", "epsilon"), SUBJECTS)
+def test_square_finds_what_the_library_finds(kind: str, classes: int, norm: str, epsilon: float) -> None:
+    network, x, y = subject(kind, classes)
+    _, square = attacks(network, norm, epsilon)
+    expected = square.perturb(x, y)
+    asked, network.images = network.images, 0
+    found = SparingSquare(square).perturb(x, y)
+    asked_now = network.images
+    broken = misclassified(network, expected, y)
+    assert torch.equal(misclassified(network, found, y), broken)
+    assert 2 <= int(broken.sum()) < IMAGES
+    assert float((found - expected).abs().max()) < 1e-5
+    if norm == "Linf" and kind == "digits":
+        assert asked_now < asked / 2
+    else:
+        assert asked_now <= asked
+
+
+def test_square_counts_its_queries_as_the_library_does() -> None:
+    network, x, y = subject("digits", 10)
+    _, square = attacks(network, "Linf", 0.2)
+    results = []
+    for attack in (square, SparingSquare(square)):
+        attack.init_hyperparam(x)
+        torch.manual_seed(5)
+        results.append(attack.attack_single_run(x, y))
+    assert torch.equal(results[0][0], results[1][0])
+
+
+def test_nothing_to_attack_is_no_error() -> None:
+    network, x, y = subject("digits", 10)
+    fab, square = attacks(network, "Linf", 0.2)
+    wrong = (y + 1) % 10
+    assert torch.equal(AllTargetsFab(fab, 512).perturb(x, wrong), x)
+    assert torch.equal(SparingSquare(square).perturb(x, wrong), x)
