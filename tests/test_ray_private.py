@@ -5,15 +5,20 @@ from __future__ import annotations
 import ast
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
 from ray._private import utils, worker
-from ray.tune.execution.tune_controller import TuneController
+from ray.air.execution._internal import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
 from ray.util.client import worker as client_worker
 from ray.util.client.server import proxier
 
 from morel_search.cluster import ray_private
+from morel_search.search.outcome import DETERMINISTIC_FAILURES
 
 PACKAGE = Path(__file__).parents[1] / "morel_search"
 ENVIRONMENT = ("RAY_JOB_CONFIG_JSON_ENV_VAR", *ray_private.CONNECT_RETRIES)
@@ -31,6 +36,52 @@ def test_ray_tune_waits_for_a_trial_as_long_as_it_is_told() -> None:
     ray_private.set_kill_seconds(controller)
     assert controller._actor_force_cleanup_timeout == ray_private.KILL_SECONDS
     ray_private.set_kill_seconds(None)  # a Ray without the attribute keeps its own time
+
+
+def test_a_setting_of_ray_tune_reaches_the_controller_behind_the_wrapper() -> None:
+    class Controller:
+        _actor_force_cleanup_timeout = 10
+
+    controller = Controller()
+    ray_private.set_kill_seconds(TrialRunnerWrapper(controller, None))  # type: ignore[arg-type]
+    assert controller._actor_force_cleanup_timeout == ray_private.KILL_SECONDS
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_kill_by_ray_s_memory_monitor_is_a_death_and_not_the_end_of_the_experiment(started: bool) -> None:
+    """Ray Tune's own manager of processes raises a RuntimeError for this error."""
+    manager = RayActorManager(resource_manager=None)  # type: ignore[arg-type]
+    seen: list[Exception] = []
+    lost: list[str] = []
+    actor = TrackedActor(1, on_error=lambda _, error: seen.append(error))
+    task = TrackedActorTask(actor, on_error=lambda _, error: seen.append(error))
+    controller = SimpleNamespace(
+        _actor_manager=manager, _actor_to_trial={actor: SimpleNamespace(trial_id="a")}
+    )
+    manager._cleanup_actor = lambda **_: None  # type: ignore[method-assign]
+    error = ray.exceptions.OutOfMemoryError("the node is running low on memory")
+    if started:
+        with pytest.raises(RuntimeError, match="unexpected"):
+            manager._actor_task_failed(task, error)
+    for _ in range(2):  # twice: a search has many trials
+        ray_private.watch_losses(TrialRunnerWrapper(controller, None), lambda name, _: lost.append(name))  # type: ignore[arg-type]
+    if started:
+        manager._actor_task_failed(task, error)
+    else:
+        manager._actor_start_failed(actor, error)
+    assert lost == ["a"]
+    assert [type(death) for death in seen] == [ray.exceptions.RayActorError] * (2 if started else 1)
+    assert ray_private.loss_reason(error).startswith(DETERMINISTIC_FAILURES)
+    assert not ray_private.loss_reason(ray.exceptions.NodeDiedError("lost"))
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    manager = RayActorManager(resource_manager=None)  # type: ignore[arg-type]
+    controller = SimpleNamespace(_actor_manager=manager, _actor_to_trial={})
+    ray_private.watch_losses(controller, lambda *_: None)
+    for error in (ray.exceptions.LocalRayletDiedError(), ValueError("a bug")):
+        with pytest.raises(RuntimeError, match="unexpected"):
+            manager._actor_task_failed(TrackedActorTask(TrackedActor(1)), error)
 
 
 def test_ray_takes_a_temporary_folder() -> None:

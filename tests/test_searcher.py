@@ -6,15 +6,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from ray.exceptions import OutOfMemoryError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from morel_search.cluster.ray_private import OUT_OF_HOST_MEMORY
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
+from morel_search.cluster.trainable import describe_failure
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.config import load_space
 from morel_search.errors import RunFolderError
 from morel_search.search.controller import SearchController
+from morel_search.search.outcome import read_outcome
 from morel_search.search.study import TrialStore
 from morel_search.training.selection import EpochResult
 
@@ -42,13 +47,15 @@ class Driver:
         self.record = TrialStore.of_file(folder / "study.db", "run")
         self.controller = SearchController.begin(space, self.record)
         self.errors: list[Exception] = []
+        self.losses: dict[str, str] = {}
         self.searcher = StudySearcher(
             self.controller,
             lambda assignment: SimpleNamespace(number=assignment.number),
             on_finished,
             self.errors,
+            self.losses,
         )
-        self.scheduler = StudyScheduler(self.controller, on_epoch, self.errors)
+        self.scheduler = StudyScheduler(self.controller, on_epoch, self.errors, self.losses)
 
     def epoch(self, config: Any, number: int) -> str:
         trial = SimpleNamespace(config=config)
@@ -121,3 +128,39 @@ def test_a_killed_process_is_a_failure_with_its_epochs(tmp_path: Path) -> None:
     assert trial.state.name == "FAIL"
     assert "process died" in trial.user_attrs["outcome"]["failure"]
     assert len(trial.user_attrs["outcome"]["history"]) == 1
+
+
+def test_a_process_that_ran_out_of_host_memory_is_avoided_like_one_that_ran_out_of_gpu_memory(
+    tmp_path: Path,
+) -> None:
+    driver = Driver(tmp_path)
+    driver.searcher.suggest("a")
+    driver.scheduler._lost("a", OutOfMemoryError("the node is running low on memory"))
+    driver.searcher.on_trial_complete("a", None, error=True)
+    outcome = read_outcome(driver.record.trials()[0])
+    assert outcome.failure == OUT_OF_HOST_MEMORY
+    assert outcome.deterministic_failure
+
+
+def test_a_run_folder_that_a_worker_cannot_write_ends_the_search_and_the_trial_waits(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.searcher.suggest("a")
+    report = TrialReport(final=True, failure="cannot write state.pt: the disk is full", folder_error=True)
+    driver.searcher.on_trial_complete("a", report.to_ray())
+    assert [str(error) for error in driver.errors] == ["cannot write state.pt: the disk is full"]
+    assert driver.searcher.suggest("b") == Searcher.FINISHED
+    driver.record.requeue_running()
+    assert [trial.state.name for trial in driver.record.trials()] == ["WAITING"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError("Unable to allocate 3.2 GiB for an array"), "out of memory: Unable to allocate"),
+        (RuntimeError("CUDA out of memory. Tried to"), "out of memory: CUDA"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "out of memory: Default"),
+        (OSError(12, "Cannot allocate memory"), "out of memory: [Errno 12]"),
+    ],
+)
+def test_every_way_to_run_out_of_memory_is_known(error: Exception, reason: str) -> None:
+    assert describe_failure(error).startswith(reason)

@@ -3,7 +3,10 @@
 ``tests/test_ray_private.py`` fails first when Ray changes one of these; ``pyproject.toml`` therefore pins
 Ray's minor version.
 
+- ``TrialRunnerWrapper._tune_controller``: the ``TuneController`` behind the object that a scheduler receives.
 - ``TuneController._actor_force_cleanup_timeout``: how long Ray Tune waits for a trial that is being stopped.
+- ``TuneController._actor_manager`` and ``_actor_to_trial``, and ``RayActorManager._actor_task_failed`` and
+  ``_actor_start_failed``: what happens when the process of a trial is lost.
 - the argument ``_temp_dir`` of ``ray.init``: the folder of Ray's sockets and logs.
 - the environment variables ``RAY_JOB_CONFIG_JSON_ENV_VAR`` and ``RAY_NUM_REDIS_GET_RETRIES``.
 - the texts of three of its errors, which have no class of their own.
@@ -12,7 +15,9 @@ Ray's minor version.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "CLIENT_TIMEOUT",
@@ -21,8 +26,10 @@ __all__ = [
     "KILL_SECONDS",
     "VERSION_MISMATCH",
     "in_submitted_job",
+    "loss_reason",
     "set_kill_seconds",
     "temporary_folder_option",
+    "watch_losses",
 ]
 
 KILL_SECONDS = 3
@@ -30,6 +37,11 @@ KILL_SECONDS = 3
 
 Ray's default: 10 s.
 """
+
+OUT_OF_HOST_MEMORY = (
+    "out of memory: the memory of the machine was almost used up, and Ray ended the training's process"
+)
+"""The reason of a failure; its first words are those of failures that similar configurations share."""
 
 CONNECT_RETRIES = {"RAY_NUM_REDIS_GET_RETRIES": "3"}
 """Environment of a process that only tests the connection.
@@ -57,8 +69,57 @@ def set_kill_seconds(tune_controller: object) -> None:
 
     Do nothing where Ray has no such setting.
     """
-    if hasattr(tune_controller, _FORCE_CLEANUP):
-        setattr(tune_controller, _FORCE_CLEANUP, KILL_SECONDS)
+    controller = _unwrapped(tune_controller)
+    if hasattr(controller, _FORCE_CLEANUP):
+        setattr(controller, _FORCE_CLEANUP, KILL_SECONDS)
+
+
+def watch_losses(tune_controller: object, on_loss: Callable[[str, Exception], None]) -> None:
+    """Let Ray Tune treat every error of Ray that is not one of a trial's code as the death of the process.
+
+    Of itself, Ray Tune ends the whole experiment with an error when a process is lost in another way, such as
+    by Ray's memory monitor. Calls after the first do nothing.
+
+    Args:
+        tune_controller: The object that Ray Tune passes to a scheduler.
+        on_loss: Called with Ray's id of the trial and the error, before Ray Tune decides about a retry.
+    """
+    from ray.exceptions import LocalRayletDiedError, RayActorError, RayError, RayTaskError
+
+    controller = _unwrapped(tune_controller)
+    manager = controller._actor_manager
+    if "_actor_task_failed" in vars(manager):
+        return
+    task_failed, start_failed = manager._actor_task_failed, manager._actor_start_failed
+    expected = (RayActorError, RayTaskError, LocalRayletDiedError)
+
+    def as_death(tracked_actor: object, error: Exception) -> Exception:
+        if not isinstance(error, RayError) or isinstance(error, expected):
+            return error
+        trial = controller._actor_to_trial.get(tracked_actor)
+        if trial is not None:
+            on_loss(trial.trial_id, error)
+        death: Exception = RayActorError(error_msg=str(error))
+        return death
+
+    def on_task_failure(tracked_actor_task: Any, exception: Exception) -> None:
+        task_failed(tracked_actor_task, as_death(tracked_actor_task._tracked_actor, exception))
+
+    def on_start_failure(tracked_actor: object, exception: Exception) -> None:
+        start_failed(tracked_actor, as_death(tracked_actor, exception))
+
+    manager._actor_task_failed, manager._actor_start_failed = on_task_failure, on_start_failure
+
+
+def loss_reason(error: Exception) -> str:
+    """Return the reason for which Ray ended the process of a trial; empty if there is no special one."""
+    from ray.exceptions import OutOfMemoryError
+
+    return OUT_OF_HOST_MEMORY if isinstance(error, OutOfMemoryError) else ""
+
+
+def _unwrapped(tune_controller: Any) -> Any:
+    return vars(tune_controller).get("_tune_controller", tune_controller) if tune_controller else None
 
 
 def temporary_folder_option(folder: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from morel_search.cluster.ray_private import set_kill_seconds
+from morel_search.cluster.ray_private import loss_reason, set_kill_seconds, watch_losses
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.search.controller import Decision, SearchController
 from morel_search.training.selection import EpochResult
@@ -24,6 +24,8 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         controller: The search.
         on_epoch: Called with a trial's number and the result of each new epoch.
         errors: List to which errors raised here are appended; shared with :class:`StudySearcher`.
+        losses: Ray's id of each trial whose process Ray ended to the reason; shared with
+            :class:`StudySearcher`.
     """
 
     def __init__(
@@ -31,13 +33,28 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         controller: SearchController,
         on_epoch: Callable[[int, EpochResult], None],
         errors: list[Exception],
+        losses: dict[str, str],
     ) -> None:
         super().__init__()
-        self._controller, self._on_epoch, self._errors = controller, on_epoch, errors
+        self._controller, self._on_epoch = controller, on_epoch
+        self._errors, self._losses = errors, losses
 
-    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, object]) -> str:
-        """Report new epochs to the controller and return whether the trial continues or is stopped."""
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:  # noqa: ARG002  # Ray's interface
+        """Prepare Ray Tune for the loss of a trial's process; it does not expect every one of them."""
+        watch_losses(tune_controller, self._lost)
         set_kill_seconds(tune_controller)
+
+    def _lost(self, trial_id: str, error: Exception) -> None:
+        if reason := loss_reason(error):
+            self._losses[trial_id] = reason
+
+    def on_trial_result(
+        self,
+        tune_controller: object,  # noqa: ARG002  # Ray's interface
+        trial: Trial,
+        result: dict[str, object],
+    ) -> str:
+        """Report new epochs to the controller and return whether the trial continues or is stopped."""
         decision: str = TrialScheduler.CONTINUE
         try:
             report = TrialReport.from_ray(result)

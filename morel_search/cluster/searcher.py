@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ray.tune.search import Searcher
 
 from morel_search.cluster.trainable import Job
 from morel_search.cluster.trial_report import TrialReport
+from morel_search.errors import RunFolderError
 from morel_search.search.controller import FinishedTrial, SearchController
 from morel_search.search.trial import Assignment
 
@@ -29,6 +30,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         errors: List to which errors raised here are appended. Ray Tune would attribute such an error to the
             trial and run that trial again; instead, the search ends, and
             :func:`morel_search.cluster.tuner.search` raises the first error of the list.
+        losses: Ray's id of each trial whose process Ray ended to the reason.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         job: Callable[[Assignment], Job],
         on_finished: Callable[[FinishedTrial], None],
         errors: list[Exception],
+        losses: Mapping[str, str],
     ) -> None:
         super().__init__()
-        self._errors = errors
+        self._errors, self._losses = errors, losses
         self._controller, self._job, self._on_finished = controller, job, on_finished
         self._numbers: dict[str, int] = {}
 
@@ -71,19 +74,23 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         if number is None:
             return
         try:
-            finished = self._finish(number, TrialReport.from_ray(result), error)
+            lost = self._losses.get(trial_id, LOST) if error else ""
+            finished = self._finish(number, TrialReport.from_ray(result), lost)
             if finished is not None:
                 self._on_finished(finished)
         except Exception as problem:
             self._errors.append(problem)
 
-    def _finish(self, number: int, report: TrialReport, error: bool) -> FinishedTrial | None:
+    def _finish(self, number: int, report: TrialReport, lost: str) -> FinishedTrial | None:
+        if report.folder_error:
+            self._controller.pause(number)
+            raise RunFolderError(report.failure)
         if report.final:
             return self._controller.finish(number, report.history, report.failure)
         if self._controller.early_stopping.stopped(number):
             return self._controller.finish(number, (), "")
-        if error:
-            return self._controller.finish(number, (), LOST)
+        if lost:
+            return self._controller.finish(number, (), lost)
         self._controller.pause(number)
         return None
 

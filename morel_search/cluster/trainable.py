@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import traceback
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.worker_data import development_for
-from morel_search.errors import MorelSearchError, NetworkError
+from morel_search.errors import MorelSearchError, NetworkError, RunFolderError
+from morel_search.results.files import os_error_sentence
 from morel_search.training.selection import EpochResult, chosen_epochs
 from morel_search.training.settings import (
     FLOAT32,
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Job", "begin_training", "describe_failure", "model_file", "run_job", "train_job"]
 
 STATE_FILE = "state.pt"
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+"""Words of the errors of libraries that could not allocate memory of a GPU or of the machine."""
 
 
 def model_file(epoch: int, select_epoch: str) -> str:
@@ -89,7 +94,8 @@ def run_job(config: dict[str, Job]) -> None:
     try:
         history = train_job(job, report)
     except Exception as error:
-        report(TrialReport(final=True, failure=describe_failure(error)))
+        folder_error = isinstance(error, RunFolderError)
+        report(TrialReport(final=True, failure=describe_failure(error), folder_error=folder_error))
     else:
         report(TrialReport(final=True, history=tuple(history)))
 
@@ -102,7 +108,8 @@ def describe_failure(error: Exception) -> str:
     text = " ".join(str(error).split())[:500]
     if isinstance(error, MorelSearchError):
         return text
-    if "out of memory" in text.lower() or "can't allocate memory" in text:
+    no_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if no_memory or any(words in text.lower() for words in OUT_OF_MEMORY):
         return f"out of memory: {text}"
     frames = traceback.extract_tb(error.__traceback__)
     place = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
@@ -134,7 +141,10 @@ def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResu
     torch.set_num_threads(job.threads)
     development = development_for(job.data, job.device)
     folder = Path(job.folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise os_error_sentence("create", folder, error) from error
     training, history = begin_training(job, development, folder / STATE_FILE)
     if history:
         report(TrialReport(history=tuple(history)))

@@ -19,17 +19,21 @@ class TrialReport:
         history: Results of the epochs that are reported, in order; all epochs in a final report.
         final: Whether the training has ended.
         failure: The reason, if the training failed.
+        folder_error: Whether the reason is that the run folder cannot be written: the search ends then, and
+            the trial continues when it is resumed.
     """
 
     history: tuple[EpochResult, ...] = ()
     final: bool = False
     failure: str = ""
+    folder_error: bool = False
 
     def to_ray(self) -> dict[str, object]:
         """Return the dictionary that Ray Tune transmits; it flattens dictionaries, but not lists."""
         return {
             "final": self.final,
             "failure": self.failure,
+            "folder_error": self.folder_error,
             "history": [asdict(result) for result in self.history],
         }
 
@@ -46,4 +50,5 @@ class TrialReport:
             history=tuple(EpochResult(**epoch) for epoch in result.get("history", ())),
             final=bool(result.get("final")),
             failure=str(result.get("failure", "")),
+            folder_error=bool(result.get("folder_error")),
         )

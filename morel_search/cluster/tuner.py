@@ -11,6 +11,7 @@ from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
 from morel_search.cluster.trainable import Job, run_job
 from morel_search.config import Space
+from morel_search.errors import RunFolderError
 from morel_search.search.controller import FinishedTrial, SearchController
 from morel_search.search.study import TrialStore
 from morel_search.search.successive_halving import rungs_of
@@ -64,11 +65,12 @@ def search(
 
     resources = controller.space.resources
     errors: list[Exception] = []
+    losses: dict[str, str] = {}
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(controller, job, on_finished, errors),
-            scheduler=StudyScheduler(controller, on_epoch, errors),
+            search_alg=StudySearcher(controller, job, on_finished, errors, losses),
+            scheduler=StudyScheduler(controller, on_epoch, errors, losses),
             num_samples=UNLIMITED,
             max_concurrent_trials=concurrency(resources),
             reuse_actors=True,
@@ -86,12 +88,23 @@ def search(
         if not controller.done:
             tuner.fit()
     finally:
-        if not errors:
-            controller.note_time()
-        record.requeue_running()
+        _settle(controller, record, errors)
     if errors:
         raise errors[0]
     return controller.complete
+
+
+def _settle(controller: SearchController, record: TrialStore, errors: list[Exception]) -> None:
+    """Make the trials that were running WAITING, then write the time of the search.
+
+    An error is appended to those of the search, which are reported first.
+    """
+    try:
+        record.requeue_running()
+        if not errors:
+            controller.note_time()
+    except RunFolderError as error:
+        errors.append(error)
 
 
 def job_maker(space: Space, folder: Path, compute: Compute = FLOAT32) -> Callable[[Assignment], Job]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from morel_search.errors import NetworkError
+from morel_search.results.files import os_error_sentence
 from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings
 
@@ -94,7 +96,11 @@ def load_model(path: Path) -> tuple[nn.Module, Metadata]:
 
 
 def save_atomically(path: Path, content: Mapping[str, object]) -> None:
-    """Write a file with ``torch.save``: after an interruption, the file is the old one or the new one."""
+    """Write a file with ``torch.save``: after an interruption, the file is the old one or the new one.
+
+    Raises:
+        RunFolderError: The file cannot be written, for example on a full disk.
+    """
     temporary = path.with_suffix(path.suffix + ".tmp")
     try:
         with temporary.open("wb") as file:
@@ -102,6 +108,11 @@ def save_atomically(path: Path, content: Mapping[str, object]) -> None:
             file.flush()
             os.fsync(file.fileno())  # the study, which refers to this file, is written with fsync too
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        # torch hides an error of the file system behind one of its own
+        cause = error if isinstance(error, OSError) else error.__context__
+        if isinstance(error, (OSError, RuntimeError)) and isinstance(cause, OSError):
+            raise os_error_sentence("write", path, cause) from error
         raise

@@ -135,8 +135,8 @@ class SearchController:
             enqueued: Configurations to begin with; those that the study already has are left out.
             clock: Returns seconds since a fixed moment.
         """
-        enqueue_controls(space, store)
         store.requeue_running()
+        enqueue_controls(space, store)
         enqueue_configurations(space, store, enqueued)
         return cls(space, store, clock)
 

@@ -8,6 +8,7 @@ genetic samplers.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
@@ -23,7 +24,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from sqlalchemy import Table, create_engine, inspect, text
 
-from morel_search._format import without_passwords
 from morel_search.search.distributions import Params, ParamValue
 
 __all__ = [
@@ -134,11 +134,13 @@ def child_of(
     return child
 
 
-def schema_mismatch(url: str) -> str:
+def schema_mismatch(url: str, shown: str, options: Mapping[str, Any] | None = None) -> str:
     """Compare the schema of a database with the one that the installed Optuna reads; write nothing.
 
     Args:
         url: The database, as SQLAlchemy takes it.
+        shown: The URL in the message, without a password.
+        options: Further options of SQLAlchemy's engine.
 
     Returns:
         What differs and what to do, in one sentence; empty where the schemas are the same or the database
@@ -147,7 +149,7 @@ def schema_mismatch(url: str) -> str:
     Raises:
         sqlalchemy.exc.SQLAlchemyError: The database cannot be read.
     """
-    engine = create_engine(url)
+    engine = create_engine(url, **(options or {}))
     try:
         if not inspect(engine).has_table("alembic_version"):
             return ""
@@ -164,7 +166,7 @@ def schema_mismatch(url: str) -> str:
     if revision is None or revision == head:
         return ""
     if revision in known:
-        command = f"optuna storage upgrade --storage {without_passwords(url)}"
+        command = f"optuna storage upgrade --storage {shlex.quote(shown) if ' ' in shown else shown}"
         remedy = f"run '{command}', or install optuna {library}"
     else:
         remedy = f"install optuna {library} or newer"

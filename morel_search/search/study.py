@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -31,6 +32,7 @@ from morel_search.search.optuna_private import (
 from morel_search.search.optuna_rows import OptunaRowWriter
 from morel_search.search.outcome import Outcome
 from morel_search.search.pareto import Member
+from morel_search.search.study_file import StudyFile, is_full, wait_while_locked
 from morel_search.search.trial import TrialPlan
 
 __all__ = ["TrialStore"]
@@ -44,19 +46,35 @@ FORMAT = 1
 """Format of this project's attributes in a study; raised when older versions cannot read them."""
 
 
-def _with_write_errors(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Turn errors of the database into one sentence: full or read-only disk, locked file, lost server."""
+Method = Callable[Concatenate["TrialStore", Arguments], Result]
 
-    @wraps(method)
-    def guarded(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
-        try:
-            return method(*arguments, **named)
-        except (SQLAlchemyError, StorageInternalError) as error:
-            cause = getattr(error.__cause__ or error, "orig", None) or error
-            reason = without_passwords(str(cause).splitlines()[0])
-            raise RunFolderError(f"the study cannot be written: {reason}") from error
 
-    return guarded
+def _guarded(action: str) -> Callable[[Method[Arguments, Result]], Method[Arguments, Result]]:
+    """Turn errors of the database into one sentence: full or read-only disk, damaged file, lost server.
+
+    The method waits while another program locks the database, and a deleted file is written again first.
+
+    Args:
+        action: ``read`` or ``written``.
+    """
+
+    def guard(method: Method[Arguments, Result]) -> Method[Arguments, Result]:
+        @wraps(method)
+        def guarded(store: TrialStore, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+            def attempt() -> Result:
+                store.keep_file()
+                return method(store, *arguments, **named)
+
+            try:
+                return wait_while_locked(attempt, store.place)
+            except (SQLAlchemyError, StorageInternalError, sqlite3.Error, OSError) as error:
+                cause = getattr(error.__cause__ or error, "orig", None) or error
+                reason = without_passwords(str(cause).splitlines()[0])
+                raise RunFolderError(f"the study cannot be {action}: {reason}") from error
+
+        return guarded
+
+    return guard
 
 
 class TrialStore:
@@ -67,31 +85,38 @@ class TrialStore:
     still RUNNING, and :meth:`requeue_running` makes them wait again.
 
     Args:
-        url: Database, as Optuna's RDBStorage takes it.
+        url: Database, as Optuna's RDBStorage takes it; for an SQLite file, see :meth:`of_file`.
         name: Name of the study.
+        file: The SQLite file, for the URL ``sqlite://``.
+        create: Whether a study that does not exist is created; never in a file that has other studies.
+
+    Attributes:
+        place: The database, for messages.
 
     Raises:
         RunFolderError: The database cannot be opened, is not a study, or was written by a newer version.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, *, file: StudyFile | None = None, create: bool = True) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        place = without_passwords(url)
+        self._file, self._closed = file, False
+        self.place = place = str(file.path) if file else without_passwords(url)
         try:
-            self._check_schema(url)
-            self._storage = RDBStorage(
-                url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
-            )
-            self._study = optuna.create_study(
-                study_name=name, storage=self._storage, directions=DIRECTIONS, load_if_exists=True
-            )
+            self._study = wait_while_locked(lambda: self._open(url, name, create=create), place)
+            known = wait_while_locked(lambda: self._study.get_trials(deepcopy=False), place)
+        except KeyError as error:
+            others = ", ".join(map(repr, optuna.get_all_study_names(self._storage)))
+            raise RunFolderError(
+                f"{place} does not have the study {name!r} of this run"
+                f"{f', but {others}' if others else ''}; put the right file back"
+            ) from error
         except ImportError as error:  # the driver of the database
             missing = error.name or str(error)
             raise RunFolderError(
                 f"the study at {place} cannot be opened: the Python package {missing} is not installed"
             ) from error
-        except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError) as error:
-            reason = without_passwords(str(error).splitlines()[0])
+        except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError, sqlite3.Error) as error:
+            reason = without_passwords(str(error.__cause__ or error).splitlines()[0])
             raise RunFolderError(f"the study at {place} cannot be opened: {reason}") from error
         if len(self._study.directions) != len(DIRECTIONS):
             raise RunFolderError(
@@ -105,28 +130,43 @@ class TrialStore:
                 f"version reads up to {FORMAT}); install that version"
             )
         self._rows = OptunaRowWriter(self._storage, study_id_of(self._study))
-        self._ids: dict[int, int] = {trial.number: trial_id_of(trial) for trial in self.trials()}
+        self._ids: dict[int, int] = {trial.number: trial_id_of(trial) for trial in known}
+        if file is not None:
+            file.begin_writing()
 
-    @staticmethod
-    def _check_schema(url: str) -> None:
-        """Refuse a database of another version of Optuna before Optuna opens it, which may write to it."""
-        file = Path(url.removeprefix("sqlite:///"))
-        if url.startswith("sqlite") and not (file.is_file() and file.stat().st_size):
-            return
-        if mismatch := schema_mismatch(url):
-            raise RunFolderError(f"the study at {without_passwords(url)} cannot be opened: {mismatch}")
+    def _open(self, url: str, name: str, *, create: bool) -> optuna.Study:
+        """Open the database and the study; refuse a damaged file and one of another version of Optuna."""
+        options: Mapping[str, object] = self._file.engine_options if self._file else {}
+        if self._file is None or self._file.has_content:  # Optuna may write when it opens a database
+            if self._file is not None:
+                self._file.check()
+            shown = self._file.url if self._file else without_passwords(url)
+            if mismatch := schema_mismatch(url, shown, options):
+                raise RunFolderError(f"the study at {self.place} cannot be opened: {mismatch}")
+        self._storage = RDBStorage(url, engine_kwargs=dict(options))
+        if not create or (self._file is not None and optuna.get_all_study_names(self._storage)):
+            return optuna.load_study(study_name=name, storage=self._storage)
+        return optuna.create_study(
+            study_name=name, storage=self._storage, directions=DIRECTIONS, load_if_exists=True
+        )
 
     @classmethod
-    def of_file(cls, path: Path, name: str) -> TrialStore:
+    def of_file(cls, path: Path, name: str, *, create: bool = True) -> TrialStore:
         """Open the study in an SQLite file."""
-        return cls(f"sqlite:///{path.absolute()}", name)
+        return cls("sqlite://", name, file=StudyFile(path), create=create)
 
+    def keep_file(self) -> None:
+        """Write the study's file again if another program has deleted it."""
+        if self._file is not None:
+            self._file.keep(self._storage.engine)
+
+    @_guarded("read")
     def identity(self) -> Mapping[str, object] | None:
         """Return the settings that a resumed search must not change; None for a new study."""
         text = self._study.user_attrs.get("identity")
         return current_space(json.loads(text)) if text else None
 
-    @_with_write_errors
+    @_guarded("written")
     def set_identity(self, identity: Mapping[str, object]) -> None:
         """Write the settings that a resumed search must not change, and the format of the study."""
         with warnings.catch_warnings():
@@ -135,6 +175,7 @@ class TrialStore:
         self._study.set_user_attr("format", FORMAT)
         self._study.set_user_attr("identity", json.dumps(identity))
 
+    @_guarded("read")
     def tested(self) -> dict[Member, tuple[float, float]]:
         """Return the accuracies on the test split: trial and epoch to (clean, robust) accuracy."""
         stored = json.loads(self._study.user_attrs.get("tested", "[]"))
@@ -143,13 +184,14 @@ class TrialStore:
             for number, epoch, clean, robust in stored
         }
 
-    @_with_write_errors
+    @_guarded("written")
     def set_tested(self, scores: Mapping[Member, tuple[float, float]]) -> None:
         """Write the accuracies on the test split, which :meth:`tested` returns."""
         self._study.set_user_attr(
             "tested", json.dumps([[*member, *score] for member, score in sorted(scores.items())])
         )
 
+    @_guarded("read")
     def spent(self) -> tuple[float, dict[int, float]]:
         """Return the time that was noted last.
 
@@ -159,16 +201,17 @@ class TrialStore:
         stored = json.loads(self._study.user_attrs.get("spent", "[0, {}]"))
         return float(stored[0]), {int(number): float(seconds) for number, seconds in stored[1].items()}
 
-    @_with_write_errors
+    @_guarded("written")
     def set_spent(self, seconds: float, unfinished: Mapping[int, float]) -> None:
         """Write the time that :meth:`spent` returns."""
         self._study.set_user_attr("spent", json.dumps([seconds, dict(unfinished)]))
 
+    @_guarded("read")
     def trials(self) -> list[FrozenTrial]:
         """Return all trials in the order of their numbers."""
         return self._study.get_trials(deepcopy=False)
 
-    @_with_write_errors
+    @_guarded("written")
     def plan(
         self, plan: TrialPlan, params: Params, space: Mapping[str, BaseDistribution], *, running: bool
     ) -> int:
@@ -190,12 +233,12 @@ class TrialStore:
         )
         return number
 
-    @_with_write_errors
+    @_guarded("written")
     def start(self, number: int) -> None:
         """Make a WAITING trial RUNNING."""
         self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
 
-    @_with_write_errors
+    @_guarded("written")
     def finish(self, number: int, outcome: Outcome) -> None:
         """Write the outcome of a RUNNING trial; it becomes COMPLETE, PRUNED or FAIL."""
         attributes = {"outcome": asdict(outcome)}
@@ -204,16 +247,41 @@ class TrialStore:
         )  # as Optuna's trial.set_constraint writes them
         self._rows.finish(self._ids[number], outcome.state, outcome.values, attributes, constraints)
 
-    @_with_write_errors
     def requeue_running(self) -> None:
-        """Make every RUNNING trial WAITING.
+        """Make every RUNNING trial WAITING, also on a full disk.
 
         Only the process that holds the lock of the run folder may call this.
         """
+        try:
+            self._requeue_running()
+        except RunFolderError as error:
+            if self._file is None or not is_full(error.__cause__):
+                raise
+            self._file.free_reserve()
+            self._requeue_running()
+
+    @_guarded("written")
+    def _requeue_running(self) -> None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._storage.set_trial_state_values(trial_id_of(trial), TrialState.WAITING)
 
     def close(self) -> None:
-        """Close the database."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        """Close the database; closing it again does nothing.
+
+        Raises:
+            RunFolderError: Its file was deleted during the search, and cannot be written again.
+        """
+        if self._closed:
+            return
+        try:
+            self._keep()
+        finally:
+            self._closed = True
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+            if self._file is not None:
+                self._file.end_writing()
+
+    @_guarded("written")
+    def _keep(self) -> None:
+        """Do nothing: what is around every method keeps the file."""

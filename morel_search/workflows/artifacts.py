@@ -65,8 +65,10 @@ class RunArtifacts:
         number = trial.assignment.number
         (self._run.checkpoints / str(number) / STATE_FILE).unlink(missing_ok=True)
         self._delete_models(number)
-        for dominated in {dominated for dominated, _ in trial.dominated}:
-            self._delete_models(dominated)
+        members = [member for member in self._controller.front if member[0] == number]
+        if all(self._model(member).exists() for member in members):  # else their weights were lost
+            for dominated in {dominated for dominated, _ in trial.dominated}:
+                self._delete_models(dominated)
         began = time.monotonic()
         if began >= self._next_tables:
             self._write_tables()
@@ -99,7 +101,7 @@ class RunArtifacts:
             {
                 number
                 for number, epoch in self._controller.front
-                if not (self._run.front_models / self._name((number, epoch)) / "model.pt").exists()
+                if not _weights(self._run.front_models / self._name((number, epoch))).exists()
             }
         )
 
@@ -121,8 +123,8 @@ class RunArtifacts:
         from morel_search.cluster.test_scores import score_on_test
 
         tested = self._record.tested()
-        models = {member: self._model(member) for member in sorted(self._wanted()) if member not in tested}
-        models = {member: path for member, path in models.items() if path.exists()}
+        networks = {member: self._saved(member) for member in sorted(self._wanted() - tested.keys())}
+        models = {member: path for member, path in networks.items() if path is not None}
         if models:
             self._record.set_tested({**tested, **score_on_test(self._space, models, self._compute)})
 
@@ -141,24 +143,34 @@ class RunArtifacts:
         number, epoch = member
         return self._run.checkpoints / str(number) / model_file(epoch, self._space.search.select_epoch)
 
-    def _copy_models(self) -> None:
-        """Copy the networks of the front to ``front/`` and those of the other controls to ``controls/``."""
-        front = set(self._controller.front)
-        self._copy(self._run.front_models, front)
-        self._copy(self._run.control_models, self._wanted() - front)
+    def _saved(self, member: Member) -> Path | None:
+        """Return the file with a network's weights: its checkpoint, else its copy of an earlier end."""
+        name = self._name(member)
+        copies = (self._run.front_models / name, self._run.control_models / name)
+        files = [self._model(member), *map(_weights, copies)]
+        return next((file for file in files if file.exists()), None)
 
-    def _copy(self, target: Path, members: set[Member]) -> None:
-        """Copy networks to folders below the target, and delete all other folders there."""
-        folders = {target / self._name(member): member for member in members}
+    def _copy_models(self) -> None:
+        """Copy the networks of the front to ``front/`` and those of the other controls to ``controls/``.
+
+        Networks of an earlier end that are not among them are deleted afterwards, and only if all of them
+        have weights.
+        """
+        front = set(self._controller.front)
+        controls = self._wanted() - front
+        folders = {self._run.front_models / self._name(member): member for member in front}
+        folders |= {self._run.control_models / self._name(member): member for member in controls}
         for folder, member in folders.items():
-            source = self._model(member)
-            if source.exists():
-                self._run.write_bytes(folder / "model.pt", source.read_bytes())
+            source = self._saved(member)
+            if source is not None:
+                if source != _weights(folder):
+                    self._run.write_bytes(_weights(folder), source.read_bytes())
                 self._run.write_json(folder / "settings.json", self._member_settings(member))
-        if target.is_dir():
-            for folder in target.iterdir():
-                if folder not in folders:
-                    shutil.rmtree(folder, ignore_errors=True)
+        if all(_weights(folder).exists() for folder in folders):
+            for target in (self._run.front_models, self._run.control_models):
+                for folder in target.iterdir() if target.is_dir() else ():
+                    if folder not in folders:
+                        shutil.rmtree(folder, ignore_errors=True)
 
     def _member_settings(self, member: Member) -> dict[str, object]:
         """Return the settings with which this network can be trained again."""
@@ -193,11 +205,17 @@ class RunArtifacts:
 
     def _delete_checkpoints(self) -> None:
         """Delete the checkpoints of finished trials; the networks of the front and the controls are kept."""
+        complete = all(self._saved(member) is not None for member in self._controller.front)
         for trial in self._record.trials():
             if trial.state.is_finished():
                 folder = self._run.checkpoints / str(trial.number)
                 for path in (folder / STATE_FILE, *folder.glob("*.tmp")):
                     path.unlink(missing_ok=True)
-                self._delete_models(trial.number)
+                if complete:  # else a network of the front was lost, and the dominated ones are all there is
+                    self._delete_models(trial.number)
                 with suppress(OSError):
                     folder.rmdir()
+
+
+def _weights(folder: Path) -> Path:
+    return folder / "model.pt"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.new_run import check_new_run, create_run_folder
 from morel_search.results.settings import RunSettings
 from morel_search.workflows.final_verification import verify_after_search
+from morel_search.workflows.resume import check_study_file, open_study
 from morel_search.workflows.run_settings import compute_of, new_settings, resumed_settings
 
 if TYPE_CHECKING:
@@ -103,7 +105,10 @@ def execute(request: Request) -> int:
         run = _open(request, preflight_result)
         with run.lock():
             controller, record = _begin(request, run)
-            return _search(request, run, controller, record, preflight_result.compute)
+            try:
+                return _search(request, run, controller, record, preflight_result.compute)
+            finally:
+                record.close()
 
 
 def _refuse_early(request: Request) -> None:
@@ -118,6 +123,8 @@ def _refuse_early(request: Request) -> None:
             f"{request.results / request.name} does not exist, so there is no run to resume; "
             "start it without --resume"
         )
+    else:
+        check_study_file(RunFolder(request.results / request.name))
 
 
 def _open(request: Request, preflight_result: PreflightResult) -> RunFolder:
@@ -136,12 +143,12 @@ def _open(request: Request, preflight_result: PreflightResult) -> RunFolder:
 def _begin(request: Request, run: RunFolder) -> tuple[SearchController, TrialStore]:
     """Open the study and plan the controls; a new run that does not get so far leaves no folder."""
     from morel_search.search.controller import SearchController
-    from morel_search.search.study import TrialStore
     from morel_search.search.trial import read_plan
     from morel_search.search.warm_start import enqueued_configurations
 
+    record: TrialStore | None = None
     try:
-        record = TrialStore.of_file(run.study, run.name)
+        record = open_study(run, resume=request.resume)
         _check_identity(request.space, record, run)
         begun = any(read_plan(trial).origin == "enqueued" for trial in record.trials())
         from_run = isinstance(
@@ -151,6 +158,8 @@ def _begin(request: Request, run: RunFolder) -> tuple[SearchController, TrialSto
             request.space, record, () if begun and from_run else enqueued_configurations(request.space)
         ), record
     except BaseException:
+        if record is not None:
+            record.close()
         if not request.resume:
             shutil.rmtree(run.path, ignore_errors=True)
         raise
@@ -167,7 +176,12 @@ def _search(
     _warn_of_other_compute(before, compute)
     run.write_settings(resumed_settings(before, request.space, compute))
     artifacts = RunArtifacts(request.space, run, record, controller, compute)
-    complete = _run_trials(request, run, controller, record, compute, artifacts)
+    try:
+        complete = _run_trials(request, run, controller, record, compute, artifacts)
+    except BaseException:
+        with suppress(RunFolderError):  # the error may be a full disk
+            run.write_settings(replace(run.read_settings(), status="stopped"))
+        raise
     failed = bool(controller.criterion.too_many_failures)
     finished = complete and not failed
     if request.verbosity and finished:
@@ -188,7 +202,6 @@ def _search(
         _report(request, run)  # also after a failed verification
     if verified and not quiet:
         print_out(verified)
-    record.close()
     return _exit_code(controller, complete=complete, interrupted=verified is None)
 
 
