@@ -17,7 +17,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+    from ray.tune.execution.tune_controller import TuneController
 
 __all__ = [
     "CLIENT_TIMEOUT",
@@ -102,7 +106,7 @@ def watch_losses(tune_controller: object, on_loss: Callable[[str, Exception], No
         death: Exception = RayActorError(error_msg=str(error))
         return death
 
-    def on_task_failure(tracked_actor_task: Any, exception: Exception) -> None:
+    def on_task_failure(tracked_actor_task: TrackedActorTask, exception: Exception) -> None:
         task_failed(tracked_actor_task, as_death(tracked_actor_task._tracked_actor, exception))
 
     def on_start_failure(tracked_actor: object, exception: Exception) -> None:
@@ -118,8 +122,9 @@ def loss_reason(error: Exception) -> str:
     return OUT_OF_HOST_MEMORY if isinstance(error, OutOfMemoryError) else ""
 
 
-def _unwrapped(tune_controller: Any) -> Any:
-    return vars(tune_controller).get("_tune_controller", tune_controller) if tune_controller else None
+def _unwrapped(tune_controller: object) -> TuneController:
+    wrapped = {} if tune_controller is None else vars(tune_controller)
+    return wrapped.get("_tune_controller", tune_controller)
 
 
 def temporary_folder_option(folder: Path) -> dict[str, str]:
