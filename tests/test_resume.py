@@ -225,3 +225,21 @@ def test_a_study_without_room_for_controls_has_nothing_running(run: RunFolder) -
         SearchController.begin(load_space(ROOT / "search_spaces/digits.yaml"), store)
     assert store.trials()[2].state.name == "WAITING"
     store.close()
+
+
+def test_a_first_epoch_without_its_checkpoint_does_not_prevent_a_resume(run: RunFolder) -> None:
+    """The weights are written before the checkpoint; a kill or a full disk can come between."""
+    search = Search(run, resume=True)
+    assert search.controller.next() is not None
+    run.write_text("ray/checkpoints/3/model.pt", "3")
+    search.store.close()
+    search = Search(run, resume=True)
+    search.train(0.7, 0.7)
+    search.end()
+    assert weights(run, "front") == {"1": "1", "2": "2", "3": "3"}
+
+
+def test_a_checkpoint_of_a_trial_that_the_study_never_had_is_refused(run: RunFolder) -> None:
+    run.write_text("ray/checkpoints/3/model.pt", "3")
+    with pytest.raises(RunFolderError, match=r"does not know trial 3, which .*checkpoints/ holds"):
+        open_study(run, resume=True)

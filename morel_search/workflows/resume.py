@@ -31,12 +31,17 @@ class _Finished:
     seed: int | None = None
     state: str | None = None
     seconds: float | None = None
+    recorded: bool = True
+    """Whether the study must have the trial as finished. It may have weights without that: a training was
+    killed between the weights of its first epoch and its first checkpoint."""
 
     def is_trial(self, trial: FrozenTrial) -> bool:
         """Return whether a trial of the study is this one."""
         from morel_search.search.outcome import read_outcome
         from morel_search.search.trial import read_plan
 
+        if not self.recorded:
+            return True
         return (
             trial.state.is_finished()
             and self.state in (None, trial.state.name)
@@ -110,7 +115,7 @@ def _finished(run: RunFolder) -> Iterator[_Finished]:
     for weights in sorted(run.checkpoints.glob("*/model*.pt")):
         state = weights.with_name("state.pt")  # deleted when the trial is recorded
         if weights.parent.name.isdecimal() and not state.exists():
-            yield _Finished(f"{run.checkpoints}/", int(weights.parent.name))
+            yield _Finished(f"{run.checkpoints}/", int(weights.parent.name), recorded=False)
 
 
 def _of_table(run: RunFolder) -> Iterator[_Finished]:
