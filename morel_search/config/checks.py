@@ -225,10 +225,12 @@ def _check_heads(space: Space, faults: Faults) -> None:
     heads, width = parameter_of(space, "attention_heads"), parameter_of(space, "embedding_dim")
     if heads is None and width is None:
         return
-    for dim, head in itertools.islice(
-        itertools.product(possible_values(space, "embedding_dim"), possible_values(space, "attention_heads")),
-        _MAX_PAIRS,
-    ):
+    all_heads = possible_values(space, "attention_heads")
+    # Not itertools.product, which lists both ranges first.
+    pairs = ((dim, head) for dim in possible_values(space, "embedding_dim") for head in all_heads)
+    for dim, head in itertools.islice(pairs, _MAX_PAIRS):
+        if isinstance(dim, int) and isinstance(head, int) and dim % head == 0:
+            continue
         never_combined = (
             heads is not None
             and dim not in heads.when.get("embedding_dim", (dim,))

@@ -10,6 +10,7 @@ from typing import Literal
 
 from morel_search._values import Number, SettingValue
 from morel_search.config.fieldspec import specs
+from morel_search.config.grid import Grid
 from morel_search.config.rational import parse_rational
 from morel_search.training.settings import TrainSettings
 
@@ -50,7 +51,10 @@ class Parameter:
 
     @property
     def values(self) -> Sequence[SettingValue] | None:
-        """Every value that the parameter can take, in order; None for a range without a step."""
+        """Every value that the parameter can take, in order; None for a range without a step.
+
+        The values of a range are computed one by one, when they are asked for.
+        """
         if self.kind == "categorical":
             return self.choices
         assert self.low is not None
@@ -60,8 +64,8 @@ class Parameter:
         if self.step is None:
             return None
         low, step = parse_rational(self.low), parse_rational(self.step)
-        grid = (low + step * k for k in range(math.floor((parse_rational(self.high) - low) / step) + 1))
-        return tuple(grid) if self.rational else tuple(float(value) for value in grid)
+        count = math.floor((parse_rational(self.high) - low) / step) + 1
+        return Grid(low, step, count, self.rational)
 
     def contains(self, value: SettingValue) -> bool:
         """Return whether the parameter can take a value.

@@ -10,6 +10,7 @@ from morel_search._values import JsonObject, JsonValue
 from morel_search.config.conditions import read_conditions, sort_by_conditions
 from morel_search.config.faults import Faults, Location, nearest, shown
 from morel_search.config.fieldspec import FieldSpec, specs
+from morel_search.config.grid import MAX_VALUES
 from morel_search.config.parameter import Kind, Parameter
 from morel_search.config.rational import format_value, parse_rational
 from morel_search.config.schema import annotation, check_keys, read_model, strict_model
@@ -185,16 +186,22 @@ def _check_range(parameter: Parameter, location: Location, faults: Faults) -> No
     assert parameter.low is not None
     assert parameter.high is not None
     low, high = parse_rational(parameter.low), parse_rational(parameter.high)
-    bounds = f"low {format_value(parameter.low)} and high {format_value(parameter.high)}"
     if low >= high:
-        faults.add((*location, "low"), f"low must be below high, got {bounds}")
+        faults.add((*location, "low"), f"low must be below high, got {_bounds(parameter)}")
     if parameter.log and low <= 0:
         faults.add(
             (*location, "log"),
             f"a logarithmic scale requires low > 0, got low {format_value(parameter.low)}",
         )
-    if parameter.step is None:
-        return
+    if parameter.step is not None:
+        _check_step(parameter, low, high, location, faults)
+    _check_count(parameter, low, high, location, faults)
+
+
+def _check_step(
+    parameter: Parameter, low: Fraction, high: Fraction, location: Location, faults: Faults
+) -> None:
+    assert parameter.step is not None
     step = parse_rational(parameter.step)
     if parameter.log:
         faults.add((*location, "step"), "log and step cannot be combined; remove one of the two")
@@ -202,5 +209,30 @@ def _check_range(parameter: Parameter, location: Location, faults: Faults) -> No
         last = low + (high - low) // step * step
         faults.add(
             (*location, "step"),
-            f"must divide high - low, got {bounds}: the last value would be {format_value(last)}",
+            f"must divide high - low, got {_bounds(parameter)}: the last value would be {format_value(last)}",
         )
+
+
+def _check_count(
+    parameter: Parameter, low: Fraction, high: Fraction, location: Location, faults: Faults
+) -> None:
+    """Check that the range has at most :data:`MAX_VALUES` values, without listing them."""
+    if parameter.kind == "float" and parameter.step is None:
+        return
+    step = 1 if parameter.step is None else parse_rational(parameter.step)
+    count = (high - low) // step + 1
+    if count > MAX_VALUES:
+        remedy = "a larger step, or no step" if parameter.kind == "float" else "a larger step"
+        faults.add(
+            location if parameter.step is None else (*location, "step"),
+            f"the range has {_count_text(count)} values, more than {MAX_VALUES:,}, got {_bounds(parameter)}; "
+            + ("narrow it" if parameter.log else f"narrow it, or give {remedy}"),
+        )
+
+
+def _count_text(count: int) -> str:
+    return f"{count:,}" if count < 10**15 else f"10^{len(str(count)) - 1}"
+
+
+def _bounds(parameter: Parameter) -> str:
+    return f"low {format_value(parameter.low)} and high {format_value(parameter.high)}"

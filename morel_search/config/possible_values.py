@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from morel_search._values import Number, SettingValue
+from morel_search.config.grid import Grid
 from morel_search.config.parameter import Parameter
 from morel_search.config.space import Space
 
@@ -21,8 +22,10 @@ def possible_values(space: Space, name: str) -> Sequence[SettingValue]:
     """Return the values that a setting of the training can have.
 
     Returns:
-        All values if they can be counted, else the lower and the upper bound. The value of ``train`` is one
-        of them if the setting is not searched, or searched under a condition.
+        All values of a categorical parameter, of whole numbers and of a range with a step, the latter two
+        computed one by one; else the lower and the upper bound. The value of ``train`` is one of them if the
+        setting is not searched, or searched under a condition; only the bounds of the range are returned with
+        it.
     """
     base: SettingValue = getattr(space.train, name)
     parameter = parameter_of(space, name)
@@ -33,7 +36,7 @@ def possible_values(space: Space, name: str) -> Sequence[SettingValue]:
         values = (parameter.low, parameter.high)
     if not parameter.when or base in values:
         return values
-    return (*((values[0], values[-1]) if isinstance(values, range) else values), base)
+    return (*_ends(values), base)
 
 
 def drawn_with(space: Space, parameter: Parameter, other: str) -> Sequence[SettingValue]:
@@ -60,6 +63,10 @@ def highest(space: Space, name: str) -> Number:
 
 
 def _numbers(space: Space, name: str) -> list[Number]:
-    values = possible_values(space, name)
-    ends = (values[0], values[-1]) if isinstance(values, range) else values
-    return [value for value in ends if isinstance(value, (int, float, Fraction))]
+    values = _ends(possible_values(space, name))
+    return [value for value in values if isinstance(value, (int, float, Fraction))]
+
+
+def _ends(values: Sequence[SettingValue]) -> Sequence[SettingValue]:
+    """Return the first and the last value of a range, and all values of other sequences."""
+    return (values[0], values[-1]) if isinstance(values, (range, Grid)) else values
