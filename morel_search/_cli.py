@@ -17,6 +17,7 @@ from morel_search.errors import MorelSearchError
 
 __all__ = [
     "INTERRUPTED",
+    "RAY_LOST",
     "add_working_directory",
     "command",
     "exit_code_of",
@@ -28,6 +29,9 @@ __all__ = [
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells."""
+
+RAY_LOST = 3
+"""Exit code after the loss of Ray: one of its processes has died, or the cluster is gone."""
 
 CONTEXT = {"show_default": True, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
 

@@ -27,6 +27,7 @@ Exit codes:
   0    finished
   1    too many trials in a row failed
   2    a mistake, which the message explains
+  3    Ray was lost (one of its processes died, or the cluster is gone); --resume continues
   130  interrupted; --resume continues
 """
 

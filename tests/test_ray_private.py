@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 import ray
-from ray._private import utils, worker
+from ray._private import node as node_module
+from ray._private import ray_constants, services, state, utils, worker
 from ray.air.execution._internal import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
@@ -97,6 +98,57 @@ def test_a_submitted_job_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ray_private.in_submitted_job()
 
 
+def test_the_processes_that_ray_cannot_run_without() -> None:
+    names = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
+    assert names == ray_private._WATCHED
+    assert worker._global_node is None  # Ray has not been started here
+    assert ray_private.own_processes() == {}
+    assert "process" in services.ProcessInfo._fields
+
+
+def test_an_actor_of_nobody_has_no_process() -> None:
+    assert ray_private.process_of_actor(object()) == 0
+    assert '"Pid": ' in inspect.getsource(state.GlobalState._gen_actor_info)
+    assert '"NodeID": ' in inspect.getsource(state.GlobalState._gen_actor_info)
+
+
+def test_the_thread_that_listens_for_errors_can_be_ended() -> None:
+    assert "threads_stopped.is_set()" in inspect.getsource(worker.listen_error_messages)
+    ray_private.stop_listening()
+    assert worker.global_worker.threads_stopped.is_set()
+    worker.global_worker.threads_stopped.clear()
+
+
+def test_ray_waits_longer_for_its_raylet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray compares the time only after a call of get_node has failed."""
+    source = inspect.getsource(node_module.Node.__init__)
+    assert "ray._private.services.get_node(" in source
+    assert source.index("services.get_node(") < source.index("> raylet_start_wait_time_s")
+    answers = iter([RuntimeError("not yet"), RuntimeError("not yet"), {"labels": {}}])
+
+    def get_node(*_: object) -> object:
+        answer = next(answers)
+        if isinstance(answer, RuntimeError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    with ray_private.patient_start():
+        assert services.get_node("address", "node") == {"labels": {}}
+    assert services.get_node is get_node
+
+
+def test_ray_does_not_wait_for_its_raylet_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([0.0, 100.0, ray_private.START_SECONDS])
+
+    def get_node(*_: object) -> object:
+        raise RuntimeError("no node")
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    with ray_private.patient_start(lambda: next(moments)), pytest.raises(RuntimeError, match="no node"):
+        services.get_node("address", "node")
+
+
 @pytest.mark.parametrize(
     ("text", "module"),
     [
@@ -115,7 +167,8 @@ def private_names(tree: ast.AST) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
             owner = node.value.id if isinstance(node.value, ast.Name) else ""
-            names += [] if owner in ("self", "cls") else [node.attr]
+            # os._exit is a documented function
+            names += [] if owner in ("self", "cls", "os") else [node.attr]
         elif isinstance(node, ast.keyword) and is_private(node.arg or ""):
             names.append(str(node.arg))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ray"):

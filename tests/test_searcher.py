@@ -16,10 +16,12 @@ from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
 from morel_search.cluster.trainable import describe_failure
 from morel_search.cluster.trial_report import TrialReport
+from morel_search.cluster.watch import SearchWatch
 from morel_search.config import load_space
 from morel_search.errors import RunFolderError
 from morel_search.search.controller import SearchController
 from morel_search.search.outcome import read_outcome
+from morel_search.search.hang_detector import HangDetector
 from morel_search.search.study import TrialStore
 from morel_search.training.selection import EpochResult
 
@@ -39,23 +41,47 @@ def epoch(number: int) -> dict[str, Any]:
     }
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Driver:
     def __init__(
-        self, folder: Path, on_finished: Any = lambda _: None, on_epoch: Any = lambda number, result: None
+        self,
+        folder: Path,
+        on_finished: Any = lambda _: None,
+        on_epoch: Any = lambda number, result: None,
+        overrides: tuple[str, ...] = (),
     ) -> None:
-        space = load_space(ROOT / "search_spaces" / "digits.yaml", ["controls=[]", "train.epochs=2"])
+        space = load_space(
+            ROOT / "search_spaces" / "digits.yaml", ["controls=[]", "train.epochs=2", *overrides]
+        )
+        self.clock = Clock()
         self.record = TrialStore.of_file(folder / "study.db", "run")
-        self.controller = SearchController.begin(space, self.record)
+        self.controller = SearchController.begin(space, self.record, clock=lambda: self.clock.now)
         self.errors: list[Exception] = []
+        self.notes: list[str] = []
+        detector = HangDetector(1, self.notes.append, self.clock)
+        self.watch = SearchWatch(self.controller, detector, self.errors, self.notes.append, self.clock)
         self.losses: dict[str, str] = {}
         self.searcher = StudySearcher(
             self.controller,
-            lambda assignment: SimpleNamespace(number=assignment.number),
+            lambda assignment: SimpleNamespace(
+                number=assignment.number,
+                train=assignment.train,
+                evaluation=space.evaluation,
+                select_epoch=space.search.select_epoch,
+            ),
             on_finished,
             self.errors,
             self.losses,
+            detector.reason,
         )
-        self.scheduler = StudyScheduler(self.controller, on_epoch, self.errors, self.losses)
+        self.scheduler = StudyScheduler(self.controller, on_epoch, self.errors, self.watch, self.losses)
 
     def epoch(self, config: Any, number: int) -> str:
         trial = SimpleNamespace(config=config)
@@ -153,6 +179,84 @@ def test_a_run_folder_that_a_worker_cannot_write_ends_the_search_and_the_trial_w
     assert [trial.state.name for trial in driver.record.trials()] == ["WAITING"]
 
 
+class Killer:
+    """Takes the place of Ray: notes which actors are killed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.killed: list[object] = []
+        monkeypatch.setattr("morel_search.cluster.watch.kill_actor", self.killed.append)
+
+
+def trial_of(config: Any, actor: object) -> Any:
+    return SimpleNamespace(
+        config=config,
+        temporary_state=SimpleNamespace(ray_actor=actor),
+        max_failures=2,
+        is_finished=lambda: False,
+    )
+
+
+def look(driver: Driver, seconds: float) -> list[bool]:
+    """Call the watch as Ray Tune does, once a second of the clock."""
+    decisions = []
+    for _ in range(int(seconds)):
+        driver.clock.now += 1
+        decisions.append(driver.watch.stop_all())
+    return decisions
+
+
+def test_a_trial_that_hangs_is_moved_once_and_then_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killer, finished = Killer(monkeypatch), list[Any]()
+    driver = Driver(tmp_path, on_finished=finished.append)
+    config = driver.searcher.suggest("a")
+    trial = trial_of(config, None)
+    driver.scheduler.on_trial_add(None, trial)
+    assert not any(look(driver, 600))
+    assert killer.killed == []  # it waits for a worker
+    trial.temporary_state.ray_actor = "first"
+    assert not any(look(driver, 62))
+    assert (killer.killed, trial.max_failures) == (["first"], 2)
+    assert driver.notes == [
+        "trial 0 is restarted on a new worker: the training hung: no epoch within 1 min 00 s "
+        "(search.max_epoch_minutes)"
+    ]
+    trial.temporary_state.ray_actor = "second"
+    assert not any(look(driver, 62))
+    assert (killer.killed, trial.max_failures) == (["first", "second"], 0)
+    driver.searcher.on_trial_complete("a", error=True)
+    assert [trial.outcome.failure for trial in finished] == [
+        "the training hung: no epoch within 1 min 00 s twice (search.max_epoch_minutes)"
+    ]
+
+
+def test_a_trial_that_reports_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killer = Killer(monkeypatch)
+    driver = Driver(tmp_path)
+    config = driver.searcher.suggest("a")
+    driver.scheduler.on_trial_add(None, trial_of(config, "actor"))
+    look(driver, 50)
+    driver.epoch(config, 1)
+    look(driver, 50)
+    driver.epoch(config, 2)  # the last epoch; the final attack may take two
+    look(driver, 110)
+    assert killer.killed == []
+    look(driver, 20)
+    assert killer.killed == ["actor"]
+
+
+def test_the_time_limit_ends_a_search_in_which_no_training_reports(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, overrides=("search.max_hours=0.01",))
+    config = driver.searcher.suggest("a")
+    driver.scheduler.on_trial_add(None, trial_of(config, "actor"))
+    decisions = look(driver, 40)
+    assert decisions.index(True) + 1 == 36
+    assert driver.controller.complete
+    driver.record.requeue_running()
+    assert [trial.state.name for trial in driver.record.trials()] == ["WAITING"]
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -164,3 +268,19 @@ def test_a_run_folder_that_a_worker_cannot_write_ends_the_search_and_the_trial_w
 )
 def test_every_way_to_run_out_of_memory_is_known(error: Exception, reason: str) -> None:
     assert describe_failure(error).startswith(reason)
+
+
+def test_gpu_hours_grow_while_no_training_reports(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, overrides=("search.max_gpu_hours=0.01", "resources.gpu=1"))
+    for name in "ab":
+        driver.scheduler.on_trial_add(None, trial_of(driver.searcher.suggest(name), "actor"))
+    decisions = look(driver, 40)
+    assert 18 <= decisions.index(True) <= 21
+
+
+def test_an_error_ends_the_search_without_a_report(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.searcher.suggest("a")
+    assert not driver.watch.stop_all()
+    driver.errors.append(RunFolderError("the study cannot be written: the disk is full"))
+    assert driver.watch.stop_all()

@@ -9,14 +9,21 @@ Ray's minor version.
   ``_actor_start_failed``: what happens when the process of a trial is lost.
 - the argument ``_temp_dir`` of ``ray.init``: the folder of Ray's sockets and logs.
 - the environment variables ``RAY_JOB_CONFIG_JSON_ENV_VAR`` and ``RAY_NUM_REDIS_GET_RETRIES``.
+- ``ray._private.worker._global_node``: the processes of a Ray that this process started.
+- ``ray._private.worker.global_worker.threads_stopped``: ends the thread that listens for errors.
+- ``ray._private.state``: the process of an actor.
+- ``ray._private.services.get_node``: how long Ray waits for its own raylet when it starts.
 - the texts of three of its errors, which have no class of their own.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,10 +35,16 @@ __all__ = [
     "CONNECT_RETRIES",
     "FORK_FAILED",
     "KILL_SECONDS",
+    "START_SECONDS",
     "VERSION_MISMATCH",
+    "endpoints",
     "in_submitted_job",
     "loss_reason",
+    "own_processes",
+    "patient_start",
+    "process_of_actor",
     "set_kill_seconds",
+    "stop_listening",
     "temporary_folder_option",
     "watch_losses",
 ]
@@ -64,6 +77,14 @@ VERSION_MISMATCH = "Version mismatch:"
 
 CLIENT_TIMEOUT = "client connection timeout"
 """The error of a Ray client whose server does not answer."""
+
+START_SECONDS = 180.0
+"""Seconds that Ray waits for its own raylet when it starts. Ray's own value, 30 s, is too short if the
+processors are busy.
+"""
+
+_WATCHED = ("gcs_server", "raylet")
+"""The processes without which Ray cannot run."""
 
 _FORCE_CLEANUP = "_actor_force_cleanup_timeout"
 
@@ -135,3 +156,72 @@ def temporary_folder_option(folder: Path) -> dict[str, str]:
 def in_submitted_job() -> bool:
     """Return whether this process was started by ``ray job submit``, on a machine of the cluster."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def own_processes() -> dict[str, Popen[bytes]]:
+    """Return the processes of the Ray that this process started, without which it cannot run, by name."""
+    from ray._private import worker
+
+    started = {} if worker._global_node is None else worker._global_node.all_processes
+    return {name: started[name][0].process for name in _WATCHED if name in started}
+
+
+def stop_listening() -> None:
+    """End Ray's thread that listens for errors: without a GCS server it takes a processor core for itself."""
+    from ray._private import worker
+
+    worker.global_worker.threads_stopped.set()
+
+
+def endpoints() -> dict[str, tuple[str, int]]:
+    """Return the addresses of the cluster's GCS server and of this machine's raylet."""
+    import ray
+
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    places = {"the GCS server": (host.strip("[]"), int(port))}
+    for node in ray.nodes():
+        if node["NodeID"] == context.get_node_id():
+            places["the raylet"] = (node["NodeManagerAddress"], int(node["NodeManagerPort"]))
+    return places
+
+
+def process_of_actor(actor: object) -> int:
+    """Return the process number of an actor on this machine; 0 if it is on another one, or unknown."""
+    import ray
+    from ray._private import state
+
+    identity = getattr(actor, "_actor_id", None)
+    if identity is None:
+        return 0
+    entry = state.actors(actor_id=identity.hex())
+    here = entry.get("Address", {}).get("NodeID") == ray.get_runtime_context().get_node_id()
+    return int(entry.get("Pid") or 0) if here else 0
+
+
+@contextmanager
+def patient_start(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """Make Ray wait :data:`START_SECONDS` for its own raylet inside a ``with`` block.
+
+    Ray asks for the raylet with ``get_node`` until it is there, and compares the time with 30 s after each
+    failure; here one call asks repeatedly.
+    """
+    from ray._private import services
+
+    original = services.get_node
+
+    def patient(*arguments: object) -> object:
+        deadline = clock() + START_SECONDS
+        while True:
+            try:
+                return original(*arguments)
+            except RuntimeError:
+                if clock() >= deadline:
+                    raise
+                time.sleep(0.1)
+
+    services.get_node = patient
+    try:
+        yield
+    finally:
+        services.get_node = original

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from morel_search.cluster.lifeline import working
 from morel_search.cluster.ray_private import loss_reason, set_kill_seconds, watch_losses
+from morel_search.cluster.trainable import Job
 from morel_search.cluster.trial_report import TrialReport
+from morel_search.cluster.watch import SearchWatch
 from morel_search.search.controller import Decision, SearchController
 from morel_search.training.selection import EpochResult
 
@@ -24,6 +27,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         controller: The search.
         on_epoch: Called with a trial's number and the result of each new epoch.
         errors: List to which errors raised here are appended; shared with :class:`StudySearcher`.
+        watch: The watch over the trials; it learns of their reports.
         losses: Ray's id of each trial whose process Ray ended to the reason; shared with
             :class:`StudySearcher`.
     """
@@ -33,14 +37,20 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         controller: SearchController,
         on_epoch: Callable[[int, EpochResult], None],
         errors: list[Exception],
+        watch: SearchWatch,
         losses: dict[str, str],
     ) -> None:
         super().__init__()
         self._controller, self._on_epoch = controller, on_epoch
-        self._errors, self._losses = errors, losses
+        self._errors, self._watch, self._losses = errors, watch, losses
 
-    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:  # noqa: ARG002  # Ray's interface
-        """Prepare Ray Tune for the loss of a trial's process; it does not expect every one of them."""
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
+        """Watch the trial; it is new, or begins again on another worker.
+
+        Ray Tune is prepared for the loss of a trial's process: it does not expect every one of them.
+        """
+        super().on_trial_add(tune_controller, trial)
+        self._watch.add(trial)
         watch_losses(tune_controller, self._lost)
         set_kill_seconds(tune_controller)
 
@@ -60,9 +70,14 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
             report = TrialReport.from_ray(result)
             if not report.final:
                 number = trial.config["job"].number
-                if self._errors or self._controller.report(number, report.history) is not Decision.CONTINUE:
-                    decision = TrialScheduler.STOP
-                self._on_epoch(number, report.history[-1])
+                self._watch.detector.report(number, _next_allowance(trial.config["job"], report))
+                with working():
+                    if (
+                        self._errors
+                        or self._controller.report(number, report.history) is not Decision.CONTINUE
+                    ):
+                        decision = TrialScheduler.STOP
+                    self._on_epoch(number, report.history[-1])
         except Exception as error:
             self._errors.append(error)
             decision = TrialScheduler.STOP
@@ -71,3 +86,14 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
     def __getstate__(self) -> dict[str, object]:
         """Return nothing for Ray to save: the study holds the state of the search."""
         return {}
+
+
+def _next_allowance(job: Job, report: TrialReport) -> int:
+    """Return the number of epochs that the next report may take.
+
+    After the last epoch, the final attack measures the selected epochs: one, or with the rule ``front`` at
+    most all.
+    """
+    if report.history[-1].epoch < job.train.epochs or not job.evaluation.final_steps:
+        return 1
+    return 1 + (job.train.epochs if job.select_epoch == "front" else 1)

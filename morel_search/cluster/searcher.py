@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ray.tune.search import Searcher
 
+from morel_search.cluster.lifeline import working
 from morel_search.cluster.trainable import Job
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.errors import RunFolderError
@@ -27,6 +28,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         controller: The search.
         job: Returns the job of an assignment.
         on_finished: Called after a trial is recorded.
+        hung: Returns why the training of a trial was ended because it hung; empty if it was not.
         errors: List to which errors raised here are appended. Ray Tune would attribute such an error to the
             trial and run that trial again; instead, the search ends, and
             :func:`morel_search.cluster.tuner.search` raises the first error of the list.
@@ -40,18 +42,21 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         on_finished: Callable[[FinishedTrial], None],
         errors: list[Exception],
         losses: Mapping[str, str],
+        hung: Callable[[int], str] = lambda number: "",
     ) -> None:
         super().__init__()
         self._errors, self._losses = errors, losses
         self._controller, self._job, self._on_finished = controller, job, on_finished
+        self._hung = hung
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Job] | str | None:
         """Return the config of the next trial, or ``Searcher.FINISHED`` when there is none."""
         assignment = None
         try:
-            if not self._errors:
-                assignment = self._controller.next()
+            with working():
+                if not self._errors:
+                    assignment = self._controller.next()
         except Exception as error:
             self._errors.append(error)
         if assignment is None:
@@ -74,10 +79,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         if number is None:
             return
         try:
-            lost = self._losses.get(trial_id, LOST) if error else ""
-            finished = self._finish(number, TrialReport.from_ray(result), lost)
-            if finished is not None:
-                self._on_finished(finished)
+            with working():
+                lost = (self._hung(number) or self._losses.get(trial_id, LOST)) if error else ""
+                finished = self._finish(number, TrialReport.from_ray(result), lost)
+                if finished is not None:
+                    self._on_finished(finished)
         except Exception as problem:
             self._errors.append(problem)
 

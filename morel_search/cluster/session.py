@@ -10,19 +10,24 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
 
+from morel_search._cli import print_err
+from morel_search.cluster.lifeline import Lifeline
 from morel_search.cluster.ray_private import (
     CLIENT_TIMEOUT,
     CONNECT_RETRIES,
     FORK_FAILED,
     VERSION_MISMATCH,
     in_submitted_job,
+    patient_start,
+    stop_listening,
     temporary_folder_option,
 )
+from morel_search.cluster.ray_processes import kill_left, loss_of_cluster, loss_of_local_ray
 from morel_search.errors import ResourceError
 
 __all__ = ["QUIET", "check_cluster", "join_client", "quiet_ray", "ray_session", "runtime_env"]
@@ -37,10 +42,12 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
 }
 """Environment variables that Ray reads when it is imported.
 
-They reduce Ray's messages and turn off copies of data that the study holds.
+They reduce Ray's messages and turn off copies of data that the study holds. A process whose GCS server is
+lost ends itself after the last of them, by default after 60 s, which may be too short to write a report.
 """
 
 PACKAGE = Path(__file__).parents[1]
@@ -54,6 +61,9 @@ ANSWER_SECONDS = 60
 
 A running cluster answers in 2 to 8 s; without one, Ray itself would try for 120 s.
 """
+
+START_TRIES = 2
+"""Attempts to start Ray on this machine."""
 
 CLIENT_TRIES = 3
 """Attempts to connect to a Ray client server, see :data:`morel_search.cluster.ray_private.FORK_FAILED`."""
@@ -99,13 +109,27 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         if address is None
         else None
     )
+
+    def clean() -> None:
+        if temporary is not None:
+            kill_left(temporary)
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def lose() -> None:
+        stop_listening()
+        clean()
+
     try:
         _init(address, temporary)
-        yield
+        lifeline = Lifeline(loss_of_local_ray() if address is None else loss_of_cluster(), lose)
+        lifeline.start()
+        try:
+            yield
+        finally:
+            lifeline.stop()
     finally:
         ray.shutdown()
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        clean()
 
 
 def quiet_ray() -> None:
@@ -133,15 +157,39 @@ def _init(address: str | None, temporary: Path | None) -> None:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    options = {} if temporary is None else temporary_folder_option(temporary)
+    options: dict[str, object] = {} if temporary is None else {**temporary_folder_option(temporary)}
+    if temporary is not None:
+        _start(temporary, {"include_dashboard": False, **options, **quiet})
+        return
     try:
-        if address is None:
-            ray.init(address="local", include_dashboard=False, **options, **quiet)
-        else:
-            ray.init(address=address, runtime_env=runtime_env(), **quiet)
+        ray.init(address=address, runtime_env=runtime_env(), **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        action = "cannot be started on this machine" if address is None else f"cannot be reached at {address}"
-        raise ResourceError(f"Ray {action}: {' '.join(str(error).split())[:300]}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ResourceError(f"Ray cannot be reached at {address}: {reason}") from error
+
+
+def _start(temporary: Path, options: Mapping[str, object]) -> None:
+    """Start Ray on this machine, twice if the first time fails: its processes may be slow or be killed.
+
+    Ray raises a bare ``Exception`` when its processes are too slow.
+    """
+    import ray
+
+    for attempt in range(START_TRIES):
+        try:
+            with patient_start():
+                ray.init(address="local", **options)
+        except Exception as error:
+            ray.shutdown()
+            kill_left(temporary)
+            if attempt == START_TRIES - 1:
+                reason = " ".join(str(error).split())[:300]
+                raise ResourceError(
+                    f"Ray cannot be started on this machine, in {START_TRIES} attempts: {reason}"
+                ) from error
+            print_err("Ray did not start; trying again")
+        else:
+            return
 
 
 def check_cluster(address: str) -> None:

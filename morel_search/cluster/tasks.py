@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from morel_search._cli import print_err
+from morel_search.cluster.lifeline import waiting
 from morel_search.config import ResourceSettings
 from morel_search.errors import MorelSearchError, ResourceError
 
@@ -55,7 +56,8 @@ def task_errors(failure: str, remedy: str) -> Iterator[None]:
     import ray
 
     try:
-        yield
+        with waiting():
+            yield
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
     except (ConnectionError, ray.exceptions.RayError) as error:

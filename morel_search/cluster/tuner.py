@@ -6,13 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from morel_search._cli import print_err
+from morel_search.cluster.lifeline import waiting
 from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
 from morel_search.cluster.trainable import Job, run_job
+from morel_search.cluster.watch import SearchWatch
 from morel_search.config import Space
 from morel_search.errors import RunFolderError
 from morel_search.search.controller import FinishedTrial, SearchController
+from morel_search.search.hang_detector import HangDetector
 from morel_search.search.study import TrialStore
 from morel_search.search.successive_halving import rungs_of
 from morel_search.search.trial import Assignment
@@ -39,6 +43,7 @@ def search(
     job: Callable[[Assignment], Job],
     on_finished: Callable[[FinishedTrial], None] = lambda _: None,
     on_epoch: Callable[[int, EpochResult], None] = lambda number, result: None,
+    note: Callable[[str], None] = print_err,
     trainable: Callable[[dict[str, Job]], None] = run_job,
 ) -> bool:
     """Run trials until the budget is spent or SIGINT is received.
@@ -53,6 +58,7 @@ def search(
         job: Returns the job of an assignment.
         on_finished: Called after each trial.
         on_epoch: Called after each epoch of each trial.
+        note: Called with a sentence about a training that hangs.
         trainable: The function that Ray Tune runs; it reports as :func:`run_job` does.
 
     Returns:
@@ -66,11 +72,13 @@ def search(
     resources = controller.space.resources
     errors: list[Exception] = []
     losses: dict[str, str] = {}
+    detector = HangDetector(controller.space.search.max_epoch_minutes, note)
+    watch = SearchWatch(controller, detector, errors, note)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(controller, job, on_finished, errors, losses),
-            scheduler=StudyScheduler(controller, on_epoch, errors, losses),
+            search_alg=StudySearcher(controller, job, on_finished, errors, losses, detector.reason),
+            scheduler=StudyScheduler(controller, on_epoch, errors, watch, losses),
             num_samples=UNLIMITED,
             max_concurrent_trials=concurrency(resources),
             reuse_actors=True,
@@ -81,12 +89,14 @@ def search(
             name="tune",
             storage_path=str(ray_folder.absolute()),
             verbose=0,
+            stop=watch,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )
     try:
         if not controller.done:
-            tuner.fit()
+            with waiting():
+                tuner.fit()
     finally:
         _settle(controller, record, errors)
     if errors:

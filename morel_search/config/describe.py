@@ -17,7 +17,8 @@ __all__ = ["SpaceDescription", "changes", "identity_of", "parameter_json", "sett
 
 _FREE_SECTIONS = ("resources", "verify")
 _FREE_SETTINGS = (
-    *("trials", "start_from", "max_hours", "max_gpu_hours", "patience", "min_improvement", "max_failures"),
+    *("trials", "start_from", "max_hours", "max_gpu_hours", "max_epoch_minutes"),
+    *("patience", "min_improvement", "max_failures"),
 )
 
 

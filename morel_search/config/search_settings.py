@@ -75,6 +75,13 @@ class SearchSettings:
     max_gpu_hours: float | None = setting(
         None, doc="stop after this many GPU-hours: hours of training x resources.gpu", gt=0
     )
+    max_epoch_minutes: float | None = setting(
+        None,
+        doc="time limit of one epoch, in minutes; a training that exceeds it is restarted once from its last "
+        "checkpoint on a new worker, and fails the second time. null means 50 times the slowest epoch "
+        "measured so far, at least 30 minutes; 6 hours before any epoch is measured",
+        gt=0,
+    )
     patience: int | None = setting(
         None,
         doc="stop if this many trainings in a row do not raise the hypervolume by min_improvement",

@@ -186,10 +186,24 @@ class SearchController:
         unfinished = results[-1].epoch < epochs
         return Decision.PAUSE if self.criterion.time_limit and unfinished else Decision.CONTINUE
 
+    def check_time(self, unreported: float) -> bool:
+        """Return whether the time of the search is used up, also if no training reports.
+
+        Args:
+            unreported: Seconds of the running trainings since their last reports.
+        """
+        self._check_time(unreported)
+        return bool(self.criterion.time_limit)
+
     def pause(self, number: int) -> None:
         """Pause a running trial; the next start of the search resumes it."""
         self._running.pop(number)
         self.early_stopping.leave(number)
+
+    def pause_all(self) -> None:
+        """Pause the trials that still run, because the search ends."""
+        for number in list(self._running):
+            self.pause(number)
 
     def finish(self, number: int, history: Sequence[EpochResult], failure: str) -> FinishedTrial:
         """Record the outcome of a running trial.
@@ -222,8 +236,8 @@ class SearchController:
         self._noted = self.criterion.elapsed
         self._store.set_spent(self._noted, self.criterion.unfinished_seconds)
 
-    def _check_time(self) -> None:
-        self.criterion.check_time()
+    def _check_time(self, unreported: float = 0.0) -> None:
+        self.criterion.check_time(unreported)
         if self._running and self.criterion.elapsed - self._noted >= SECONDS_BETWEEN_NOTES:
             self.note_time()
 

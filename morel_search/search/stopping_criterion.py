@@ -109,10 +109,15 @@ class StoppingCriterion:
                 "(search.patience)"
             )
 
-    def check_time(self) -> None:
-        """Set ``time_limit`` by the time of the search and of all its trainings."""
+    def check_time(self, unreported: float = 0.0) -> None:
+        """Set ``time_limit`` by the time of the search and of all its trainings.
+
+        Args:
+            unreported: Seconds of trainings since their last reports.
+        """
         settings = self._settings
-        gpu_seconds = self._gpus * (self._finished_seconds + sum(self._unfinished_seconds.values()))
+        seconds = self._finished_seconds + sum(self._unfinished_seconds.values()) + unreported
+        gpu_seconds = self._gpus * seconds
         self.time_limit = ""
         if settings.max_hours is not None and self.elapsed >= settings.max_hours * HOUR:
             self.time_limit = f"search.max_hours ({settings.max_hours:g}) is used up"

@@ -6,6 +6,7 @@ import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.new_run import check_new_run, create_run_folder
 from morel_search.results.settings import RunSettings
 from morel_search.workflows.final_verification import verify_after_search
+from morel_search.workflows.loss_of_ray import finish_search, finish_verification
 from morel_search.workflows.resume import check_study_file, open_study
 from morel_search.workflows.run_settings import compute_of, new_settings, resumed_settings
 
@@ -74,7 +76,7 @@ def execute(request: Request) -> int:
 
     Returns:
         0 if the budget is spent or a limit was reached, 1 if failures ended the search, 130 if it was
-        interrupted.
+        interrupted. If Ray is lost, the process itself ends, with 3.
 
     Raises:
         MorelSearchError: A mistake that the user can correct; nothing was written, unless the search had
@@ -169,6 +171,7 @@ def _search(
     request: Request, run: RunFolder, controller: SearchController, record: TrialStore, compute: Compute
 ) -> int:
     """Run the trials, write the results, verify and report; return the exit code."""
+    from morel_search.cluster.lifeline import on_loss
     from morel_search.workflows.artifacts import RunArtifacts
 
     began = time.monotonic()
@@ -176,17 +179,19 @@ def _search(
     _warn_of_other_compute(before, compute)
     run.write_settings(resumed_settings(before, request.space, compute))
     artifacts = RunArtifacts(request.space, run, record, controller, compute)
+    report = partial(_report, request, run)
     try:
-        complete = _run_trials(request, run, controller, record, compute, artifacts)
+        with on_loss(partial(finish_search, controller, record, artifacts, report)):
+            complete = _run_trials(request, run, controller, record, compute, artifacts)
+            failed = bool(controller.criterion.too_many_failures)
+            finished = complete and not failed
+            if request.verbosity and finished:
+                print_out("scoring the front and the controls on the test split")
+            artifacts.finish("finished" if finished else "failed" if failed else "stopped", test=finished)
     except BaseException:
         with suppress(RunFolderError):  # the error may be a full disk
             run.write_settings(replace(run.read_settings(), status="stopped"))
         raise
-    failed = bool(controller.criterion.too_many_failures)
-    finished = complete and not failed
-    if request.verbosity and finished:
-        print_out("scoring the front and the controls on the test split")
-    artifacts.finish("finished" if finished else "failed" if failed else "stopped", test=finished)
     if missing := artifacts.missing_networks():
         print_err(
             f"warning: the weights of trials {', '.join(map(str, missing))} on the front are missing, "
@@ -197,9 +202,10 @@ def _search(
     try:
         if finished:
             seconds = time.monotonic() - began
-            verified = verify_after_search(request.space, run, compute, seconds, quiet=quiet)
+            with on_loss(partial(finish_verification, run, report)):
+                verified = verify_after_search(request.space, run, compute, seconds, quiet=quiet)
     finally:
-        _report(request, run)  # also after a failed verification
+        report()  # also after a failed verification
     if verified and not quiet:
         print_out(verified)
     return _exit_code(controller, complete=complete, interrupted=verified is None)
