@@ -220,6 +220,39 @@ def test_a_deleted_ray_folder_and_a_torn_checkpoint_cost_epochs_and_nothing_else
     )
 
 
+def test_a_lost_ray_ends_the_run_with_a_report_and_resume_continues(tmp_path: Path) -> None:
+    """The raylet is killed, then the GCS server of the next start; the driver is not."""
+    before: dict[int, tuple[Any, ...]] = {}
+    for mark, name in (("raylet/raylet ", "raylet"), ("gcs/gcs_server ", "gcs_server")):
+        process = begin(tmp_path)
+        known = len(before)
+        while len(snapshot(tmp_path)) < known + 2:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        (number,) = (number for number, line in tree(process.pid) if mark in line)
+        os.kill(number, signal.SIGKILL)
+        assert process.wait(240) == 3, (tmp_path / "log").read_text()
+        left = list(tree(process.pid))
+        kill_all(process)
+        after = snapshot(tmp_path)
+        assert {number: after[number] for number in before} == before, "something finished has changed"
+        assert "RUNNING" not in {trial.state.name for trial in trials_of(tmp_path)}
+        last = (tmp_path / "log").read_text().splitlines()[-1]
+        assert last == (
+            f"morel_search: Ray was lost: its process {name} has died; {len(after)} of {TRIALS} trials have "
+            "finished; the same command with --resume continues"
+        )
+        assert "Traceback" not in (tmp_path / "log").read_text()
+        assert not [line for _, line in left if "ray::ImplicitFunc" in line]
+        assert len(pd.read_csv(tmp_path / "run" / "trials.csv")) == len(after)
+        (tmp_path / "run" / "report.html").unlink()
+        before = after
+    process = begin(tmp_path)
+    assert process.wait(900) == 0, (tmp_path / "log").read_text()
+    assert {number: one for number, one in snapshot(tmp_path).items() if number in before} == before
+    assert len(snapshot(tmp_path)) == TRIALS
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_stops_at_once(tmp_path: Path, number: signal.Signals) -> None:
     process = begin(tmp_path)

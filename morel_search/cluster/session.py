@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,6 +65,9 @@ A running cluster answers in 2 to 8 s; without one, Ray itself would try for 120
 
 START_TRIES = 2
 """Attempts to start Ray on this machine."""
+
+NOTE_SECONDS = 30.0
+"""Seconds after which the user is told that Ray has not started yet."""
 
 CLIENT_TRIES = 3
 """Attempts to connect to a Ray client server, see :data:`morel_search.cluster.ray_private.FORK_FAILED`."""
@@ -176,6 +180,9 @@ def _start(temporary: Path, options: Mapping[str, object]) -> None:
     import ray
 
     for attempt in range(START_TRIES):
+        note = threading.Timer(NOTE_SECONDS, print_err, ["waiting for Ray to start on this machine"])
+        note.daemon = True
+        note.start()
         try:
             with patient_start():
                 ray.init(address="local", **options)
@@ -190,6 +197,8 @@ def _start(temporary: Path, options: Mapping[str, object]) -> None:
             print_err("Ray did not start; trying again")
         else:
             return
+        finally:
+            note.cancel()
 
 
 def check_cluster(address: str) -> None:
