@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -20,8 +21,8 @@ from morel_search.cluster.watch import SearchWatch
 from morel_search.config import load_space
 from morel_search.errors import RunFolderError
 from morel_search.search.controller import SearchController
-from morel_search.search.outcome import read_outcome
 from morel_search.search.hang_detector import HangDetector
+from morel_search.search.outcome import read_outcome
 from morel_search.search.study import TrialStore
 from morel_search.training.selection import EpochResult
 
@@ -47,6 +48,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def tune_controller() -> Any:
+    """Return as much of Ray Tune's controller as a scheduler sees before a process is lost."""
+    return SimpleNamespace(_actor_manager=RayActorManager(resource_manager=None), _actor_to_trial={})  # type: ignore[arg-type]
 
 
 class Driver:
@@ -212,7 +218,7 @@ def test_a_trial_that_hangs_is_moved_once_and_then_fails(
     driver = Driver(tmp_path, on_finished=finished.append)
     config = driver.searcher.suggest("a")
     trial = trial_of(config, None)
-    driver.scheduler.on_trial_add(None, trial)
+    driver.scheduler.on_trial_add(tune_controller(), trial)
     assert not any(look(driver, 600))
     assert killer.killed == []  # it waits for a worker
     trial.temporary_state.ray_actor = "first"
@@ -235,7 +241,7 @@ def test_a_trial_that_reports_is_not_killed(tmp_path: Path, monkeypatch: pytest.
     killer = Killer(monkeypatch)
     driver = Driver(tmp_path)
     config = driver.searcher.suggest("a")
-    driver.scheduler.on_trial_add(None, trial_of(config, "actor"))
+    driver.scheduler.on_trial_add(tune_controller(), trial_of(config, "actor"))
     look(driver, 50)
     driver.epoch(config, 1)
     look(driver, 50)
@@ -249,7 +255,7 @@ def test_a_trial_that_reports_is_not_killed(tmp_path: Path, monkeypatch: pytest.
 def test_the_time_limit_ends_a_search_in_which_no_training_reports(tmp_path: Path) -> None:
     driver = Driver(tmp_path, overrides=("search.max_hours=0.01",))
     config = driver.searcher.suggest("a")
-    driver.scheduler.on_trial_add(None, trial_of(config, "actor"))
+    driver.scheduler.on_trial_add(tune_controller(), trial_of(config, "actor"))
     decisions = look(driver, 40)
     assert decisions.index(True) + 1 == 36
     assert driver.controller.complete
@@ -273,7 +279,7 @@ def test_every_way_to_run_out_of_memory_is_known(error: Exception, reason: str) 
 def test_gpu_hours_grow_while_no_training_reports(tmp_path: Path) -> None:
     driver = Driver(tmp_path, overrides=("search.max_gpu_hours=0.01", "resources.gpu=1"))
     for name in "ab":
-        driver.scheduler.on_trial_add(None, trial_of(driver.searcher.suggest(name), "actor"))
+        driver.scheduler.on_trial_add(tune_controller(), trial_of(driver.searcher.suggest(name), "actor"))
     decisions = look(driver, 40)
     assert 18 <= decisions.index(True) <= 21
 
