@@ -29,7 +29,7 @@ __all__ = ["__version__", "load_model", "load_results", "load_space", "run_searc
 
 
 def load_space(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Space:
-    """Read and check a space file.
+    """Read and check a space file; it is code, because the modules of its import paths are imported.
 
     Args:
         path: The space file (YAML).
@@ -121,13 +121,15 @@ def load_results(path: str | PathLike[str]) -> RunData:
     return read_run_data(open_run_folder(Path(path)))
 
 
-def load_model(folder: str | PathLike[str]) -> nn.Module:
+def load_model(folder: str | PathLike[str], *, trust_code: bool = False) -> nn.Module:
     """Load a network from an exported folder or from a run's ``front/NUMBER``.
 
     Needs torch, and neither Ray nor Optuna.
 
     Args:
         folder: The network's folder.
+        trust_code: Whether code that the folder names may be run. A network by import path
+            (``package.module:name``) is such code; read it first. Built-in networks need no consent.
 
     Returns:
         The network in eval mode on the CPU. Its input is a float tensor of images in [0, 1] with shape
@@ -136,7 +138,9 @@ def load_model(folder: str | PathLike[str]) -> nn.Module:
     Raises:
         NetworkError: The folder holds no network of this project, or its files are damaged or of a newer
             format.
+        UntrustedCodeError: The network is code, and ``trust_code`` is False.
     """
+    from morel_search._consent import consent_of
     from morel_search.models.load import load_model as load
 
-    return load(Path(folder))
+    return load(Path(folder), consent_of(trust_code=trust_code))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from morel_search._format import printable
 from morel_search._version import __version__
 from morel_search.errors import MorelSearchError
 
@@ -25,6 +26,7 @@ __all__ = [
     "print_err",
     "print_out",
     "terminate_as_interrupt",
+    "trust_flag",
 ]
 
 INTERRUPTED = 130
@@ -50,6 +52,17 @@ def command(description: str, examples: str = "") -> Callable[[Callable[..., int
         return click.command(help=description, epilog=epilog, context_settings=CONTEXT)(version(function))
 
     return make
+
+
+def trust_flag(function: Callable[..., int]) -> Callable[..., int]:
+    """Add the option ``--trust`` to a command that reads a folder."""
+    return click.option(
+        "--trust",
+        "trust_code",
+        is_flag=True,
+        help="Run code that the folder names: networks and losses by import path (package.module:name). Read "
+        "this code first.",
+    )(function)
 
 
 def main_of(tool: click.Command, program: str, arguments: Sequence[str] | None = None) -> int:
@@ -116,10 +129,13 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 
 def print_out(text: str) -> None:
-    """Print on standard output and flush, because standard output may be a pipe."""
-    print(text, flush=True)  # noqa: T201
+    """Print on standard output and flush, because standard output may be a pipe.
+
+    Control characters, which a name in a folder may hold, are printed as escapes.
+    """
+    print(printable(text, keep="\n\t"), flush=True)  # noqa: T201
 
 
 def print_err(text: str) -> None:
-    """Print on the error stream."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    """Print on the error stream; see :func:`print_out`."""
+    print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)  # noqa: T201

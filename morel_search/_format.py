@@ -16,6 +16,7 @@ __all__ = [
     "number_of",
     "percent",
     "points",
+    "printable",
     "without_passwords",
 ]
 
@@ -100,6 +101,21 @@ def format_number(value: float) -> str:
     if 0 < parts <= 255 and math.isclose(parts, round(parts), rel_tol=1e-7):
         return f"{round(parts)}/255"
     return short
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return a text with unprintable characters escaped: a file must not send control codes to a terminal.
+
+    Args:
+        text: The text.
+        keep: Characters that stay as they are, such as the end of a line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in keep else repr(character)[1:-1]
+        for character in text
+    )
 
 
 def without_passwords(text: str) -> str:

@@ -6,6 +6,7 @@
     ├── NetworkError            a network cannot be built, or does not fit the images
     ├── ResourceError           processors, GPUs, disk space or a cluster are missing
     ├── RunFolderError          a run folder exists, is missing, is locked, or belongs to another search
+    ├── UntrustedCodeError      a folder names code, and the user did not consent to run it
     └── TrainingError           a training cannot give a result; a trial is recorded as FAIL
         ├── DivergedError       the loss or the weights are no longer finite
         └── OutOfMemoryError    a training step does not fit into the device's memory
@@ -27,6 +28,7 @@ __all__ = [
     "RunFolderError",
     "SpaceError",
     "TrainingError",
+    "UntrustedCodeError",
 ]
 
 
@@ -68,6 +70,10 @@ class ResourceError(MorelSearchError):
 
 class RunFolderError(MorelSearchError):
     """A run folder exists, is missing, is locked, or belongs to another search."""
+
+
+class UntrustedCodeError(MorelSearchError):
+    """A folder names code, and the user did not consent to run it."""
 
 
 class TrainingError(MorelSearchError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from morel_search._cli import command, main_of
+from morel_search._cli import add_working_directory, command, main_of, trust_flag
 from morel_search.errors import MorelSearchError
 
 __all__ = ["main", "pick"]
@@ -93,6 +93,7 @@ def _weights(_: click.Context, option: click.Parameter, text: str | None) -> tup
 )
 @click.option("--onnx", is_flag=True, help="Also write model.onnx; needs pip install 'morel-search[onnx]'.")
 @click.option("--torch-export", is_flag=True, help="Also write model.pt2, a program of torch.export.")
+@trust_flag
 def pick(
     *,
     run: Path,
@@ -104,6 +105,7 @@ def pick(
     out: Path | None,
     onnx: bool,
     torch_export: bool,
+    trust_code: bool,
 ) -> int:
     """Pick a network and write it."""
     from morel_search.analysis.picking import best_weighted_sum, knee_point, most_accurate, most_robust
@@ -127,7 +129,9 @@ def pick(
     elif weights is not None:
         rule = partial(best_weighted_sum, clean=weights[0], robust=weights[1])
     formats = ["onnx"] * onnx + ["torch_export"] * torch_export
-    pick_network(run, rule=rule, member_name=member, target=out, formats=formats)
+    if trust_code:
+        add_working_directory()
+    pick_network(run, rule=rule, member_name=member, target=out, formats=formats, trust_code=trust_code)
     return 0
 
 

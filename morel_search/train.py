@@ -8,7 +8,13 @@ from pathlib import Path
 
 import click
 
-from morel_search._cli import command, main_of, terminate_as_interrupt
+from morel_search._cli import (
+    add_working_directory,
+    command,
+    main_of,
+    terminate_as_interrupt,
+    trust_flag,
+)
 
 __all__ = ["main", "train"]
 
@@ -47,12 +53,15 @@ Exit codes:
     default="auto",
     help="Device; auto takes that of the first training, or the fastest one of this machine.",
 )
-def train(*, folder: Path, seed: int | None, out: Path | None, device: str) -> int:
+@trust_flag
+def train(*, folder: Path, seed: int | None, out: Path | None, device: str, trust_code: bool) -> int:
     """Train a network again."""
     from morel_search.workflows.retrain import retrain
 
+    if trust_code:
+        add_working_directory()
     with terminate_as_interrupt():
-        retrain(folder, seed=seed, target=out, device=device)
+        retrain(folder, seed=seed, target=out, device=device, trust_code=trust_code)
     return 0
 
 

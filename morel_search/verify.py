@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from morel_search._cli import add_working_directory, command, main_of
+from morel_search._cli import add_working_directory, command, main_of, trust_flag
 from morel_search.errors import ResourceError
 
 __all__ = ["main", "verify"]
@@ -39,6 +39,7 @@ is drawn again."""
     help="Run on an existing Ray cluster: auto or HOST:PORT.  [default: start Ray on this machine]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only warnings, errors and the report's path.")
+@trust_flag
 def verify(
     *,
     run: Path,
@@ -47,6 +48,7 @@ def verify(
     replicates: int | None,
     address: str | None,
     quiet: bool,
+    trust_code: bool,
 ) -> int:
     """Verify a run."""
     from morel_search.workflows.verify_folder import verify_folder
@@ -54,8 +56,17 @@ def verify(
     for option, value in (("--minutes", minutes), ("--images", images), ("--replicates", replicates)):
         if value is not None and not value > 0:
             raise ResourceError(f"{option} must be above 0, got {value:g}")
-    add_working_directory()
-    verify_folder(run, minutes=minutes, images=images, replicates=replicates, address=address, quiet=quiet)
+    if trust_code:
+        add_working_directory()
+    verify_folder(
+        run,
+        minutes=minutes,
+        images=images,
+        replicates=replicates,
+        address=address,
+        quiet=quiet,
+        trust_code=trust_code,
+    )
     return 0
 
 

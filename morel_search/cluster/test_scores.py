@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from morel_search._consent import Consent, consent_to
 from morel_search.cluster.placement import device_for, threads_for, with_absolute_paths
 from morel_search.cluster.tasks import task_errors, trial_task
 from morel_search.cluster.worker_data import test_images
@@ -43,9 +44,12 @@ def score_on_test(
     task = trial_task(_score, resources)
     data = with_absolute_paths(space.data)
     device, threads = device_for(resources), threads_for(resources)
+    consent = consent_to(space.network.name)
     with task_errors("the front could not be scored on the test split", "--resume tries again"):
         pending = [
-            task.remote(member, str(path.absolute()), data, space.evaluation, compute, device, threads)
+            task.remote(
+                member, str(path.absolute()), data, space.evaluation, compute, device, threads, consent
+            )
             for member, path in models.items()
         ]
         scores: Sequence[tuple[Member, float, float]] = ray.get(pending)
@@ -60,6 +64,7 @@ def _score(
     compute: Compute,
     device: str,
     threads: int,
+    consent: Consent,
 ) -> tuple[Member, float, float]:
     import torch
 
@@ -69,7 +74,7 @@ def _score(
 
     torch.set_num_threads(threads)
     configure(compute, device)
-    model, _ = load_model(Path(path))
+    model, _ = load_model(Path(path), consent)
     result = evaluate(
         model.to(device),
         test_images(data).to(device),

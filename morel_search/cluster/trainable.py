@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from morel_search._consent import consent_to
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.worker_data import development_for
 from morel_search.errors import MorelSearchError, NetworkError, RunFolderError
@@ -192,10 +193,12 @@ def _evaluate_selected(job: Job, training: Training, history: list[EpochResult])
 
     began = time.perf_counter()
     selected = {chosen.epoch for chosen in chosen_epochs(history, job.select_epoch)}
+    consent = consent_to(job.network.name)
     measured = []
     for result in history:
         if result.epoch in selected:
-            model, metadata = load_model(Path(job.folder) / model_file(result.epoch, job.select_epoch))
+            path = Path(job.folder) / model_file(result.epoch, job.select_epoch)
+            model, metadata = load_model(path, consent)
             if metadata.epoch != result.epoch:
                 # A worker was killed between weights and checkpoint, and the repeated epoch differed.
                 raise NetworkError(

@@ -6,9 +6,10 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from morel_search._format import printable
 from morel_search.errors import SpaceError
 
-__all__ = ["Faults", "Location", "dotted", "nearest", "printable", "shown"]
+__all__ = ["Faults", "Location", "dotted", "nearest", "shown"]
 
 Location = tuple[str | int, ...]
 
@@ -93,11 +94,6 @@ def dotted(location: Location) -> str:
         else:
             text += ("." if text else "") + (part if _PLAIN_KEY.fullmatch(part) else _cut(repr(part)))
     return text
-
-
-def printable(text: str) -> str:
-    """Return a text with unprintable characters escaped: a file must not send control codes to a terminal."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import re
 from functools import cache
 
+from morel_search._consent import IMPORT_PATH
+from morel_search._imports import not_callable_reason
 from morel_search.config.faults import nearest
 
-__all__ = ["check_import_path", "is_import_path"]
-
-_NAME = r"[^\W\d]\w*"
-_PATH = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*")
-
-
-def is_import_path(text: str) -> bool:
-    """Return whether a text is meant as an import path ``package.module:name``."""
-    return ":" in text
+__all__ = ["check_import_path"]
 
 
 @cache
@@ -31,7 +24,7 @@ def check_import_path(text: str) -> str:
     Returns:
         The fault as a sentence without the path; empty when the object can be called.
     """
-    if not _PATH.fullmatch(text):
+    if not IMPORT_PATH.fullmatch(text):
         return "is not an import path of the form package.module:name"
     module_name, _, attribute = text.partition(":")
     try:
@@ -45,4 +38,4 @@ def check_import_path(text: str) -> str:
             names = [name for name in dir(target) if not name.startswith("_")]
             return f"cannot be imported: {module_name} has no {part}{nearest(part, names)}"
         target = getattr(target, part)
-    return "" if callable(target) else "cannot be called"
+    return not_callable_reason(target)

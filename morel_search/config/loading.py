@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from morel_search._consent import ALL_CODE, Consent, import_paths
+from morel_search._format import printable
 from morel_search._values import JsonObject, JsonValue
 from morel_search.config.checks import check_rationals, check_sections, check_space
 from morel_search.config.constraints import check_fixed, narrowed, read_constraints
 from morel_search.config.controls import DEFAULT_CONTROLS, read_controls
 from morel_search.config.enqueued import read_enqueued
-from morel_search.config.faults import Faults, nearest, printable, shown
+from morel_search.config.faults import Faults, nearest, shown
 from morel_search.config.overrides import apply_overrides
 from morel_search.config.parameter import Parameter
 from morel_search.config.parameters import read_parameters
@@ -39,12 +41,14 @@ from morel_search.training.settings import (
 __all__ = ["load_space"]
 
 
-def load_space(path: Path, overrides: Sequence[str] = ()) -> Space:
+def load_space(path: Path, overrides: Sequence[str] = (), *, consent: Consent = ALL_CODE) -> Space:
     """Read and check a space file.
 
     Args:
         path: The file.
         overrides: Texts of the form ``section.setting=value``; a later one replaces an earlier one.
+        consent: The code that may be imported. A space file that the user names is the user's own code; the
+            space file of a run folder may not be.
 
     Returns:
         The space; its ``warnings`` name settings that are allowed but probably a mistake.
@@ -52,6 +56,7 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> Space:
     Raises:
         SpaceError: With all faults, each with its place and, for a value of the file, its line. Settings are
             checked against each other only if each of them has no fault.
+        UntrustedCodeError: The file names code without consent.
     """
     path = Path(path)
     text = read_text(path)
@@ -64,6 +69,7 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> Space:
         problem = "is empty" if tree is None else f"must be a mapping of sections, got {shown(tree)}"
         raise SpaceError([f"{problem}; a space file has the sections {', '.join(SECTIONS)}"], str(path))
     renamed = [*rename_old_keys(tree, faults), *apply_overrides(tree, overrides, faults)]
+    consent.check(import_paths({name: tree[name] for name in tree if name != "data"}), path)
     space = _read(path, text, tuple(overrides), tree, faults)
     faults.raise_all(str(path))
     assert space is not None, "a section is missing, but no fault was noted"

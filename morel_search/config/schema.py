@@ -26,10 +26,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from morel_search._consent import is_import_path
 from morel_search._values import SettingValue
 from morel_search.config.faults import Faults, Location, nearest
 from morel_search.config.fieldspec import FieldSpec, specs
-from morel_search.config.imports import check_import_path, is_import_path
+from morel_search.config.imports import check_import_path
 from morel_search.config.rational import parse_rational
 from morel_search.config.validation_text import add_validation_errors
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from morel_search._consent import NO_CODE, Consent
 from morel_search.errors import NetworkError
 from morel_search.results.files import os_error_sentence
 from morel_search.training.networks import build_network
@@ -66,15 +67,23 @@ def save_model(
     save_atomically(path, content)
 
 
-def load_model(path: Path) -> tuple[nn.Module, Metadata]:
+def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metadata]:
     """Load a network, in eval mode on the CPU, and its metadata.
+
+    Args:
+        path: The file. Its content is read as data; only a network by import path runs code.
+        consent: The code that may be run.
 
     Raises:
         NetworkError: The file is missing, truncated, or does not fit its own settings.
+        UntrustedCodeError: The file names code without consent.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         settings = NetworkSettings(name=content["network"]["name"], options=content["network"]["options"])
+        if not isinstance(settings.name, str):
+            raise TypeError(f"the name of the network must be a text, got {settings.name!r}")
+        consent.check([settings.name], path)
         channels, height, width = content["image_shape"]
         classes = tuple(content["classes"])
         model = build_network(settings, (channels, height, width), len(classes))

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from morel_search._consent import NO_CODE, Consent
 from morel_search.errors import NetworkError
 from morel_search.models import checkpoint
 from morel_search.models.sections import read_section
@@ -21,12 +22,13 @@ __all__ = ["CHECKPOINT", "FORMAT", "SETTINGS", "WEIGHTS", "load_model", "read_se
 WEIGHTS, CHECKPOINT, SETTINGS = "model.safetensors", "model.pt", "settings.json"
 
 
-def load_model(folder: str | Path) -> nn.Module:
+def load_model(folder: str | Path, consent: Consent = NO_CODE) -> nn.Module:
     """Load a network for classification.
 
     Args:
         folder: A folder that ``python -m morel_search.pick`` or ``python -m morel_search.train`` wrote, or
             ``front/NUMBER`` of a run.
+        consent: The code that may be run; a network of your own is code.
 
     Returns:
         The network on the CPU, in eval mode: float images in [0, 1], shape (N, C, H, W), to logits, shape (N,
@@ -36,14 +38,15 @@ def load_model(folder: str | Path) -> nn.Module:
     Raises:
         NetworkError: A file is missing or damaged, the weights do not fit the settings, or a newer
             morel_search wrote them.
+        UntrustedCodeError: The folder names code without consent.
     """
     folder = Path(folder)
     settings = read_settings(folder)
     # Building a network draws weights; the random state of the caller is kept.
     with torch.random.fork_rng(devices=[]):
         if not (folder / WEIGHTS).exists() and (folder / CHECKPOINT).exists():
-            return checkpoint.load_model(folder / CHECKPOINT)[0]
-        return _load(folder / WEIGHTS, settings).eval()
+            return checkpoint.load_model(folder / CHECKPOINT, consent)[0]
+        return _load(folder / WEIGHTS, settings, consent).eval()
 
 
 def read_settings(folder: Path) -> ModelSettings:
@@ -83,7 +86,7 @@ def weights_bytes(model: nn.Module) -> bytes:
     return bytes(save(weights, metadata={"format": "pt"}))
 
 
-def _load(path: Path, settings: ModelSettings) -> nn.Module:
+def _load(path: Path, settings: ModelSettings, consent: Consent) -> nn.Module:
     weights = _read_weights(path)
     try:
         network = read_section(NetworkSettings, settings.network)
@@ -92,6 +95,7 @@ def _load(path: Path, settings: ModelSettings) -> nn.Module:
     if settings.image_shape is None or settings.classes is None:
         missing = "image_shape" if settings.image_shape is None else "classes"
         raise _not_buildable(path, f"it has no {missing}")
+    consent.check([network.name], path.parent / SETTINGS)
     model = build_network(network, settings.image_shape, len(settings.classes))
     if difference := _difference(model.state_dict(), weights):
         raise NetworkError(f"{path} does not fit the network {network.name} of its settings: {difference}")

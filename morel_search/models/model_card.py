@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 
-from morel_search._format import attack_text, percent
+from morel_search._consent import import_paths, is_import_path, trust_option
+from morel_search._format import attack_text, percent, printable
+from morel_search.models.markdown import md_code, md_text
 from morel_search.models.settings import Accuracies, ModelSettings
 
 __all__ = ["kind_text", "model_card"]
@@ -30,7 +34,7 @@ def kind_text(kind: str, evaluation: Mapping[str, object]) -> str:
 
 
 def model_card(settings: ModelSettings, name: str, more_files: Sequence[str] = ()) -> str:
-    """Return the model card as markdown.
+    """Return the model card as Markdown; all text from the settings is escaped.
 
     Args:
         settings: The settings of the network.
@@ -39,17 +43,17 @@ def model_card(settings: ModelSettings, name: str, more_files: Sequence[str] = (
     """
     network, data = settings.network, settings.data["name"]
     classes, shape = settings.classes or (), settings.image_shape or ()
-    names = ", ".join(classes[:_MAX_CLASSES]) + (", ..." if len(classes) > _MAX_CLASSES else "")
+    names = ", ".join(map(md_text, classes[:_MAX_CLASSES])) + (", ..." if len(classes) > _MAX_CLASSES else "")
     parts = [
-        f"# {str(network['name']).rpartition(':')[2]} for {data}: trial {settings.number}, epoch "
-        f"{settings.epoch}, seed {settings.seed}",
+        f"# {md_text(str(network['name']).rpartition(':')[2])} for {md_text(data)}: trial {settings.number}, "
+        f"epoch {settings.epoch}, seed {settings.seed}",
         f"An image classifier from a search for the trade-off between clean and robust accuracy: "
-        f"`{network['name']}`{_options(network)}, trained on `{data}` by morel_search. It takes float images "
-        f"in [0, 1] of shape (N, {', '.join(map(str, shape))}) and returns logits of {len(classes)} classes: "
-        f"{names}. The normalisation of pixels is part of the network.",
+        f"{md_code(network['name'])}{_options(network)}, trained on {md_code(data)} by morel_search. It "
+        f"takes float images in [0, 1] of shape (N, {', '.join(map(str, shape))}) and returns logits of "
+        f"{len(classes)} classes: {names}. The normalisation of pixels is part of the network.",
         _accuracies(settings),
         _training(settings, name),
-        _loading(name, more_files),
+        _loading(settings, name, more_files),
         _limits(settings),
     ]
     return "\n\n".join(parts) + "\n"
@@ -59,7 +63,7 @@ def _options(network: Mapping[str, object]) -> str:
     options = network.get("options")
     if not isinstance(options, dict) or not options:
         return ""
-    return f" ({', '.join(f'{key} {value}' for key, value in options.items())})"
+    return f" ({', '.join(md_text(f'{key} {value}') for key, value in options.items())})"
 
 
 def _accuracies(settings: ModelSettings) -> str:
@@ -72,8 +76,8 @@ def _accuracies(settings: ModelSettings) -> str:
     ]
     for kind, accuracies in figures.items():
         rows.append(
-            f"| {kind_text(kind, settings.evaluation)} | {_clean(accuracies)} | {_robust(accuracies)} | "
-            f"{accuracies.get('images', '-')} |"
+            f"| {md_text(kind_text(kind, settings.evaluation))} | {_clean(accuracies)} | "
+            f"{_robust(accuracies)} | {accuracies.get('images', '-')} |"
         )
     sentences = ["Robust accuracy is the fraction of images that are classified correctly after the attack."]
     if any("robust_interval" in accuracies for accuracies in figures.values()):
@@ -85,13 +89,15 @@ def _accuracies(settings: ModelSettings) -> str:
         )
     elif flags := figures["verified"].get("flags"):
         sentences.append(
-            f"**The verification flagged this network; its robust accuracy is not reliable: {flags}.**"
+            "**The verification flagged this network; its robust accuracy is not reliable: "
+            f"{md_text(flags)}.**"
         )
     if settings.picked is not None:
-        sentences.append(f"Why this network: {settings.picked.get('why', 'not recorded')}")
+        sentences.append(f"Why this network: {md_text(settings.picked.get('why', 'not recorded'))}")
         if compared := settings.picked.get("figures"):
             sentences.append(
-                f"It was selected by its {compared} accuracies, which are therefore optimistic for it."
+                f"It was selected by its {md_text(compared)} accuracies, which are therefore optimistic for "
+                "it."
             )
     return "\n".join([*rows, "", " ".join(sentences)])
 
@@ -109,35 +115,37 @@ def _interval(interval: Sequence[float] | None) -> str:
 
 
 def _training(settings: ModelSettings, name: str) -> str:
-    train, data, compute = settings.train, settings.data, settings.compute
+    given, data, compute = settings.train, settings.data, settings.compute
+    train = {key: md_text(value) for key, value in given.items()}
+    trust = trust_option((settings.network, given))
     beta = f" (beta {train['beta']})" if train["accuracy_loss"] in ("trades", "mart", "loat") else ""
-    limit = f" {data['limit']} of" if data.get("limit") else ""
+    limit = f" {md_text(data['limit'])} of" if data.get("limit") else ""
     lines = [
         "## How it was trained",
         "",
-        f"- Accuracy objective `{train['accuracy_loss']}`{beta}; robust objective with weight "
+        f"- Accuracy objective {md_code(given['accuracy_loss'])}{beta}; robust objective with weight "
         f"{train['k_robust']}, its contrastive term with weight {train['alpha']} and temperature "
         f"{train['temperature']}.",
         f"- Training attack: {train['attack_steps']} steps, {train['norm']}, epsilon {train['epsilon']}. It "
         "is left out if no objective in use needs it.",
         f"- {train['optimizer']}, peak learning rate {train['lr']}, {train['schedule']} schedule, batches of "
         f"{train['batch_size']}. Epoch {settings.epoch} of {train['epochs']} was kept (rule "
-        f"`{settings.select_epoch}`).",
-        f"- Data:{limit} the training images of `{data['name']}`; {_held_out(data)} of them, split off with "
-        f"the seed {data['seed']}, are the validation images.",
+        f"{md_code(settings.select_epoch)}).",
+        f"- Data:{limit} the training images of {md_code(data['name'])}; {_held_out(data)} of them, split "
+        f"off with the seed {md_text(data['seed'])}, are the validation images.",
     ]
     if compute:
         also = [text for key, text in _ARITHMETIC.items() if compute.get(key)]
         lines.append(
-            f"- Arithmetic: {', '.join([str(compute['precision']), *also])}, on "
-            f"{settings.device or 'an unknown device'}."
+            f"- Arithmetic: {', '.join([md_text(compute['precision']), *also])}, on "
+            f"{md_text(settings.device or 'an unknown device')}."
         )
     lines += [
         "",
         "`settings.json` has every setting. This command trains the network again:",
         "",
         "```",
-        f"python -m morel_search.train {name}",
+        printable(f"python -m morel_search.train {shlex.quote(name)}{trust}"),
         "```",
     ]
     return "\n".join(lines)
@@ -147,21 +155,31 @@ def _held_out(data: Mapping[str, object]) -> str:
     """Return the size of the validation split: a percentage or a number of images."""
     validation = data["validation"]
     if not isinstance(validation, (int, float)):
-        return str(validation)
+        return md_text(validation)
     return percent(validation) if validation < 1 else f"{validation:.0f}"
 
 
-def _loading(name: str, more_files: Sequence[str]) -> str:
+def _loading(settings: ModelSettings, name: str, more_files: Sequence[str]) -> str:
+    network = str(settings.network["name"])
+    trust = ", trust_code=True" if is_import_path(network) else ""
     code = [
         "## How to load it",
         "",
         "```python",
         "import morel_search",
         "",
-        f'model = morel_search.load_model("{name}")  # an nn.Module in eval mode; needs torch, but neither '
-        f"Ray nor Optuna",
+        f"model = morel_search.load_model({json.dumps(printable(name))}{trust})  # an nn.Module in eval "
+        "mode; needs torch, but neither Ray nor Optuna",
         "```",
     ]
+    named = sorted({*import_paths(settings.network), *import_paths(settings.train)})
+    if named:
+        code += [
+            "",
+            f"{_listed(named)} {'is' if len(named) == 1 else 'are'} code, which must be importable and is "
+            "not in this folder. It runs only with your consent (`trust_code=True`, `--trust`): read it "
+            "first.",
+        ]
     uses = {
         "model.onnx": "`model.onnx` is the same network for ONNX runtimes: input `images`, output "
         "`logits`, batches of any size.",
@@ -170,18 +188,22 @@ def _loading(name: str, more_files: Sequence[str]) -> str:
     return "\n".join([*code, *(line for file in more_files for line in ("", uses[file]))])
 
 
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(map(md_code, names))
+
+
 def _limits(settings: ModelSettings) -> str:
     evaluation = settings.evaluation
     return "\n".join(
         [
             "## Limits",
             "",
-            f"- It was tested with one norm and radius: {evaluation['norm']}, epsilon "
-            f"{evaluation['epsilon']} of the pixel range. Larger perturbations, other norms, patches, blur, "
-            "noise, rotations and weather were not tested.",
+            f"- It was tested with one norm and radius: {md_text(evaluation['norm'])}, epsilon "
+            f"{md_text(evaluation['epsilon'])} of the pixel range. Larger perturbations, other norms, "
+            "patches, blur, noise, rotations and weather were not tested.",
             "- Its robust accuracy was measured with known attacks. It is not a proof for any single image.",
-            f"- It was trained on images such as those of `{settings.data['name']}`, and returns one of its "
-            "classes for any other image too.",
+            f"- It was trained on images such as those of {md_code(settings.data['name'])}, and returns one "
+            "of its classes for any other image too.",
             "- It must not make decisions alone if a wrong answer can do harm.",
             "",
             "## Licence",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from morel_search._consent import Consent
 from morel_search.errors import NetworkError
 from morel_search.models.sections import read_section
 from morel_search.models.settings import ModelSettings
@@ -72,15 +73,17 @@ class TrainingConfig:
         return frozenset({self.epoch, *self.rungs})
 
 
-def read_training_config(settings: ModelSettings, source: Path) -> TrainingConfig:
+def read_training_config(settings: ModelSettings, source: Path, consent: Consent) -> TrainingConfig:
     """Check the settings of a network and return the configuration of its training.
 
     Args:
         settings: The settings, see :func:`morel_search.models.load.read_settings`.
         source: Their folder, for the message.
+        consent: The code that may be run: a network and an objective of your own are code.
 
     Raises:
         NetworkError: A setting is missing, unknown or outside its limits.
+        UntrustedCodeError: The settings name code without consent.
     """
     try:
         config = TrainingConfig(
@@ -104,6 +107,7 @@ def read_training_config(settings: ModelSettings, source: Path) -> TrainingConfi
             )
     except (TypeError, ValueError) as error:
         raise NetworkError(f"{source} cannot be trained again: {error}") from error
+    consent.check([config.network.name, config.train.accuracy_loss], source)
     return config
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from morel_search._imports import import_object, not_callable_reason
 from morel_search.errors import TrainingError
 from morel_search.training import losses
 from morel_search.training.settings import TrainSettings
@@ -106,15 +106,18 @@ def _import_loss(path: str) -> Callable[..., Tensor]:
     """Import the function ``package.module:name``.
 
     Raises:
-        TrainingError: The path is not of this form, or the module or the name does not exist.
+        TrainingError: The path is not of this form, the module or the name does not exist, or the object
+            cannot be a loss.
     """
-    module, _, name = path.partition(":")
     try:
-        loss: Callable[..., Tensor] = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        loss = import_object(path)
+    except ImportError as error:
         known = ", ".join(ACCURACY_OBJECTIVES)
         raise TrainingError(
             f"accuracy_loss {path!r} is neither one of {known} nor an import path package.module:name "
             f"({error})"
         ) from error
-    return loss
+    reason = "is a class, not a function" if isinstance(loss, type) else not_callable_reason(loss)
+    if reason:
+        raise TrainingError(f"accuracy_loss {path!r} {reason}")
+    return cast("Callable[..., Tensor]", loss)

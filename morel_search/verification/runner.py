@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from morel_search._consent import consent_to
 from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
 from morel_search.cluster.tasks import task_errors, trial_task
 from morel_search.config import ResourceSettings, Space
@@ -110,6 +111,7 @@ def verify_networks(
         threads=threads_for(space.resources),
         seed=budget.seed,
         sources=tuple((name, str(path.absolute())) for name, path in sources.items()),
+        consent=consent_to(space.network.name),
     )
     split = _describe(setup, next(iter(models.values())))
     evaluation = space.describe()["evaluation"]
@@ -135,7 +137,7 @@ def _describe(setup: WorkerSetup, model: Path) -> SplitSummary:
 
     with task_errors("the test split could not be read", "run the same command again"):
         summary: SplitSummary = ray.get(
-            ray.remote(describe_test_split).remote(setup.data, str(model.absolute()))
+            ray.remote(describe_test_split).remote(setup.data, str(model.absolute()), setup.consent)
         )
     return summary
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from morel_search._consent import Consent
 from morel_search.cluster.worker_data import test_images
 from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError
 from morel_search.results.attack_names import STAGES, STANDARD
@@ -53,6 +54,7 @@ class WorkerSetup:
         seed: Random seed of every attack.
         sources: Networks whose adversarial examples are transferred to all others: names, and files with
             weights.
+        consent: The code that the files with weights may name.
     """
 
     data: DataSettings
@@ -62,6 +64,7 @@ class WorkerSetup:
     threads: int
     seed: int
     sources: tuple[tuple[str, str], ...]
+    consent: Consent
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +97,13 @@ class ChunkResult:
     failures: Mapping[str, str]
 
 
-def describe_test_split(data: DataSettings, path: str) -> SplitSummary:
+def describe_test_split(data: DataSettings, path: str, consent: Consent) -> SplitSummary:
     """Read the test split and measure the network in a file; run on a worker.
 
     Args:
         data: Settings of the data, with absolute paths.
         path: File with the weights of a network.
+        consent: The code that the file may name.
 
     Raises:
         NetworkError: A prediction of the network depends on the other images of the batch.
@@ -109,11 +113,12 @@ def describe_test_split(data: DataSettings, path: str) -> SplitSummary:
     from morel_search.training.predictions import DEPENDS_ON_BATCH, NOISE, batch_effect
 
     test = test_images(data)
-    if batch_effect(_model(path, "cpu"), to_float(test.images[:8])) > NOISE:
+    model = _model(path, "cpu", consent)
+    if batch_effect(model, to_float(test.images[:8])) > NOISE:
         raise NetworkError(f"the network in {path} {DEPENDS_ON_BATCH}")
     channels, height, width = (int(size) for size in test.images.shape[1:])
     digest = hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
-    return SplitSummary(len(test), operations(_model(path, "cpu"), (channels, height, width)), digest)
+    return SplitSummary(len(test), operations(model, (channels, height, width)), digest)
 
 
 def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> MaskingDiagnostics:
@@ -128,7 +133,7 @@ def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> 
     from morel_search.verification.transfer import transfer_accuracy
 
     images, labels = _chunk_images(rows, setup)
-    model = _model(path, setup.device)
+    model = _model(path, setup.device, setup.consent)
     diagnostics = diagnose_masking(
         model, images, labels, setup.evaluation, seed=setup.seed, compute=setup.compute
     )
@@ -226,10 +231,10 @@ def _robust(suite: AttackSuite, stage: str, images: Tensor, labels: Tensor) -> T
 
 
 @lru_cache(maxsize=16)
-def _model(path: str, device: str) -> Any:
+def _model(path: str, device: str, consent: Consent) -> Any:
     from morel_search.models.checkpoint import load_model
 
-    return load_model(Path(path))[0].to(device)
+    return load_model(Path(path), consent)[0].to(device)
 
 
 @lru_cache(maxsize=8)
@@ -239,7 +244,7 @@ def _examples(source: str, rows: bytes, setup: WorkerSetup) -> Tensor:
 
     images, labels = _chunk_images(np.frombuffer(rows, dtype=np.int64).copy(), setup)
     return transfer_examples(
-        _model(source, setup.device),
+        _model(source, setup.device, setup.consent),
         images,
         labels,
         setup.evaluation,
@@ -255,7 +260,7 @@ def _attack_suite(path: str, scale: float, setup: WorkerSetup) -> AttackSuite:
 
     images = to_float(test_images(setup.data).images[:2].to(setup.device))
     return AttackSuite(
-        _model(path, setup.device),
+        _model(path, setup.device, setup.consent),
         images,
         setup.evaluation,
         seed=setup.seed,

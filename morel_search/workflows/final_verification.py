@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err
+from morel_search._consent import trust_option
 from morel_search.config import Space
 from morel_search.errors import MorelSearchError
 from morel_search.results.folder import RunFolder
@@ -45,7 +46,7 @@ def verify_after_search(
     if not settings.enabled or not run.front_models.is_dir():
         return ""
     limit = 60 * settings.minutes if settings.minutes else max(LEAST_VERIFYING, SHARE_FOR_VERIFYING * seconds)
-    command = f"python -m morel_search.verify {run.path}"
+    command = f"python -m morel_search.verify {run.path}{trust_option(space.describe())}"
     replicated = ""
     try:
         budget = VerificationBudget(settings.images, limit, settings.seed)

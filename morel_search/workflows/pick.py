@@ -13,6 +13,7 @@ import numpy as np
 from morel_search._cli import print_err, print_out
 
 if TYPE_CHECKING:
+    from morel_search._consent import Consent
     from morel_search.analysis.cost import ImageResults
     from morel_search.analysis.members import Member
     from morel_search.analysis.picking import Rule
@@ -30,6 +31,7 @@ def pick_network(
     member_name: str | None = None,
     target: Path | None = None,
     formats: Sequence[str] = (),
+    trust_code: bool = False,
 ) -> Path:
     """Pick a network of a run's front, print which and why, and write it.
 
@@ -39,6 +41,7 @@ def pick_network(
         member_name: Name of the network to take, such as ``12`` or ``12-7``, instead of a rule.
         target: Folder to write; None takes ``RUN/picked/NAME``.
         formats: Further formats to write, keys of :data:`morel_search.models.formats.FORMATS`.
+        trust_code: Whether code that the run folder names may be run: a network of your own.
 
     Returns:
         The folder that was written.
@@ -46,7 +49,9 @@ def pick_network(
     Raises:
         MorelSearchError: The run has no such network, its weights are missing, or the folder cannot be
             written.
+        UntrustedCodeError: The network is not a built-in one, and ``trust_code`` is False.
     """
+    from morel_search._consent import consent_of, trust_option
     from morel_search.analysis.cost import cost_sentences
     from morel_search.analysis.members import find_member, read_members
     from morel_search.analysis.picking import candidate, candidates, choose, knee_point
@@ -67,7 +72,7 @@ def pick_network(
         kind, why = member.kind, "It was named with --member."
         picked = {"why": why}
     target = target or path / "picked" / member.name
-    settings = _export(run, member, picked, target, formats)
+    settings = _export(run, member, picked, target, formats, consent_of(trust_code=trust_code))
     for line in _describe(member, kind, why, settings, path):
         print_out(line)
     results = _results(run_data, members) if kind == "verified" else {}
@@ -84,7 +89,8 @@ def pick_network(
             f"reliable: {member.flags}"
         )
     print_out(f"written to {target}")
-    print_out(f"train it again: python -m morel_search.train {shlex.quote(str(target))}")
+    code = (settings.network, settings.train)
+    print_out(f"train it again: python -m morel_search.train {shlex.quote(str(target))}{trust_option(code)}")
     return target
 
 
@@ -105,7 +111,12 @@ def _results(run_data: RunData, members: Sequence[Member]) -> ImageResults:
 
 
 def _export(
-    run: RunFolder, member: Member, picked: Picked, target: Path, formats: Sequence[str]
+    run: RunFolder,
+    member: Member,
+    picked: Picked,
+    target: Path,
+    formats: Sequence[str],
+    consent: Consent,
 ) -> ModelSettings:
     """Write the network's folder and return its settings."""
     from morel_search.errors import RunFolderError
@@ -119,7 +130,7 @@ def _export(
             f"the weights of network {member.name} are missing: {folder / CHECKPOINT} does not exist; "
             "a search writes it when it ends"
         )
-    model, metadata = load_model(folder / CHECKPOINT)
+    model, metadata = load_model(folder / CHECKPOINT, consent)
     settings = replace(
         settings_of(folder),
         made_by="python -m morel_search.pick",
@@ -135,6 +146,7 @@ def _export(
 
 def _describe(member: Member, kind: str, why: str, settings: ModelSettings, run: Path) -> list[str]:
     """Say which network was picked, why, and how accurate it is."""
+    from morel_search._consent import trust_option
     from morel_search._format import percent
     from morel_search.models.model_card import kind_text
 
@@ -150,8 +162,9 @@ def _describe(member: Member, kind: str, why: str, settings: ModelSettings, run:
         why,
     ]
     if kind != "verified":
+        trust = trust_option((settings.network, settings.train))
         lines.append(
-            f"These figures are not verified; python -m morel_search.verify {shlex.quote(str(run))} "
+            f"These figures are not verified; python -m morel_search.verify {shlex.quote(str(run))}{trust} "
             "verifies them."
         )
     return lines

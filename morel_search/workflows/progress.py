@@ -11,7 +11,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from morel_search._format import duration, percent
+from morel_search._format import duration, percent, printable
 from morel_search.config import format_value
 from morel_search.search.controller import FinishedTrial
 from morel_search.training.selection import EpochResult
@@ -66,7 +66,7 @@ class Progress:
     def finished(self, trial: FinishedTrial) -> None:
         """Print the line of a finished trial and advance the bar."""
         if self._verbosity:
-            self._bar.write(trial_line(trial), file=sys.stdout)
+            self._bar.write(printable(trial_line(trial)), file=sys.stdout)
             sys.stdout.flush()
         self._bar.update()
 

@@ -14,6 +14,7 @@ from morel_search._version import __version__
 from morel_search.errors import DataError, OutOfMemoryError, ResourceError, TrainingError
 
 if TYPE_CHECKING:
+    from morel_search._consent import Consent
     from morel_search.models.recipe import TrainingConfig
     from morel_search.models.settings import Accuracies, ModelSettings
     from morel_search.training.datasets.loading import Development
@@ -24,7 +25,12 @@ __all__ = ["retrain"]
 
 
 def retrain(
-    folder: Path, *, seed: int | None = None, target: Path | None = None, device: str = "auto"
+    folder: Path,
+    *,
+    seed: int | None = None,
+    target: Path | None = None,
+    device: str = "auto",
+    trust_code: bool = False,
 ) -> Path:
     """Train a network's configuration again and write the network of the selected epoch.
 
@@ -37,6 +43,7 @@ def retrain(
         target: The new folder; None for a name derived from the folder and the seed.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto``: the device of the first training, or else the fastest
             available.
+        trust_code: Whether code that the folder names may be run: a network or an objective of your own.
 
     Returns:
         The new folder.
@@ -45,11 +52,13 @@ def retrain(
         MorelSearchError: Settings, images or the device are missing, the training diverged or ran out of
             memory, or the new folder cannot be written.
     """
+    from morel_search._consent import consent_of
     from morel_search.models.export import check_target, settings_of, write_export
     from morel_search.models.recipe import read_training_config, train_from_config
 
     settings = settings_of(folder)
-    config = read_training_config(settings, folder)
+    consent = consent_of(trust_code=trust_code)
+    config = read_training_config(settings, folder, consent)
     config = config if seed is None else replace(config, seed=seed)
     target = target or _target(folder, config.seed)
     check_target(target)
@@ -72,7 +81,7 @@ def retrain(
         made = _made(settings, config, kept, development, compute, device)
         made = replace(made, figures={"validation": validation})
         write_export(target, model, made)
-        test = _score(target, config, compute, device)
+        test = _score(target, config, compute, device, consent)
     write_export(target, model, replace(made, figures={"test": test, "validation": validation}))
     clean, robust = percent(test["clean_accuracy"]), percent(test["robust_accuracy"])
     print_out(f"epoch {kept.epoch} on the test split: clean {clean}  robust {robust}")
@@ -91,7 +100,9 @@ def _print_epoch(result: EpochResult, epochs: int) -> None:
     )
 
 
-def _score(folder: Path, config: TrainingConfig, compute: Compute, device: str) -> Accuracies:
+def _score(
+    folder: Path, config: TrainingConfig, compute: Compute, device: str, consent: Consent
+) -> Accuracies:
     """Score the written network on the test split, as a search does."""
     from morel_search.models.load import load_model
     from morel_search.training.datasets.loading import load_test
@@ -101,9 +112,8 @@ def _score(folder: Path, config: TrainingConfig, compute: Compute, device: str) 
         images = load_test(config.data).to(device)
     except DataError as error:
         raise DataError(f"{error}; the network is in {folder}, without test accuracies") from error
-    scores = evaluate(
-        load_model(folder).to(device), images, config.evaluation, final=True, seed=TEST_SEED, compute=compute
-    )
+    model = load_model(folder, consent).to(device)
+    scores = evaluate(model, images, config.evaluation, final=True, seed=TEST_SEED, compute=compute)
     return {
         "clean_accuracy": scores.clean_accuracy,
         "robust_accuracy": scores.robust_accuracy,

@@ -129,6 +129,7 @@ def replicate_run(
     """
     from tqdm import tqdm
 
+    from morel_search._consent import consent_to
     from morel_search.analysis.replication import read_replication
     from morel_search.analysis.run_data import read_run_data
     from morel_search.analysis.verification_reader import read_verification
@@ -139,7 +140,10 @@ def replicate_run(
 
     folders = {name: path.parent for name, path in networks_of(run).items()}
     settings = {name: settings_of(folder) for name, folder in folders.items()}
-    configs = {name: read_training_config(settings[name], folder) for name, folder in folders.items()}
+    consent = consent_to(space.describe())
+    configs = {
+        name: read_training_config(settings[name], folder, consent) for name, folder in folders.items()
+    }
     wanted = missing_replicates(run, configs, count)
     if wanted and not quiet:
         seconds = run.read_trials().set_index("number")["seconds"]

@@ -23,6 +23,7 @@ def verify_folder(
     replicates: int | None = None,
     address: str | None = None,
     quiet: bool = False,
+    trust_code: bool = False,
 ) -> None:
     """Verify the front and the controls of a run, and draw its report again.
 
@@ -33,10 +34,12 @@ def verify_folder(
         replicates: Trainings of each network with other random seeds; None takes ``verify.replicates``.
         address: Address of a Ray cluster; None starts Ray on this machine.
         quiet: Print nothing but warnings and the report's path.
+        trust_code: Whether code that the run folder names may be run.
 
     Raises:
         MorelSearchError: The run cannot be verified, see :func:`morel_search.workflows.verify.verify_run`.
     """
+    from morel_search._consent import consent_of
     from morel_search.analysis.report.page import write_report
     from morel_search.cluster.placement import MACHINE_SECONDS, check_resources
     from morel_search.cluster.session import ray_session
@@ -50,7 +53,8 @@ def verify_folder(
 
     run = open_run_folder(path)
     settings = run.read_settings()
-    space = _with_recorded_evaluation(load_space(run.space, settings.overrides), settings)
+    consent = consent_of(trust_code=trust_code)
+    space = _with_recorded_evaluation(load_space(run.space, settings.overrides, consent=consent), settings)
     networks_of(run)
     if address is None:
         preflight.check_device(space)

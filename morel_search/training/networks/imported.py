@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from morel_search._imports import import_object, not_callable_reason
 from morel_search.errors import NetworkError
 
 __all__ = ["build_imported"]
@@ -65,14 +65,10 @@ def build_imported(
 
 
 def _imported(path: str) -> object:
-    module_name, _, name = path.partition(":")
     try:
-        target: object = importlib.import_module(module_name)
-        for part in name.split("."):
-            target = getattr(target, part)
-    except Exception as error:
-        raise NetworkError(f"cannot be imported: {_reason(error)}") from error
-    return target
+        return import_object(path)
+    except ImportError as error:
+        raise NetworkError(f"cannot be imported: {error}") from error
 
 
 def _construct(target: object, options: dict[str, object], classes: int) -> nn.Module:
@@ -82,6 +78,10 @@ def _construct(target: object, options: dict[str, object], classes: int) -> nn.M
         return target
     if not callable(target):
         raise NetworkError(f"must be an nn.Module, or return one when called, got {type(target).__name__}")
+    if reason := not_callable_reason(target):
+        raise NetworkError(reason)
+    if isinstance(target, type) and not issubclass(target, nn.Module):
+        raise NetworkError(f"must be an nn.Module, got the class {target.__name__}")
     with _explained(f"fails with options {options}"):
         if "num_classes" in inspect.signature(target).parameters:
             options.setdefault("num_classes", classes)
