@@ -99,6 +99,8 @@ def _read(file: tuple[str, Path]) -> tuple[bytes, str]:
     """Return the bytes of an image, and its path."""
     path = file[1]
     try:
+        if not path.is_file():  # reading a pipe or a device would wait, or never end
+            raise DataError(f"{path} is not a file")
         return path.read_bytes(), str(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error

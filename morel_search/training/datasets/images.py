@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +27,15 @@ Fetch = Callable[[int], tuple[bytes, str]]
 """Function of the number of an image that returns its encoded bytes, and its place for error messages."""
 
 GREY, COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""The formats that are read, by the bytes of a file and not by its name.
+
+Pillow knows others, and some of their readers start programs: EPS, for example, starts Ghostscript.
+"""
+
+MOST_PIXELS = 2**26
+"""Largest number of pixels of an image; a small file can claim many more than fit into memory."""
+
 SLICE = 512
 """Number of images that a thread decodes at a time; the overhead of the threads is then negligible."""
 
@@ -43,11 +54,12 @@ def common_shape(count: int, fetch: Fetch, image_size: int | None) -> Shape:
     Returns:
         Channels (1 or 3), height and width.
     """
-    channels, height, width = _header(*fetch(0))
-    for number in range(1, count):
-        if channels == 3:
-            break
-        channels = _header(*fetch(number))[0]
+    with _large_images_without_warning():
+        channels, height, width = _header(*fetch(0))
+        for number in range(1, count):
+            if channels == 3:
+                break
+            channels = _header(*fetch(number))[0]
     return (channels, height, width) if image_size is None else (channels, image_size, image_size)
 
 
@@ -76,10 +88,23 @@ def decode_all(indices: Tensor, fetch: Fetch, shape: Shape, *, resized: bool) ->
             out[row] = _decode(*fetch(number), shape, resized=resized)
 
     threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
-    with ThreadPoolExecutor(threads) as pool:
+    with _large_images_without_warning(), ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(0, len(numbers), SLICE)):
             pass
     return torch.from_numpy(out)
+
+
+@contextmanager
+def _large_images_without_warning() -> Iterator[None]:
+    """Hide Pillow's warning about large images: :data:`MOST_PIXELS` is an error of its own.
+
+    The filters of warnings belong to the process, so that this is done once, outside of threads.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def _open(data: bytes, place: str) -> Image.Image:
@@ -87,9 +112,18 @@ def _open(data: bytes, place: str) -> Image.Image:
     from PIL import Image
 
     try:
-        image = Image.open(io.BytesIO(data))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{place} is not an image that can be read ({len(data)} bytes)") from error
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{place} is too large: images may have {MOST_PIXELS:,} pixels") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(
+            f"{place} is not an image that can be read ({len(data)} bytes); the formats are "
+            f"{', '.join(FORMATS)}"
+        ) from error
+    if image.width * image.height > MOST_PIXELS:
+        raise DataError(
+            f"{place} has {image.height} x {image.width} pixels; images may have {MOST_PIXELS:,} pixels"
+        )
     if image.mode not in GREY + COLOUR:
         raise DataError(
             f"{place} has pixels of the mode {image.mode}; images must be grey or in colour, with 8 bits for "

@@ -84,6 +84,8 @@ def _matches(field: str, text: str | None) -> tuple[Path, ...]:
         files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
     if not files:
         raise DataError(f"data.{field} {text}: no such file")
+    if other := [file for file in files if not file.is_file()]:
+        raise DataError(f"data.{field} {text}: {other[0]} is not a file")
     return tuple(files)
 
 
