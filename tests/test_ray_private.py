@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,6 +89,14 @@ def test_other_errors_stay_what_they_are() -> None:
 def test_ray_takes_a_temporary_folder() -> None:
     (argument,) = ray_private.temporary_folder_option(Path("/tmp/x"))
     assert f'kwargs.pop("{argument}"' in inspect.getsource(ray.init)
+
+
+def test_ray_can_be_told_to_listen_on_the_loopback_interface() -> None:
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    assert before or sys.platform in ("darwin", "win32")
+    with ray_private.on_loopback():
+        assert services.get_node_ip_address() == "127.0.0.1"
+    assert before == ray_constants.ENABLE_RAY_CLUSTER
 
 
 def test_a_submitted_job_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:

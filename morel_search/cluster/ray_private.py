@@ -8,6 +8,8 @@ Ray's minor version.
 - ``TuneController._actor_manager`` and ``_actor_to_trial``, and ``RayActorManager._actor_task_failed`` and
   ``_actor_start_failed``: what happens when the process of a trial is lost.
 - the argument ``_temp_dir`` of ``ray.init``: the folder of Ray's sockets and logs.
+- ``ray._private.ray_constants.ENABLE_RAY_CLUSTER``: whether Ray listens on all network interfaces or, as by
+  default on macOS and Windows, on the loopback interface alone.
 - the environment variables ``RAY_JOB_CONFIG_JSON_ENV_VAR`` and ``RAY_NUM_REDIS_GET_RETRIES``.
 - ``ray._private.worker._global_node``: the processes of a Ray that this process started.
 - ``ray._private.worker.global_worker.threads_stopped``: ends the thread that listens for errors.
@@ -40,6 +42,7 @@ __all__ = [
     "endpoints",
     "in_submitted_job",
     "loss_reason",
+    "on_loopback",
     "own_processes",
     "patient_start",
     "process_of_actor",
@@ -151,6 +154,23 @@ def _unwrapped(tune_controller: object) -> TuneController:
 def temporary_folder_option(folder: Path) -> dict[str, str]:
     """Return the argument of ``ray.init`` that sets the folder of Ray's sockets and logs."""
     return {"_temp_dir": str(folder)}
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Make a Ray that starts inside a ``with`` block listen on the loopback interface alone.
+
+    The argument ``_node_ip_address`` of ``ray.init`` does not: Ray replaces 127.0.0.1 by the address of the
+    machine, unless clusters are switched off.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def in_submitted_job() -> bool:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypedDict
 
@@ -24,11 +22,13 @@ from morel_search.cluster.ray_private import (
     FORK_FAILED,
     VERSION_MISMATCH,
     in_submitted_job,
+    on_loopback,
     patient_start,
     stop_listening,
     temporary_folder_option,
 )
 from morel_search.cluster.ray_processes import kill_left, loss_of_cluster, loss_of_local_ray
+from morel_search.cluster.session_folder import session_folder
 from morel_search.errors import ResourceError
 
 __all__ = ["QUIET", "check_cluster", "join_client", "quiet_ray", "ray_session", "runtime_env"]
@@ -90,7 +90,8 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     """Start Ray, or join a cluster, for the duration of a ``with`` block.
 
     Without an address, Ray starts on this machine for this run alone: no dashboard, Ray's own setting of
-    token authentication, and a temporary folder that is removed at the end. With an address (``auto`` or
+    token authentication, ports on the loopback interface alone, and a private folder that is removed at the
+    end (see :mod:`morel_search.cluster.session_folder`). With an address (``auto`` or
     ``host:port``), the run joins that cluster and sends it this package; a task of the cluster is already
     connected, and nothing is done.
 
@@ -107,33 +108,23 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     # A submitted job runs on its cluster: no trial connection is needed.
     if address is not None and not (address == "auto" and in_submitted_job()):
         check_cluster(address)
-    # Ray's socket paths may have at most 107 bytes, so the path is short and not below the run folder.
-    temporary = (
-        Path(tempfile.mkdtemp(prefix="ms-", dir="/tmp" if Path("/tmp").is_dir() else None))
-        if address is None
-        else None
-    )
+    with ExitStack() as stack:
+        temporary = stack.enter_context(session_folder()) if address is None else None
 
-    def clean() -> None:
+        def lose() -> None:
+            stop_listening()
+            if temporary is not None:
+                kill_left(temporary)
+                shutil.rmtree(temporary.parent, ignore_errors=True)
+
         if temporary is not None:
-            kill_left(temporary)
-            shutil.rmtree(temporary, ignore_errors=True)
-
-    def lose() -> None:
-        stop_listening()
-        clean()
-
-    try:
+            stack.callback(kill_left, temporary)
+        stack.callback(ray.shutdown)
         _init(address, temporary)
         lifeline = Lifeline(loss_of_local_ray() if address is None else loss_of_cluster(), lose)
         lifeline.start()
-        try:
-            yield
-        finally:
-            lifeline.stop()
-    finally:
-        ray.shutdown()
-        clean()
+        stack.callback(lifeline.stop)
+        yield
 
 
 def quiet_ray() -> None:
@@ -184,7 +175,7 @@ def _start(temporary: Path, options: Mapping[str, object]) -> None:
         note.daemon = True
         note.start()
         try:
-            with patient_start():
+            with patient_start(), on_loopback():
                 ray.init(address="local", **options)
         except Exception as error:
             ray.shutdown()
