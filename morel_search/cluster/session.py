@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from morel_search._cli import print_err
+from morel_search.cluster.auth_token import make_token_private
 from morel_search.cluster.lifeline import Lifeline
 from morel_search.cluster.ray_private import (
     CLIENT_TIMEOUT,
@@ -154,6 +156,7 @@ def _init(address: str | None, temporary: Path | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     options: dict[str, object] = {} if temporary is None else {**temporary_folder_option(temporary)}
     if temporary is not None:
+        make_token_private()
         _start(temporary, {"include_dashboard": False, **options, **quiet})
         return
     try:

@@ -1,0 +1,67 @@
+"""Ray's token can be read by its user alone, whoever created it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from morel_search.cluster.auth_token import make_token_private
+
+
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith("RAY_AUTH_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / ".ray" / "auth_token"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("auth_mode", [None, "token"])
+def test_a_new_token_is_private(token: Path, auth_mode: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if auth_mode is not None:
+        monkeypatch.setenv("RAY_AUTH_MODE", auth_mode)
+    before = os.umask(0)
+    try:
+        make_token_private()
+    finally:
+        os.umask(before)
+    text = token.read_text()
+    assert len(bytes.fromhex(text)) == 32
+    assert mode(token) == 0o600
+    make_token_private()
+    assert token.read_text() == text
+    assert [path.name for path in token.parent.iterdir()] == ["auth_token"]
+
+
+def test_a_token_that_others_can_read_is_made_private(token: Path) -> None:
+    token.parent.mkdir()
+    token.write_text("as it is")
+    token.chmod(0o644)
+    make_token_private()
+    assert mode(token) == 0o600
+    assert token.read_text() == "as it is"
+
+
+@pytest.mark.parametrize("name", ["RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"])
+def test_what_the_environment_says_is_respected(
+    token: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "disabled")
+    make_token_private()
+    assert not token.exists()
+
+
+def test_a_home_that_cannot_be_written_is_ray_s_to_explain(
+    tmp_path: Path, token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    make_token_private()
+    assert not token.exists()
