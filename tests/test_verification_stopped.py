@@ -420,7 +420,7 @@ def test_where_square_cannot_run_with_l2_the_other_attacks_do(
     with torch.no_grad():
         labels = network(images / 255).argmax(dim=1)
     monkeypatch.setattr(worker, "test_images", lambda data: ImageSet(images, labels))
-    monkeypatch.setattr(worker, "_model", lambda path, device: network)
+    monkeypatch.setattr(worker, "_model", lambda path, device, consent: network)
     setup = worker.WorkerSetup(
         data=DataSettings(name="digits"),
         evaluation=EvaluationSettings(norm="l2", epsilon=Fraction(1, 100_000), steps=2, final_steps=2),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search._consent import Consent
+from morel_search._consent import NO_CODE, Consent
 from morel_search.cluster.worker_data import test_images
 from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError
 from morel_search.results.attack_names import STAGES, STANDARD
@@ -64,7 +64,7 @@ class WorkerSetup:
     threads: int
     seed: int
     sources: tuple[tuple[str, str], ...]
-    consent: Consent
+    consent: Consent = NO_CODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class ChunkResult:
     failures: Mapping[str, str]
 
 
-def describe_test_split(data: DataSettings, path: str, consent: Consent) -> SplitSummary:
+def describe_test_split(data: DataSettings, path: str, consent: Consent = NO_CODE) -> SplitSummary:
     """Read the test split and measure the network in a file; run on a worker.
 
     Args:
