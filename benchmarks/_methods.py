@@ -181,6 +181,7 @@ def _nsga2_of_20(problem: Problem, seed: int) -> Method:
 
 
 def _tpe(seed: int) -> TPESampler:
+    """Return TPE with the options that parallel searches with dependent parameters use."""
     return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
@@ -200,6 +201,7 @@ METHODS: dict[str, Make] = {
     "ray+nsga2, population 20": Make(_nsga2_of_20, epochs_only=True),
     "ray+nsga2+asha": Make(_asha, stops=True),
     "tpe": Make(lambda problem, seed: RayOptuna(problem, _tpe(seed))),
+    "tpe, Optuna's defaults": Make(lambda problem, seed: RayOptuna(problem, TPESampler(seed=seed))),
     "moasha": Make(Moasha, stops=True, module="syne_tune"),
     "random": Make(lambda problem, seed: RayOptuna(problem, RandomSampler(seed=seed))),
 }
