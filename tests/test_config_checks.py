@@ -191,6 +191,70 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
             searched(norm={"type": "categorical", "choices": ["linf", "l2"]}),
             "parameters: the space has at most 2 configurations for 100 trials",
         ),
+        (
+            changed(search={"trials": 12, "population": 12, "sampler": "tpe"}),
+            "search.population is 12 for 12 trials, so the search is random: tpe proposes settings after as",
+        ),
+        (
+            changed(search={"trials": 36, "population": 12, "sampler": "gp"}),
+            "search.population is 12 for 36 trials, of which about 1 in 3 runs to its end, so the search is",
+        ),
+        (
+            changed(
+                search={"trials": 12, "population": 12, "sampler": "gp"}, early_stopping={"enabled": False}
+            ),
+            "search.population is 12 for 12 trials, so the search is nearly random: gp proposes",
+        ),
+        (
+            changed(search={"trials": 30, "warmup": "tpe"}),
+            "4 x search.population is 80 for 30 trials, so tpe proposes all of them and nsga2 none",
+        ),
+        (
+            changed(search={"trials": 30, "warmup_trials": 40}),
+            "search.warmup_trials is 40 for 30 trials, so sobol proposes all of them and nsga2 none",
+        ),
+        (
+            changed(search={"sampler": "tpe", "crossover": "uniform"}),
+            "search.crossover has no effect with tpe",
+        ),
+        (changed(search={"sampler": "gp", "warmup": "tpe"}), "search.warmup has no effect with gp"),
+        (
+            changed(search={"sampler": "gp", "warmup_trials": 7}),
+            "search.warmup_trials has no effect with gp",
+        ),
+        (
+            changed(search={"sampler": "random", "mutation_prob": 0.5}),
+            "search.mutation_prob has no effect with random",
+        ),
+        (
+            changed(search={"sampler": "random", "population": 7}),
+            "search.population has no effect with random",
+        ),
+        (
+            changed(search={"min_improvement": 0.1}),
+            "search.min_improvement has no effect: search.patience is null",
+        ),
+        (
+            changed(search={"patience": 300}),
+            "search.patience has no effect: it ends the search after 300 trainings that do not improve",
+        ),
+        (
+            changed(search={"max_failures": 200}),
+            "search.max_failures has no effect: it ends the search after 200 trainings that fail",
+        ),
+        (
+            changed(early_stopping={"min_peers": 500}),
+            "early_stopping has no effect: min_peers is 500, and the search has",
+        ),
+        (
+            changed(early_stopping={"run_through": 1}),
+            "early_stopping has no effect: run_through is 1, so no training is stopped",
+        ),
+        (
+            changed(early_stopping={"enabled": False, "eta": 4}),
+            "early_stopping.eta has no effect: early_stopping.enabled is false",
+        ),
+        (changed(resources={"gpu": 2}), "resources.gpu is 2, but a training uses one GPU"),
         (changed(resources={"gpu": 1, "device": "cpu"}), "resources.gpu is 1, but resources.device is cpu"),
     ],
 )
@@ -203,12 +267,18 @@ def test_what_looks_wrong_is_said(tmp_path: Path, content: Any, start: str) -> N
     "content",
     [
         changed(),
-        changed(search={"trials": 12, "population": 12, "sampler": "tpe"}),
+        changed(search={"trials": 13, "population": 12, "sampler": "tpe"}),
+        changed(search={"trials": 37, "population": 12, "sampler": "gp"}),
+        changed(search={"trials": 13, "population": 12, "sampler": "gp"}, early_stopping={"enabled": False}),
+        changed(search={"trials": 49, "population": 12, "warmup": "tpe"}),
+        changed(search={"trials": 49, "population": 12, "warmup_trials": 48}),
+        changed(search={"trials": 3, "population": 2}),
+        changed(early_stopping={"min_peers": 100}),
         changed(evaluation={"loss": "margin", "step_size": "2/255", "random_start": "none"}),
         searched(temperature=NUMBER, alpha=ALPHA),
         searched(alpha=ALPHA),
         searched(beta=NUMBER, accuracy_loss={"type": "categorical", "choices": ["pgd", "mart"]}),
-        {**searched(beta=NUMBER), "train": {"accuracy_loss": "os.path:join"}},
+        {**searched(beta=NUMBER), "train": {"accuracy_loss": "torch.nn.functional:cross_entropy"}},
         changed(train={"accuracy_loss": "loat", "loat_late_from": 20}),
         {**searched(k_robust={"type": "float", "low": 0, "high": 1}), "train": {"k_accuracy": 1}},
         {**searched(epsilon={"type": "float", "low": 0, "high": "8/255"})},

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 
 from morel_search._values import JsonObject, SettingValue
 from morel_search.config.possible_values import drawn_with, highest, lowest, parameter_of, possible_values
 from morel_search.config.rational import format_value
+from morel_search.config.search_warnings import search_warnings
 from morel_search.config.space import Space
 from morel_search.training.names import ACCURACY_LOSSES
 from morel_search.training.settings import EvaluationSettings
@@ -47,9 +47,7 @@ def warnings(space: Space, given: JsonObject) -> tuple[str, ...]:
         given: The values of the file; they distinguish given values from defaults.
     """
     checks: tuple[Callable[[Space], Iterator[str]], ...] = (
-        _search,
-        _stopping,
-        _ending,
+        search_warnings,
         _robust_objective,
         _accuracy_objective,
         _phases,
@@ -63,57 +61,6 @@ def warnings(space: Space, given: JsonObject) -> tuple[str, ...]:
         *(sentence for check in checks for sentence in check(space)),
         *_unused_data(space, data if isinstance(data, dict) else {}),
     )
-
-
-def _search(space: Space) -> Iterator[str]:
-    search = space.search
-    if search.sampler in ("nsga2", "nsga3") and search.population >= search.trials:
-        yield (
-            f"search.population is {search.population} for {search.trials} trials, so the search is random: "
-            f"{search.sampler} selects parents from the second population on"
-        )
-    sizes = [None if parameter.values is None else len(parameter.values) for parameter in space.parameters]
-    configurations = math.prod(size for size in sizes if size is not None)
-    if None not in sizes and configurations < search.trials:
-        yield (
-            f"parameters: the space has at most {configurations} configurations for {search.trials} trials, "
-            f"so some are trained more than once"
-        )
-
-
-def _stopping(space: Space) -> Iterator[str]:
-    stopping, epochs = space.early_stopping, highest(space, "epochs")
-    if not stopping.enabled:
-        return
-    first_rung = stopping.grace or 1
-    if first_rung >= epochs:
-        yield (
-            f"early_stopping has no effect: its first rung is after {first_rung} epochs, and a training has "
-            f"{epochs}"
-        )
-    if stopping.min_peers is not None and stopping.min_peers < stopping.eta:
-        yield (
-            f"early_stopping.min_peers is {stopping.min_peers}, but a rung stops trainings only after it has "
-            f"seen eta ({stopping.eta}) of them"
-        )
-    if parameter_of(space, "epochs"):
-        yield (
-            "epochs is searched, so early stopping compares trainings that have different learning rates at "
-            "the same rung"
-        )
-    if "constant" not in possible_values(space, "schedule") and space.search.select_epoch == "last":
-        yield (
-            "search.select_epoch is last, but early stopping compares accuracies at a rung, where the "
-            "learning rate is still high"
-        )
-
-
-def _ending(space: Space) -> Iterator[str]:
-    search = space.search
-    if search.max_gpu_hours is not None and not space.resources.gpu:
-        yield "search.max_gpu_hours has no effect: resources.gpu is 0"
-    if search.warmup_trials is not None and search.sampler not in ("nsga2", "nsga3"):
-        yield f"search.warmup_trials has no effect with {search.sampler}"
 
 
 def _robust_objective(space: Space) -> Iterator[str]:
@@ -212,6 +159,11 @@ def _attack(space: Space) -> Iterator[str]:
 
 def _device(space: Space) -> Iterator[str]:
     resources = space.resources
+    if resources.gpu > 1:
+        yield (
+            f"resources.gpu is {resources.gpu:g}, but a training uses one GPU: the others are reserved and "
+            f"not used"
+        )
     if resources.device == "cpu" and resources.gpu > 0:
         yield (
             f"resources.gpu is {resources.gpu:g}, but resources.device is cpu: the GPU is reserved and "
