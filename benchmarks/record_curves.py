@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
+
+from morel_search._machine import usable_cpus
 
 HERE = Path(__file__).parent
 SPACE, CURVES = HERE / "curves.yaml", HERE / "curves.csv"
@@ -70,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=usable_cpus())
     arguments = parser.parse_args()
     all_params = configurations()
     done: list[dict[str, Any]] = []

@@ -19,6 +19,7 @@ from morel_search.errors import MorelSearchError
 __all__ = [
     "INTERRUPTED",
     "RAY_LOST",
+    "PathText",
     "add_working_directory",
     "command",
     "exit_code_of",
@@ -36,6 +37,21 @@ RAY_LOST = 3
 """Exit code after the loss of Ray: one of its processes has died, or the cluster is gone."""
 
 CONTEXT = {"show_default": True, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
+
+
+class PathText(click.Path):
+    """A path on the command line; one with a zero byte is refused, which :class:`click.Path` does not do."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path."""
+        if "\0" in os.fspath(value):
+            self.fail("a path must not contain a zero byte", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def command(description: str, examples: str = "") -> Callable[[Callable[..., int]], click.Command]:

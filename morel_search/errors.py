@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "SHOWN_FAULTS",
     "DataError",
     "DivergedError",
     "MorelSearchError",
@@ -30,6 +31,10 @@ __all__ = [
     "TrainingError",
     "UntrustedCodeError",
 ]
+
+
+SHOWN_FAULTS = 30
+"""Number of faults that the message of a :class:`SpaceError` lists; its ``faults`` has all of them."""
 
 
 class MorelSearchError(Exception):
@@ -53,7 +58,10 @@ class SpaceError(MorelSearchError):
         where = f"{self.source}: " if self.source else ""
         if len(self.faults) == 1:
             return where + self.faults[0]
-        return f"{where}{len(self.faults)} faults" + "".join(f"\n  {fault}" for fault in self.faults)
+        lines = [f"{len(self.faults)} faults", *self.faults[:SHOWN_FAULTS]]
+        if len(self.faults) > SHOWN_FAULTS:
+            lines.append(f"and {len(self.faults) - SHOWN_FAULTS} more; correct these first")
+        return where + "\n  ".join(lines)
 
 
 class DataError(MorelSearchError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from morel_search._cli import add_working_directory, command, main_of, trust_flag
+from morel_search._cli import PathText, add_working_directory, command, main_of, trust_flag
 from morel_search.errors import MorelSearchError
 
 __all__ = ["main", "pick"]
@@ -59,7 +59,7 @@ def _weights(_: click.Context, option: click.Parameter, text: str | None) -> tup
 
 
 @command(DESCRIPTION, EXAMPLES)
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=PathText(), metavar="RUN")
 @click.option(
     "--robust-at-least",
     callback=_accuracy,
@@ -87,7 +87,7 @@ def _weights(_: click.Context, option: click.Parameter, text: str | None) -> tup
 @click.option("--member", metavar="NUMBER[-EPOCH]", help="Take this network.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PathText(),
     metavar="FOLDER",
     help="Folder to write.  [default: RUN/picked/NUMBER[-EPOCH]]",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from morel_search._cli import command, main_of, print_out
+from morel_search._cli import PathText, command, main_of, print_out
 
 __all__ = ["main", "report"]
 
@@ -18,7 +18,7 @@ __all__ = ["main", "report"]
     "RUN is the run's folder, such as results/digits. Reads its files only. Works while the search runs, on "
     "any machine, without torch and Ray."
 )
-@click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("folder", type=PathText(), metavar="RUN")
 def report(*, folder: Path) -> int:
     """Draw the report and print its path."""
     from morel_search.analysis.report.page import write_report

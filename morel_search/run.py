@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from morel_search._cli import add_working_directory, command, main_of
+from morel_search._cli import PathText, add_working_directory, command, main_of
 
 __all__ = ["main", "run"]
 
@@ -35,7 +35,7 @@ Exit codes:
 @command(DESCRIPTION, EXAMPLES)
 @click.option(
     "--space",
-    type=click.Path(path_type=Path),
+    type=PathText(),
     required=True,
     metavar="FILE",
     help="Space file (YAML); examples are in search_spaces/.",
@@ -45,7 +45,7 @@ Exit codes:
 )
 @click.option(
     "--results",
-    type=click.Path(path_type=Path),
+    type=PathText(),
     default=Path("results"),
     metavar="DIR",
     help="Folder of all runs.",

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from morel_search._cli import (
+    PathText,
     add_working_directory,
     command,
     main_of,
@@ -34,7 +35,7 @@ Exit codes:
     "current folder, as they did for the search.",
     NOTES,
 )
-@click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
+@click.argument("folder", type=PathText(), metavar="FOLDER")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),
@@ -43,7 +44,7 @@ Exit codes:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PathText(),
     metavar="NEW",
     help="Folder to write.  [default: FOLDER-seedN; for a run's front/NUMBER, RUN/picked/NUMBER-seedN]",
 )

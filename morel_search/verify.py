@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from morel_search._cli import add_working_directory, command, main_of, trust_flag
+from morel_search._cli import PathText, add_working_directory, command, main_of, trust_flag
 from morel_search.errors import ResourceError
 
 __all__ = ["main", "verify"]
@@ -24,7 +24,7 @@ is drawn again."""
 
 
 @command(DESCRIPTION)
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=PathText(), metavar="RUN")
 @click.option("--minutes", type=float, metavar="M", help="Time limit of the attacks.  [default: none]")
 @click.option("--images", type=int, metavar="N", help="Number of test images.  [default: all]")
 @click.option(

@@ -83,6 +83,44 @@ MISTAKES = [
 ]
 
 
+LONG, DEEP = "x" * 300, "/".join(["d" * 200] * 30)
+SPACE = str(ROOT / "search_spaces" / "digits.yaml")
+
+
+@pytest.mark.parametrize("path", [LONG, DEEP, "loop", "zero\0byte", "file/inside"], ids=lambda path: path[:9])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--space", SPACE, "--dry-run", "--results"],
+        ["run", "--space", SPACE, "--dry-run", "--resume", "--results"],
+        ["run", "--space", SPACE, "--dry-run", "--resume", "--name"],
+        ["run", "--dry-run", "--space"],
+        ["report"],
+        ["verify"],
+        ["pick"],
+        ["pick", str(ROOT / "results" / "example"), "--out"],
+        ["train"],
+        ["train", str(ROOT / "tests" / "robust_network"), "--out"],
+    ],
+    ids=" ".join,
+)
+def test_a_path_that_cannot_be_used_is_one_sentence(
+    words: Sequence[str],
+    path: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("file").touch()
+    assert main([*words, path]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("morel_search: ")
+    assert len(errors.strip().splitlines()) == 1
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "loop"]
+
+
 @pytest.mark.parametrize(("words", "code", "message"), MISTAKES)
 def test_a_mistake_is_one_sentence_and_exit_code_2(
     words: Sequence[str], code: int, message: str, capsys: pytest.CaptureFixture[str]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config_files import changed, faults, load, searched
+from config_files import changed, faults, least, load, searched
 
 FILE = {
     **searched(
@@ -126,3 +126,10 @@ def test_into_something_that_is_no_mapping(tmp_path: Path) -> None:
 def test_faults_of_file_and_overrides_come_together(tmp_path: Path) -> None:
     found = faults(tmp_path, {**FILE, "train": {"epochs": 0}}, ["train.lr=-1", "foo=1"])
     assert [fault.partition(":")[0] for fault in found] == ["--set foo=1", "train.lr", "train.epochs"]
+
+
+def test_a_constraint_is_set_by_an_override(tmp_path: Path) -> None:
+    (constraint,) = load(tmp_path, least(), ["constraints.clean_accuracy='>= 0.8'"]).constraints
+    assert str(constraint) == "clean_accuracy >= 0.8"
+    (fault,) = faults(tmp_path, least(), ["constraints.clean_acuracy='>= 0.8'"])
+    assert fault.endswith("there is no setting 'clean_acuracy'; did you mean clean_accuracy?")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from config_files import changed, faults, least, load, write
+from config_files import changed, faults, least, load, searched, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -102,7 +102,9 @@ LIMITED = [
         ("search", {"seed": 2**32}, "search.seed: must be <= 4294967295, got 4294967296"),
         ("resources", {"gpu": 1.5}, "resources: gpu must be a whole number, or a fraction below 1, got 1.5"),
         ("resources", {"cpu": 2.5}, "resources: cpu must be a whole number, or a fraction below 1, got 2.5"),
-        ("resources", {"cpu": 0}, "resources.cpu: must be > 0, got 0"),
+        ("resources", {"cpu": 0}, "resources.cpu: must be >= 0.01, got 0"),
+        ("resources", {"cpu": 5e-324}, "resources.cpu: must be >= 0.01, got 5e-324"),
+        ("resources", {"gpu": 0.001}, "resources: gpu must be 0, or at least 0.01, got 0.001"),
         (
             "network",
             {"name": "resnet81"},
@@ -249,3 +251,45 @@ def test_whole_numbers_are_fine_for_numbers(tmp_path: Path) -> None:
     space = load(tmp_path, changed(train={"lr": 1, "beta": 3}, resources={"cpu": 2, "gpu": 0.25}))
     assert (space.train.lr, space.train.beta, space.resources.cpu) == (1.0, 3.0, 2.0)
     assert all(isinstance(value, float) for value in (space.train.lr, space.train.beta, space.resources.cpu))
+
+
+MAGNITUDE = "must be 0, or between 1e-30 and 1e+30 in magnitude"
+
+
+@pytest.mark.parametrize("value", ["1e400", "1e300", "1e300/1e-300", "-1e31", 1.7e308, 1e-31, 5e-324])
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [("train", "epsilon"), ("train", "lr"), ("evaluation", "step_size"), ("data", "validation")],
+)
+def test_a_number_that_no_training_can_compute_with_is_refused(
+    tmp_path: Path, section: str, name: str, value: Any
+) -> None:
+    if isinstance(value, str) and name in ("lr", "validation"):
+        value = 1e31
+    given = {"name": "digits", name: value} if section == "data" else {"norm": "l2", name: value}
+    (fault,) = faults(tmp_path, changed(**{section: given}))
+    assert fault.startswith(f"{section}.{name}: {MAGNITUDE}, got ")
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.7e308), (-1.7e308, 1.7e308), (5e-324, 1.0)])
+def test_a_range_that_no_training_can_compute_with_is_refused(
+    tmp_path: Path, bounds: tuple[float, float]
+) -> None:
+    low, high = bounds
+    entry = {"type": "float", "low": low, "high": high}
+    assert all(MAGNITUDE in fault for fault in faults(tmp_path, searched(reference_robust=entry)))
+
+
+@pytest.mark.parametrize("bound", [">= 1e400", "<= 1e-400"])
+def test_a_bound_that_no_number_can_have_is_refused(tmp_path: Path, bound: str) -> None:
+    (fault,) = faults(tmp_path, changed(constraints={"seconds": bound}))
+    assert fault == f"constraints.seconds: {MAGNITUDE}"
+
+
+def test_a_message_lists_a_limited_number_of_faults(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError) as caught:
+        load_space(write(tmp_path, changed(train={f"unknown_{number}": 1 for number in range(3000)})))
+    assert len(caught.value.faults) == 3000
+    *_, last_fault, rest = str(caught.value).splitlines()
+    assert "unknown_29" in last_fault
+    assert rest.strip() == "and 2970 more; correct these first"

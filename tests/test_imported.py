@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,28 @@ class ClampedInPlace(Plain):
 class Rectified(nn.Sequential):
     def __init__(self, num_classes=4):
         super().__init__(nn.Flatten(), nn.Linear(64, num_classes), nn.Hardtanh(-100, 100))
+
+class WeightNorm(Plain):
+    """The weight is computed from two others, with gradients, by a hook."""
+    def __init__(self):
+        super().__init__()
+        torch.nn.utils.weight_norm(self.body[1])
+
+class SpectralNorm(Plain):
+    """The weight is computed with gradients in a forward pass of training alone."""
+    def __init__(self):
+        super().__init__()
+        torch.nn.utils.spectral_norm(self.body[1])
+
+class Parametrized(Plain):
+    def __init__(self):
+        super().__init__()
+        torch.nn.utils.parametrizations.weight_norm(self.body[1])
+        torch.nn.utils.parametrizations.spectral_norm(self.head)
+
+class Uncopyable(Plain):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("there is one of me")
 
 class Unchanged(Plain):
     """A dropout that does nothing in eval mode, and views, leave the logits as they are."""
@@ -158,6 +181,17 @@ def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
         ),
         ("somebodys_networks:Plain", {"side": 9}, "does not take images of 1 x 8 x 8: RuntimeError"),
         ("somebodys_networks:ready", {"hidden": 3}, "is a module already and takes no options, got hidden"),
+        (
+            "somebodys_networks:WeightNorm",
+            {},
+            r"cannot be copied by copy\.deepcopy: .*parametrizations\.weight_norm",
+        ),
+        (
+            "somebodys_networks:SpectralNorm",
+            {},
+            r"cannot be copied by copy\.deepcopy: .*parametrizations\.weight_norm and spectral_norm do not",
+        ),
+        ("somebodys_networks:Uncopyable", {}, r"cannot be copied .*RuntimeError: there is one of me$"),
         ("somebodys_networks:absent", {}, "cannot be imported: AttributeError"),
         ("no_such_module_at_all:Net", {}, "cannot be imported: ModuleNotFoundError: No module named"),
     ],
@@ -193,3 +227,10 @@ def test_torchvisions_networks_keep_what_comes_before_the_head() -> None:
 def test_a_torchvision_network_with_a_side_exit_is_refused() -> None:
     with pytest.raises(NetworkError, match="in training mode"):
         build("torchvision.models:googlenet", (3, 64, 64), init_weights=False)
+
+
+@pytest.mark.usefixtures("own_networks")
+def test_parametrizations_of_torch_can_be_copied() -> None:
+    network = build("somebodys_networks:Parametrized", (1, 8, 8), classes=4)
+    network(images(4, 1, 8, 8)).sum().backward()
+    copy.deepcopy(network)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from morel_search.errors import NetworkError
 from morel_search.training.names import NETWORK_NAMES
-from morel_search.training.networks import NETWORKS, Classifier, build_network
+from morel_search.training.networks import NETWORKS, Classifier, build_network, outline_of
 from morel_search.training.settings import NetworkSettings
 
 
@@ -239,3 +239,39 @@ def test_what_does_not_fit_is_said_in_one_sentence(
 def test_one_class_is_no_classification() -> None:
     with pytest.raises(NetworkError, match="at least 2 classes, got 1"):
         build("small_cnn", classes=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("small_cnn", {"width": 2**63 - 1}, "has more weights than any memory can hold"),
+        ("small_cnn", {"width": 10**6}, r"needs [\d,.]+ GiB of memory, but cpu has [\d,.]+ GiB"),
+        ("wideresnet28_10", {"width": 10**6}, r"GiB of memory"),
+        ("vit", {"depth": 10**9}, "option depth must be a whole number <= 1000, got 1000000000"),
+        ("vit", {"mlp": 2**62}, "has more weights than any memory can hold"),
+        ("small_cnn", {"width": 10**30}, "option width must be a whole number <="),
+        ("small_cnn", {"mean": 1e308}, "option mean must be one number"),
+        ("small_cnn", {"std": 5e-324}, "option std must be one number"),
+    ],
+)
+def test_a_network_that_does_not_fit_into_memory(name: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(NetworkError, match=f"^network {name} .*{words}"):
+        build_network(NetworkSettings(name=name, options=options), (3, 32, 32), 10)
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8), (3, 10**9, 10**9), (-1, 8, 8), (10**12, 8, 8)])
+def test_images_that_no_network_takes(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(NetworkError, match=r"needs images of 1 to 65536"):
+        build_network(NetworkSettings(name="small_cnn"), shape, 10)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_outline_has_the_weights_of_the_network_and_draws_none(name: str) -> None:
+    settings, state = NetworkSettings(name=name), torch.get_rng_state()
+    outline = outline_of(settings, (3, 32, 32), 10)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {tensor.device.type for tensor in outline.state_dict().values()} == {"meta"}
+    shapes = {
+        key: tensor.shape for key, tensor in build_network(settings, (3, 32, 32), 10).state_dict().items()
+    }
+    assert {key: tensor.shape for key, tensor in outline.state_dict().items()} == shapes

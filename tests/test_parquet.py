@@ -236,3 +236,21 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"label", b"labe\xfc"))
     with pytest.raises(DataError, match=r"train\.parquet cannot be read as a Parquet file"):
         load_development(parquet(path))
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    images = pa.array([encoded(i) for i in pictures(6)], pa.binary())
+    table = pa.table([images, images, pa.array([0, 1] * 3)], names=["img", "img", "label"])
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"has 2 columns with the name img; .*data\.image_column"):
+        load_development(parquet(tmp_path / "train.parquet"))
+    table = pa.table([images, pa.array([0, 1] * 3), pa.array([0, 1] * 3)], names=["img", "label", "label"])
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"has 2 columns with the name label"):
+        load_development(parquet(tmp_path / "train.parquet"))
+
+
+def test_a_path_that_leads_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(DataError, match=r"data\.train .* is not a path that can be used"):
+        load_development(parquet(tmp_path / "loop"))

@@ -12,6 +12,7 @@ import torch
 from reference import on_cpu, reference_model, reference_morel
 from torch import Tensor
 
+from morel_search.errors import OutOfMemoryError
 from morel_search.training.attacks import attack_mode, kl_objective, pgd
 from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings, TrainSettings
@@ -257,3 +258,24 @@ def test_the_terms_gradients_are_those_of_the_whole() -> None:
     assert more.contrastive == pytest.approx(2 * base.contrastive, rel=1e-5)
     assert (more.accuracy, more.cosine) == pytest.approx((base.accuracy, base.cosine), rel=1e-6)
     assert min(base) > 0
+
+
+def test_a_frozen_encoder_has_no_gradient_and_its_head_is_trained() -> None:
+    step = make_step(TrainSettings(accuracy_loss="trades", k_robust=0.5, attack_steps=1))
+    step.classifier.encoder.requires_grad_(False)
+    step.watch = True
+    images, labels, _ = batch(8)
+    losses, _ = step(images, labels)
+    assert step.term_gradients() == TermGradients(0.0, 0.0, 0.0)
+    losses.total.backward()
+    assert all(weight.grad is not None for weight in step.classifier.head.parameters())
+
+
+@pytest.mark.parametrize(
+    ("dimension", "words"), [(2**62, "more weights than any memory"), (10**7, "GiB of memory")]
+)
+def test_an_embedding_space_that_does_not_fit_into_memory(dimension: int, words: str) -> None:
+    with pytest.raises(
+        OutOfMemoryError, match=rf"embedding_dim {dimension} .*{words}.*; lower embedding_dim$"
+    ):
+        make_step(TrainSettings(embedding_dim=dimension))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from morel_search._cli import print_err
+from morel_search._machine import usable_cpus
 from morel_search.cluster.auth_token import make_token_private
 from morel_search.cluster.lifeline import Lifeline
 from morel_search.cluster.ray_private import (
@@ -157,7 +158,7 @@ def _init(address: str | None, temporary: Path | None) -> None:
     options: dict[str, object] = {} if temporary is None else {**temporary_folder_option(temporary)}
     if temporary is not None:
         make_token_private()
-        _start(temporary, {"include_dashboard": False, **options, **quiet})
+        _start(temporary, {"num_cpus": usable_cpus(), "include_dashboard": False, **options, **quiet})
         return
     try:
         ray.init(address=address, runtime_env=runtime_env(), **quiet)

@@ -17,7 +17,7 @@ from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_value, parse_rational
 from morel_search.training.settings import TrainSettings
 
-__all__ = ["MEASURED", "Constraint", "check_fixed", "narrowed", "read_constraints"]
+__all__ = ["MEASURED", "Constraint", "check_fixed", "constraint_names", "narrowed", "read_constraints"]
 
 MEASURED = {
     "clean_accuracy": "accuracy on the validation split, a fraction",
@@ -84,16 +84,16 @@ def read_constraints(given: object, faults: Faults) -> tuple[Constraint, ...]:
             f"must be a mapping (name: bound), such as clean_accuracy: '>= 0.8', got {shown(given)}",
         )
         return ()
-    numeric = [name for name, spec in specs(TrainSettings).items() if spec.base in (int, float, Fraction)]
+    known = constraint_names()
     constraints = []
     for name, text in given.items():
         location = ("constraints", name)
         match = _FORM.fullmatch(text) if isinstance(text, str) else None
-        if name not in (*MEASURED, *numeric):
+        if name not in known:
             faults.add(
                 location,
                 f"is neither a measured value ({', '.join(MEASURED)}) nor a numeric setting of train"
-                f"{nearest(name, (*MEASURED, *numeric))}",
+                f"{nearest(name, known)}",
             )
         elif match is None:
             faults.add(location, f"must be '>= number' or '<= number', got {shown(text)}")
@@ -110,6 +110,12 @@ def read_constraints(given: object, faults: Faults) -> tuple[Constraint, ...]:
                     f"an accuracy must be a fraction between 0 and 1, got {format_value(bound)}",
                 )
     return tuple(constraints)
+
+
+def constraint_names() -> tuple[str, ...]:
+    """Return the names that a constraint can have: the measured values and the numeric settings of train."""
+    numeric = (name for name, spec in specs(TrainSettings).items() if spec.base in (int, float, Fraction))
+    return (*MEASURED, *numeric)
 
 
 def narrowed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from morel_search._values import JsonObject, JsonValue
+from morel_search.config.constraints import constraint_names
 from morel_search.config.faults import Faults, Location, dotted, nearest
 from morel_search.config.fieldspec import specs
 from morel_search.config.parameters import ParameterEntry
@@ -79,6 +80,8 @@ def _unknown(tree: JsonObject, keys: tuple[str, ...]) -> str:
         return ""
     if section == "parameters":
         return _unknown_parameter(tree.get("parameters"), keys)
+    if section == "constraints":
+        return _unknown_setting(constraint_names(), keys[1:], 1)
     if section == "controls":
         return _unknown_setting(specs(TrainSettings), keys[2:], 1)
     settings = SECTIONS[section]

@@ -6,6 +6,8 @@ import math
 import re
 from fractions import Fraction
 
+from morel_search.training.settings import size_problem
+
 __all__ = ["format_rational", "format_value", "in_255ths", "parse_rational"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?"
@@ -22,11 +24,18 @@ def parse_rational(value: object) -> Fraction:
         value: ``"8/255"``, ``"0.2"``, 0.2 (which gives 1/5, as it is written) or a whole number.
 
     Raises:
-        ValueError: The value is of another form, not finite, or divides by zero. The message is the second
-            part of a sentence about the value.
+        ValueError: The value is of another form, not finite, divides by zero, or is too large or too small
+            for a training. The message is the second part of a sentence about the value.
     """
     if isinstance(value, Fraction):
         return value
+    rational = _rational(value)
+    if problem := size_problem(rational):
+        raise ValueError(problem)
+    return rational
+
+
+def _rational(value: object) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError("must be a number such as 8/255 or 0.2")
     if isinstance(value, float):

@@ -6,6 +6,7 @@ whose ``repr`` is the decimal as written, so that an exact rational can be made 
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
 from ruamel.yaml.events import (
     AliasEvent,
-    DocumentStartEvent,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
@@ -46,8 +46,10 @@ _SENTENCES = {
     "while scanning a quoted scalar": "this is not YAML: a quotation mark is not closed",
     "while parsing a flow": "this is not YAML: a bracket or brace is not closed, or a comma is missing",
 }
-# ruamel.yaml 0.19 raises these for an escape such as "\UFFFFFFFF", and for %YAML with 5,000 digits.
-_PARSER_BUGS = (ValueError, OverflowError)
+# ruamel.yaml 0.19 raises these for an escape such as "\UFFFFFFFF", for %YAML with 5,000 digits, and for
+# directives that it does not expect.
+_PARSER_BUGS = (ValueError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
+_DIRECTIVE = re.compile(r"^%YAML[ \t]+(\S+)", re.MULTILINE)
 
 
 def read_text(path: Path) -> str:
@@ -101,6 +103,7 @@ def read_tree(text: str, faults: Faults, origin: str = "") -> JsonValue:
         SpaceError: The text is not YAML, or it has a tag, a merge key, more than :data:`MAX_VALUES` values or
             a nesting deeper than :data:`MAX_DEPTH`.
     """
+    _check_version(text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", YAMLWarning)
@@ -115,19 +118,19 @@ def read_tree(text: str, faults: Faults, origin: str = "") -> JsonValue:
     return None if root is None else _Converter(faults, origin).value(root, ())
 
 
+def _check_version(text: str) -> None:
+    """Refuse a directive of another version; the parser ends with an assertion for some of them."""
+    head = re.split(r"^---", text, maxsplit=1, flags=re.MULTILINE)[0]
+    for version in _DIRECTIVE.findall(head):
+        if version != "1.2":
+            raise SpaceError([f"the file declares YAML {version[:20]}; space files are YAML 1.2"])
+
+
 def _scan(text: str) -> None:
     """Refuse, before values are built, a document that could take much time or memory, or run code."""
     depth = 0
     for event in YAML(typ="safe", pure=True).parse(text):
         line = event.start_mark.line + 1
-        if (
-            isinstance(event, DocumentStartEvent)
-            and event.version is not None
-            and tuple(event.version) != (1, 2)
-        ):
-            raise SpaceError(
-                [f"the file declares YAML {event.version[0]}.{event.version[1]}; space files are YAML 1.2"]
-            )
         if isinstance(event, (ScalarEvent, SequenceStartEvent, MappingStartEvent)) and event.tag is not None:
             raise SpaceError(
                 [f"line {line}: the tag {str(event.tag)[:80]!r} is not allowed; write plain values"]

@@ -33,6 +33,7 @@ from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.imports import check_import_path
 from morel_search.config.rational import parse_rational
 from morel_search.config.validation_text import add_validation_errors
+from morel_search.training.settings import size_problem
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -72,6 +73,8 @@ def annotation(
         _LIMITS[name](limit) for name, limit in (spec.limits if limits is None else limits).items()
     ]
     hint: object = spec.base
+    if hint is float:
+        marks.append(AfterValidator(_sized))
     if spec.choices and not spec.module:
         hint = Literal[spec.choices]
     elif spec.module:
@@ -187,6 +190,12 @@ def _rational(value: object) -> Fraction:
         return parse_rational(value)
     except ValueError as error:
         raise PydanticCustomError("explained", "{reason}", {"reason": str(error)}) from None
+
+
+def _sized(value: float) -> float:
+    if reason := size_problem(value):
+        raise PydanticCustomError("explained", "{reason}", {"reason": reason})
+    return value
 
 
 def _name_check(choices: tuple[str, ...]) -> Callable[[str], str]:

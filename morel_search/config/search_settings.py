@@ -10,6 +10,10 @@ from morel_search.training.settings import check_limits, setting
 
 __all__ = ["EarlyStoppingSettings", "ResourceSettings", "SearchSettings", "VerifySettings"]
 
+SMALLEST_SHARE = 0.01
+"""Smallest share of a processor core or of a GPU; Ray counts shares of 0.0001, and each training is a process
+with its own copy of torch."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
@@ -145,10 +149,13 @@ class EarlyStoppingSettings:
 class ResourceSettings:
     """Resources that one training occupies."""
 
-    cpu: float = setting(1.0, doc="CPU cores of one training: a whole number, or a fraction below 1", gt=0)
+    cpu: float = setting(
+        1.0, doc="CPU cores of one training: a whole number, or a fraction below 1", ge=SMALLEST_SHARE
+    )
     gpu: float = setting(
         0.0,
-        doc="GPUs of one training: 0, a fraction (with 0.25, four trainings share a GPU), or a whole number",
+        doc="GPUs of one training: 0, a fraction of at least 0.01 (with 0.25, four trainings share a GPU), "
+        "or a whole number",
         ge=0,
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = setting(
@@ -163,6 +170,8 @@ class ResourceSettings:
         for name, value in (("cpu", self.cpu), ("gpu", self.gpu)):
             if value > 1 and value != int(value):
                 raise ValueError(f"{name} must be a whole number, or a fraction below 1, got {value:g}")
+        if 0 < self.gpu < SMALLEST_SHARE:
+            raise ValueError(f"gpu must be 0, or at least {SMALLEST_SHARE}, got {self.gpu:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from morel_search.errors import NetworkError
 from morel_search.models import checkpoint
 from morel_search.models.sections import read_section
 from morel_search.models.settings import FORMAT, ModelSettings
-from morel_search.training.networks import build_network
+from morel_search.training.networks import NETWORKS, build_network, outline_of
 from morel_search.training.settings import NetworkSettings
 
 __all__ = ["CHECKPOINT", "FORMAT", "SETTINGS", "WEIGHTS", "load_model", "read_settings", "weights_bytes"]
@@ -96,11 +96,17 @@ def _load(path: Path, settings: ModelSettings, consent: Consent) -> nn.Module:
         missing = "image_shape" if settings.image_shape is None else "classes"
         raise _not_buildable(path, f"it has no {missing}")
     consent.check([network.name], path.parent / SETTINGS)
+    if network.name in NETWORKS:  # before memory is taken for weights that the file does not have
+        _check_fit(path, network, outline_of(network, settings.image_shape, len(settings.classes)), weights)
     model = build_network(network, settings.image_shape, len(settings.classes))
-    if difference := _difference(model.state_dict(), weights):
-        raise NetworkError(f"{path} does not fit the network {network.name} of its settings: {difference}")
+    _check_fit(path, network, model, weights)
     model.load_state_dict(weights)
     return model
+
+
+def _check_fit(path: Path, network: NetworkSettings, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    if difference := _difference(model.state_dict(), weights):
+        raise NetworkError(f"{path} does not fit the network {network.name} of its settings: {difference}")
 
 
 def _not_buildable(path: Path, reason: str) -> NetworkError:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from morel_search.errors import RunFolderError
 
-__all__ = ["hold_lock", "os_error_sentence", "write_atomically"]
+__all__ = ["hold_lock", "kind_of_path", "os_error_sentence", "write_atomically"]
+
+LONGEST_PATH = 1000
+"""Largest number of characters of a path that a message shows."""
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -21,6 +26,7 @@ _REASONS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "symbolic links lead in a circle",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.ENOENT: "no such folder",
     errno.EISDIR: "a folder has this name",
@@ -39,7 +45,26 @@ def os_error_sentence(action: str, path: Path, error: OSError) -> RunFolderError
         The error, with one sentence such as ``cannot write results/a/trials.csv: the disk is full``.
     """
     reason = _REASONS.get(error.errno or 0) or (error.strerror or str(error)).lower()
-    return RunFolderError(f"cannot {action} {path}: {reason}")
+    text = str(path)
+    shown = text if len(text) <= LONGEST_PATH else f"{text[: LONGEST_PATH - 3]}..."
+    return RunFolderError(f"cannot {action} {shown}: {reason}")
+
+
+def kind_of_path(path: Path) -> Literal["folder", "file", ""]:
+    """Return what is at a path; an empty text when nothing is.
+
+    Raises:
+        RunFolderError: The path cannot be used: it is too long, or below a folder without permission.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise os_error_sentence("open", path, error) from error
+    except ValueError as error:
+        raise RunFolderError(f"cannot open {str(path)!r}: {error}") from error
+    return "folder" if stat.S_ISDIR(mode) else "file"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 
 from morel_search.errors import RunFolderError
 from morel_search.results import tables
-from morel_search.results.files import hold_lock, os_error_sentence, write_atomically
+from morel_search.results.files import hold_lock, kind_of_path, os_error_sentence, write_atomically
 from morel_search.results.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -231,8 +231,9 @@ def open_run_folder(path: Path) -> RunFolder:
         RunFolderError: The folder is missing, is not a run folder, is damaged, or has a newer format.
     """
     run = RunFolder(Path(path).absolute())
-    if not run.path.is_dir():
-        problem = "is a file, not a run folder" if run.path.exists() else "does not exist"
+    kind = kind_of_path(run.path)
+    if kind != "folder":
+        problem = "is a file, not a run folder" if kind else "does not exist"
         raise RunFolderError(f"{path} {problem}{_runs_in(run.path.parent)}")
     run.read_settings()
     return run

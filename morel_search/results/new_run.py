@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from morel_search.errors import RunFolderError
-from morel_search.results.files import os_error_sentence
+from morel_search.results.files import kind_of_path, os_error_sentence
 from morel_search.results.folder import RunFolder
 from morel_search.results.names import check_run_name
 
@@ -25,7 +25,7 @@ def check_new_run(results: Path, name: str) -> None:
     """
     check_run_name(name)
     folder = Path(results).absolute() / name
-    if folder.exists():
+    if kind_of_path(folder):
         raise RunFolderError(f"{folder} exists already: continue it with --resume, or choose another --name")
     existing = next(parent for parent in folder.parents if parent.exists())
     if not existing.is_dir():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
+from morel_search._machine import memory_bytes, usable_cpus
 from morel_search.results.settings import Hardware
 
 __all__ = ["commit", "hardware", "versions"]
@@ -40,12 +40,15 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> Hardware:
-    """Describe the machine that runs the search; on a cluster the trials may run on other machines."""
+    """Describe the machine that runs the search; on a cluster the trials may run on other machines.
+
+    Cores and memory are those that this process may use.
+    """
     import torch
 
     return Hardware(
         cpu=_cpu_name(),
-        cores=os.cpu_count(),
+        cores=usable_cpus(),
         memory_gib=_memory_gib(),
         gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         platform=platform.platform(terse=True),
@@ -78,7 +81,5 @@ def _cpu_name() -> str:
 
 
 def _memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
+    size = memory_bytes()
+    return None if size is None else round(size / 2**30, 1)

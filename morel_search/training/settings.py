@@ -8,6 +8,7 @@ range [0, 1].
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,6 +48,13 @@ def setting(default: Any = dataclasses.MISSING, *, doc: str, **limits: Any) -> A
     return dataclasses.field(default=default, metadata={"doc": doc, **limits})
 
 
+SMALLEST, LARGEST = 1e-30, 1e30
+"""Limits of the magnitude of a number that is not whole, or 0. Trainings compute in float32, whose numbers go
+from 1e-38 to 3e38, and products of two settings must fit too."""
+
+LARGEST_WHOLE = 2**63 - 1
+"""Largest whole number: that of a 64-bit integer of torch and SQLite."""
+
 _LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "ge": (">=", operator.ge),
     "gt": (">", operator.gt),
@@ -55,16 +63,45 @@ _LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
 }
 
 
+def size_problem(value: object) -> str:
+    """Return what is wrong with the magnitude of a number, as the second part of a sentence about it.
+
+    Args:
+        value: The number; a value that is no number has no magnitude.
+
+    Returns:
+        The problem; empty when there is none.
+    """
+    if isinstance(value, int):
+        return "" if abs(value) <= LARGEST_WHOLE else "is too large"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    if isinstance(value, (float, Fraction)) and value:
+        magnitude: float | Fraction = abs(value)
+        if SMALLEST <= magnitude <= LARGEST:
+            return ""
+        return f"must be 0, or between {SMALLEST:g} and {LARGEST:g} in magnitude"
+    return ""
+
+
 def check_limits(settings: Any) -> None:
     """Raise ValueError for the first field of a settings object that is outside its limits."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if problem := size_problem(number):
+                raise ValueError(f"{field.name} {problem}, got {_shown(number)}")
         if value is None or isinstance(value, (str, bool, tuple)):
             continue
         for name, (sign, holds) in _LIMITS.items():
             limit = field.metadata.get(name)
             if limit is not None and not holds(value, limit):
                 raise ValueError(f"{field.name} must be {sign} {limit}, got {value}")
+
+
+def _shown(number: float | Fraction) -> str:
+    text = str(number)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,13 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from morel_search.errors import OutOfMemoryError
 from morel_search.training import losses
 from morel_search.training.attacks import Objective, cross_entropy_objective, kl_objective, pgd
 from morel_search.training.compute import autocast, to_memory_format
 from morel_search.training.embedding import EmbeddingSpace, stack
 from morel_search.training.frozen import FrozenNetwork
+from morel_search.training.memory import outline_problem
 from morel_search.training.networks import Classifier
 from morel_search.training.objectives import accuracy_objective
 from morel_search.training.settings import FLOAT32, Compute, TrainSettings
@@ -66,9 +68,7 @@ class MorelStep(nn.Module):
         self.objective = accuracy_objective(settings)
         self.robust_weight = settings.k_robust + settings.gamma
         self.embedding = (
-            EmbeddingSpace(classifier.feature_dim, settings.embedding_dim, settings.attention_heads)
-            if self.robust_weight > 0
-            else None
+            _embedding_space(classifier.feature_dim, settings) if self.robust_weight > 0 else None
         )
         self._adversary: FrozenNetwork | None = None
         self.watch = False
@@ -138,9 +138,11 @@ class MorelStep(nn.Module):
         norms = []
         terms = (step_losses.accuracy, step_losses.cosine, step_losses.contrastive)
         for term, weight in zip(terms, weights, strict=True):
-            in_use = weight > 0 and term.requires_grad
+            # Features of a frozen encoder have no gradient.
+            trained = [part for part in features if part.requires_grad]
+            in_use = weight > 0 and term.requires_grad and trained
             parts = (
-                torch.autograd.grad(weight * term, features, retain_graph=True, allow_unused=True)
+                torch.autograd.grad(weight * term, trained, retain_graph=True, allow_unused=True)
                 if in_use
                 else ()
             )
@@ -187,3 +189,20 @@ class MorelStep(nn.Module):
         rows, row_labels = stack(t, t_adv, labels, self.settings.contrastive_features)
         contrastive = losses.contrastive(rows, row_labels, temperature=self.settings.temperature)
         return cosine + self.settings.alpha * contrastive, cosine, contrastive
+
+
+def _embedding_space(feature_dim: int, settings: TrainSettings) -> EmbeddingSpace:
+    """Build the embedding space.
+
+    Raises:
+        OutOfMemoryError: Its weights do not fit into memory.
+    """
+
+    def build() -> EmbeddingSpace:
+        return EmbeddingSpace(feature_dim, settings.embedding_dim, settings.attention_heads)
+
+    if problem := outline_problem(build):
+        raise OutOfMemoryError(
+            f"the embedding space with embedding_dim {settings.embedding_dim} {problem}; lower embedding_dim"
+        )
+    return build()

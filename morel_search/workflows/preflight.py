@@ -5,15 +5,16 @@ Whether data, network and device fit together, and how long an epoch takes.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from morel_search._format import points
+from morel_search._machine import usable_cpus
 from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
-from morel_search.errors import DataError, NetworkError, ResourceError, TrainingError
+from morel_search.config.possible_values import highest, possible_values
+from morel_search.errors import DataError, NetworkError, OutOfMemoryError, ResourceError, TrainingError
 from morel_search.training.settings import Compute
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def inspect(space: Space) -> PreflightResult:
         DataError: The images cannot be read, or are too few for the split.
         NetworkError: The network does not fit the images, or its predictions depend on the other images of a
             batch.
-        TrainingError: An accuracy objective cannot be used, or the device does not support the requested
-            arithmetic.
+        TrainingError: An accuracy objective cannot be used, the device does not support the requested
+            arithmetic, or its memory does not hold the weights of a training.
     """
     from morel_search.training.augment import to_float
     from morel_search.training.compute import operations, resolve_compute, supports_channels_last
@@ -90,6 +91,7 @@ def inspect(space: Space) -> PreflightResult:
                 "memory layout; set it to off or auto"
             )
         compute = replace(compute, channels_last=False)
+    _check_memory(space, network)
     _try_objectives(space, network, development.train)
     if not len(development.validation):
         raise DataError("the validation split is empty: raise data.validation")
@@ -126,6 +128,30 @@ def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> t
     return ()
 
 
+def _check_memory(space: Space, network: Classifier) -> None:
+    """Check that weights, gradients and the optimizer's state fit into the memory of a device.
+
+    Raises:
+        OutOfMemoryError: They do not, with the largest embedding space of the search.
+    """
+    from torch import nn
+
+    from morel_search.training.embedding import EmbeddingSpace
+    from morel_search.training.memory import outline_problem
+
+    dimension = int(highest(space, "embedding_dim"))
+    copies = 4 if "adamw" in possible_values(space, "optimizer") else 3
+    if problem := outline_problem(
+        lambda: nn.ModuleList([network, EmbeddingSpace(network.feature_dim, dimension, 1)]),
+        copies,
+        device_for(space.resources),
+    ):
+        raise OutOfMemoryError(
+            f"a training of {space.network.name} with embedding_dim {dimension} {problem}: weights, "
+            "gradients and the state of the optimizer; lower embedding_dim or the size of the network"
+        )
+
+
 def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None:
     """Run one forward and backward pass in training mode with each accuracy objective of the space.
 
@@ -155,15 +181,22 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
             with torch.random.fork_rng(devices=[]):
                 losses, _ = step(to_float(few.images), few.labels)
             losses.total.backward()
-            finite = bool(torch.isfinite(losses.total)) and losses.accuracy.ndim == 0
+            is_number = losses.accuracy.ndim == 0 and bool(torch.isfinite(losses.accuracy))
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise TrainingError(
                 f"a first training step with accuracy_loss {name} and {space.network.name} fails: {reason}"
             ) from error
-        if not finite:
+        if not is_number:
             raise TrainingError(
                 f"accuracy_loss {name} must return one finite number, got {losses.accuracy.detach()}"
+            )
+        if not torch.isfinite(losses.total):
+            raise TrainingError(
+                f"the loss of a first training step is {float(losses.total)} with accuracy_loss {name}: "
+                f"accuracy loss {float(losses.accuracy):.3g}, cosine loss {float(losses.cosine):.3g}, "
+                f"contrastive loss {float(losses.contrastive):.3g}; check temperature, alpha, k_robust, "
+                "k_accuracy and gamma"
             )
 
 
@@ -194,10 +227,10 @@ def check_device(space: Space) -> None:
             "resources.device is mps, but torch finds no Apple GPU on this machine; "
             "--set resources.device=auto trains on the CPU"
         )
-    cores = os.cpu_count() or 1
+    cores = usable_cpus()
     if resources.cpu > cores:
         raise ResourceError(
-            f"resources.cpu is {resources.cpu:g}, but this machine has {cores} cores; lower resources.cpu"
+            f"resources.cpu is {resources.cpu:g}, but this process may use {cores} cores; lower resources.cpu"
         )
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
+from morel_search._machine import usable_cpus
 from morel_search.config import Space, changes
 from morel_search.errors import RunFolderError
+from morel_search.results.files import kind_of_path
 from morel_search.results.folder import RunFolder, open_run_folder
+from morel_search.results.names import check_run_name
 from morel_search.results.new_run import check_new_run, create_run_folder
 from morel_search.results.settings import RunSettings
 from morel_search.workflows.final_verification import verify_after_search
@@ -55,8 +58,6 @@ class Request:
 
 def dry_run(request: Request) -> int:
     """Check the request and print the plan of the search, without training and without writing files."""
-    import os
-
     from morel_search.workflows.plan import plan_text
     from morel_search.workflows.preflight import check_device, inspect, time_epoch
 
@@ -65,7 +66,7 @@ def dry_run(request: Request) -> int:
         check_device(request.space)
     space = request.space
     preflight_result = inspect(space)
-    concurrent = space.resources.concurrent or max(1, int((os.cpu_count() or 1) // space.resources.cpu))
+    concurrent = space.resources.concurrent or max(1, int(usable_cpus() // space.resources.cpu))
     epoch_seconds = time_epoch(space, preflight_result.compute)
     print_out(plan_text(space, preflight_result, epoch_seconds, concurrent))
     return 0
@@ -120,7 +121,9 @@ def _refuse_early(request: Request) -> None:
     if not request.resume:
         check_new_run(request.results, request.name)
         enqueued_configurations(request.space)
-    elif not (request.results / request.name).is_dir():
+        return
+    check_run_name(request.name)
+    if kind_of_path(request.results / request.name) != "folder":
         raise RunFolderError(
             f"{request.results / request.name} does not exist, so there is no run to resume; "
             "start it without --resume"

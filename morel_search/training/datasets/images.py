@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morel_search._machine import usable_cpus
 from morel_search.errors import DataError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def decode_all(indices: Tensor, fetch: Fetch, shape: Shape, *, resized: bool) ->
         for row, number in enumerate(numbers[start : start + SLICE], start):
             out[row] = _decode(*fetch(number), shape, resized=resized)
 
-    threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
+    threads = max(1, min(torch.get_num_threads(), usable_cpus()))
     with _large_images_without_warning(), ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(0, len(numbers), SLICE)):
             pass

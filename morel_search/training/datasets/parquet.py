@@ -200,6 +200,11 @@ def _read(file: Path, settings: DataSettings) -> pa.Table:
 def _column(file: Path, names: list[str], given: str | None, usual: tuple[str, ...], setting: str) -> str:
     candidates = usual if given is None else (given,)
     for name in candidates:
+        if names.count(name) > 1:
+            raise DataError(
+                f"{file} has {names.count(name)} columns with the name {name}; name another one in "
+                f"data.{setting}, or rename them in the file"
+            )
         if name in names:
             return name
     raise DataError(

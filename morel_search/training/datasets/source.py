@@ -41,11 +41,12 @@ def local_path(field: str, text: str) -> Path:
 
     Raises:
         DataError: The path cannot be used: it is too long, in a folder without permission, has a zero byte,
-            or names an unknown user.
+            names an unknown user, or leads in a circle.
     """
     try:
         path = Path(text).expanduser()
         path.exists()
+        path.resolve()
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"data.{field} {text[:200]!r} is not a path that can be used: {reason}") from error

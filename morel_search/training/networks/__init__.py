@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from morel_search.errors import NetworkError
+from morel_search.training.memory import outline, outline_problem
 from morel_search.training.networks.classifier import Classifier, Encoder
 from morel_search.training.networks.imported import build_imported
 from morel_search.training.networks.options import channel_values
@@ -17,7 +18,7 @@ from morel_search.training.networks.vit import vit
 from morel_search.training.networks.wideresnet import wideresnet28_10, wideresnet34_10
 from morel_search.training.settings import NetworkSettings
 
-__all__ = ["NETWORKS", "Classifier", "build_network"]
+__all__ = ["NETWORKS", "Classifier", "build_network", "outline_of"]
 
 NETWORKS: dict[str, Callable[..., Encoder]] = {
     "small_cnn": small_cnn,
@@ -27,6 +28,9 @@ NETWORKS: dict[str, Callable[..., Encoder]] = {
     "wideresnet34_10": wideresnet34_10,
     "vit": vit,
 }
+
+MAX_PIXELS = 2**16
+"""Largest number of channels, and of pixels in height and width."""
 
 
 def build_network(settings: NetworkSettings, image_shape: tuple[int, int, int], classes: int) -> Classifier:
@@ -45,21 +49,53 @@ def build_network(settings: NetworkSettings, image_shape: tuple[int, int, int], 
         The network, on the CPU and in training mode.
 
     Raises:
-        NetworkError: The name or an option is unknown, or the network does not fit the images.
+        NetworkError: The name or an option is unknown, or the network does not fit the images or the memory.
     """
-    options: dict[str, object] = dict(settings.options)
-    built_in = settings.name in NETWORKS
     try:
-        if classes < 2:
-            raise NetworkError(f"needs at least 2 classes, got {classes}")
-        mean = channel_values("mean", options.pop("mean", 0.5 if built_in else 0.0), image_shape[0])
-        std = channel_values(
-            "std", options.pop("std", 0.5 if built_in else 1.0), image_shape[0], positive=True
-        )
-        encoder, head = _build(settings.name, options, image_shape, classes)
+        build = _builder(settings, image_shape, classes)
+        if settings.name in NETWORKS and (problem := outline_problem(build)):
+            raise NetworkError(f"{problem}; lower its options or use smaller images")
+        return build().train()
     except NetworkError as error:
         raise NetworkError(f"network {settings.name} {error}") from error
-    return Classifier(encoder, head, mean, std).train()
+
+
+def outline_of(settings: NetworkSettings, image_shape: tuple[int, int, int], classes: int) -> Classifier:
+    """Build a built-in network without memory for its weights, see :func:`build_network`.
+
+    Raises:
+        NetworkError: As :func:`build_network`.
+    """
+    try:
+        build = _builder(settings, image_shape, classes)
+        if problem := outline_problem(build):
+            raise NetworkError(problem)
+        return outline(build)
+    except NetworkError as error:
+        raise NetworkError(f"network {settings.name} {error}") from error
+
+
+def _builder(
+    settings: NetworkSettings, image_shape: tuple[int, int, int], classes: int
+) -> Callable[[], Classifier]:
+    """Check the settings that all networks share, and return a function that builds the network."""
+    if classes < 2:
+        raise NetworkError(f"needs at least 2 classes, got {classes}")
+    if not 1 <= min(image_shape) <= max(image_shape) <= MAX_PIXELS:
+        raise NetworkError(
+            f"needs images of 1 to {MAX_PIXELS} channels and pixels a side, got "
+            f"{' x '.join(str(size)[:40] for size in image_shape)}"
+        )
+    options: dict[str, object] = dict(settings.options)
+    built_in = settings.name in NETWORKS
+    mean = channel_values("mean", options.pop("mean", 0.5 if built_in else 0.0), image_shape[0])
+    std = channel_values("std", options.pop("std", 0.5 if built_in else 1.0), image_shape[0], positive=True)
+
+    def build() -> Classifier:
+        encoder, head = _build(settings.name, options, image_shape, classes)
+        return Classifier(encoder, head, mean, std)
+
+    return build
 
 
 def _build(

@@ -21,6 +21,8 @@ def build_imported(
 ) -> tuple[nn.Module, nn.Linear]:
     """Build a network from ``package.module:name`` and split it into encoder and head.
 
+    The network must be copyable by ``copy.deepcopy``, also after a step of training.
+
     The path names an ``nn.Module`` class, a function that returns a module, or a module. The last
     ``nn.Linear`` that runs becomes the head; it is replaced by a new one if its number of logits is not the
     number of classes. Everything before it is the encoder. The split is checked with two images of the right
@@ -41,7 +43,7 @@ def build_imported(
         NetworkError: The path names nothing, the call fails, or the network cannot be split or does not fit
             the images.
     """
-    model = copy.deepcopy(_construct(_imported(path), dict(options), classes))
+    model = _copied(_construct(_imported(path), dict(options), classes))
     images = torch.linspace(0, 1, 2 * image_shape[0] * image_shape[1] * image_shape[2]).view(2, *image_shape)
     shape = " x ".join(map(str, image_shape))
     with _probing(model), _explained(f"does not take images of {shape}"):
@@ -69,6 +71,27 @@ def _imported(path: str) -> object:
         return import_object(path)
     except ImportError as error:
         raise NetworkError(f"cannot be imported: {error}") from error
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """Return a copy of a network.
+
+    Attacks and weight averages work on copies. Old ``torch.nn.utils.weight_norm`` and ``spectral_norm`` keep
+    a tensor that was computed with gradients, which cannot be copied.
+
+    Raises:
+        NetworkError: The network cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        hint = ""
+        if "graph leaves" in str(error) or "deepcopy protocol" in str(error):
+            hint = (
+                "; torch.nn.utils.weight_norm and spectral_norm keep such tensors, "
+                "torch.nn.utils.parametrizations.weight_norm and spectral_norm do not"
+            )
+        raise NetworkError(f"cannot be copied by copy.deepcopy: {_reason(error)}{hint}") from error
 
 
 def _construct(target: object, options: dict[str, object], classes: int) -> nn.Module:
@@ -171,9 +194,10 @@ def _check_parts(encoder: nn.Module, head: nn.Linear, images: Tensor, logits: Te
             raise NetworkError(f"{not_last}: the features before it have the shape {_shape(features)}")
         if not torch.allclose(head(features), logits, rtol=1e-4, atol=1e-5, equal_nan=True):
             raise NetworkError(not_last)
-    trial = copy.deepcopy(encoder)  # a forward pass in training mode changes the running statistics
-    with _probing(trial, training=True), _explained("fails in training mode"):
+    trial = _copied(encoder)  # a forward pass in training mode changes the running statistics
+    with _probing(trial, training=True), _explained("fails in training mode"), torch.enable_grad():
         trained = trial(images)
+    _copied(trial)
     if not isinstance(trained, Tensor) or trained.shape != features.shape:
         raise NetworkError(f"gives {_shape(trained)} in training mode and {_shape(features)} in eval mode")
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from morel_search.errors import NetworkError
+from morel_search.training.settings import LARGEST_WHOLE, size_problem
 
-__all__ = ["channel_values", "check_image", "one_of", "share", "whole"]
+__all__ = ["MAX_LAYERS", "channel_values", "check_image", "one_of", "share", "whole"]
+
+MAX_LAYERS = 1000
+"""Largest depth of a network; building more layers takes minutes."""
 
 
-def whole(name: str, value: object, at_least: int = 1) -> int:
-    """Return the value of an option that must be a whole number >= ``at_least``.
+def whole(name: str, value: object, at_least: int = 1, at_most: int = LARGEST_WHOLE) -> int:
+    """Return the value of an option that must be a whole number from ``at_least`` to ``at_most``.
 
     Raises:
         NetworkError: It is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise NetworkError(f"option {name} must be a whole number >= {at_least}, got {value!r}")
+        raise NetworkError(f"option {name} must be a whole number >= {at_least}, got {_shown(value)}")
+    if value > at_most:
+        raise NetworkError(f"option {name} must be a whole number <= {at_most}, got {_shown(value)}")
     return value
 
 
@@ -28,7 +33,7 @@ def share(name: str, value: object) -> float:
         NetworkError: It is not.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise NetworkError(f"option {name} must be a number in [0, 1), got {value!r}")
+        raise NetworkError(f"option {name} must be a number in [0, 1), got {_shown(value)}")
     return float(value)
 
 
@@ -39,7 +44,7 @@ def one_of(name: str, value: object, choices: Sequence[str]) -> str:
         NetworkError: It is not.
     """
     if value not in choices:
-        raise NetworkError(f"option {name} must be {' or '.join(choices)}, got {value!r}")
+        raise NetworkError(f"option {name} must be {' or '.join(choices)}, got {_shown(value)}")
     return str(value)
 
 
@@ -53,12 +58,13 @@ def channel_values(name: str, value: object, channels: int, *, positive: bool = 
     numbers = [
         float(number)
         for number in values
-        if isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+        if isinstance(number, (int, float)) and not isinstance(number, bool) and not size_problem(number)
     ]
     if len(numbers) != channels or len(values) != channels or (positive and min(numbers) <= 0):
         kind = "numbers above 0" if positive else "numbers"
         raise NetworkError(
-            f"option {name} must be one number or {channels} (one for each channel), {kind}, got {value!r}"
+            f"option {name} must be one number or {channels} (one for each channel), {kind}, got "
+            f"{_shown(value)}"
         )
     return tuple(numbers)
 
@@ -79,3 +85,8 @@ def check_image(image_shape: tuple[int, int, int], smallest: int) -> int:
             f"requires images of at least {smallest} x {smallest} pixels, got {channels} x {height} x {width}"
         )
     return channels
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

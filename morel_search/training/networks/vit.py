@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from morel_search.errors import NetworkError
 from morel_search.training.networks.classifier import Encoder
-from morel_search.training.networks.options import check_image, share, whole
+from morel_search.training.networks.options import MAX_LAYERS, check_image, share, whole
 
 __all__ = ["VisionTransformer", "vit"]
 
@@ -141,7 +141,7 @@ def vit(
         rows * columns,
         side,
         length,
-        whole("depth", depth),
+        whole("depth", depth, at_most=MAX_LAYERS),
         head_count,
         4 * length if mlp is None else whole("mlp", mlp),
         share("dropout", dropout),

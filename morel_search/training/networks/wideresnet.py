@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from morel_search.errors import NetworkError
 from morel_search.training.networks.classifier import BatchNorm, Encoder, initialise_convolutions
-from morel_search.training.networks.options import check_image, share, whole
+from morel_search.training.networks.options import MAX_LAYERS, check_image, share, whole
 
 __all__ = ["WideResNet", "wideresnet28_10", "wideresnet34_10"]
 
@@ -82,7 +82,7 @@ def wideresnet28_10(
         NetworkError: An option or the image does not fit.
     """
     channels = check_image(image_shape, 4)
-    layers = whole("depth", depth, 10)
+    layers = whole("depth", depth, 10, MAX_LAYERS)
     if (layers - 4) % 6:
         raise NetworkError(f"option depth must be 6 n + 4 (10, 16, 22, 28, 34, ...), got {layers}")
     return WideResNet(channels, (layers - 4) // 6, whole("width", width), share("dropout", dropout))
