@@ -21,6 +21,8 @@ from morel_search.errors import NetworkError, ResourceError, RunFolderError
 from morel_search.models import formats
 from morel_search.models import load as export
 from morel_search.models.export import settings_of, write_export
+from morel_search.models.model_card import model_card
+from morel_search.models.settings import ModelSettings
 from morel_search.pick import main
 from morel_search.results import settings as results
 from morel_search.training.augment import to_float
@@ -283,3 +285,9 @@ def test_settings_that_build_no_network_are_said(copied: Path) -> None:
     change(copied, network={"nmae": "small_cnn"})
     with pytest.raises(NetworkError, match="knows no setting nmae"):
         morel_search.load_model(copied)
+
+
+def test_the_card_says_which_settings_are_not_recorded() -> None:
+    text = model_card(ModelSettings(network={"name": "small_cnn"}, figures={"measured": {}}), "one")
+    assert "epsilon not recorded of the pixel range" in text
+    assert "| measured accuracies |" in text

@@ -10,8 +10,10 @@ import pytest
 
 from morel_search.errors import NetworkError
 from morel_search.models.load import read_settings
+from morel_search.models.sections import read_section
 from morel_search.models.settings import ModelSettings
 from morel_search.results.renamed import current_evaluation
+from morel_search.training.settings import TrainSettings
 
 ROBUST = Path(__file__).parent / "robust_network"
 LEAST = {"format": 1, "network": {"name": "small_cnn"}}
@@ -90,3 +92,37 @@ def test_a_wrong_value_is_named(tmp_path: Path, values: dict[str, Any], words: s
 def test_other_json_is_no_settings(content: Any) -> None:
     with pytest.raises(NetworkError, match="is not the settings of a network"):
         ModelSettings.from_json(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"format": 1, "network": {"a": NaN}}', "NaN is not a number of JSON"),
+        ('{"format": 1, "network": {"a": 1e400}}', "the number 1e400 is too large"),
+        ('{"format": 1, "seed": ' + "9" * 5000 + "}", r"the number 9+\.\.\. is too large"),
+        ('{"format": 1, "seed": 9223372036854775808}', "the number 9223372036854775808 is too large"),
+        ("\udcff", "cannot be read"),
+    ],
+)
+def test_json_that_no_file_of_the_project_holds(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "settings.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(NetworkError, match=rf"settings\.json cannot be read: .*{words}|{words}"):
+        read_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"epsilon": "1e999999999"}, "epsilon must be a number such as 8/255"),
+        ({"epsilon": "8/0"}, "epsilon must be a number such as 8/255"),
+        ({"epsilon": [1]}, "epsilon must be a number such as 8/255"),
+        ({"epsilon": "1e300"}, "epsilon must be 0, or between 1e-30 and 1e"),
+        ({"schedule_drops": [[0.5]]}, r"schedule_drops\[0\] must be of the type float"),
+        ({"lr": 10**40}, "lr is too large"),
+        ({"optimizer": ["sgd"]}, "optimizer must be one of sgd, adamw"),
+    ],
+)
+def test_a_section_with_a_value_that_no_training_takes(values: dict[str, Any], words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        read_section(TrainSettings, values)

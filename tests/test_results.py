@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from morel_search.results.settings import FORMAT, RunSettings
 from morel_search.results.tables import (
     EPOCH_COLUMNS,
     FRONT_COLUMNS,
+    TEXT_COLUMNS,
     TRIAL_COLUMNS,
     front_columns,
     trial_columns,
@@ -454,3 +456,49 @@ def test_nothing_heavy_is_loaded() -> None:
     code = "import sys; import morel_search.results.folder; "
     code += "print(sorted({'pandas', 'torch', 'ray', 'optuna', 'numpy'} & set(sys.modules)))"
     assert python(code).communicate()[0] == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("number", "1e300"),
+        ("number", "9" * 30),
+        ("number", "inf"),
+        ("number", "1.5"),
+        ("seconds", "inf"),
+        ("seconds", "1e400"),
+        ("robust_accuracy", "-0.1"),
+        ("test_clean_accuracy", "97.5"),
+    ],
+)
+def test_a_cell_that_no_run_has_is_damage(run: RunFolder, column: str, cell: str) -> None:
+    cells = ["" if name in TEXT_COLUMNS or name != column else cell for name in TRIAL_COLUMNS]
+    run.trials.write_text(",".join(TRIAL_COLUMNS) + "\n" + ",".join(cells) + "\n")
+    with pytest.raises(RunFolderError, match=rf"trials\.csv is damaged: {column} must be .*, got") as error:
+        run.read_trials()
+    one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (
+            {"controls": [{"name": "a", "overrides": [5]}]},
+            r"space\.controls\[0\]\.overrides' must be an object",
+        ),
+        ({"controls": [5]}, r"space\.controls\[0\]' must be an object with the text 'name'"),
+        ({"parameters": [{"name": "a", "choices": 5}]}, r"space\.parameters\[0\]\.choices' must be a list"),
+        ({"parameters": [{"name": "a", "low": [5]}]}, r"space\.parameters\[0\]\.low' must be a number"),
+        ({"parameters": [{"name": "a", "log": "x"}]}, r"space\.parameters\[0\]\.log' must be true or false"),
+        (
+            {"parameters": [{"name": "a", "when": {"b": 1}}]},
+            r"space\.parameters\[0\]\.when\.b' must be a list",
+        ),
+        ({"train": {"epochs": "12"}}, r"space\.train\.epochs' must be a number"),
+    ],
+)
+def test_a_space_of_another_shape_is_damage(run: RunFolder, space: dict[str, Any], words: str) -> None:
+    run.settings.write_text(json.dumps({"format": 1, "space": space}))
+    with pytest.raises(RunFolderError, match=rf"settings\.json is damaged: '{words}") as error:
+        run.read_settings()
+    one_sentence(error)

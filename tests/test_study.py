@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from dataclasses import asdict
@@ -213,3 +214,24 @@ def test_a_study_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     with_attribute(path, "trial_user_attributes", "outcome", later)
     with pytest.raises(RunFolderError, match=r"newer morel_search: .* later"):
         read_outcome(TrialStore.of_file(path, "run").trials()[0])
+
+
+@pytest.mark.parametrize("value", ['{"a": 1', "[1] 2", '"\\z"'])
+def test_damaged_content_of_a_study_is_one_sentence(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "study.db"
+    record = TrialStore.of_file(path, "run")
+    record.set_identity({"train": {}})
+    record.close()
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE study_user_attributes SET value_json = ?", (value,))
+    with pytest.raises(RunFolderError, match=r"the study at .*study\.db cannot be opened: ") as error:
+        TrialStore.of_file(path, "run")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("stored", ["5", "[[1, 2, 3]]", "{", '[["a", 1, 0.5, 0.5]]'])
+def test_damaged_test_scores_of_a_study_are_one_sentence(tmp_path: Path, stored: str) -> None:
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    record._study.set_user_attr("tested", stored)
+    with pytest.raises(RunFolderError, match=r"the study at .*study\.db is damaged: \w+: "):
+        record.tested()

@@ -113,12 +113,15 @@ def read_parameters(described: Sequence[Mapping[str, object]]) -> list[SearchedP
 
 def _read(description: Mapping[str, object]) -> SearchedParameter:
     choices, when = description.get("choices"), description.get("when")
+    low, high = (number_of(description.get(key)) or 0.0 for key in ("low", "high"))
+    if not math.isfinite(high - low):
+        low = high = 0.0
     return SearchedParameter(
         name=str(description["name"]),
         kind=str(description.get("type") or description.get("kind") or "float"),
-        low=number_of(description.get("low")) or 0.0,
-        high=number_of(description.get("high")) or 0.0,
-        log=bool(description.get("log")),
+        low=low,
+        high=high,
+        log=bool(description.get("log")) and 0 < low < high,
         choices=_texts(choices),
         when={str(name): _texts(values) for name, values in when.items()}
         if isinstance(when, Mapping)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from morel_search.errors import NetworkError
 from morel_search.models import checkpoint
 from morel_search.models.sections import read_section
 from morel_search.models.settings import FORMAT, ModelSettings
+from morel_search.results.json_values import read_json
 from morel_search.training.networks import NETWORKS, build_network, outline_of
 from morel_search.training.settings import NetworkSettings
 
@@ -57,7 +57,7 @@ def read_settings(folder: Path) -> ModelSettings:
     """
     path = folder / SETTINGS
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         problem = (
             "has no settings.json, so it has no network of this project"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from morel_search._consent import import_paths, is_import_path, trust_option
 from morel_search._format import attack_text, percent, printable
@@ -30,7 +31,14 @@ def kind_text(kind: str, evaluation: Mapping[str, object]) -> str:
         "test": f"on test images, {attack_text(evaluation)}",
         "validation": f"on validation images, {attack_text(evaluation)}",
     }
-    return texts[kind]
+    return texts.get(kind, f"{kind} accuracies")
+
+
+class _Recorded(dict[str, object]):
+    """A section of the settings; a setting that it lacks is ``not recorded``."""
+
+    def __missing__(self, key: str) -> str:
+        return "not recorded"
 
 
 def model_card(settings: ModelSettings, name: str, more_files: Sequence[str] = ()) -> str:
@@ -41,6 +49,14 @@ def model_card(settings: ModelSettings, name: str, more_files: Sequence[str] = (
         name: Name of its folder.
         more_files: Files beside the weights that hold the network in other formats.
     """
+    settings = replace(
+        settings,
+        network=_Recorded(settings.network),
+        train=_Recorded(settings.train),
+        data=_Recorded(settings.data),
+        evaluation=_Recorded(settings.evaluation),
+        compute=None if settings.compute is None else _Recorded(settings.compute),
+    )
     network, data = settings.network, settings.data["name"]
     classes, shape = settings.classes or (), settings.image_shape or ()
     names = ", ".join(map(md_text, classes[:_MAX_CLASSES])) + (", ..." if len(classes) > _MAX_CLASSES else "")

@@ -15,6 +15,9 @@ __all__ = ["read_section"]
 
 Settings = TypeVar("Settings", bound="DataclassInstance")
 
+LONGEST_RATIONAL = 200
+"""Longest text of a rational: two whole numbers that no limit of the settings refuses are shorter."""
+
 _JSON_TYPES: dict[object, tuple[type, ...]] = {
     float: (int, float),
     int: (int,),
@@ -66,15 +69,35 @@ def _value(name: str, hint: object, choices: Collection[str] | None, value: obje
     if choices is not None and value not in choices and not is_import_path:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     if kind is Fraction:
-        return Fraction(str(value))
+        return _rational(name, value)
     origin = get_origin(kind) or kind
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise TypeError(f"{name} must be a list, got {value!r}")
-        return tuple(value)
+        (kind, *_) = get_args(kind)
+        return tuple(_value(f"{name}[{index}]", kind, None, item) for index, item in enumerate(value))
     expected = _JSON_TYPES.get(origin)
     if expected is not None and (
         not isinstance(value, expected) or (isinstance(value, bool) and origin is not bool)
     ):
         raise TypeError(f"{name} must be of the type {getattr(origin, '__name__', origin)}, got {value!r}")
     return value
+
+
+def _rational(name: str, value: object) -> Fraction:
+    """Return a rational from a text such as ``8/255``, or from a number.
+
+    Raises:
+        TypeError: The value is neither.
+        ValueError: It is too long, has an exponent of more than three digits, or divides by zero.
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise TypeError(f"{name} must be a number such as 8/255 or 0.2, got {value!r}")
+    text = str(value)
+    exponent = text.lower().partition("e")[2].lstrip("+-")
+    if len(text) > LONGEST_RATIONAL or len(exponent) > 3:
+        raise ValueError(f"{name} must be a number such as 8/255 or 0.2, got {text[:40]!r}")
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{name} must be a number such as 8/255 or 0.2, got {text!r}") from None

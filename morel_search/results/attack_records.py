@@ -8,7 +8,6 @@ attacks.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from morel_search.errors import RunFolderError
 from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
+from morel_search.results.json_values import read_json
 from morel_search.results.renamed import current_evaluation
 from morel_search.results.tables import read_table
 
@@ -175,14 +176,19 @@ def fingerprint(path: Path) -> str:
 def _read(path: Path) -> AttackRecord | None:
     """Read a record; return None when its JSON file is missing or damaged."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError):
         return None
     setup = _setup(values)
-    if setup is None:
+    if setup is None or not isinstance(values, dict):
         return None
     cells = read_table(path.with_suffix(".csv"), ("image", *COLUMNS), (), ("image", *COLUMNS))
-    table = cells[list(COLUMNS)].astype("float").fillna(UNKNOWN).to_numpy().astype(np.int8)
+    results = cells[list(COLUMNS)].astype("float").fillna(UNKNOWN).to_numpy()
+    if not np.isin(results, (UNKNOWN, BROKEN, ROBUST, SKIPPED)).all():
+        raise RunFolderError(
+            f"{path.with_suffix('.csv')} is damaged: a result must be {BROKEN}, {ROBUST}, {SKIPPED} or empty"
+        )
+    table = results.astype(np.int8)
     listed, compute, failures = values.get("attacks"), values.get("compute"), values.get("failures")
     attacks = tuple(stage for stage in STAGES if stage in listed) if isinstance(listed, list) else STAGES
     if not (table == SKIPPED).any():

@@ -59,10 +59,10 @@ class MaskingDiagnostics:
             return cls(
                 images=int(_number(values["images"])),
                 **numbers,
-                curve=tuple(_number(accuracy) for accuracy in curve),
-                transfer={str(label): _number(accuracy) for label, accuracy in transfer.items()},
+                curve=tuple(_accuracy(accuracy) for accuracy in curve),
+                transfer={str(label): _accuracy(accuracy) for label, accuracy in transfer.items()},
             )
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             return None
 
     def to_json(self) -> dict[str, object]:
@@ -71,6 +71,14 @@ class MaskingDiagnostics:
 
 
 _NUMBERS = ("zero_gradients", "unfit", "gap", "same_class", "chance", "scale", "everywhere")
+
+
+def _accuracy(value: object) -> float:
+    """Return a fraction from 0 to 1; raise ValueError for any other number."""
+    number = _number(value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{number} is not an accuracy")
+    return number
 
 
 def _number(value: object) -> float:

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 from morel_search.errors import RunFolderError
 from morel_search.results import tables
 from morel_search.results.files import hold_lock, kind_of_path, os_error_sentence, write_atomically
+from morel_search.results.json_values import read_json
 from morel_search.results.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class RunFolder:
             RunFolderError: The file is missing, is not valid, or has a newer format.
         """
         try:
-            values = json.loads(self.settings.read_text(encoding="utf-8"))
+            values = read_json(self.settings)
         except FileNotFoundError as error:
             raise RunFolderError(f"{self.path} is not a run folder: it has no settings.json") from error
         except OSError as error:

@@ -7,13 +7,17 @@ of the file. A missing key is the same as the value null.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeGuard
 
 from morel_search.errors import RunFolderError
 
 __all__ = [
     "get_flag",
+    "get_list",
     "get_named_objects",
     "get_number",
     "get_object",
@@ -22,9 +26,49 @@ __all__ = [
     "get_whole",
     "get_wholes",
     "is_whole",
+    "read_json",
 ]
 
+LARGEST_WHOLE = 2**63 - 1
+"""Largest whole number of a file."""
+
 Object = Mapping[str, object]
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file with finite numbers.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not JSON in UTF-8, is nested too deeply, or has a number that is too large or not
+            finite.
+    """
+    try:
+        return json.loads(
+            path.read_text(encoding="utf-8"),
+            parse_int=_whole,
+            parse_float=_decimal,
+            parse_constant=_refused,
+        )
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or abs(int(text)) > LARGEST_WHOLE:
+        raise ValueError(f"the number {_short(text)} is too large")
+    return int(text)
+
+
+def _decimal(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {_short(text)} is too large")
+    return number
+
+
+def _refused(text: str) -> float:
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 def is_whole(value: object) -> TypeGuard[int]:
@@ -84,6 +128,16 @@ def get_wholes(values: Object, key: str, prefix: str = "") -> list[int]:
     raise _damaged(f"{prefix}{key}", "a list of whole numbers", value)
 
 
+def get_list(values: Object, key: str, prefix: str = "") -> list[object]:
+    """Return a list; an empty one for null."""
+    value = values.get(key)
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return value
+    raise _damaged(f"{prefix}{key}", "a list", value)
+
+
 def get_object(values: Object, key: str, prefix: str = "") -> dict[str, object]:
     """Return an object; an empty one for null."""
     value = values.get(key)
@@ -108,6 +162,8 @@ def get_named_objects(values: Object, key: str, prefix: str = "") -> list[dict[s
 
 
 def _damaged(key: str, expected: str, value: object) -> RunFolderError:
-    text = repr(value)
-    short = text if len(text) <= 60 else f"{text[:57]}..."
-    return RunFolderError(f"is damaged: '{key}' must be {expected}, got {short}")
+    return RunFolderError(f"is damaged: '{_short(key)}' must be {expected}, got {_short(repr(value))}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

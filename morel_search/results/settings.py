@@ -14,6 +14,7 @@ from typing import TypedDict, cast
 from morel_search.errors import RunFolderError
 from morel_search.results.json_values import (
     get_flag,
+    get_list,
     get_named_objects,
     get_number,
     get_object,
@@ -205,15 +206,32 @@ _SECTIONS = (
     *("data", "network", "train", "evaluation", "search", "early_stopping", "verify", "compute", "resources"),
     "constraints",
 )
-_LISTS = ("parameters", "controls")
+_NUMBERS_OF_TRAIN = ("epochs", "batch_size")
+
+
+def _check_parameter(parameter: Mapping[str, object], prefix: str) -> None:
+    for key in ("type", "kind"):
+        get_text(parameter, key, prefix)
+    for key in ("low", "high", "step"):
+        if not isinstance(parameter.get(key), str):  # a rational is a text
+            get_number(parameter, key, prefix)
+    get_flag(parameter, "log", prefix)
+    get_list(parameter, "choices", prefix)
+    when = get_object(parameter, "when", prefix)
+    for name in when:
+        get_list(when, name, f"{prefix}when.")
 
 
 def _space(values: Mapping[str, object]) -> Mapping[str, object]:
     space = get_object(values, "space")
     for name in _SECTIONS:
         get_object(space, name, "space.")
-    for name in _LISTS:
-        get_named_objects(space, name, "space.")
+    for index, parameter in enumerate(get_named_objects(space, "parameters", "space.")):
+        _check_parameter(parameter, f"space.parameters[{index}].")
+    for index, control in enumerate(get_named_objects(space, "controls", "space.")):
+        get_object(control, "overrides", f"space.controls[{index}].")
+    for name in _NUMBERS_OF_TRAIN:
+        get_number(get_object(space, "train"), name, "space.train.")
     return current_space(space)
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "TRIAL_COLUMNS",
     "VERIFIED_COLUMNS",
     "front_columns",
+    "is_accuracy",
     "is_empty",
     "read_epochs",
     "read_front",
@@ -132,6 +133,9 @@ TEXT_COLUMNS = (
 
 COUNT_COLUMNS = ("number", "epochs", "epoch", "rung", "spared", "seed", *_VERIFIED_IMAGES)
 """Columns that hold whole numbers or nothing, in every table."""
+
+LARGEST_COUNT = 2**63 - 1
+"""Largest whole number of a cell."""
 
 LONGEST_TEXT = 20_000
 """Longest text of a cell, in characters; CSV readers limit the size of a cell."""
@@ -245,9 +249,12 @@ def read_table(
         cells |= {name: (cell,) * len(rows) for name, cell in added.items()}
         required = {*columns, *added}
         return pd.DataFrame(
-            {name: _typed(cells[name], name in text, name in counts, name in required) for name in cells}
+            {
+                name: _typed(name, cells[name], name in text, name in counts, name in required)
+                for name in cells
+            }
         )
-    except (ValueError, TypeError, csv.Error) as error:
+    except (ValueError, TypeError, ArithmeticError, csv.Error) as error:
         raise RunFolderError(f"{path} is damaged: {str(error).strip().splitlines()[0]}") from error
 
 
@@ -263,20 +270,47 @@ def whole_number(cell: object) -> int | None:
     return None if is_empty(cell) or not isinstance(cell, SupportsInt) else int(cell)
 
 
-def _typed(cells: Sequence[str], is_text: bool, is_count: bool, is_required: bool) -> pd.Series[Any]:
-    """Convert the cells of a column to its type."""
+def _typed(
+    name: str, cells: Sequence[str], is_text: bool, is_count: bool, is_required: bool
+) -> pd.Series[Any]:
+    """Convert the cells of a column to its type.
+
+    Raises:
+        ValueError: A cell is of another type, too large, or an accuracy outside 0 to 1.
+    """
     import pandas as pd
 
     if is_text:
         return pd.Series(list(cells), dtype=object)
     if is_count:
-        return pd.Series([pd.NA if cell == "" else int(float(cell)) for cell in cells], dtype="Int64")
+        return pd.Series([pd.NA if cell == "" else _count(name, cell) for cell in cells], dtype="Int64")
     try:
-        return pd.Series([float(cell or "nan") for cell in cells], dtype=float)
+        return pd.Series([_finite(name, cell) for cell in cells], dtype=float)
     except ValueError:
         if is_required:
             raise
         return pd.Series([cell or math.nan for cell in cells], dtype=object)
+
+
+def _count(name: str, cell: str) -> int:
+    number = float(cell)
+    if not abs(number) <= LARGEST_COUNT or number != int(number):
+        raise ValueError(f"{name} must be a whole number, got {cell[:40]!r}")
+    return int(cell) if cell.isdigit() else int(number)
+
+
+def _finite(name: str, cell: str) -> float:
+    number = float(cell or "nan")
+    if math.isinf(number):
+        raise ValueError(f"{name} must be a finite number, got {cell[:40]!r}")
+    if is_accuracy(name) and not math.isnan(number) and not 0 <= number <= 1:
+        raise ValueError(f"{name} must be a fraction from 0 to 1, got {cell[:40]!r}")
+    return number
+
+
+def is_accuracy(column: str) -> bool:
+    """Return whether a column of a table holds accuracies, or ends of their intervals."""
+    return column.endswith(("_accuracy", "_low", "_high")) and not column.startswith("param_")
 
 
 def _current_origins(table: pd.DataFrame) -> pd.DataFrame:

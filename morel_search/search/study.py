@@ -49,6 +49,14 @@ FORMAT = 1
 Method = Callable[Concatenate["TrialStore", Arguments], Result]
 
 
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""Errors of reading content that this project did not write, such as JSON that is cut."""
+
+
+def _reason(error: BaseException) -> str:
+    return without_passwords(str(error).splitlines()[0] if str(error) else repr(error))[:300]
+
+
 def _guarded(action: str) -> Callable[[Method[Arguments, Result]], Method[Arguments, Result]]:
     """Turn errors of the database into one sentence: full or read-only disk, damaged file, lost server.
 
@@ -71,6 +79,13 @@ def _guarded(action: str) -> Callable[[Method[Arguments, Result]], Method[Argume
                 cause = getattr(error.__cause__ or error, "orig", None) or error
                 reason = without_passwords(str(cause).splitlines()[0])
                 raise RunFolderError(f"the study cannot be {action}: {reason}") from error
+            except _DAMAGE as error:
+                if action != "read":  # then the values to write are wrong, which is a bug
+                    raise
+                raise RunFolderError(
+                    f"the study at {store.place} is damaged: {type(error).__name__}: {_reason(error)}; put a "
+                    "whole copy of it in its place"
+                ) from error
 
         return guarded
 
@@ -104,6 +119,9 @@ class TrialStore:
         try:
             self._study = wait_while_locked(lambda: self._open(url, name, create=create), place)
             known = wait_while_locked(lambda: self._study.get_trials(deepcopy=False), place)
+            written = int(
+                self._study.user_attrs.get("format", 1)
+            )  # studies of earlier versions have no number
         except KeyError as error:
             others = ", ".join(map(repr, optuna.get_all_study_names(self._storage)))
             raise RunFolderError(
@@ -115,15 +133,17 @@ class TrialStore:
             raise RunFolderError(
                 f"the study at {place} cannot be opened: the Python package {missing} is not installed"
             ) from error
-        except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError, sqlite3.Error) as error:
-            reason = without_passwords(str(error.__cause__ or error).splitlines()[0])
+        except (
+            *(SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error),
+            *(ArithmeticError, AttributeError, IndexError, TypeError, ValueError),
+        ) as error:
+            reason = _reason(error.__cause__ or error)
             raise RunFolderError(f"the study at {place} cannot be opened: {reason}") from error
         if len(self._study.directions) != len(DIRECTIONS):
             raise RunFolderError(
                 f"the study {name!r} at {place} has {len(self._study.directions)} objectives, not clean "
                 f"and robust accuracy"
             )
-        written = self._study.user_attrs.get("format", 1)  # studies of earlier versions have no number
         if written > FORMAT:
             raise RunFolderError(
                 f"the study {name!r} at {place} was written by a newer morel_search (format {written}; this "

@@ -77,8 +77,7 @@ def size_problem(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     if isinstance(value, (float, Fraction)) and value:
-        magnitude: float | Fraction = abs(value)
-        if SMALLEST <= magnitude <= LARGEST:
+        if SMALLEST <= value <= LARGEST or -LARGEST <= value <= -SMALLEST:
             return ""
         return f"must be 0, or between {SMALLEST:g} and {LARGEST:g} in magnitude"
     return ""
