@@ -249,8 +249,9 @@ def grid_is_large(folder: Path) -> bool:
             continue
         numbers = [entry.get(key) for key in ("low", "high", "step")]
         low, high, step = (number if isinstance(number, (int, float)) else 0 for number in numbers)
-        if abs(high - low) / (abs(step) or (1 if isinstance(low, int) else LARGEST_GRID)) > LARGEST_GRID:
-            return True
+        with contextlib.suppress(OverflowError):  # of a number that the door refuses
+            if abs(high - low) / (abs(step) or (1 if isinstance(low, int) else LARGEST_GRID)) > LARGEST_GRID:
+                return True
     return False
 
 

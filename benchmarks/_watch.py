@@ -23,6 +23,9 @@ WRITES: dict[str, tuple[tuple[int, int | None], ...]] = {
 folder to which the path is relative."""
 
 PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")
+HARMLESS = ("git", "ldconfig")
+"""Programs that are started on purpose: for the commit of the package, and by torch, to find libraries."""
+
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 IGNORED = ("/dev/", "/proc/")
 
@@ -75,7 +78,9 @@ class Watch:
             if not host.startswith((*LOOPBACK, "/")):
                 self.network.append(f"{event} {host}")
         elif event in PROGRAMS:
-            self.programs.append(f"{event} {arguments[0]!s:.80}")
+            program = os.path.basename(str(arguments[0]))  # noqa: PTH119
+            if program not in HARMLESS:
+                self.programs.append(f"{event} {program[:80]}")
 
     def _touch(self, event: str, path: object) -> None:
         if isinstance(path, int):  # a descriptor, which an event before has opened

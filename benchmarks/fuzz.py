@@ -33,7 +33,7 @@ from _watch import Watch
 HERE = Path(__file__).parent
 SLOW_SECONDS = 2.0
 LONGEST_MESSAGE = 5_000
-COMMAND_SECONDS = 120
+COMMAND_SECONDS = 300
 COLUMNS = (
     *("cases", "read", "explained"),
     *("tracebacks", "slow", "long messages", "outside", "network", "programs"),
@@ -138,7 +138,7 @@ def _run_command(words: list[str], case: Path, number: int, figures: Figures) ->
         check=False,
         cwd=case,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        env={**os.environ, "PYTHONPATH": str(HERE.parent), **_caches(case)},
     )
     text, _, seen = result.stderr.rpartition("seen: ")
     if result.returncode not in (0, 2) or not seen:
@@ -149,6 +149,12 @@ def _run_command(words: list[str], case: Path, number: int, figures: Figures) ->
     if len(text) > LONGEST_MESSAGE:
         figures.fault("long messages", text[:100], number)
     _add_seen(json.loads(seen), number, figures)
+
+
+def _caches(case: Path) -> dict[str, str]:
+    """Return the variables with which libraries put their caches into the folder of the case."""
+    variables = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR")
+    return dict.fromkeys(variables, str(case / ".caches"))
 
 
 def child(case: Path, words: list[str]) -> int:

@@ -103,7 +103,7 @@ def read_training_config(settings: ModelSettings, source: Path, consent: Consent
             raise ValueError(f"epoch must be 1 to {config.train.epochs} (train.epochs), got {config.epoch}")
         if config.select_epoch not in EPOCH_RULES:
             raise ValueError(
-                f"select_epoch must be one of {', '.join(EPOCH_RULES)}, got {config.select_epoch}"
+                f"select_epoch must be one of {', '.join(EPOCH_RULES)}, got {config.select_epoch[:60]}"
             )
     except (TypeError, ValueError) as error:
         raise NetworkError(f"{source} cannot be trained again: {error}") from error
@@ -188,6 +188,6 @@ def _compute(given: Mapping[str, object] | None) -> Compute | None:
     compute = read_section(Compute, given)
     if compute.precision not in PRECISIONS:
         raise ValueError(
-            f"compute.precision must be one of {', '.join(PRECISIONS)}, got {compute.precision!r}"
+            f"compute.precision must be one of {', '.join(PRECISIONS)}, got {compute.precision[:60]!r}"
         )
     return compute

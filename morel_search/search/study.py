@@ -119,9 +119,8 @@ class TrialStore:
         try:
             self._study = wait_while_locked(lambda: self._open(url, name, create=create), place)
             known = wait_while_locked(lambda: self._study.get_trials(deepcopy=False), place)
-            written = int(
-                self._study.user_attrs.get("format", 1)
-            )  # studies of earlier versions have no number
+            # Studies of earlier versions have no number.
+            written = int(self._study.user_attrs.get("format", 1))
         except KeyError as error:
             others = ", ".join(map(repr, optuna.get_all_study_names(self._storage)))
             raise RunFolderError(

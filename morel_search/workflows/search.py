@@ -128,8 +128,7 @@ def _refuse_early(request: Request) -> None:
             f"{request.results / request.name} does not exist, so there is no run to resume; "
             "start it without --resume"
         )
-    else:
-        check_study_file(RunFolder(request.results / request.name))
+    check_study_file(RunFolder(request.results / request.name))
 
 
 def _open(request: Request, preflight_result: PreflightResult) -> RunFolder:
