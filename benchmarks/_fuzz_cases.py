@@ -197,10 +197,11 @@ def _read_run(rng: random.Random, folder: Path) -> None:
 
 def _read_model(_: random.Random, folder: Path) -> None:
     from morel_search import load_model
+    from morel_search._consent import NO_CODE
     from morel_search.models.export import settings_of
     from morel_search.models.recipe import read_training_config
 
-    read_training_config(settings_of(folder), folder)
+    read_training_config(settings_of(folder), folder, NO_CODE)
     load_model(folder)
 
 
@@ -229,7 +230,8 @@ def command_of(rng: random.Random, base: Base, folder: Path) -> list[str]:
         return ["run", "--dry-run", "--space", str(folder / "space.yaml"), "--results", str(folder)]
     if kind == "train":
         _prepare_folder("model", rng, base, folder)
-        return ["train", str(folder), "--device", "quantum" if rng.randrange(3) else "cpu"]
+        device = "quantum" if rng.randrange(3) else "cpu"
+        return ["train", str(folder), "--out", str(folder / "new"), "--device", device]
     _prepare_folder("run", rng, base, folder)
     words = [kind, str(folder)]
     if kind == "pick" and rng.randrange(2):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 __all__ = ["Watch"]
 
@@ -23,8 +24,9 @@ WRITES: dict[str, tuple[tuple[int, int | None], ...]] = {
 folder to which the path is relative."""
 
 PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")
-HARMLESS = ("git", "ldconfig")
-"""Programs that are started on purpose: for the commit of the package, and by torch, to find libraries."""
+HARMLESS = ("git", "ldconfig", "fc-list")
+"""Programs that are started on purpose: for the commit of the package, by torch to find libraries, and by
+matplotlib to find fonts."""
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 IGNORED = ("/dev/", "/proc/")
@@ -91,6 +93,8 @@ class Watch:
             return
         if text == ":memory:":
             return
+        if text.startswith("file:"):  # the URI of an SQLite file
+            text = unquote(urlsplit(text).path)
         absolute = os.path.abspath(text)  # noqa: PTH100  # Path.resolve would open files and follow links
         if not self._may_write(absolute):
             self.outside.append(f"{event} {absolute[:200]}")

@@ -137,6 +137,9 @@ COUNT_COLUMNS = ("number", "epochs", "epoch", "rung", "spared", "seed", *_VERIFI
 LARGEST_COUNT = 2**63 - 1
 """Largest whole number of a cell."""
 
+LONGEST_REASON = 300
+"""Longest reason of a damaged table in a message, in characters."""
+
 LONGEST_TEXT = 20_000
 """Longest text of a cell, in characters; CSV readers limit the size of a cell."""
 
@@ -255,7 +258,8 @@ def read_table(
             }
         )
     except (ValueError, TypeError, ArithmeticError, csv.Error) as error:
-        raise RunFolderError(f"{path} is damaged: {str(error).strip().splitlines()[0]}") from error
+        reason = str(error).strip().splitlines()[0]
+        raise RunFolderError(f"{path} is damaged: {reason[:LONGEST_REASON]}") from error
 
 
 def is_empty(cell: object) -> bool:
