@@ -132,7 +132,7 @@ def _interval(interval: Sequence[float] | None) -> str:
 
 def _training(settings: ModelSettings, name: str) -> str:
     given, data, compute = settings.train, settings.data, settings.compute
-    train = {key: md_text(value) for key, value in given.items()}
+    train = _Recorded({key: md_text(value) for key, value in given.items()})
     trust = trust_option((settings.network, given))
     beta = f" (beta {train['beta']})" if train["accuracy_loss"] in ("trades", "mart", "loat") else ""
     limit = f" {md_text(data['limit'])} of" if data.get("limit") else ""
