@@ -41,6 +41,7 @@ from morel_search.training.datasets.loading import ImageSet
 from morel_search.training.settings import FLOAT32, DataSettings, EvaluationSettings
 from morel_search.verification import chunks, runner, worker
 from morel_search.workflows.terminal import verification_text
+from morel_search.workflows.verify import verify_run
 
 IMAGES = 24
 DIAGNOSTICS = MaskingDiagnostics(
@@ -438,3 +439,24 @@ def test_where_square_cannot_run_with_l2_the_other_attacks_do(
     assert (result.table[:, -1] == UNKNOWN).all()
     assert list(result.failures) == ["square"]
     assert "Error: " in result.failures["square"]
+
+
+def test_a_verification_without_results_keeps_the_table_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The records are lost, and the new verification is stopped before its first chunk."""
+    run = make_run(tmp_path, "made")
+    (run.front_models / "1").mkdir(parents=True)
+    (run.front_models / "1" / "model.pt").touch()
+    run.write_text("verified.csv", "number\n1\n")
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("morel_search.verification.runner.verify_networks", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            verify_run(make_space(), run, FLOAT32, runner.VerificationBudget(), quiet=True)
+    assert (run.path / "verified.earlier.csv").read_text() == "number\n1\n"
+    assert not run.verified.exists()
+    assert capsys.readouterr().err.count("that table is verified.earlier.csv now") == 1

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from morel_search._cli import print_out
+from morel_search._cli import print_err, print_out
 from morel_search._format import duration
 from morel_search.errors import RunFolderError
 from morel_search.results.names import member_trial
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from morel_search.verification.runner import VerificationBudget
 
 __all__ = ["networks_of", "replicate_run", "verify_run"]
+
+EARLIER_TABLE = "verified.earlier.csv"
+"""Name of a table of accuracies on the test split whose attack records are gone."""
 
 
 def networks_of(run: RunFolder) -> dict[str, Path]:
@@ -85,9 +88,14 @@ def verify_run(
             verification = read_verification(read_run_data(run))
             if verification is not None:
                 run.write_table(run.verified, verification.table())
-            else:
-                # An existing table is about networks or attacks of which no record is left.
-                run.verified.unlink(missing_ok=True)
+            elif run.verified.exists():
+                # The table is about networks or attacks of which no record is left: it is not deleted.
+                kept = run.verified.with_name(EARLIER_TABLE)
+                run.verified.replace(kept)
+                print_err(
+                    f"warning: {run.path} has no records of the attacks that {run.verified.name} is about; "
+                    f"that table is {kept.name} now"
+                )
     return verification
 
 
