@@ -133,11 +133,20 @@ def add_working_directory() -> None:
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C. Outside the main thread Python receives no signals, and nothing changes."""
+    """Treat SIGTERM as Ctrl-C. Outside the main thread Python receives no signals, and nothing changes.
+
+    A shell lets a process that it starts in the background ignore Ctrl-C; SIGTERM interrupts it all the same.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+
+    def interrupt(*_: object) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)  # Ray Tune handles it in its own way
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 import morel_search
 from morel_search.__main__ import COMMANDS, SHELLS, main
 from morel_search.__main__ import morel_search as program
+from morel_search._cli import terminate_as_interrupt
 
 ROOT = Path(__file__).parents[1]
 
@@ -215,3 +218,20 @@ def test_results_are_read_without_torch_and_ray() -> None:
     count, modules = out.stdout.split(maxsplit=1)
     assert int(count) > 0
     assert modules.strip() == "[]"
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
+def test_sigterm_interrupts_also_where_a_shell_lets_ctrl_c_be_ignored(handler: signal.Handlers) -> None:
+    """A shell that starts a command in the background does so."""
+
+    def terminated() -> None:
+        with terminate_as_interrupt():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            terminated()
+    finally:
+        signal.signal(signal.SIGINT, before)
