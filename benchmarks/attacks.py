@@ -121,7 +121,7 @@ def main() -> None:
     print(text)
     (HERE / "attacks.md").write_text(
         "# FAB-T and Square on small images\n\nMade by `python benchmarks/attacks.py`: seconds of processor "
-        "time, the median of each side, which attacked in turn.\n\n" + text + "\n",
+        f"time, the median of {arguments.repeats} on each side, which attacked in turn.\n\n" + text + "\n",
         encoding="utf-8",
     )
 
