@@ -80,22 +80,19 @@ class Watch:
             if not host.startswith((*LOOPBACK, "/")):
                 self.network.append(f"{event} {host}")
         elif event in PROGRAMS:
-            program = os.path.basename(str(arguments[0]))  # noqa: PTH119
+            program = Path(str(arguments[0])).name
             if program not in HARMLESS:
                 self.programs.append(f"{event} {program[:80]}")
 
     def _touch(self, event: str, path: object) -> None:
-        if isinstance(path, int):  # a descriptor, which an event before has opened
+        if not isinstance(path, (str, bytes, os.PathLike)):  # a descriptor, which an event before has opened
             return
-        try:
-            text = os.fsdecode(path)  # type: ignore[arg-type]
-        except TypeError:
-            return
+        text = os.fsdecode(path)
         if text == ":memory:":
             return
         if text.startswith("file:"):  # the URI of an SQLite file
             text = unquote(urlsplit(text).path)
-        absolute = os.path.abspath(text)  # noqa: PTH100  # Path.resolve would open files and follow links
+        absolute = os.path.normpath(Path(text).absolute())  # Path.resolve would open files and follow links
         if not self._may_write(absolute):
             self.outside.append(f"{event} {absolute[:200]}")
 
@@ -104,7 +101,7 @@ class Watch:
         if absolute == folder or absolute.startswith(folder + os.sep) or absolute.startswith(IGNORED):
             return True
         # A file without a name: tempfile.TemporaryFile checks that a folder can be written to.
-        return absolute == os.path.dirname(folder) or absolute == self._temporary  # noqa: PTH120
+        return absolute in (str(Path(folder).parent), self._temporary)
 
 
 def _below(descriptor: int, path: object) -> object:
@@ -112,10 +109,10 @@ def _below(descriptor: int, path: object) -> object:
     if descriptor < 0 or not isinstance(path, (str, bytes, os.PathLike)):
         return path
     try:
-        folder = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
+        folder = Path(f"/proc/self/fd/{descriptor}").readlink()
     except OSError:
         return path
-    return os.path.join(folder, os.fsdecode(path))  # noqa: PTH118
+    return folder / os.fsdecode(path)
 
 
 def _writes(mode: object, flags: object) -> bool:

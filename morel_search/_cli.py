@@ -158,9 +158,9 @@ def print_out(text: str) -> None:
 
     Control characters, which a name in a folder may hold, are printed as escapes.
     """
-    print(printable(text, keep="\n\t"), flush=True)  # noqa: T201
+    click.echo(printable(text, keep="\n\t"))
 
 
 def print_err(text: str) -> None:
     """Print on the error stream; see :func:`print_out`."""
-    print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)  # noqa: T201
+    click.echo(printable(text, keep="\n\t"), err=True)

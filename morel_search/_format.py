@@ -17,6 +17,7 @@ __all__ = [
     "percent",
     "points",
     "printable",
+    "shortened",
     "without_passwords",
 ]
 
@@ -50,6 +51,12 @@ def duration(seconds: float) -> str:
     if total < 3600:
         return f"{total // 60} min {total % 60:02d} s"
     return f"{total // 3600} h {total % 3600 // 60:02d} min"
+
+
+def shortened(value: object, length: int = 60) -> str:
+    """Return a value as text of at most ``length`` characters, for a message; what is left out is ``...``."""
+    text = str(value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def attack_text(evaluation: Mapping[str, object], *, quick: bool = False) -> str:

@@ -168,19 +168,20 @@ def test_what_is_left_of_ray_is_killed_and_nothing_else(
 ) -> None:
     program = [sys.executable, "-c", "import time; time.sleep(1000)"]
     (tmp_path / "ray").mkdir()
-    named = subprocess.Popen([*program, str(tmp_path / "ray" / "socket")])
+    named = subprocess.Popen([*program, f"--socket={tmp_path / 'ray' / 'socket'}"])
+    also_named = subprocess.Popen([*program, f"--temp-dir={tmp_path / 'ray'}"])
     with (tmp_path / "ray" / "worker.out").open("w") as output, (tmp_path / "ray-2").open("w") as other:
         worker = subprocess.Popen(program, stdout=output)
         stranger = subprocess.Popen(program, stdout=other)
     with (tmp_path / "ray" / "worker.out").open() as log:
-        reader = subprocess.Popen(program, stdin=log)
+        reader = subprocess.Popen([*program, str(tmp_path / "ray" / "worker.out")], stdin=log)
     try:
         worker.send_signal(signal.SIGSTOP)
         kill_left(tmp_path / "ray")
-        assert named.wait(60) == worker.wait(60) == -signal.SIGKILL
+        assert named.wait(60) == also_named.wait(60) == worker.wait(60) == -signal.SIGKILL
         assert stranger.poll() is reader.poll() is sleeper.poll() is None
     finally:
-        for process in (named, worker, stranger, reader):
+        for process in (named, also_named, worker, stranger, reader):
             process.kill()
             process.wait()
 

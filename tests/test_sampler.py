@@ -27,7 +27,6 @@ from morel_search.search.sampler import (
     SteadyNSGAIIISampler,
     SteadyNSGAIISampler,
     make_sampler,
-    warmup_trials,
 )
 from morel_search.search.seeds import derive_seed
 from morel_search.search.sobol import sobol_point
@@ -306,9 +305,9 @@ def test_the_sobol_points_come_before_the_population_also_after_a_restart() -> N
 
 def test_a_warm_up_by_tpe() -> None:
     settings = SearchSettings(population=6, warmup="tpe")
-    assert warmup_trials(settings) == 24
-    assert warmup_trials(SearchSettings(population=6)) == 0
-    assert warmup_trials(SearchSettings(warmup="tpe", warmup_trials=7)) == 7
+    assert settings.least_warmup == 24
+    assert SearchSettings(population=6).least_warmup == 0
+    assert SearchSettings(warmup="tpe", warmup_trials=7).least_warmup == 7
     kinds = [type(make_sampler(settings, SPACE, Population(6), number, 1)).__name__ for number in (0, 23, 24)]
     assert kinds == ["TPESampler", "TPESampler", "SteadyNSGAIISampler"]
     proposer = make_proposer(population=6, warmup="tpe")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from morel_search.analysis.headline import headline
 from morel_search.analysis.run_data import POINT, TEST, RunData
 from morel_search.errors import RunFolderError
+from morel_search.results.cells import whole_number
 from morel_search.results.names import member_name
-from morel_search.results.tables import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from morel_search._format import format_number, number_of
-from morel_search.results.tables import is_empty
+from morel_search.results.cells import is_empty
 
 __all__ = ["SearchedParameter", "nice_values", "read_parameters"]
 

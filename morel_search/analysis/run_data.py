@@ -13,10 +13,11 @@ from morel_search._format import number_of
 from morel_search.analysis.front import front_mask
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.parameters import SearchedParameter, read_parameters
+from morel_search.results.cells import whole_number
 from morel_search.results.folder import RunFolder
 from morel_search.results.names import member_name
 from morel_search.results.settings import RunSettings
-from morel_search.results.tables import ACCURACIES, TEST_ACCURACIES, whole_number
+from morel_search.results.tables import ACCURACIES, TEST_ACCURACIES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from morel_search._cli import RAY_LOST, print_err
 
@@ -126,24 +126,14 @@ class Patience:
         return self._clock() - self._since >= self._seconds
 
 
-@contextmanager
-def waiting() -> Iterator[None]:
+def waiting() -> AbstractContextManager[None]:
     """Mark a ``with`` block in which the main thread waits for Ray; see :meth:`Lifeline.waiting`."""
-    if not _current:
-        yield
-        return
-    with _current[-1].waiting():
-        yield
+    return _current[-1].waiting() if _current else nullcontext()
 
 
-@contextmanager
-def working() -> Iterator[None]:
+def working() -> AbstractContextManager[None]:
     """Mark a part of a :func:`waiting` block in which the process must not end."""
-    if not _current:
-        yield
-        return
-    with _current[-1].working():
-        yield
+    return _current[-1].working() if _current else nullcontext()
 
 
 @contextmanager

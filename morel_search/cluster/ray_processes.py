@@ -78,7 +78,9 @@ def kill_actor(actor: object) -> None:
 
 
 def kill_left(folder: Path) -> None:
-    """Kill every process that writes to files in Ray's temporary folder, or whose arguments name it.
+    """Kill every process that writes to files in Ray's temporary folder, or has an option ``--X=FOLDER``.
+
+    A program with which the user reads Ray's logs goes on.
 
     Do nothing where the system has no ``/proc``.
     """
@@ -96,7 +98,9 @@ def _processes() -> Iterator[int]:
 def _belongs(process: int, folder: str) -> bool:
     entry = _PROC / str(process)
     try:
-        if folder.encode() in (entry / "cmdline").read_bytes():
+        words = (entry / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+        options = (word.partition("=")[2] for word in words)
+        if any(option == folder or option.startswith(f"{folder}/") for option in options):
             return True
         return any(
             file.lstat().st_mode & stat.S_IWUSR and str(file.readlink()).startswith(f"{folder}/")

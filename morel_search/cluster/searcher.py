@@ -42,7 +42,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         on_finished: Callable[[FinishedTrial], None],
         errors: list[Exception],
         losses: Mapping[str, str],
-        hung: Callable[[int], str] = lambda number: "",
+        hung: Callable[[int], str],
     ) -> None:
         super().__init__()
         self._errors, self._losses = errors, losses

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from morel_search.cluster.ray_processes import kill_left
 from morel_search.errors import ResourceError
 
 __all__ = ["LONGEST_PATH", "remove_leftovers", "session_folder"]
@@ -36,7 +37,7 @@ Ray's longest is ``INNER/session_YYYY-MM-DD_HH-MM-SS_MICROSECONDS_PID/sockets/pl
 def session_folder() -> Iterator[Path]:
     """Yield the path of a folder for Ray, which does not exist yet; remove it at the end of the block.
 
-    First, remove the folders of runs that were killed.
+    First, remove what runs that were killed have left.
 
     Raises:
         ResourceError: No folder can be made.
@@ -73,7 +74,7 @@ def _locked(private: Path) -> Iterator[None]:
 
 
 def remove_leftovers(shared: Path) -> None:
-    """Remove the folders of this user's runs that ended without removing them.
+    """Remove the folders of this user's runs that ended without removing them, and kill their processes.
 
     The system releases the lock of a run when its process ends, for whatever reason. A folder without a lock
     file is left alone, because a run may be creating it right now.
@@ -89,6 +90,7 @@ def remove_leftovers(shared: Path) -> None:
             lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kill_left(folder)
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(lock)

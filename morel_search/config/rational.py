@@ -6,7 +6,7 @@ import math
 import re
 from fractions import Fraction
 
-from morel_search.training.settings import size_problem
+from morel_search.training.limits import size_problem
 
 __all__ = ["format_rational", "format_value", "in_255ths", "parse_rational"]
 

@@ -33,7 +33,7 @@ from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.imports import check_import_path
 from morel_search.config.rational import parse_rational
 from morel_search.config.validation_text import add_validation_errors
-from morel_search.training.settings import size_problem
+from morel_search.training.limits import size_problem
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from morel_search._values import JsonValue
-from morel_search.training.settings import check_limits, setting
+from morel_search.training.limits import check_limits, setting
 
 __all__ = ["EarlyStoppingSettings", "ResourceSettings", "SearchSettings", "VerifySettings"]
 
@@ -95,6 +95,20 @@ class SearchSettings:
         0.001, doc="smallest rise of the hypervolume that patience counts as an improvement", ge=0
     )
     max_failures: int = setting(5, doc="stop if this many trainings in a row fail", ge=1)
+
+    @property
+    def is_genetic(self) -> bool:
+        """Whether the sampler is a genetic one, which has a population, operators and a warm-up."""
+        return self.sampler in ("nsga2", "nsga3")
+
+    @property
+    def least_warmup(self) -> int:
+        """The least number of trials that the sampler of the warm-up proposes; 0 without a minimum."""
+        if not self.is_genetic:
+            return 0
+        if self.warmup_trials is not None:
+            return self.warmup_trials
+        return 4 * self.population if self.warmup == "tpe" else 0
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -12,7 +12,6 @@ from morel_search.config.space import Space
 
 __all__ = ["search_warnings"]
 
-_GENETIC = ("nsga2", "nsga3")
 _GENETIC_ONLY = (
     "crossover", "crossover_prob", "swapping_prob", "mutation", "mutation_prob", "warmup", "warmup_trials",
 )  # fmt: skip
@@ -27,21 +26,17 @@ def search_warnings(space: Space) -> Iterator[str]:
 def _sampler(space: Space) -> Iterator[str]:
     """Settings of the search that do nothing with its sampler, or with its number of trials."""
     search, defaults = space.search, SearchSettings()
-    genetic = search.sampler in _GENETIC
-    unused = (*(() if genetic else _GENETIC_ONLY), *(("population",) if search.sampler == "random" else ()))
-    for name in unused:
+    unused = () if search.is_genetic else _GENETIC_ONLY
+    for name in (*unused, "population") if search.sampler == "random" else unused:
         if getattr(search, name) != getattr(defaults, name):
             yield f"search.{name} has no effect with {search.sampler}"
-    if genetic and search.warmup == "tpe" and search.warmup_trials is None:
-        warmup, size = 4 * search.population, "4 x search.population"
-    else:
-        warmup, size = search.warmup_trials or 0, "search.warmup_trials"
-    if genetic and warmup >= search.trials:
+    if search.least_warmup >= search.trials:
+        size = "4 x search.population" if search.warmup_trials is None else "search.warmup_trials"
         yield (
-            f"{size} is {warmup} for {search.trials} trials, so {search.warmup} proposes all of them and "
-            f"{search.sampler} none"
+            f"{size} is {search.least_warmup} for {search.trials} trials, so {search.warmup} proposes all of "
+            f"them and {search.sampler} none"
         )
-    elif genetic and search.population >= search.trials:
+    elif search.is_genetic and search.population >= search.trials:
         yield (
             f"search.population is {search.population} for {search.trials} trials, so the search is random: "
             f"{search.sampler} selects parents from the second population on"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from morel_search._consent import Consent
+from morel_search._format import shortened
 from morel_search.errors import NetworkError
 from morel_search.models.sections import read_section
 from morel_search.models.settings import ModelSettings
@@ -103,7 +104,7 @@ def read_training_config(settings: ModelSettings, source: Path, consent: Consent
             raise ValueError(f"epoch must be 1 to {config.train.epochs} (train.epochs), got {config.epoch}")
         if config.select_epoch not in EPOCH_RULES:
             raise ValueError(
-                f"select_epoch must be one of {', '.join(EPOCH_RULES)}, got {config.select_epoch[:60]}"
+                f"select_epoch must be one of {', '.join(EPOCH_RULES)}, got {shortened(config.select_epoch)}"
             )
     except (TypeError, ValueError) as error:
         raise NetworkError(f"{source} cannot be trained again: {error}") from error
@@ -188,6 +189,7 @@ def _compute(given: Mapping[str, object] | None) -> Compute | None:
     compute = read_section(Compute, given)
     if compute.precision not in PRECISIONS:
         raise ValueError(
-            f"compute.precision must be one of {', '.join(PRECISIONS)}, got {compute.precision[:60]!r}"
+            f"compute.precision must be one of {', '.join(PRECISIONS)}, got "
+            f"{shortened(repr(compute.precision))}"
         )
     return compute

@@ -8,6 +8,8 @@ from fractions import Fraction
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from morel_search._format import shortened
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -40,12 +42,12 @@ def read_section(settings: type[Settings], given: object) -> Settings:
         ValueError: A setting is unknown or outside its limits.
     """
     if not isinstance(given, Mapping):
-        raise TypeError(f"{settings.__name__} must be a mapping, got {_shown(given)}")
+        raise TypeError(f"{settings.__name__} must be a mapping, got {shortened(repr(given))}")
     types = get_type_hints(settings)
     choices = {field.name: field.metadata.get("choices") for field in dataclasses.fields(settings)}
     unknown = [name for name in given if name not in types]
     if unknown:
-        raise ValueError(f"this version of morel_search knows no setting {unknown[0][:60]}")
+        raise ValueError(f"this version of morel_search knows no setting {shortened(unknown[0])}")
     return settings(
         **{name: _value(name, types[name], choices[name], value) for name, value in given.items()}
     )
@@ -67,13 +69,13 @@ def _value(name: str, hint: object, choices: Collection[str] | None, value: obje
         choices = get_args(kind)
     is_import_path = not is_literal and isinstance(value, str) and ":" in value
     if choices is not None and value not in choices and not is_import_path:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {_shown(value)}")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shortened(repr(value))}")
     if kind is Fraction:
         return _rational(name, value)
     origin = get_origin(kind) or kind
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise TypeError(f"{name} must be a list, got {_shown(value)}")
+            raise TypeError(f"{name} must be a list, got {shortened(repr(value))}")
         (kind, *_) = get_args(kind)
         return tuple(_value(f"{name}[{index}]", kind, None, item) for index, item in enumerate(value))
     expected = _JSON_TYPES.get(origin)
@@ -81,7 +83,7 @@ def _value(name: str, hint: object, choices: Collection[str] | None, value: obje
         not isinstance(value, expected) or (isinstance(value, bool) and origin is not bool)
     ):
         raise TypeError(
-            f"{name} must be of the type {getattr(origin, '__name__', origin)}, got {_shown(value)}"
+            f"{name} must be of the type {getattr(origin, '__name__', origin)}, got {shortened(repr(value))}"
         )
     return value
 
@@ -94,17 +96,14 @@ def _rational(name: str, value: object) -> Fraction:
         ValueError: It is too long, has an exponent of more than three digits, or divides by zero.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise TypeError(f"{name} must be a number such as 8/255 or 0.2, got {_shown(value)}")
+        raise TypeError(f"{name} must be a number such as 8/255 or 0.2, got {shortened(repr(value))}")
     text = str(value)
     exponent = text.lower().partition("e")[2].lstrip("+-")
     if len(text) > LONGEST_RATIONAL or len(exponent) > 3:
-        raise ValueError(f"{name} must be a number such as 8/255 or 0.2, got {_shown(text)}")
+        raise ValueError(f"{name} must be a number such as 8/255 or 0.2, got {shortened(repr(text))}")
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{name} must be a number such as 8/255 or 0.2, got {_shown(text)}") from None
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        raise ValueError(
+            f"{name} must be a number such as 8/255 or 0.2, got {shortened(repr(text))}"
+        ) from None

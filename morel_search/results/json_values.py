@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
 
+from morel_search._format import shortened
+from morel_search._values import LARGEST_WHOLE
 from morel_search.errors import RunFolderError
 
 __all__ = [
@@ -28,9 +30,6 @@ __all__ = [
     "is_whole",
     "read_json",
 ]
-
-LARGEST_WHOLE = 2**63 - 1
-"""Largest whole number of a file."""
 
 Object = Mapping[str, object]
 
@@ -56,14 +55,14 @@ def read_json(path: Path) -> object:
 
 def _whole(text: str) -> int:
     if len(text) > 20 or abs(int(text)) > LARGEST_WHOLE:
-        raise ValueError(f"the number {_short(text)} is too large")
+        raise ValueError(f"the number {shortened(text)} is too large")
     return int(text)
 
 
 def _decimal(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"the number {_short(text)} is too large")
+        raise ValueError(f"the number {shortened(text)} is too large")
     return number
 
 
@@ -162,8 +161,4 @@ def get_named_objects(values: Object, key: str, prefix: str = "") -> list[dict[s
 
 
 def _damaged(key: str, expected: str, value: object) -> RunFolderError:
-    return RunFolderError(f"is damaged: '{_short(key)}' must be {expected}, got {_short(repr(value))}")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return RunFolderError(f"is damaged: '{shortened(key)}' must be {expected}, got {shortened(repr(value))}")

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsInt
+from typing import TYPE_CHECKING
 
 from morel_search.errors import RunFolderError
 from morel_search.results.attack_names import STAGES, WHITE_BOX
+from morel_search.results.cells import typed_column
 from morel_search.results.files import os_error_sentence
 from morel_search.results.renamed import RENAMED_ORIGINS
 
@@ -41,8 +41,6 @@ __all__ = [
     "TRIAL_COLUMNS",
     "VERIFIED_COLUMNS",
     "front_columns",
-    "is_accuracy",
-    "is_empty",
     "read_epochs",
     "read_front",
     "read_replicates",
@@ -51,7 +49,6 @@ __all__ = [
     "read_verified",
     "table_text",
     "trial_columns",
-    "whole_number",
 ]
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy")
@@ -133,9 +130,6 @@ TEXT_COLUMNS = (
 
 COUNT_COLUMNS = ("number", "epochs", "epoch", "rung", "spared", "seed", *_VERIFIED_IMAGES)
 """Columns that hold whole numbers or nothing, in every table."""
-
-LARGEST_COUNT = 2**63 - 1
-"""Largest whole number of a cell."""
 
 LONGEST_REASON = 300
 """Longest reason of a damaged table in a message, in characters."""
@@ -253,68 +247,13 @@ def read_table(
         required = {*columns, *added}
         return pd.DataFrame(
             {
-                name: _typed(name, cells[name], name in text, name in counts, name in required)
+                name: typed_column(name, cells[name], name in text, name in counts, name in required)
                 for name in cells
             }
         )
     except (ValueError, TypeError, ArithmeticError, csv.Error) as error:
         reason = str(error).strip().splitlines()[0]
         raise RunFolderError(f"{path} is damaged: {reason[:LONGEST_REASON]}") from error
-
-
-def is_empty(cell: object) -> bool:
-    """Return whether a cell of a table is empty: None, NaN or pandas' NA."""
-    import pandas as pd
-
-    return cell is None or cell is pd.NA or (isinstance(cell, float) and math.isnan(cell))
-
-
-def whole_number(cell: object) -> int | None:
-    """Return the whole number in a cell of a table; None for an empty cell."""
-    return None if is_empty(cell) or not isinstance(cell, SupportsInt) else int(cell)
-
-
-def _typed(
-    name: str, cells: Sequence[str], is_text: bool, is_count: bool, is_required: bool
-) -> pd.Series[Any]:
-    """Convert the cells of a column to its type.
-
-    Raises:
-        ValueError: A cell is of another type, too large, or an accuracy outside 0 to 1.
-    """
-    import pandas as pd
-
-    if is_text:
-        return pd.Series(list(cells), dtype=object)
-    if is_count:
-        return pd.Series([pd.NA if cell == "" else _count(name, cell) for cell in cells], dtype="Int64")
-    try:
-        return pd.Series([_finite(name, cell) for cell in cells], dtype=float)
-    except ValueError:
-        if is_required:
-            raise
-        return pd.Series([cell or math.nan for cell in cells], dtype=object)
-
-
-def _count(name: str, cell: str) -> int:
-    number = float(cell)
-    if not abs(number) <= LARGEST_COUNT or number != int(number):
-        raise ValueError(f"{name} must be a whole number, got {cell[:40]!r}")
-    return int(cell) if cell.isdigit() else int(number)
-
-
-def _finite(name: str, cell: str) -> float:
-    number = float(cell or "nan")
-    if math.isinf(number):
-        raise ValueError(f"{name} must be a finite number, got {cell[:40]!r}")
-    if is_accuracy(name) and not math.isnan(number) and not 0 <= number <= 1:
-        raise ValueError(f"{name} must be a fraction from 0 to 1, got {cell[:40]!r}")
-    return number
-
-
-def is_accuracy(column: str) -> bool:
-    """Return whether a column of a table holds accuracies, or ends of their intervals."""
-    return column.endswith(("_accuracy", "_low", "_high")) and not column.startswith("param_")
 
 
 def _current_origins(table: pd.DataFrame) -> pd.DataFrame:

@@ -29,7 +29,6 @@ __all__ = [
     "SteadyNSGAIISampler",
     "begins_with_sobol",
     "make_sampler",
-    "warmup_trials",
 ]
 
 
@@ -167,16 +166,9 @@ def make_sampler(
     """
     if settings.sampler in OTHERS:
         return OTHERS[settings.sampler](settings, seed)
-    if number < warmup_trials(settings):
+    if number < settings.least_warmup:
         return _tpe(settings, seed) if settings.warmup == "tpe" else RandomSampler(seed=seed)
     return GENETIC[settings.sampler](space, population, **_genetic_options(settings, seed))
-
-
-def warmup_trials(settings: SearchSettings) -> int:
-    """Return the number of trials in the warm-up of the genetic samplers."""
-    if settings.warmup_trials is not None:
-        return settings.warmup_trials
-    return 4 * settings.population if settings.warmup == "tpe" else 0
 
 
 def begins_with_sobol(settings: SearchSettings, population: Population, number: int) -> bool:
@@ -184,6 +176,6 @@ def begins_with_sobol(settings: SearchSettings, population: Population, number: 
 
     The genetic samplers begin with these points, until a population has finished.
     """
-    if settings.sampler not in GENETIC or settings.warmup != "sobol":
+    if not settings.is_genetic or settings.warmup != "sobol":
         return False
-    return number < warmup_trials(settings) or len(population) < settings.population
+    return number < settings.least_warmup or len(population) < settings.population

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import wraps
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -32,64 +30,16 @@ from morel_search.search.optuna_private import (
 from morel_search.search.optuna_rows import OptunaRowWriter
 from morel_search.search.outcome import Outcome
 from morel_search.search.pareto import Member
+from morel_search.search.study_errors import guarded, reason_of
 from morel_search.search.study_file import StudyFile, is_full, wait_while_locked
 from morel_search.search.trial import TrialPlan
 
 __all__ = ["TrialStore"]
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MAXIMIZE]
 METRICS = ["clean_accuracy", "robust_accuracy"]
 FORMAT = 1
 """Format of this project's attributes in a study; raised when older versions cannot read them."""
-
-
-Method = Callable[Concatenate["TrialStore", Arguments], Result]
-
-
-_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""Errors of reading content that this project did not write, such as JSON that is cut."""
-
-
-def _reason(error: BaseException) -> str:
-    return without_passwords(str(error).splitlines()[0] if str(error) else repr(error))[:300]
-
-
-def _guarded(action: str) -> Callable[[Method[Arguments, Result]], Method[Arguments, Result]]:
-    """Turn errors of the database into one sentence: full or read-only disk, damaged file, lost server.
-
-    The method waits while another program locks the database, and a deleted file is written again first.
-
-    Args:
-        action: ``read`` or ``written``.
-    """
-
-    def guard(method: Method[Arguments, Result]) -> Method[Arguments, Result]:
-        @wraps(method)
-        def guarded(store: TrialStore, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
-            def attempt() -> Result:
-                store.keep_file()
-                return method(store, *arguments, **named)
-
-            try:
-                return wait_while_locked(attempt, store.place)
-            except (SQLAlchemyError, StorageInternalError, sqlite3.Error, OSError) as error:
-                cause = getattr(error.__cause__ or error, "orig", None) or error
-                reason = without_passwords(str(cause).splitlines()[0])
-                raise RunFolderError(f"the study cannot be {action}: {reason}") from error
-            except _DAMAGE as error:
-                if action != "read":  # then the values to write are wrong, which is a bug
-                    raise
-                raise RunFolderError(
-                    f"the study at {store.place} is damaged: {type(error).__name__}: {_reason(error)}; put a "
-                    "whole copy of it in its place"
-                ) from error
-
-        return guarded
-
-    return guard
 
 
 class TrialStore:
@@ -136,7 +86,7 @@ class TrialStore:
             *(SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error),
             *(ArithmeticError, AttributeError, IndexError, TypeError, ValueError),
         ) as error:
-            reason = _reason(error.__cause__ or error)
+            reason = reason_of(error.__cause__ or error)
             raise RunFolderError(f"the study at {place} cannot be opened: {reason}") from error
         if len(self._study.directions) != len(DIRECTIONS):
             raise RunFolderError(
@@ -179,13 +129,13 @@ class TrialStore:
         if self._file is not None:
             self._file.keep(self._storage.engine)
 
-    @_guarded("read")
+    @guarded("read")
     def identity(self) -> Mapping[str, object] | None:
         """Return the settings that a resumed search must not change; None for a new study."""
         text = self._study.user_attrs.get("identity")
         return current_space(json.loads(text)) if text else None
 
-    @_guarded("written")
+    @guarded("written")
     def set_identity(self, identity: Mapping[str, object]) -> None:
         """Write the settings that a resumed search must not change, and the format of the study."""
         with warnings.catch_warnings():
@@ -194,7 +144,7 @@ class TrialStore:
         self._study.set_user_attr("format", FORMAT)
         self._study.set_user_attr("identity", json.dumps(identity))
 
-    @_guarded("read")
+    @guarded("read")
     def tested(self) -> dict[Member, tuple[float, float]]:
         """Return the accuracies on the test split: trial and epoch to (clean, robust) accuracy."""
         stored = json.loads(self._study.user_attrs.get("tested", "[]"))
@@ -203,14 +153,14 @@ class TrialStore:
             for number, epoch, clean, robust in stored
         }
 
-    @_guarded("written")
+    @guarded("written")
     def set_tested(self, scores: Mapping[Member, tuple[float, float]]) -> None:
         """Write the accuracies on the test split, which :meth:`tested` returns."""
         self._study.set_user_attr(
             "tested", json.dumps([[*member, *score] for member, score in sorted(scores.items())])
         )
 
-    @_guarded("read")
+    @guarded("read")
     def spent(self) -> tuple[float, dict[int, float]]:
         """Return the time that was noted last.
 
@@ -220,17 +170,17 @@ class TrialStore:
         stored = json.loads(self._study.user_attrs.get("spent", "[0, {}]"))
         return float(stored[0]), {int(number): float(seconds) for number, seconds in stored[1].items()}
 
-    @_guarded("written")
+    @guarded("written")
     def set_spent(self, seconds: float, unfinished: Mapping[int, float]) -> None:
         """Write the time that :meth:`spent` returns."""
         self._study.set_user_attr("spent", json.dumps([seconds, dict(unfinished)]))
 
-    @_guarded("read")
+    @guarded("read")
     def trials(self) -> list[FrozenTrial]:
         """Return all trials in the order of their numbers."""
         return self._study.get_trials(deepcopy=False)
 
-    @_guarded("written")
+    @guarded("written")
     def plan(
         self, plan: TrialPlan, params: Params, space: Mapping[str, BaseDistribution], *, running: bool
     ) -> int:
@@ -252,12 +202,12 @@ class TrialStore:
         )
         return number
 
-    @_guarded("written")
+    @guarded("written")
     def start(self, number: int) -> None:
         """Make a WAITING trial RUNNING."""
         self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
 
-    @_guarded("written")
+    @guarded("written")
     def finish(self, number: int, outcome: Outcome) -> None:
         """Write the outcome of a RUNNING trial; it becomes COMPLETE, PRUNED or FAIL."""
         attributes = {"outcome": asdict(outcome)}
@@ -279,7 +229,7 @@ class TrialStore:
             self._file.free_reserve()
             self._requeue_running()
 
-    @_guarded("written")
+    @guarded("written")
     def _requeue_running(self) -> None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._storage.set_trial_state_values(trial_id_of(trial), TrialState.WAITING)
@@ -301,6 +251,6 @@ class TrialStore:
             if self._file is not None:
                 self._file.end_writing()
 
-    @_guarded("written")
+    @guarded("written")
     def _keep(self) -> None:
         """Do nothing: what is around every method keeps the file."""

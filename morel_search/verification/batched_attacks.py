@@ -19,9 +19,9 @@ __all__ = ["AllTargetsFab", "SparingSquare"]
 class AllTargetsFab(FABAttack_PT):  # type: ignore[misc]  # pyautoattack has no types
     """FAB-T that attacks an image towards all of its target classes at the same time.
 
-    With one restart FAB-T has no randomness, so its attacks towards different classes do not depend on each
-    other, and one batch holds them all. The original attacks towards one class after the other, and leaves
-    out images that are misclassified already.
+    FAB-T starts at the image and has no randomness, so its attacks towards different classes do not depend on
+    each other, and one batch holds them all. The original attacks towards one class after the other, and
+    leaves out images that are misclassified already.
 
     Args:
         original: FAB-T as AutoAttack sets it up.
@@ -29,20 +29,7 @@ class AllTargetsFab(FABAttack_PT):  # type: ignore[misc]  # pyautoattack has no 
     """
 
     def __init__(self, original: FABAttack_PT, batch_size: int) -> None:
-        super().__init__(
-            original.predict,
-            norm=original.norm,
-            n_restarts=1,
-            n_iter=original.n_iter,
-            eps=original.eps,
-            alpha_max=original.alpha_max,
-            eta=original.eta,
-            beta=original.beta,
-            seed=original.seed,
-            targeted=True,
-            device=original.device,
-            n_target_classes=original.n_target_classes,
-        )
+        self.__dict__.update(vars(original))
         self._batch_size = batch_size
         self._classes = torch.empty(0, dtype=torch.long)
 
@@ -100,30 +87,19 @@ class AllTargetsFab(FABAttack_PT):  # type: ignore[misc]  # pyautoattack has no 
 
 
 class SparingSquare(SquareAttack):  # type: ignore[misc]
-    """Square for the L-infinity norm that asks no question to which it has the answer.
+    """Square for the L-infinity norm without queries whose answer is known.
 
-    Square draws a square and its colours, and paints it on every image that is still classified correctly; an
-    image keeps the square if its loss falls. On small images it draws most squares several times. An image
-    that has not changed since such a square was tried need not be asked again: the answer was no, or the
-    square is on the image already.
+    Square draws a square and its colours, and adds it to every image that is still classified correctly; an
+    image keeps the square if its loss falls. On small images it draws most squares several times. If an image
+    has not changed since a square was tried, the network is not queried again: the loss did not fall, or the
+    image has the square already.
 
     Args:
         original: Square as AutoAttack sets it up.
     """
 
     def __init__(self, original: SquareAttack) -> None:
-        super().__init__(
-            original.predict,
-            norm=original.norm,
-            n_queries=original.n_queries,
-            eps=original.eps,
-            p_init=original.p_init,
-            n_restarts=original.n_restarts,
-            seed=original.seed,
-            loss=original.loss,
-            resc_schedule=original.rescale_schedule,
-            device=original.device,
-        )
+        self.__dict__.update(vars(original))
 
     @torch.no_grad()
     def attack_single_run(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err
@@ -13,13 +14,18 @@ from morel_search.results.folder import RunFolder
 if TYPE_CHECKING:
     from morel_search.training.settings import Compute
 
-__all__ = ["verify_after_search"]
+__all__ = ["verify_after_search", "verify_command"]
 
 SHARE_FOR_VERIFYING = 0.25
 """Time limit of the verification after a search, as a share of the search's duration."""
 
 LEAST_VERIFYING = 120.0
 """Smallest time limit of the verification after a search, in seconds."""
+
+
+def verify_command(space: Space, run: RunFolder) -> str:
+    """Return the command that verifies a run, as it is typed in a shell."""
+    return f"python -m morel_search.verify {shlex.quote(str(run.path))}{trust_option(space.describe())}"
 
 
 def verify_after_search(
@@ -46,7 +52,7 @@ def verify_after_search(
     if not settings.enabled or not run.front_models.is_dir():
         return ""
     limit = 60 * settings.minutes if settings.minutes else max(LEAST_VERIFYING, SHARE_FOR_VERIFYING * seconds)
-    command = f"python -m morel_search.verify {run.path}{trust_option(space.describe())}"
+    command = verify_command(space, run)
     replicated = ""
     try:
         budget = VerificationBudget(settings.images, limit, settings.seed)

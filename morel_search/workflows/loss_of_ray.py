@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from morel_search.config import Space
 from morel_search.results.folder import RunFolder
+from morel_search.workflows.final_verification import verify_command
 
 if TYPE_CHECKING:
     from morel_search.search.controller import SearchController
@@ -32,8 +34,8 @@ def finish_search(
     Returns:
         The rest of the sentence for the user.
     """
-    controller.note_time()
     record.requeue_running()
+    controller.note_time()
     artifacts.finish("stopped", test=False)
     report()
     record.close()
@@ -43,7 +45,7 @@ def finish_search(
     )
 
 
-def finish_verification(run: RunFolder, report: Callable[[], None]) -> str:
+def finish_verification(space: Space, run: RunFolder, report: Callable[[], None]) -> str:
     """Write the report of a run whose search has finished; see :func:`finish_search`."""
     report()
-    return f"; the search has finished; python -m morel_search.verify {run.path} continues the verification"
+    return f"; the search has finished; {verify_command(space, run)} continues the verification"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err
 from morel_search.errors import RunFolderError
+from morel_search.results.cells import is_empty, whole_number
 from morel_search.results.folder import RunFolder
-from morel_search.results.tables import is_empty, whole_number
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -204,7 +204,7 @@ def _search(
     try:
         if finished:
             seconds = time.monotonic() - began
-            with on_loss(partial(finish_verification, run, report)):
+            with on_loss(partial(finish_verification, request.space, run, report)):
                 verified = verify_after_search(request.space, run, compute, seconds, quiet=quiet)
     finally:
         report()  # also after a failed verification

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from morel_search._format import shortened
 from morel_search.errors import NetworkError
 from morel_search.training.memory import outline, outline_problem
 from morel_search.training.networks.classifier import Classifier, Encoder
@@ -84,7 +85,7 @@ def _builder(
     if not 1 <= min(image_shape) <= max(image_shape) <= MAX_PIXELS:
         raise NetworkError(
             f"needs images of 1 to {MAX_PIXELS} channels and pixels a side, got "
-            f"{' x '.join(str(size)[:40] for size in image_shape)}"
+            f"{' x '.join(shortened(size) for size in image_shape)}"
         )
     options: dict[str, object] = dict(settings.options)
     built_in = settings.name in NETWORKS

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from morel_search._format import shortened
+from morel_search._values import LARGEST_WHOLE
 from morel_search.errors import NetworkError
-from morel_search.training.settings import LARGEST_WHOLE, size_problem
+from morel_search.training.limits import size_problem
 
 __all__ = ["MAX_LAYERS", "channel_values", "check_image", "one_of", "share", "whole"]
 
@@ -20,9 +22,11 @@ def whole(name: str, value: object, at_least: int = 1, at_most: int = LARGEST_WH
         NetworkError: It is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise NetworkError(f"option {name} must be a whole number >= {at_least}, got {_shown(value)}")
+        raise NetworkError(
+            f"option {name} must be a whole number >= {at_least}, got {shortened(repr(value))}"
+        )
     if value > at_most:
-        raise NetworkError(f"option {name} must be a whole number <= {at_most}, got {_shown(value)}")
+        raise NetworkError(f"option {name} must be a whole number <= {at_most}, got {shortened(repr(value))}")
     return value
 
 
@@ -33,7 +37,7 @@ def share(name: str, value: object) -> float:
         NetworkError: It is not.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise NetworkError(f"option {name} must be a number in [0, 1), got {_shown(value)}")
+        raise NetworkError(f"option {name} must be a number in [0, 1), got {shortened(repr(value))}")
     return float(value)
 
 
@@ -44,7 +48,7 @@ def one_of(name: str, value: object, choices: Sequence[str]) -> str:
         NetworkError: It is not.
     """
     if value not in choices:
-        raise NetworkError(f"option {name} must be {' or '.join(choices)}, got {_shown(value)}")
+        raise NetworkError(f"option {name} must be {' or '.join(choices)}, got {shortened(repr(value))}")
     return str(value)
 
 
@@ -64,7 +68,7 @@ def channel_values(name: str, value: object, channels: int, *, positive: bool = 
         kind = "numbers above 0" if positive else "numbers"
         raise NetworkError(
             f"option {name} must be one number or {channels} (one for each channel), {kind}, got "
-            f"{_shown(value)}"
+            f"{shortened(repr(value))}"
         )
     return tuple(numbers)
 
@@ -85,8 +89,3 @@ def check_image(image_shape: tuple[int, int, int], smallest: int) -> int:
             f"requires images of at least {smallest} x {smallest} pixels, got {channels} x {height} x {width}"
         )
     return channels
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from morel_search._format import attack_text, percent
 from morel_search.analysis.report.html import Cell, Section, section, table
 from morel_search.analysis.run_data import POINT, TEST, Row, RunData
-from morel_search.results.tables import whole_number
+from morel_search.results.cells import whole_number
 
 __all__ = ["networks_section"]
 

@@ -27,7 +27,9 @@ def replicates_section(replicated: Sequence[Replicated], run_data: RunData) -> S
         "configuration is on the front when each configuration is trained once, estimated from the "
         "replicates, with a 95% interval (Wilson's, for the number of replicates)."
     )
-    heads = ["network", "clean", "robust", "replicates", "mean clean", "±", "mean robust", "±", "P(on front)"]
+    heads = [
+        "network", "clean", "robust", "replicates", "mean clean", "±", "mean robust", "±", "P(on front)",
+    ]  # fmt: skip
     rows = [_cells(network) for network in replicated]
     words = f'<div class="words">{paragraphs(replication_words(replicated))}</div>'
     content = f"{words}{figure_place('replicates', 'wide')}{table(heads, rows)}"
