@@ -78,8 +78,11 @@ def test_leftovers_of_a_killed_run_are_removed_at_the_next_start(
         assert (left / "r" / "log").exists()  # its process lives
     process.send_signal(signal.SIGKILL)
     process.wait()
+    with (left / "r" / "agent.out").open("w") as output:  # Ray's agents outlive a driver for a while
+        agent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=output)
     assert (left / "r" / "log").exists()
     with session_folder() as folder:
+        assert agent.wait(60) == -signal.SIGKILL
         assert folder.parent.exists()
         assert not left.exists()
 
