@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from morel_search.cluster.tasks import task_errors
+from morel_search.cluster import tasks
+from morel_search.cluster.tasks import Results, task_errors
 from morel_search.errors import DataError, ResourceError
 
 PACKAGE = Path(__file__).parents[1] / "morel_search"
@@ -41,6 +42,44 @@ def test_a_lost_machine_says_what_failed_and_what_to_do(error: Exception) -> Non
         task_errors("it failed", "try again"),
     ):
         raise error
+
+
+class Clock:
+    """A clock that each look at the tasks moves on; a task ends at the looks with these numbers."""
+
+    def __init__(self, ends: set[int]) -> None:
+        self.now, self.looks, self.ends = 0.0, 0, ends
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, references: list[str], timeout: float) -> tuple[list[str], list[str]]:
+        self.looks += 1
+        self.now += timeout
+        return (references[:1], references[1:]) if self.looks in self.ends else ([], references)
+
+
+def test_a_worker_that_hangs_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is 50 times the longest wait so far, at least 30 minutes, and 6 hours before any result."""
+    looks_a_minute = round(60 / tasks.WAIT_SECONDS)
+    clock = Clock({1, 2, 3 * looks_a_minute})
+    monkeypatch.setattr(ray, "wait", clock.wait)
+    results = Results(clock)
+    assert [results.next(["a", "b"]) for _ in range(3)] == ["a", "a", "a"]
+    with (
+        pytest.raises(ResourceError, match=r"^it failed \(no result for 2 h 2\d min: a worker hangs"),
+        task_errors("it failed", "try again"),
+    ):
+        results.next(["b"])
+    assert clock.looks == pytest.approx((3 + 50 * 2.83) * looks_a_minute, rel=0.01)
+
+
+def test_the_first_result_may_take_six_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(set())
+    monkeypatch.setattr(ray, "wait", clock.wait)
+    with pytest.raises(TimeoutError, match="no result for 6 h 00 min"):
+        Results(clock).next(["a"])
+    assert clock.now == pytest.approx(6 * 3600, abs=2 * tasks.WAIT_SECONDS)
 
 
 def test_an_error_of_the_driver_passes() -> None:

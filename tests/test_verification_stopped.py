@@ -119,7 +119,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
         runner, "_describe", lambda setup, model: worker.SplitSummary(IMAGES, 1, "digest of the split")
     )
     monkeypatch.setattr(runner, "trial_task", lambda function, resources: Immediate(function))
-    monkeypatch.setattr(ray, "wait", lambda references: (references[:1], references[1:]))
+    monkeypatch.setattr(ray, "wait", lambda references, timeout: (references[:1], references[1:]))
     monkeypatch.setattr(ray, "get", lambda reference: reference.value)
     monkeypatch.setattr(ray, "cancel", lambda reference: None)
     monkeypatch.setattr(runner, "concurrency", lambda resources: 1)
@@ -302,7 +302,7 @@ def test_no_network_gets_further_images_before_all_got_the_first(
     monkeypatch.setattr(runner._Verification, "_start", logged)
     monkeypatch.setattr(runner, "concurrency", lambda resources: 3)
     if slow_first:
-        monkeypatch.setattr(ray, "wait", lambda references: (references[-1:], references[:-1]))
+        monkeypatch.setattr(ray, "wait", lambda references, timeout: (references[-1:], references[:-1]))
     monkeypatch.setattr(chunks, "FIRST_IMAGES", 2)
     verify(run, models, invented(models), monkeypatch)
     attacks = [chunk for chunk in started if chunk.stages]

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from morel_search._cli import print_err
+from morel_search._format import duration
 from morel_search.cluster.lifeline import waiting
 from morel_search.config import ResourceSettings
 from morel_search.errors import MorelSearchError, ResourceError
+from morel_search.search.hang_detector import HangDetector
 
 if TYPE_CHECKING:
     from ray.remote_function import RemoteFunction
 
-__all__ = ["on_cluster", "task_errors", "trial_task"]
+__all__ = ["Results", "on_cluster", "task_errors", "trial_task"]
 
 Result = TypeVar("Result")
+Reference = TypeVar("Reference")
 
 BUSY_SECONDS = 15
 """Seconds without a free machine after which :func:`on_cluster` prints that it is waiting."""
+
+WAIT_SECONDS = 5.0
+"""Seconds between two looks at the time limit while no task ends."""
 
 LONGEST_REASON = 300
 """Characters of Ray's own message that are kept."""
@@ -51,7 +58,8 @@ def task_errors(failure: str, remedy: str) -> Iterator[None]:
 
     Raises:
         MorelSearchError: The task raised it.
-        ResourceError: The task's process or machine, or the connection to the cluster, was lost.
+        ResourceError: The task's process or machine, or the connection to the cluster, was lost, or a worker
+            hangs (see :class:`Results`).
     """
     import ray
 
@@ -60,9 +68,46 @@ def task_errors(failure: str, remedy: str) -> Iterator[None]:
             yield
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, MorelSearchError) else error from None
-    except (ConnectionError, ray.exceptions.RayError) as error:
+    except (ConnectionError, TimeoutError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:LONGEST_REASON]
         raise ResourceError(f"{failure} ({reason}); {remedy}") from error
+
+
+class Results:
+    """Waits for the results of tasks of one kind, but not for ever: a worker may hang, or be stopped.
+
+    The time limit between two results is that of an epoch, see
+    :class:`~morel_search.search.hang_detector.HangDetector`.
+
+    Args:
+        clock: Returns seconds since a fixed moment.
+    """
+
+    _ANY = 0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._detector = HangDetector(clock=clock)
+        self._detector.overdue([self._ANY])  # begins to wait
+
+    def next(self, pending: Iterable[Reference]) -> Reference:
+        """Return the reference of the next task that ends.
+
+        Args:
+            pending: References of the tasks that run or wait for a worker.
+
+        Raises:
+            TimeoutError: No task ended within the time limit.
+        """
+        import ray
+
+        while True:
+            ready, _ = ray.wait(list(pending), timeout=WAIT_SECONDS)
+            if ready:
+                self._detector.report(self._ANY)
+                return cast("Reference", ready[0])
+            limit = self._detector.limit
+            if self._detector.overdue([self._ANY]):
+                raise TimeoutError(f"no result for {duration(limit)}: a worker hangs or is stopped")
 
 
 def on_cluster(function: Callable[..., Result], *arguments: object, **options: object) -> Result:

@@ -5,12 +5,12 @@ They are not used to select networks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from morel_search._consent import Consent, consent_to
 from morel_search.cluster.placement import device_for, threads_for, with_absolute_paths
-from morel_search.cluster.tasks import task_errors, trial_task
+from morel_search.cluster.tasks import Results, task_errors, trial_task
 from morel_search.cluster.worker_data import test_images
 from morel_search.config import Space
 from morel_search.search.pareto import Member
@@ -52,7 +52,11 @@ def score_on_test(
             )
             for member, path in models.items()
         ]
-        scores: Sequence[tuple[Member, float, float]] = ray.get(pending)
+        results, scores = Results(), list[tuple[Member, float, float]]()
+        while pending:
+            reference = results.next(pending)
+            pending.remove(reference)
+            scores.append(ray.get(reference))
     return {(member[0], member[1]): (clean, robust) for member, clean, robust in scores}
 
 

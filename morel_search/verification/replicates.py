@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
-from morel_search.cluster.tasks import task_errors, trial_task
+from morel_search.cluster.tasks import Results, task_errors, trial_task
 from morel_search.cluster.trainable import describe_failure
 from morel_search.cluster.worker_data import development_for, test_images
 from morel_search.config import Space
@@ -102,7 +102,7 @@ def train_replicates(
     threads, limit = threads_for(resources), concurrency(resources)
     task = trial_task(_train, resources)
     waiting, pending = wanted[::-1], dict[Any, Replicate]()
-    rows = run.read_replicates()
+    rows, results = run.read_replicates(), Results()
     try:
         with task_errors(
             "the training of replicates was interrupted", "python -m morel_search.verify continues it"
@@ -113,9 +113,9 @@ def train_replicates(
                     data = with_absolute_paths(replicate.config.data)
                     config = replace(replicate.config, data=data, threads=threads)
                     pending[task.remote(config, compute, device)] = replicate
-                ready, _ = ray.wait(list(pending))
-                replicate = pending.pop(ready[0])
-                result: _Result = ray.get(ready[0])
+                reference = results.next(pending)
+                replicate = pending.pop(reference)
+                result: _Result = ray.get(reference)
                 row = {"network": replicate.network, "seed": replicate.config.seed, **asdict(result)}
                 added = pd.DataFrame([row], columns=list(REPLICATE_COLUMNS)).astype(rows.dtypes.to_dict())
                 rows = pd.concat([rows, added], ignore_index=True) if len(rows) else added

@@ -15,7 +15,7 @@ import numpy as np
 
 from morel_search._consent import consent_to
 from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
-from morel_search.cluster.tasks import task_errors, trial_task
+from morel_search.cluster.tasks import Results, task_errors, trial_task
 from morel_search.config import ResourceSettings, Space
 from morel_search.results.attack_names import LATE, WHITE_BOX
 from morel_search.results.attack_records import (
@@ -187,6 +187,7 @@ class _Verification:
         attack, diagnose = trial_task(attack_chunk, resources), trial_task(diagnose_network, resources)
         waiting = list(chunks)
         pending: dict[Any, Chunk] = {}
+        results = Results()
         done = 0
         try:
             with task_errors("the verification was interrupted", "the same command continues it"):
@@ -202,8 +203,8 @@ class _Verification:
                             pending[self._start(chunk, attack, diagnose)] = chunk
                     if not pending:
                         break
-                    ready, _ = ray.wait(list(pending))
-                    self._take(pending.pop(ready[0]), ray.get(ready[0]))
+                    reference = results.next(pending)
+                    self._take(pending.pop(reference), ray.get(reference))
                     done += 1
                     on_chunk(done, len(chunks))
         finally:
