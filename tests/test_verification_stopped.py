@@ -281,7 +281,7 @@ def test_blocks_hold_every_image_once_and_at_most_double(images: int, block: int
     blocks = chunks.blocks_of(rows, block)
     sizes = [len(part) for part in blocks]
     assert np.array_equal(np.concatenate(blocks), rows)
-    assert sizes[0] == min(20, block, images)
+    assert sizes[0] == min(max(20, block // 4), block, images)
     assert max(sizes) <= block
     assert all(size <= 2 * before for before, size in pairwise(sizes))
 

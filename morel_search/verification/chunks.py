@@ -13,9 +13,10 @@ from morel_search.results.attack_records import BROKEN, COLUMNS, UNKNOWN, Attack
 
 __all__ = ["Chunk", "blocks_of", "chunks_to_run", "is_open"]
 
-FIRST_IMAGES = 20
-"""Images of the first block, of which every network gets the white-box attacks before any gets more. They
-cost less than a network's diagnosis."""
+FIRST_IMAGES, FIRST_SHARE = 20, 0.25
+"""Images of the first block, of which every network gets the white-box attacks before any gets more: at least
+this number, and at least this share of the largest block. The attacks of a small network on a few images cost
+as much as on many, because the time is that of starting operations."""
 
 DIAGNOSED_IMAGES = 200
 """Images on which signs of gradient masking are measured."""
@@ -73,7 +74,7 @@ def blocks_of(rows: NDArray[np.int64], block: int) -> list[NDArray[np.int64]]:
     Networks are compared on the blocks that all of them have finished, so a time limit that is reached within
     a block costs at most about half of the images.
     """
-    blocks, start, size = [], 0, min(block, FIRST_IMAGES)
+    blocks, start, size = [], 0, min(block, max(FIRST_IMAGES, int(FIRST_SHARE * block)))
     while start < len(rows):
         blocks.append(rows[start : start + size])
         start, size = start + size, min(block, 2 * size)
