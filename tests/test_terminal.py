@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TextIO, cast
 
 import pytest
 from run_folders import make_run
 
+from morel_search._cli import print_out
 from morel_search.results.names import member_name, member_trial
 from morel_search.workflows.progress import accuracies_text
+from morel_search.workflows.ray_client import _ConsoleHandle, _Stream
 from morel_search.workflows.terminal import front_text
 
 
@@ -50,3 +55,14 @@ def test_unknown_accuracies_are_a_dash(tmp_path: Path) -> None:
 def test_accuracies_of_an_epoch() -> None:
     assert accuracies_text(0.928, 0.5) == "clean  92.8%  robust  50.0%"
     assert accuracies_text(None, None) == ""
+
+
+def test_a_run_on_a_cluster_sends_its_output_as_text() -> None:
+    # click takes a file that accepts b"" for a binary one, and would send bytes to the user's terminal.
+    sent: list[tuple[str, str]] = []
+    console = SimpleNamespace(write=SimpleNamespace(remote=lambda name, text: sent.append((name, text))))
+    with redirect_stdout(cast(TextIO, _Stream(cast(_ConsoleHandle, console), "stdout"))):
+        print_out("half way \N{EM DASH} 3 of 6")
+        print("plain")
+    assert "".join(text for _, text in sent) == "half way \N{EM DASH} 3 of 6\nplain\n"
+    assert {name for name, _ in sent} == {"stdout"}

@@ -6,6 +6,7 @@ The search runs on the cluster, and its output is printed here.
 from __future__ import annotations
 
 import _thread
+import io
 import signal
 import sys
 import threading
@@ -66,24 +67,21 @@ class _ConsoleHandle(Protocol):
     fetch: _RemoteMethod
 
 
-class _Stream:
+class _Stream(io.TextIOBase):
     """A text file that sends everything that is written to the console actor."""
 
     encoding = "utf-8"
 
     def __init__(self, console: _ConsoleHandle, name: str) -> None:
+        super().__init__()
         self._console, self._name = console, name
 
     def write(self, text: str) -> int:
+        if not isinstance(text, str):  # click takes a file that accepts bytes for a binary one, and encodes
+            raise TypeError(f"write() takes text, not {type(text).__name__}")
         if text:
             self._console.write.remote(self._name, text)
         return len(text)
-
-    def flush(self) -> None:
-        """Do nothing: the stream has no buffer."""
-
-    def isatty(self) -> bool:
-        return False
 
 
 def run_on_cluster(request: Request) -> int:
