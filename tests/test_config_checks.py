@@ -196,8 +196,8 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
             "search.population is 12 for 12 trials, so the search is random: tpe proposes settings after as",
         ),
         (
-            changed(search={"trials": 36, "population": 12, "sampler": "gp"}),
-            "search.population is 12 for 36 trials, of which about 1 in 3 runs to its end, so the search is",
+            changed(search={"trials": 30, "population": 12, "sampler": "gp"}),
+            "search.population is 12 for 30 trials, of which about 36% run to their end, so the search is",
         ),
         (
             changed(
@@ -249,6 +249,10 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
         (
             changed(early_stopping={"run_through": 1}),
             "early_stopping has no effect: run_through is 1, so no training is stopped",
+        ),
+        (
+            changed(early_stopping={"keep": "1/8", "min_peers": 5}),
+            "early_stopping.min_peers is 5, but a rung that keeps 1/8 of its trainings stops one only",
         ),
         (
             changed(early_stopping={"enabled": False, "eta": 4}),

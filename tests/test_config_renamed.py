@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from config_files import changed, faults, load
 
-from morel_search.config import SearchSettings
+from morel_search.config import SearchSettings, Space
+from morel_search.config.describe import changes, without_unused
 from morel_search.errors import SpaceError
-from morel_search.results.renamed import RENAMED_SETTINGS
+from morel_search.results.renamed import RENAMED_SETTINGS, current_space
+from morel_search.search.successive_halving import rungs_of
 
 WARNING = "search.point is now called search.select_epoch; the old name still works"
 
@@ -72,3 +74,38 @@ def test_every_new_name_is_a_setting_and_no_old_name_is() -> None:
     assert set(RENAMED_SETTINGS) == {"search"}
     assert set(RENAMED_SETTINGS["search"].values()) <= known
     assert not set(RENAMED_SETTINGS["search"]) & known
+
+
+def old_identity(space: Space, **stopping: object) -> dict[str, object]:
+    """Return the identity of a space as a study of an earlier version holds it."""
+    old = {
+        "enabled": True, "eta": 3, "grace": None, "rungs": None, "min_peers": None, "ranking": "crowding",
+        "run_through": 0.05,
+    }  # fmt: skip
+    return current_space(space.identity() | {"early_stopping": old | stopping})
+
+
+def test_a_search_with_the_earlier_early_stopping_is_continued_with_it(tmp_path: Path) -> None:
+    """It kept 1 / eta at each rung; the first was at epochs / eta^2, and saw eta trainings first."""
+    train, stopping = {"epochs": 27}, {"keep": None, "eta": 3, "grace": 3, "rungs": None, "min_peers": 3}
+    now = load(tmp_path, changed(train=train))
+    assert changes(old_identity(now), now.identity()) == [
+        "early_stopping.keep was null and is 0.6",
+        "early_stopping.eta was 3 and is 2",
+        "early_stopping.grace was 3 and is null",
+        "early_stopping.rungs was null and is 2",
+    ]
+    same = load(tmp_path, changed(train=train, early_stopping=stopping))
+    assert changes(old_identity(same), same.identity()) == []
+    assert rungs_of(same) == (3, 9)
+    halves = stopping | {"eta": 2, "grace": 7, "min_peers": 2}
+    same = load(tmp_path, changed(train=train, early_stopping=halves))
+    assert changes(old_identity(same, eta=2), same.identity()) == []
+
+
+def test_an_early_stopping_that_was_off_stays_off(tmp_path: Path) -> None:
+    now = load(tmp_path, changed(early_stopping={"enabled": False}))
+    old = without_unused(old_identity(now, enabled=False))
+    assert changes(old, now.identity()) == []
+    on = load(tmp_path, changed())
+    assert changes(old, on.identity())[0] == "early_stopping.enabled was false and is true"

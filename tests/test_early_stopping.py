@@ -162,7 +162,7 @@ def test_controls_are_never_stopped(tmp_path: Path) -> None:
 
 
 def test_a_share_of_the_trials_is_exempt_and_marked(tmp_path: Path) -> None:
-    controller, record = start(tmp_path, digits("early_stopping.run_through=1"))
+    controller, record = start(tmp_path, digits("early_stopping.run_through=1", "early_stopping.keep=1/3"))
     run_all(controller)
     assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
     exempt = [read_outcome(trial).exempt_at for trial in record.trials()]

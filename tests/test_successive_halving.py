@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,35 +22,39 @@ points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, m
 @pytest.mark.parametrize(
     ("given_settings", "epochs", "levels"),
     [
-        ({}, 27, (3, 9)),
-        ({}, 10, (2, 6)),
-        ({}, 30, (4, 12)),
-        ({"grace": 1}, 27, (1, 3, 9)),
-        ({"grace": 1, "rungs": 2}, 27, (1, 3)),
-        ({"eta": 2}, 16, (4, 8)),
+        ({}, 27, (2, 4)),
+        ({}, 10, (1, 2)),
+        ({}, 30, (3, 6)),
+        ({}, 200, (15, 30)),
+        ({"grace": 1, "rungs": None, "eta": 3}, 27, (1, 3, 9)),
+        ({"grace": 1, "rungs": 2, "eta": 3}, 27, (1, 3)),
+        ({"rungs": 1}, 28, (2,)),
+        ({"grace": 4, "rungs": None}, 16, (4, 8)),
+        ({"grace": 4, "rungs": 5}, 16, (4, 8)),
+        ({}, 2, (1,)),
         ({"grace": 40}, 27, ()),
         ({}, 1, ()),
         ({"enabled": False}, 27, ()),
     ],
 )
 def test_the_rungs_of_some_settings(
-    given_settings: dict[str, int], epochs: int, levels: tuple[int, ...]
+    given_settings: dict[str, Any], epochs: int, levels: tuple[int, ...]
 ) -> None:
     assert rung_levels(EarlyStoppingSettings(**given_settings), epochs) == levels
 
 
-@given(points, st.integers(2, 4))
+@given(points, st.fractions(Fraction(1, 5), Fraction(4, 5), max_denominator=20))
 def test_a_trial_continues_by_the_rule_of_successive_halving(
-    reached: list[tuple[int, int]], eta: int
+    reached: list[tuple[int, int]], keep: Fraction
 ) -> None:
-    """The last trial continues if fewer than ceil(n / eta) are better, or if too few reached the rung."""
-    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(eta=eta, min_peers=5), (3,))
+    """The last trial continues if fewer than ceil(n x keep) are better, or if too few reached the rung."""
+    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(keep=keep, min_peers=5), (3,))
     for number, point in enumerate(reached):
         halving.record(number, 3, point)
     rank_of = halving.rank_of(len(reached) - 1, 3)
     assert rank_of.peers == len(reached)
     assert rank_of.enough == (len(reached) >= 5)
-    assert rank_of.places == math.ceil(len(reached) / eta)
+    assert rank_of.places == math.ceil(len(reached) * keep)
     assert rank_of.continues == (len(reached) < 5 or rank_of.position < rank_of.places)
 
 
@@ -80,7 +86,7 @@ def test_updated_ranks_are_those_of_a_new_sorting(reached: list[tuple[int, int]]
 def test_the_front_of_a_rung_continues_unless_it_has_more_members_than_places(
     reached: list[tuple[int, int]],
 ) -> None:
-    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(min_peers=1), (1,))
+    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(keep=Fraction(1, 3)), (1,))
     for number, point in enumerate(reached):
         halving.record(number, 1, point)
     front = [
@@ -115,7 +121,7 @@ def test_a_rank_does_not_depend_on_the_order_of_arrival(
 
 
 def test_trials_at_different_rungs_are_not_compared() -> None:
-    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(min_peers=1), (1, 3))
+    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(), (1, 3))
     for number in range(6):
         halving.record(number, 1, (0.9, 0.9))
     halving.record(6, 3, (0.1, 0.1))
@@ -124,7 +130,32 @@ def test_trials_at_different_rungs_are_not_compared() -> None:
     assert not halving.recorded(6, 1)
 
 
-def test_the_least_number_of_peers_is_at_least_eta() -> None:
-    assert AsyncSuccessiveHalving(EarlyStoppingSettings(eta=4, min_peers=1), (1,)).min_peers == 4
-    assert AsyncSuccessiveHalving(EarlyStoppingSettings(eta=4), (1,)).min_peers == 4
-    assert AsyncSuccessiveHalving(EarlyStoppingSettings(eta=4, min_peers=9), (1,)).min_peers == 9
+@pytest.mark.parametrize(
+    ("given_settings", "least"),
+    [
+        ({}, 3),
+        ({"keep": Fraction(1, 4)}, 4),
+        ({"keep": Fraction(3, 10)}, 4),
+        ({"keep": None, "eta": 4}, 4),
+        ({"keep": None, "eta": 2, "min_peers": 2}, 2),
+        ({"keep": Fraction(1, 4), "min_peers": 9}, 9),
+    ],
+)
+def test_a_rung_that_keeps_a_share_stops_nothing_before_it_has_seen_enough(
+    given_settings: dict[str, Any], least: int
+) -> None:
+    assert AsyncSuccessiveHalving(EarlyStoppingSettings(**given_settings), (1,)).min_peers == least
+
+
+def test_shares_are_exact() -> None:
+    """In floating point, 0.7 x 10 is above 7, and an eighth trial would continue."""
+    halving = AsyncSuccessiveHalving(EarlyStoppingSettings(keep=Fraction("0.7")), (1,))
+    for number in range(10):
+        halving.record(number, 1, (number / 10, number / 10))
+    assert halving.rank_of(0, 1).places == 7
+
+
+@pytest.mark.parametrize("keep", [0, 1, Fraction(6, 5), -1])
+def test_a_share_that_stops_nothing_or_everything_is_refused(keep: Fraction) -> None:
+    with pytest.raises(ValueError, match="keep must be"):
+        EarlyStoppingSettings(keep=keep)

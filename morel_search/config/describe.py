@@ -13,7 +13,7 @@ from morel_search.config.rational import format_rational
 if TYPE_CHECKING:
     from morel_search.config.parameter import Parameter
 
-__all__ = ["SpaceDescription", "changes", "identity_of", "parameter_json", "settings_json"]
+__all__ = ["SpaceDescription", "changes", "identity_of", "parameter_json", "settings_json", "without_unused"]
 
 _FREE_SECTIONS = ("resources", "verify")
 _FREE_SETTINGS = (
@@ -67,14 +67,23 @@ def parameter_json(parameter: Parameter) -> JsonObject:
 def identity_of(description: SpaceDescription) -> dict[str, object]:
     """Return a description without the settings that may change when a run is resumed.
 
-    These are the resources, the verification, and of the search its budget and its first configurations.
+    These are the resources, the verification, of the search its budget and its first configurations, and
+    the settings of an early stopping that is switched off.
     """
     identity: dict[str, object] = {
         name: value for name, value in description.items() if name not in _FREE_SECTIONS
     }
     search = description["search"]
     identity["search"] = {name: value for name, value in search.items() if name not in _FREE_SETTINGS}
-    return identity
+    return without_unused(identity)
+
+
+def without_unused(identity: Mapping[str, object]) -> dict[str, object]:
+    """Return an identity without the settings of an early stopping that is switched off."""
+    stopping = identity.get("early_stopping")
+    if isinstance(stopping, Mapping) and stopping.get("enabled") is False:
+        return {**identity, "early_stopping": {"enabled": False}}
+    return dict(identity)
 
 
 def changes(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:

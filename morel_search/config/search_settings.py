@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from morel_search._values import JsonValue
@@ -125,23 +126,22 @@ class EarlyStoppingSettings:
     """Early stopping of trainings by asynchronous successive halving."""
 
     enabled: bool = setting(True, doc="stop trainings early whose accuracies at a rung are dominated")
-    eta: int = setting(
-        3,
-        doc="reduction factor: the best 1/eta of the trainings continue at each rung; each rung has "
-        "eta times the epochs of the one before",
-        ge=2,
+    keep: Fraction | None = setting(
+        Fraction(3, 5),
+        doc="share of the trainings that continue at each rung, the best ones; null means 1 / eta, which "
+        "is successive halving",
+        gt=0,
+        lt=1,
     )
     grace: int | None = setting(
-        None, doc="epochs of the first rung; null means epochs / eta^2, rounded up", ge=1
+        None, doc="epochs of the first rung; null means epochs / 14, rounded up", ge=1
     )
+    eta: int = setting(2, doc="each rung has eta times the epochs of the one before", ge=2)
     rungs: int | None = setting(
-        None, doc="maximum number of rungs; null means every rung below the last epoch", ge=1
+        2, doc="maximum number of rungs; null means every rung below the last epoch", ge=1
     )
-    min_peers: int | None = setting(
-        None,
-        doc="number of trainings that a rung must have seen before it stops one, at least eta; null "
-        "means eta",
-        ge=1,
+    min_peers: int = setting(
+        3, doc="number of trainings that a rung must have seen before it stops one, at least 1 / keep", ge=2
     )
     ranking: Literal["crowding", "epsilon_net"] = setting(
         "crowding",
@@ -157,6 +157,13 @@ class EarlyStoppingSettings:
 
     def __post_init__(self) -> None:
         check_limits(self)
+
+    @property
+    def share(self) -> Fraction:
+        """Share of the trainings that continue at a rung; 1 without early stopping."""
+        if not self.enabled:
+            return Fraction(1)
+        return Fraction(1, self.eta) if self.keep is None else self.keep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

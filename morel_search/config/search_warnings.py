@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import chain
 
+from morel_search._format import percent
 from morel_search.config.possible_values import highest, parameter_of, possible_values
 from morel_search.config.search_settings import EarlyStoppingSettings, SearchSettings
 from morel_search.config.space import Space
@@ -15,7 +16,7 @@ __all__ = ["search_warnings"]
 _GENETIC_ONLY = (
     "crossover", "crossover_prob", "swapping_prob", "mutation", "mutation_prob", "warmup", "warmup_trials",
 )  # fmt: skip
-_OF_STOPPING = ("eta", "grace", "rungs", "min_peers", "ranking", "run_through")
+_OF_STOPPING = ("keep", "grace", "eta", "rungs", "min_peers", "ranking", "run_through")
 
 
 def search_warnings(space: Space) -> Iterator[str]:
@@ -46,17 +47,13 @@ def _sampler(space: Space) -> Iterator[str]:
             f"search.population is {search.population} for {search.trials} trials, so the search is random: "
             f"tpe proposes settings after as many trials"
         )
-    if search.sampler == "gp" and search.population * _share(space) >= search.trials:
-        share = f", of which about 1 in {_share(space)} runs to its end" if _share(space) > 1 else ""
+    share = float(space.early_stopping.share) ** (space.early_stopping.rungs or 1)
+    if search.sampler == "gp" and search.population / share >= search.trials:
+        runs = f", of which about {percent(share, 0)} run to their end" if share < 1 else ""
         yield (
-            f"search.population is {search.population} for {search.trials} trials{share}, so the search is "
+            f"search.population is {search.population} for {search.trials} trials{runs}, so the search is "
             f"nearly random: gp proposes settings after as many trainings have run to their end"
         )
-
-
-def _share(space: Space) -> int:
-    """Return about how many trainings are begun for each that runs to its end."""
-    return space.early_stopping.eta if space.early_stopping.enabled else 1
 
 
 def _size(space: Space) -> Iterator[str]:
@@ -85,17 +82,18 @@ def _stopping(space: Space) -> Iterator[str]:
             f"{epochs}"
         )
     trainings = space.search.trials + len(space.controls)
-    if stopping.min_peers is not None and stopping.min_peers > trainings:
+    if stopping.min_peers > trainings:
         yield (
             f"early_stopping has no effect: min_peers is {stopping.min_peers}, and the search has "
             f"{trainings} trainings"
         )
     if stopping.run_through == 1:
         yield "early_stopping has no effect: run_through is 1, so no training is stopped"
-    if stopping.min_peers is not None and stopping.min_peers < stopping.eta:
+    least = math.ceil(1 / stopping.share)
+    if stopping.min_peers < least and stopping.min_peers != EarlyStoppingSettings().min_peers:
         yield (
-            f"early_stopping.min_peers is {stopping.min_peers}, but a rung stops trainings only after it has "
-            f"seen eta ({stopping.eta}) of them"
+            f"early_stopping.min_peers is {stopping.min_peers}, but a rung that keeps {stopping.share} of "
+            f"its trainings stops one only after it has seen {least} of them"
         )
     if parameter_of(space, "epochs"):
         yield (

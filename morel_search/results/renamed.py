@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 __all__ = [
@@ -26,7 +27,25 @@ def current_space(description: Mapping[str, object]) -> dict[str, object]:
         content = renamed.get(section)
         if isinstance(content, Mapping):
             renamed[section] = {names.get(key, key): value for key, value in content.items()}
-    return _with_current_evaluation(renamed)
+    return _with_current_stopping(_with_current_evaluation(renamed))
+
+
+def _with_current_stopping(space: dict[str, object]) -> dict[str, object]:
+    """Give early stopping the settings that have the meaning of earlier versions.
+
+    There, 1 / eta of the trainings continued, ``grace: null`` was epochs / eta^2 and ``min_peers: null`` eta.
+    """
+    stopping, train = space.get("early_stopping"), space.get("train")
+    if not isinstance(stopping, Mapping) or "keep" in stopping or "eta" not in stopping:
+        return space
+    eta, epochs = stopping["eta"], train.get("epochs") if isinstance(train, Mapping) else None
+    renamed = {"keep": None, **stopping}
+    if isinstance(eta, int) and eta > 1:
+        if renamed.get("min_peers") is None:
+            renamed["min_peers"] = eta
+        if renamed.get("grace") is None and isinstance(epochs, int):
+            renamed["grace"] = math.ceil(epochs / eta**2)
+    return {**space, "early_stopping": renamed}
 
 
 def current_member_settings(settings: Mapping[str, object]) -> dict[str, object]:

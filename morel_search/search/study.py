@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from morel_search._format import without_passwords
+from morel_search.config.describe import without_unused
 from morel_search.errors import RunFolderError
 from morel_search.results.renamed import current_space
 from morel_search.search.distributions import Params
@@ -133,7 +134,7 @@ class TrialStore:
     def identity(self) -> Mapping[str, object] | None:
         """Return the settings that a resumed search must not change; None for a new study."""
         text = self._study.user_attrs.get("identity")
-        return current_space(json.loads(text)) if text else None
+        return without_unused(current_space(json.loads(text))) if text else None
 
     @guarded("written")
     def set_identity(self, identity: Mapping[str, object]) -> None:

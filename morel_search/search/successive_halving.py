@@ -15,6 +15,11 @@ from morel_search.search.pareto import Point
 __all__ = ["AsyncSuccessiveHalving", "RungRank", "rung_levels", "rungs_of"]
 
 
+GRACE = 14
+"""The first rung lies after this fraction of the epochs, ``early_stopping.grace`` aside. With it, early
+stopping loses the fewest members of the front for its cost (benchmarks/early_stopping.md)."""
+
+
 def rungs_of(space: Space) -> tuple[int, ...]:
     """Return the rungs of a space, which depend on its largest number of epochs."""
     return rung_levels(space.early_stopping, int(highest(space, "epochs")))
@@ -29,7 +34,7 @@ def rung_levels(settings: EarlyStoppingSettings, epochs: int) -> tuple[int, ...]
     """
     if not settings.enabled:
         return ()
-    level = settings.grace or math.ceil(epochs / settings.eta**2)
+    level = settings.grace or math.ceil(epochs / GRACE)
     levels: list[int] = []
     while level < epochs and (settings.rungs is None or len(levels) < settings.rungs):
         levels.append(level)
@@ -63,11 +68,11 @@ class AsyncSuccessiveHalving:
     """Asynchronous multi-objective successive halving (Schmucker et al. 2021, arXiv 2106.12639).
 
     A trial that reaches a rung is recorded, then ranked among all n trials that have reached it; the best
-    ceil(n / eta) continue. All members of the rung's front continue, unless they are more than that. Trials
+    ceil(n x keep) continue. All members of the rung's front continue, unless they are more than that. Trials
     at different rungs are never compared.
 
     Args:
-        settings: Reduction factor eta, ranking, and the least number of peers.
+        settings: Share that continues, ranking, and the least number of peers.
         levels: The rungs, in epochs.
     """
 
@@ -78,7 +83,7 @@ class AsyncSuccessiveHalving:
     @property
     def min_peers(self) -> int:
         """Number of trials that must have reached a rung before a trial is stopped there."""
-        return max(self._settings.eta, self._settings.min_peers or 0)
+        return max(self._settings.min_peers, math.ceil(1 / self._settings.share))
 
     def record(self, number: int, level: int, point: Point) -> None:
         """Record that a trial has reached a rung.
@@ -101,7 +106,7 @@ class AsyncSuccessiveHalving:
         return RungRank(
             position=rung.position(number, self._settings.ranking),
             peers=count,
-            places=math.ceil(count / self._settings.eta),
+            places=math.ceil(count * self._settings.share),
             enough=count >= self.min_peers,
         )
 

@@ -63,11 +63,16 @@ def _stopping(space: Space, rungs: Sequence[int]) -> str:
     if not rungs:
         return "none: every trial is trained for all epochs"
     settings = space.early_stopping
-    epochs = " and ".join(map(str, rungs)) if len(rungs) < 3 else ", ".join(map(str, rungs))
     return (
-        f"the best 1 in {settings.eta} trials continue after {epochs} epochs ({settings.ranking}); "
-        f"{percent(settings.run_through)} of the trials are never stopped"
+        f"the best {percent(float(settings.share), 0)} of the trials continue after {_epochs(rungs)} "
+        f"({settings.ranking}); {percent(settings.run_through, 0)} of the trials are never stopped"
     )
+
+
+def _epochs(rungs: Sequence[int]) -> str:
+    """Return rungs as text: "1 epoch", "2 and 4 epochs", "1, 3, 9 epochs"."""
+    numbers = (" and " if len(rungs) < 3 else ", ").join(map(str, rungs))
+    return f"{numbers} epoch{'' if rungs[-1] == 1 else 's'}"
 
 
 def _least_share(space: Space, rungs: Sequence[int]) -> float:
@@ -75,7 +80,7 @@ def _least_share(space: Space, rungs: Sequence[int]) -> float:
     share, continuing = 0.0, 1.0
     for begin, end in pairwise([0, *rungs, space.train.epochs]):
         share += continuing * max(0, end - begin) / space.train.epochs
-        continuing /= space.early_stopping.eta
+        continuing *= float(space.early_stopping.share)
     run_through = space.early_stopping.run_through
     return min(1.0, run_through + (1 - run_through) * share)
 
