@@ -156,8 +156,8 @@ def test_intervals_and_fractions_are_in_their_bounds() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_it_is_what_optuna_says_of_a_complete_study() -> None:
-    trials = made(60)
+def test_it_is_near_what_optuna_says_of_evenly_drawn_trials() -> None:
+    trials = made(200)
     study = optuna.create_study(directions=["maximize", "maximize"])
     space: dict[str, optuna.distributions.BaseDistribution] = {
         "epsilon": optuna.distributions.IntDistribution(1, 16),
@@ -178,9 +178,10 @@ def test_it_is_what_optuna_says_of_a_complete_study() -> None:
     for index, target in enumerate(TARGETS[:2]):
         theirs = evaluator.evaluate(study, target=lambda trial, index=index: -trial.values[index])
         rows = of_target(table, target)
-        share = rows["best"].iloc[0] / 60
+        share = rows["best"].iloc[0] / len(trials)
         expected = {name: min(1, value / share / (1 - share)) for name, value in theirs.items()}
-        assert rows["importance"].to_dict() == pytest.approx(expected, rel=1e-9)
+        assert rows["importance"].to_dict() == pytest.approx(expected, abs=0.15)
+        assert rows.index[0] == max(expected, key=lambda name: expected[name])
 
 
 def test_a_conditional_parameter_is_assessed_where_it_is_active() -> None:

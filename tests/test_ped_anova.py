@@ -89,7 +89,11 @@ def test_the_result_is_that_of_optuna(count: int, quantile: float) -> None:
     best = best_trials(np.array(values), weights, quantile)
     share = best.sum() / count
     for name, expected in theirs.items():
-        ours = importances(cells_of(name, trials), weights, [best])[0][0] * share * (1 - share)
+        ours = (
+            importances(cells_of(name, trials), weights, [best], same_bandwidth=False)[0][0]
+            * share
+            * (1 - share)
+        )
         assert ours == pytest.approx(expected, rel=1e-9), name
     assert importances(cells_of("never", trials), weights, [best])[0][0] == 0
 
@@ -104,7 +108,11 @@ def test_a_weight_is_a_repeated_trial() -> None:
         expected = by_optuna(again, [values[index] for index in repeated], 0.25)
         share = weights[row][best[row]].sum() / 40
         for name, value in expected.items():
-            ours = importances(cells_of(name, trials), weights, [best])[0][row] * share * (1 - share)
+            ours = (
+                importances(cells_of(name, trials), weights, [best], same_bandwidth=False)[0][row]
+                * share
+                * (1 - share)
+            )
             assert ours == pytest.approx(value, rel=1e-9), name
 
 
@@ -113,6 +121,14 @@ def test_the_best_are_counted_with_their_weights_and_ties() -> None:
     weights = np.array([[1.0] * 8, [0, 1, 0, 3, 1, 1, 1, 1], [8, 0, 0, 0, 0, 0, 0, 0]])
     best = best_trials(scores, weights, 0.25)
     assert [np.flatnonzero(row).tolist() for row in best] == [[0, 1, 2], [0, 1, 2, 3], [0]]
+
+
+def test_with_clusters_a_fair_sample_of_the_trials_shows_nothing() -> None:
+    cells = Cells(np.array([*[20] * 9, *[22] * 24, *[23] * 23, 0, 12, 35, 49]), 50)
+    best = np.zeros((1, 60), dtype=bool)
+    best[0, ::4] = True
+    assert importances(cells, np.ones((1, 60)), [best])[0][0] < 0.1
+    assert importances(cells, np.ones((1, 60)), [best], same_bandwidth=False)[0][0] > 1
 
 
 def test_nothing_is_decided_where_all_trials_are_among_the_best() -> None:
