@@ -24,8 +24,8 @@ class SearchedParameter:
         log: Whether its scale is logarithmic.
         step: Distance between its values, 1 for whole numbers; None when every value is allowed.
         choices: The values of a categorical parameter, as texts.
-        when: The condition under which it is active: names of other parameters, and the values they must
-            have.
+        when: The conditions under which it is active: names of other settings, and the values they must have,
+            or one text for a range.
     """
 
     name: str
@@ -128,10 +128,17 @@ def _read(description: Mapping[str, object]) -> SearchedParameter:
         log=bool(description.get("log")) and 0 < low < high,
         step=step if step is not None and 0 < step < math.inf else 1.0 if kind == "int" else None,
         choices=_texts(choices),
-        when={str(name): _texts(values) for name, values in when.items()}
+        when={str(name): _condition_texts(condition) for name, condition in when.items()}
         if isinstance(when, Mapping)
         else {},
     )
+
+
+def _condition_texts(condition: object) -> tuple[str, ...]:
+    """Return the values of a condition; for a range one text."""
+    if isinstance(condition, Mapping):
+        return (" and ".join(f"{name} {bound}" for name, bound in condition.items()),)
+    return _texts(condition)
 
 
 def _texts(values: object) -> tuple[str, ...]:
