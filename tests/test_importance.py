@@ -112,6 +112,15 @@ def test_in_noise_nothing_is_stable(count: int) -> None:
     assert all(len(table) for table in tables)
 
 
+def test_of_two_parameters_without_effect_the_first_is_seldom_stable() -> None:
+    """One of two is first in most samples of noise; that its bar exceeds chance is required as well."""
+    two = [parameter for parameter in PARAMETERS if parameter.name in ("alpha", "steps")]
+    tables = [importance(noise(80, seed), two) for seed in range(17)]
+    kept = sum((table["kept"] >= 0.8).sum() for table in tables)
+    stable = sum(table["stable"].sum() for table in tables)
+    assert stable <= 3 < 8 <= kept
+
+
 def test_shuffled_accuracies_lose_the_mark() -> None:
     trials = made(80, 2)
     order = np.random.default_rng(5).permutation(80)

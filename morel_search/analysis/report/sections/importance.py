@@ -90,8 +90,8 @@ def _method(compared: ComparedTrials, run_data: RunData) -> str:
         source = f"The accuracies are the results of all {len(compared.rows)} finished trials of the search."
     else:
         source = (
-            f"{_have_values(compared)} ({', '.join(parts)}). The accuracies are those at this epoch, so that "
-            "stopped and complete trials are comparable."
+            f"{_have_values(compared)} ({', '.join(parts)}). The accuracies are those that early stopping "
+            "compared there, so that stopped and complete trials are comparable."
         )
     sentences = (
         f"{source} A bar is the share of the variance of being among the best {percent(BEST, 0)} of these "
