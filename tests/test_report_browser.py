@@ -53,7 +53,9 @@ def test_every_figure_is_drawn_and_the_console_is_silent(tmp_path: Path, options
     assert {
         "figure-front",
         "figure-history",
-        "figure-importance",
+        "figure-importance-clean_accuracy",
+        "figure-importance-robust_accuracy",
+        "figure-importance-front",
         "figure-curve-0",
         "figure-curve-1",
         "figure-slice-0",

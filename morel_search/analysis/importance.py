@@ -1,184 +1,239 @@
-"""The importance of each parameter for each objective, by fANOVA."""
+"""The importance of each parameter for both accuracies and for the front, and whether its rank is stable."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from morel_search.analysis.parameters import SearchedParameter, read_parameters
+import numpy as np
+from numpy.typing import NDArray
+
+from morel_search.analysis.parameters import SearchedParameter
+from morel_search.analysis.ped_anova import Cells, best_trials, categorical_cells, importances, numeric_cells
+from morel_search.analysis.stopping import values_at
 from morel_search.results.tables import ACCURACIES
 
 if TYPE_CHECKING:
-    import optuna
     import pandas as pd
 
-__all__ = ["FEWEST_TRIALS", "OBJECTIVES", "importance"]
+__all__ = ["BEST", "FEWEST_TRIALS", "KEPT", "RESAMPLES", "TARGETS", "ComparedTrials", "compare", "importance"]
 
-OBJECTIVES = ACCURACIES
+TARGETS = (*ACCURACIES, "front")
 
-FEWEST_TRIALS = 15
-"""Fewest trials for which the report shows importances: with fewer, a forest cannot distinguish the
-parameters. A rule of thumb."""
+BEST = 0.25
+"""Fraction of the trials that are among the best. Optuna's default is 0.1. On 80 of the recorded trainings
+(``benchmarks/curves.csv``, at epoch 3, 40 draws), the importance of the training epsilon for robust accuracy
+exceeded chance in 93 % of the draws with 0.25, and in 53 % with 0.1."""
 
-MOST_TRIALS = 250
-"""Largest number of trials that are used; of more trials, this many are chosen at equal distances. With 500
-of 1,000 trials and 64 trees, the computation took 15 s on one core."""
+FEWEST_TRIALS = 10
+"""Fewest trials for which an importance is computed: the best are then three. A rule of thumb."""
 
-TREES, SEED = 32, 0
+RESAMPLES = 100
+"""Number of bootstrap samples, and of shuffles for the level of chance."""
 
-Value = float | str
+KEPT = 0.8
+"""Fraction of the bootstrap samples in which a stable parameter has its rank. A rule of thumb."""
+
+CHANCE = 0.95
+"""Fraction of the shuffles whose largest importance is below the level of chance."""
+
+SEED = 0
 
 
-class _Trial(NamedTuple):
-    """A trial: the values of its active parameters, and its objectives."""
+@dataclass(frozen=True, slots=True)
+class ComparedTrials:
+    """Trials whose accuracies belong to the same epoch.
 
-    values: Mapping[str, Value]
-    objectives: tuple[float, ...]
+    Attributes:
+        rows: Rows of ``trials.csv``; both accuracies are those of :attr:`epoch`.
+        epoch: The epoch, which is the first rung of early stopping; None for the result of a whole training.
+    """
+
+    rows: pd.DataFrame
+    epoch: int | None
 
 
 class _Importance(NamedTuple):
     """A row of the result."""
 
     parameter: str
-    objective: str
+    target: str
     importance: float
+    low: float
+    high: float
+    chance: float
+    rank: int
+    kept: float
+    first: float
+    stable: bool
     trials: int
+    best: int
 
 
-def importance(trials: pd.DataFrame, parameters: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """Compute the fraction of the variance of each objective that each parameter explains.
+def compare(
+    trials: pd.DataFrame,
+    epochs: pd.DataFrame,
+    rungs: Sequence[int],
+    rule: str,
+    parameters: Sequence[SearchedParameter],
+) -> ComparedTrials:
+    """Select the trials from which importances are computed, with accuracies of a common epoch.
 
-    It is the fraction that a parameter explains alone or together with other parameters (fANOVA: Hutter, Hoos
-    and Leyton-Brown, 2014). Only COMPLETE trials inside the space are used, which excludes the controls. A
-    conditional parameter is evaluated on the trials in which it is active, together with the unconditional
-    parameters; the fractions therefore need not sum to one. The result is deterministic.
+    With early stopping these are all trials that reached the first rung: complete ones, stopped ones, and
+    those that failed later. A trial that was stopped and one that was not are then judged by the same
+    measurement. Without early stopping, or without epochs, they are the complete trials. Controls and trials
+    outside the space are left out, because the search did not draw them from it.
 
     Args:
         trials: Rows of ``trials.csv``.
-        parameters: The parameters of the space, as ``settings.json`` describes them.
+        epochs: Rows of ``epochs.csv``.
+        rungs: The rungs of early stopping, in epochs.
+        rule: The epoch selection rule.
+        parameters: The parameters of the space.
+    """
+    rows = trials[(trials["origin"] != "control") & _inside(trials, parameters)]
+    if len(rungs) and len(epochs):
+        rung = min(rungs)
+        reached = epochs.groupby("number")["epoch"].max()
+        at_rung = values_at(epochs, rung, rule)
+        at_rung = at_rung[at_rung.index.isin(reached.index[reached >= rung])]
+        numbers = rows["number"].astype(int)
+        rows = rows.assign(**{column: numbers.map(at_rung[column]) for column in ACCURACIES})
+        return ComparedTrials(rows[_finite(rows)].reset_index(drop=True), rung)
+    rows = rows[rows["state"] == "COMPLETE"]
+    return ComparedTrials(rows[_finite(rows)].reset_index(drop=True), None)
+
+
+def importance(rows: pd.DataFrame, parameters: Sequence[SearchedParameter]) -> pd.DataFrame:
+    """Compute the importance of each parameter for being among the best trials, by PED-ANOVA.
+
+    For clean and for robust accuracy, the best trials are the quarter with the highest accuracy; for the
+    front, the quarter in the first non-dominated fronts. Trials that equal the last of them are among them.
+    The importance is the fraction of the variance of being among the best that a parameter explains alone
+    (:mod:`morel_search.analysis.ped_anova`). A conditional parameter is assessed among the trials in which it
+    is active, and weighted by how many of the best they are.
+
+    Bootstrap samples of the trials give an interval of each importance, and the fraction of samples in which
+    the parameter has the same rank. With the best trials drawn by chance, 95 % of the largest importances are
+    below the level of chance. A rank is stable when at least 80 % of the samples agree with it and the
+    importance exceeds chance. The result is deterministic.
+
+    Args:
+        rows: Trials with accuracies of a common epoch, see :func:`compare`.
+        parameters: The parameters of the space.
 
     Returns:
-        One row per parameter and objective, with the columns ``parameter``, ``objective``, ``importance`` (in
-        [0, 1]; 0 when the objective is constant, NaN for fewer than two trials) and ``trials`` (the number of
-        trials that were used).
+        One row per parameter and target (``clean_accuracy``, ``robust_accuracy``, ``front``), by rank:
+        ``importance``, the ends ``low`` and ``high`` of its 95 % interval, ``chance``, ``rank`` (1 is first),
+        ``kept`` and ``first`` (fractions of the samples in which the parameter has this rank, and is first),
+        ``stable``, ``trials`` (in which it is active) and ``best`` (number of best trials). Parameters with
+        fewer than 10 active trials, and those with one value, are left out.
     """
     import pandas as pd
 
-    searched = read_parameters(parameters)
-    rows = _used_trials(trials, searched)
-    unconditional = [parameter for parameter in searched if not parameter.when]
-    results = _importances(rows, unconditional, unconditional) if unconditional else []
-    for parameter in searched:
-        if parameter.when:
-            results += _importances(rows, [*unconditional, parameter], [parameter])
-    table = pd.DataFrame(results, columns=list(_Importance._fields))
-    order = {parameter.name: index for index, parameter in enumerate(searched)}
-    return table.sort_values(
-        ["objective", "parameter"],
-        key=lambda column: column.map(lambda name: order.get(name, name)),
-        ignore_index=True,
-    )
+    results: list[_Importance] = []
+    count = len(rows)
+    cells = {parameter.name: _cells(rows, parameter) for parameter in parameters}
+    cells = {name: grid for name, grid in cells.items() if _varies(grid)}
+    if cells and count >= FEWEST_TRIALS:
+        rng = np.random.default_rng(SEED)
+        samples = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+        weights = np.vstack([np.ones((1, count)), samples])
+        shuffles = rng.permuted(np.tile(np.arange(count), (RESAMPLES, 1)), axis=1)
+        best = [best_trials(scores, weights, BEST) for scores in _scores(rows)]
+        shuffled = [chosen[0][shuffles] for chosen in best]
+        measured = np.array([importances(grid, weights, best) for grid in cells.values()])
+        by_chance = np.array([importances(grid, np.ones((1, count)), shuffled) for grid in cells.values()])
+        active = [int((grid.index >= 0).sum()) for grid in cells.values()]
+        for index, target in enumerate(TARGETS):
+            level = float(np.quantile(by_chance[:, index].max(axis=0), CHANCE))
+            number = int(best[index][0].sum())
+            results += _ranked(list(cells), target, measured[:, index], level, active, number)
+    return pd.DataFrame(results, columns=list(_Importance._fields))
 
 
-def _used_trials(trials: pd.DataFrame, parameters: Sequence[SearchedParameter]) -> list[_Trial]:
-    """Return the trials that are used, at most :data:`MOST_TRIALS` of those that are inside the space."""
-    rows = trials[(trials["state"] == "COMPLETE") & (trials["origin"] != "control")]
-    rows = rows.dropna(subset=list(OBJECTIVES))
-    if len(rows) > MOST_TRIALS:
-        rows = rows.iloc[[index * len(rows) // MOST_TRIALS for index in range(MOST_TRIALS)]]
-    used = []
-    for row in rows.to_dict("records"):
-        cells = {parameter: parameter.value(row.get(parameter.column)) for parameter in parameters}
-        if all(value is None or parameter.position(value) is not None for parameter, value in cells.items()):
-            values = {parameter.name: value for parameter, value in cells.items() if value is not None}
-            used.append(_Trial(values, tuple(float(row[objective]) for objective in OBJECTIVES)))
-    return used
-
-
-def _importances(
-    trials: Sequence[_Trial], together: Sequence[SearchedParameter], wanted: Sequence[SearchedParameter]
+def _ranked(
+    names: Sequence[str],
+    target: str,
+    measured: NDArray[np.float64],
+    chance: float,
+    trials: Sequence[int],
+    best: int,
 ) -> list[_Importance]:
-    """Compute the importances of some parameters.
+    """Return the rows of one target, by rank.
 
     Args:
-        trials: The trials.
-        together: Parameters of the forest; only trials in which all of them are active are used.
-        wanted: Parameters of the result, a part of ``together``.
+        names: The parameters.
+        target: The target.
+        measured: Importances of shape (parameters, 1 + samples); the first column is that of all trials.
+        chance: The level of chance.
+        trials: Number of trials in which each parameter is active.
+        best: Number of the best trials.
     """
-    import optuna
-
-    active = [trial for trial in trials if all(parameter.name in trial.values for parameter in together)]
-    varied = [
-        parameter for parameter in together if len({trial.values[parameter.name] for trial in active}) > 1
-    ]
-    study = _study(active, varied)
-    results = []
-    for index, objective in enumerate(OBJECTIVES):
-        shares: dict[str, float] = {}
-        if varied and len({trial.objectives[index] for trial in active}) > 1:
-            evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=SEED)
-            try:
-                shares = evaluator.evaluate(study, target=_objective(index))
-            except RuntimeError:  # raised by Optuna when no tree has a split: "zero total variance"
-                shares = {}
-        for parameter in wanted:
-            share = min(1.0, max(0.0, shares.get(parameter.name, 0.0))) if len(active) > 1 else float("nan")
-            results.append(_Importance(parameter.name, objective, share, len(active)))
-    return results
-
-
-def _objective(index: int) -> Callable[[optuna.trial.FrozenTrial], float]:
-    """Return a function that returns one objective of a trial."""
-
-    def value(trial: optuna.trial.FrozenTrial) -> float:
-        return float(trial.values[index])
-
-    return value
-
-
-def _study(trials: Sequence[_Trial], parameters: Sequence[SearchedParameter]) -> optuna.Study:
-    """Create an Optuna study in memory with these trials and parameters."""
-    import optuna
-
-    distributions = {parameter.name: _distribution(parameter) for parameter in parameters}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = optuna.storages.InMemoryStorage()
-        frozen = [
-            optuna.create_trial(
-                params={
-                    parameter.name: _inside(parameter, trial.values[parameter.name])
-                    for parameter in parameters
-                },
-                distributions=distributions,
-                values=list(trial.objectives),
+    values, samples = measured[:, 0], measured[:, 1:]
+    order = np.argsort(-values, kind="stable")
+    ranks = np.argsort(np.argsort(-samples, axis=0, kind="stable"), axis=0)
+    low, high = np.minimum(np.quantile(samples, (0.025, 0.975), axis=1), 1.0)
+    rows = []
+    for rank, index in enumerate(order):
+        kept, first = float((ranks[index] == rank).mean()), float((ranks[index] == 0).mean())
+        value = min(1.0, float(values[index]))  # the densities of few trials can give more than all variance
+        rows.append(
+            _Importance(
+                parameter=names[index],
+                target=target,
+                importance=value,
+                low=min(value, float(low[index])),
+                high=max(value, float(high[index])),
+                chance=min(1.0, chance),
+                rank=rank + 1,
+                kept=kept,
+                first=first,
+                stable=kept >= KEPT and float(values[index]) > chance,
+                trials=trials[index],
+                best=best,
             )
-            for trial in trials
-        ]
-        verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # without "A new study created in memory"
-        try:
-            study = optuna.create_study(storage=storage, directions=["maximize", "maximize"])
-        finally:
-            optuna.logging.set_verbosity(verbosity)
-        study.add_trials(frozen)
-    return study
+        )
+    return rows
 
 
-def _distribution(parameter: SearchedParameter) -> optuna.distributions.BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+def _scores(rows: pd.DataFrame) -> list[NDArray[np.float64]]:
+    """Return the score of each trial for each target; higher is better."""
+    import moocore
 
+    points = rows[list(ACCURACIES)].to_numpy(dtype=float)
+    return [points[:, 0], points[:, 1], -np.asarray(moocore.pareto_rank(points, maximise=True), dtype=float)]
+
+
+def _finite(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(rows[list(ACCURACIES)].astype(float)).all(axis=1))
+
+
+def _inside(trials: pd.DataFrame, parameters: Sequence[SearchedParameter]) -> NDArray[np.bool_]:
+    """Return which trials are inside the space."""
+    inside = np.ones(len(trials), dtype=bool)
+    for parameter in parameters:
+        if parameter.column in trials:
+            inside &= [
+                parameter.value(cell) is None or parameter.position(cell) is not None
+                for cell in trials[parameter.column]
+            ]
+    return inside
+
+
+def _cells(rows: pd.DataFrame, parameter: SearchedParameter) -> Cells:
+    column: Sequence[object] = (
+        rows[parameter.column].tolist() if parameter.column in rows else [None] * len(rows)
+    )
+    values = [parameter.value(cell) for cell in column]
     if parameter.kind == "categorical":
-        return CategoricalDistribution(parameter.choices)
-    if parameter.kind == "int":
-        return IntDistribution(round(parameter.low), round(parameter.high), log=parameter.log)
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+        indices = [parameter.choices.index(value) if isinstance(value, str) else None for value in values]
+        return categorical_cells(indices, len(parameter.choices))
+    numbers = [None if value is None else float(value) for value in values]
+    return numeric_cells(numbers, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
 
 
-def _inside(parameter: SearchedParameter, value: Value) -> Value:
-    """Move a value into its range: as a decimal number it may be outside by a rounding error."""
-    if parameter.kind == "categorical":
-        return value
-    number = min(parameter.high, max(parameter.low, float(value)))
-    return round(number) if parameter.kind == "int" else number
+def _varies(grid: Cells) -> bool:
+    active = grid.index[grid.index >= 0]
+    return len(active) >= FEWEST_TRIALS and len(np.unique(active)) > 1

@@ -22,9 +22,10 @@ class SearchedParameter:
         low: Smallest value; 0 for a categorical parameter.
         high: Largest value; 0 for a categorical parameter.
         log: Whether its scale is logarithmic.
+        step: Distance between its values, 1 for whole numbers; None when every value is allowed.
         choices: The values of a categorical parameter, as texts.
-        when: The condition under which it is active: names of other parameters, and the values they must
-            have.
+        when: The conditions under which it is active: names of other settings, and the values they must have,
+            or one text for a range.
     """
 
     name: str
@@ -32,6 +33,7 @@ class SearchedParameter:
     low: float = 0.0
     high: float = 0.0
     log: bool = False
+    step: float | None = None
     choices: tuple[str, ...] = ()
     when: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
@@ -116,17 +118,27 @@ def _read(description: Mapping[str, object]) -> SearchedParameter:
     low, high = (number_of(description.get(key)) or 0.0 for key in ("low", "high"))
     if not math.isfinite(high - low):
         low = high = 0.0
+    kind = str(description.get("type") or description.get("kind") or "float")
+    step = number_of(description.get("step"))
     return SearchedParameter(
         name=str(description["name"]),
-        kind=str(description.get("type") or description.get("kind") or "float"),
+        kind=kind,
         low=low,
         high=high,
         log=bool(description.get("log")) and 0 < low < high,
+        step=step if step is not None and 0 < step < math.inf else 1.0 if kind == "int" else None,
         choices=_texts(choices),
-        when={str(name): _texts(values) for name, values in when.items()}
+        when={str(name): _condition_texts(condition) for name, condition in when.items()}
         if isinstance(when, Mapping)
         else {},
     )
+
+
+def _condition_texts(condition: object) -> tuple[str, ...]:
+    """Return the values of a condition; for a range one text."""
+    if isinstance(condition, Mapping):
+        return (" and ".join(f"{name} {bound}" for name, bound in condition.items()),)
+    return _texts(condition)
 
 
 def _texts(values: object) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ No other package reads YAML.
 
 from __future__ import annotations
 
+from morel_search.config.condition import condition_text
 from morel_search.config.constraints import Constraint
 from morel_search.config.describe import changes
 from morel_search.config.loading import load_space
@@ -29,6 +30,7 @@ __all__ = [
     "Space",
     "VerifySettings",
     "changes",
+    "condition_text",
     "format_rational",
     "format_value",
     "highest",

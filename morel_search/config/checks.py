@@ -8,9 +8,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from morel_search._values import JsonObject, JsonValue, SettingValue
+from morel_search.config.condition_checks import check_conditions
 from morel_search.config.faults import Faults, Location
 from morel_search.config.fieldspec import replaced, specs
-from morel_search.config.possible_values import highest, parameter_of, possible_values
+from morel_search.config.possible_values import drawn_with, highest, parameter_of, possible_values
 from morel_search.config.rational import format_value, in_255ths, parse_rational
 from morel_search.config.space import Space
 from morel_search.errors import SpaceError
@@ -69,9 +70,26 @@ def _rationals(given: JsonObject) -> Iterator[tuple[Location, JsonValue]]:
         choices = entry.get("choices")
         for index, value in enumerate(choices) if isinstance(choices, list) else ():
             yield ("parameters", name, "choices", index), value
+    for name, entry in parameters.items() if isinstance(parameters, dict) else ():
+        if isinstance(entry, dict):
+            yield from _rational_conditions(("parameters", name, "when"), entry.get("when"))
     for location, controls in _control_mappings(given["controls"]):
         for name, entry in controls.items():
             yield from _rationals_of((*location, name), entry, TrainSettings)
+
+
+def _rational_conditions(location: Location, given: JsonValue) -> Iterator[tuple[Location, JsonValue]]:
+    """Yield the values and bounds of the conditions on epsilon and step_size, with their places."""
+    for other, condition in given.items() if isinstance(given, dict) else ():
+        spec = specs(TrainSettings).get(other)
+        if spec is None or spec.base is not Fraction:
+            continue
+        if isinstance(condition, dict):
+            yield from (((*location, other, key), value) for key, value in condition.items())
+        elif isinstance(condition, list):
+            yield from (((*location, other, index), value) for index, value in enumerate(condition))
+        else:
+            yield (*location, other), condition
 
 
 def _control_mappings(given: JsonValue) -> Iterator[tuple[Location, JsonObject]]:
@@ -165,6 +183,7 @@ def check_space(space: Space, given: JsonObject, faults: Faults) -> None:
         faults: Receives the faults.
     """
     train = given["train"]
+    check_conditions(space, faults)
     _check_step(space, train if isinstance(train, dict) else {}, faults)
     _check_searched_linf(space, faults)
     _check_heads(space, faults)
@@ -206,7 +225,7 @@ def _check_searched_linf(space: Space, faults: Faults) -> None:
         parameter = parameter_of(space, name)
         if parameter is None:
             continue
-        norms = parameter.when.get("norm", possible_values(space, "norm"))
+        norms = drawn_with(space, parameter, "norm")
         top = max(_numbers(parameter.choices or (parameter.high,)), default=Fraction(0))
         if "linf" in norms and top > 1:
             key = "high" if parameter.kind == "float" else "choices"

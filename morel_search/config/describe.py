@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, TypedDict, TypeGuard
 
 from morel_search._values import JsonObject, JsonValue
+from morel_search.config.condition import Condition, Interval
 from morel_search.config.rational import format_rational
 
 if TYPE_CHECKING:
@@ -60,8 +61,15 @@ def parameter_json(parameter: Parameter) -> JsonObject:
             log=parameter.log,
             step=_json_value(parameter.step),
         )
-    described["when"] = _json_value(parameter.when)
+    described["when"] = {name: _condition_json(condition) for name, condition in parameter.when.items()}
     return described
+
+
+def _condition_json(condition: Condition) -> JsonValue:
+    if not isinstance(condition, Interval):
+        return _json_value(condition)
+    bounds = {"low": condition.low, "high": condition.high}
+    return {name: _json_value(bound) for name, bound in bounds.items() if bound is not None}
 
 
 def identity_of(description: SpaceDescription) -> dict[str, object]:

@@ -46,6 +46,11 @@ class Grid(Sequence[Fraction | float]):
         value = self.low + self.step * position
         return value if self.rational else float(value)
 
+    def part(self, begin: int, end: int) -> Grid:
+        """Return the values from one index up to another, which is excluded."""
+        length = max(0, end - begin)
+        return Grid(self.low + self.step * begin, self.step, length, self.rational)
+
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
             return False

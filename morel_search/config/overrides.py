@@ -98,7 +98,7 @@ def _unknown_parameter(given: object, keys: tuple[str, ...]) -> str:
     parameters = given if isinstance(given, dict) else {}
     if len(keys) > 2 and keys[1] not in parameters:
         return f"{keys[1]} is not among the parameters of the file{nearest(keys[1], parameters)}"
-    return _unknown_setting(specs(ParameterEntry), keys[2:], 2 if keys[2:3] == ("when",) else 1)
+    return _unknown_setting(specs(ParameterEntry), keys[2:], 3 if keys[2:3] == ("when",) else 1)
 
 
 def _unknown_setting(known: Collection[str], rest: tuple[str, ...], deepest: int) -> str:

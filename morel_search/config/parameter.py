@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Literal
 
 from morel_search._values import Number, SettingValue
+from morel_search.config.condition import Condition, Interval, exact
 from morel_search.config.fieldspec import specs
 from morel_search.config.grid import Grid
 from morel_search.config.rational import parse_rational
@@ -31,8 +32,8 @@ class Parameter:
         step: Distance between the allowed values, from ``low`` on; None allows every value of the range.
         log: Whether the range is searched on a logarithmic scale.
         choices: The values of a categorical parameter.
-        when: The condition: names of other parameters, each with the values for which this parameter is
-            active. It is active if all other parameters have one of their values.
+        when: The conditions: names of other settings, each with the values or the range for which this
+            parameter is active. It is active if all conditions hold.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Parameter:
     step: Number | None = None
     log: bool = False
     choices: tuple[SettingValue, ...] = ()
-    when: Mapping[str, tuple[SettingValue, ...]] = field(default_factory=dict)
+    when: Mapping[str, Condition] = field(default_factory=dict)
 
     @property
     def rational(self) -> bool:
@@ -92,6 +93,47 @@ class Parameter:
         low = parse_rational(self.low)
         inside = low <= value <= parse_rational(self.high)
         return inside and (self.step is None or (value - low) % parse_rational(self.step) == 0)
+
+    def values_meeting(self, conditions: Sequence[Condition]) -> Sequence[SettingValue] | Interval:
+        """Return the values for which all conditions hold.
+
+        Returns:
+            The values, those of a range computed one by one; for a range without a step an interval with two
+            bounds, or no value when the interval is empty or a single number.
+        """
+        lists = [condition for condition in conditions if not isinstance(condition, Interval)]
+        if lists or self.kind == "categorical":
+            return tuple(
+                value
+                for value in (*lists, self.choices)[0]
+                if self.contains(value) and all(value in condition for condition in conditions)
+            )
+        ranges = [condition for condition in conditions if isinstance(condition, Interval)]
+        own = Interval(self.low, self.high)
+        low = max(exact(item.low) for item in (*ranges, own) if item.low is not None)
+        high = min(exact(item.high) for item in (*ranges, own) if item.high is not None)
+        values = self.values
+        if values is None:
+            return Interval(low, high) if low < high else ()
+        assert isinstance(values, (range, Grid))
+        first, step = (Fraction(values.start) if isinstance(values, range) else values.low), values.step
+        begin = max(0, math.ceil((low - first) / step))
+        end = max(begin, min(len(values), math.floor((high - first) / step) + 1))
+        return values[begin:end] if isinstance(values, range) else values.part(begin, end)
+
+    def can_meet(self, conditions: Sequence[Condition]) -> bool:
+        """Return whether all conditions hold for at least one value."""
+        values = self.values_meeting(conditions)
+        return isinstance(values, Interval) or len(values) > 0
+
+    def always_meets(self, condition: Condition) -> bool:
+        """Return whether a condition holds for every value."""
+        if isinstance(condition, Interval) and self.kind != "categorical":
+            return self.low in condition and self.high in condition
+        values = self.values
+        if values is None or (not isinstance(condition, Interval) and len(values) > len(condition)):
+            return False
+        return all(value in condition for value in values)
 
     def _near_grid(self, value: float) -> bool:
         if self.step is None or self.low is None:

@@ -49,8 +49,9 @@ class ParameterEntry:
     when: Any = field(
         default=None,
         metadata={
-            "doc": "condition: other parameters, each with the value or the list of values for which this "
-            "parameter is active"
+            "doc": "conditions: other settings, each with the values for which this parameter is active: "
+            "a value, a list of values, or for numbers a range such as {low: 0.05, high: 0.2}, both ends "
+            "included"
         },
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from morel_search._values import Number, SettingValue
+from morel_search.config.condition import Interval
 from morel_search.config.grid import Grid
 from morel_search.config.parameter import Parameter
 from morel_search.config.space import Space
@@ -41,7 +42,11 @@ def possible_values(space: Space, name: str) -> Sequence[SettingValue]:
 
 def drawn_with(space: Space, parameter: Parameter, other: str) -> Sequence[SettingValue]:
     """Return the values that another setting can have while this parameter is active."""
-    return parameter.when.get(other, possible_values(space, other))
+    searched = parameter_of(space, other)
+    if other not in parameter.when or searched is None:
+        return possible_values(space, other)
+    values = searched.values_meeting([parameter.when[other]])
+    return tuple(bound for bound in (values.low, values.high)) if isinstance(values, Interval) else values
 
 
 def lowest(space: Space, name: str) -> Number:

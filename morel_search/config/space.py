@@ -92,8 +92,9 @@ class Space:
     def active(self, values: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
         """Return the values of the active parameters.
 
-        A parameter is active if it has no ``when``, or if all parameters in its ``when`` are active and have
-        one of the values there.
+        A parameter is active if it has no ``when``, or if all its conditions hold: each other parameter is
+        active and has a value that meets the condition, and each setting of ``train`` that is not searched
+        has one.
 
         Args:
             values: A value for each parameter, or only for the active ones.
@@ -101,13 +102,17 @@ class Space:
         Raises:
             SpaceError: A name is not a parameter of this space.
         """
-        unknown = sorted(set(values) - {parameter.name for parameter in self.parameters})
+        searched = {parameter.name for parameter in self.parameters}
+        unknown = sorted(set(values) - searched)
         if unknown:
             raise SpaceError([f"{name} is not a parameter of this space" for name in unknown], str(self.path))
         active: dict[str, SettingValue] = {}
         for parameter in self.parameters:
             holds = all(
-                other in active and active[other] in allowed for other, allowed in parameter.when.items()
+                (other in active and active[other] in condition)
+                if other in searched
+                else getattr(self.train, other) in condition
+                for other, condition in parameter.when.items()
             )
             if holds and parameter.name in values:
                 active[parameter.name] = values[parameter.name]

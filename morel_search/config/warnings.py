@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from morel_search._values import JsonObject, SettingValue
+from morel_search.config.condition_checks import condition_warnings
 from morel_search.config.possible_values import drawn_with, highest, lowest, parameter_of, possible_values
 from morel_search.config.rational import format_value
 from morel_search.config.search_warnings import search_warnings
@@ -48,6 +49,7 @@ def warnings(space: Space, given: JsonObject) -> tuple[str, ...]:
     """
     checks: tuple[Callable[[Space], Iterator[str]], ...] = (
         search_warnings,
+        condition_warnings,
         _robust_objective,
         _accuracy_objective,
         _phases,

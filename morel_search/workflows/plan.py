@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from morel_search._format import duration, evaluation_text, percent
-from morel_search.config import Parameter, SearchSettings, Space, format_value
+from morel_search.config import Parameter, SearchSettings, Space, condition_text, format_value
 from morel_search.search.successive_halving import rungs_of
 from morel_search.workflows.preflight import TIMED_BATCHES, PreflightResult, preflight_warnings
 
@@ -114,6 +114,6 @@ def _range(parameter: Parameter) -> str:
         elif parameter.step is not None:
             text += f" in steps of {format_value(parameter.step)}"
     when = " and ".join(
-        f"{name} is {' or '.join(map(str, values))}" for name, values in parameter.when.items()
+        f"{name} is {condition_text(condition)}" for name, condition in parameter.when.items()
     )
     return f"{text}, when {when}" if when else text
