@@ -27,7 +27,7 @@ __all__ = [
     "to_memory_format",
 ]
 
-TINY = 1_000_000
+TINY = 50_000
 """Floating point operations of one image below which a network is called tiny.
 
 Conversions then take as much time as bfloat16 saves (measured, benchmarks/RESULTS.md).
@@ -70,7 +70,7 @@ def resolve_compute(settings: ComputeSettings, device: torch.device | str, opera
         _check_compiler(device)
     return Compute(
         precision=_precision(settings.precision, device, tiny),
-        channels_last=not tiny if settings.channels_last == "auto" else settings.channels_last == "on",
+        channels_last=settings.channels_last != "off",
         compile=settings.compile == "on",
         deterministic=settings.deterministic,
     )

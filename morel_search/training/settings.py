@@ -313,7 +313,7 @@ class ComputeSettings:
     )
     channels_last: Switch = setting(
         "auto",
-        doc="memory layout with channels last: on, off, or auto (on unless the network is tiny)",
+        doc="memory layout with channels last: on, off, or auto (on if the network works in it)",
     )
     compile: Switch = setting(
         "auto",
