@@ -206,18 +206,18 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
             "search.population is 12 for 12 trials, so the search is nearly random: gp proposes",
         ),
         (
-            changed(search={"trials": 30, "warmup": "tpe"}),
-            "4 x search.population is 80 for 30 trials, so tpe proposes all of them and nsga2 none",
+            changed(search={"trials": 30, "warmup_trials": 30, "warmup": "sobol"}),
+            "search.warmup_trials is 30 for 30 trials, so sobol proposes all of them and nsga2 none",
         ),
         (
             changed(search={"trials": 30, "warmup_trials": 40}),
-            "search.warmup_trials is 40 for 30 trials, so sobol proposes all of them and nsga2 none",
+            "search.warmup_trials is 40 for 30 trials, so tpe proposes all of them and nsga2 none",
         ),
         (
             changed(search={"sampler": "tpe", "crossover": "uniform"}),
             "search.crossover has no effect with tpe",
         ),
-        (changed(search={"sampler": "gp", "warmup": "tpe"}), "search.warmup has no effect with gp"),
+        (changed(search={"sampler": "gp", "warmup": "sobol"}), "search.warmup has no effect with gp"),
         (
             changed(search={"sampler": "gp", "warmup_trials": 7}),
             "search.warmup_trials has no effect with gp",
@@ -274,7 +274,7 @@ def test_what_looks_wrong_is_said(tmp_path: Path, content: Any, start: str) -> N
         changed(search={"trials": 13, "population": 12, "sampler": "tpe"}),
         changed(search={"trials": 37, "population": 12, "sampler": "gp"}),
         changed(search={"trials": 13, "population": 12, "sampler": "gp"}, early_stopping={"enabled": False}),
-        changed(search={"trials": 49, "population": 12, "warmup": "tpe"}),
+        changed(search={"trials": 13, "population": 12, "warmup": "tpe"}),
         changed(search={"trials": 49, "population": 12, "warmup_trials": 48}),
         changed(search={"trials": 3, "population": 2}),
         changed(early_stopping={"min_peers": 100}),

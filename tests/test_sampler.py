@@ -291,10 +291,10 @@ def test_the_first_configurations_are_spread_evenly() -> None:
 
 
 def test_the_sobol_points_come_before_the_population_also_after_a_restart() -> None:
-    proposer = make_proposer(population=6)
+    proposer = make_proposer(population=6, warmup="sobol")
     design = [sobol_point(SPACE, derive_seed(0), number) for number in range(9)]
     assert [proposer.propose(number).params for number in range(6)] == design[:6]
-    again = make_proposer(population=6)
+    again = make_proposer(population=6, warmup="sobol")
     for number in range(4):
         again.add(number, design[number], outcome(design[number]))
     assert [again.propose(number).params for number in (4, 5, 6)] == design[4:7]  # four of six have finished
@@ -304,12 +304,21 @@ def test_the_sobol_points_come_before_the_population_also_after_a_restart() -> N
 
 
 def test_a_warm_up_by_tpe() -> None:
-    settings = SearchSettings(population=6, warmup="tpe")
+    settings = SearchSettings(population=6, trials=60)
     assert settings.least_warmup == 24
-    assert SearchSettings(population=6).least_warmup == 0
+    assert SearchSettings(trials=1000).least_warmup == 80
+    assert SearchSettings(population=6, warmup="sobol").least_warmup == 0
     assert SearchSettings(warmup="tpe", warmup_trials=7).least_warmup == 7
-    kinds = [type(make_sampler(settings, SPACE, Population(6), number, 1)).__name__ for number in (0, 23, 24)]
-    assert kinds == ["TPESampler", "TPESampler", "SteadyNSGAIISampler"]
+    few, many = Population(6), Population(6)
+    for population, size in ((few, 5), (many, 6)):
+        for number in range(size):
+            population.add(number, dict.fromkeys(SPACE, 0.1), SPACE, [(0.1 * number, 1 - 0.1 * number)])
+
+    def kinds(population: Population) -> list[str]:
+        return [type(make_sampler(settings, SPACE, population, number, 1)).__name__ for number in (0, 23, 24)]
+
+    assert kinds(many) == ["TPESampler", "TPESampler", "SteadyNSGAIISampler"]
+    assert kinds(few) == ["TPESampler"] * 3
     proposer = make_proposer(population=6, warmup="tpe")
     for number in range(40):
         params = proposer.propose(number).params
@@ -319,7 +328,7 @@ def test_a_warm_up_by_tpe() -> None:
 
 
 def test_states_of_the_study() -> None:
-    proposer = make_proposer(population=4)
+    proposer = make_proposer(population=4, warmup="sobol")
     outcomes = [finished(0.1, 0.2), stopped_at(3, 0.1, 0.2), Outcome(failure="no such file"), DIVERGED]
     for number, result in enumerate(outcomes):
         proposer.propose(number)

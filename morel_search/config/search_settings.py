@@ -58,14 +58,15 @@ class SearchSettings:
         doc="epoch selection rule, on validation accuracies: last, best_robust, best_sum (clean + "
         "robust), or front (every epoch that no other epoch of the training dominates)",
     )
-    warmup: Literal["sobol", "random", "tpe"] = setting(
-        "sobol",
-        doc="nsga2, nsga3: sampler of the first trainings: sobol (covers the space evenly), random or tpe",
+    warmup: Literal["tpe", "sobol", "random"] = setting(
+        "tpe",
+        doc="nsga2, nsga3: sampler of the first trainings: tpe (learns from the first ten), sobol (covers "
+        "the space evenly) or random",
     )
     warmup_trials: int | None = setting(
         None,
-        doc="nsga2, nsga3: minimum number of trainings of the warm-up; null means 4 x population for "
-        "tpe, else the population",
+        doc="nsga2, nsga3: minimum number of trainings of the warm-up; null means two fifths of trials, "
+        "at most 80, for tpe; in any case the warm-up lasts until a population has finished",
         ge=1,
     )
     start_from: str | list[JsonValue] | None = setting(
@@ -109,7 +110,7 @@ class SearchSettings:
             return 0
         if self.warmup_trials is not None:
             return self.warmup_trials
-        return 4 * self.population if self.warmup == "tpe" else 0
+        return min(80, 2 * self.trials // 5) if self.warmup == "tpe" else 0
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -32,10 +32,9 @@ def _sampler(space: Space) -> Iterator[str]:
         if getattr(search, name) != getattr(defaults, name):
             yield f"search.{name} has no effect with {search.sampler}"
     if search.least_warmup >= search.trials:
-        size = "4 x search.population" if search.warmup_trials is None else "search.warmup_trials"
         yield (
-            f"{size} is {search.least_warmup} for {search.trials} trials, so {search.warmup} proposes all of "
-            f"them and {search.sampler} none"
+            f"search.warmup_trials is {search.least_warmup} for {search.trials} trials, so {search.warmup} "
+            f"proposes all of them and {search.sampler} none"
         )
     elif search.is_genetic and search.population >= search.trials:
         yield (

@@ -136,7 +136,8 @@ def _genetic_options(settings: SearchSettings, seed: int) -> dict[str, object]:
 
 
 def _tpe(settings: SearchSettings, seed: int) -> BaseSampler:
-    return TPESampler(seed=seed, n_startup_trials=settings.population, multivariate=True, constant_liar=True)
+    """Return TPE with Optuna's defaults, except for the number of random trials at the start."""
+    return TPESampler(seed=seed, n_startup_trials=settings.population)
 
 
 GENETIC: dict[str, type[_SteadySampler]] = {"nsga2": SteadyNSGAIISampler, "nsga3": SteadyNSGAIIISampler}
@@ -166,8 +167,8 @@ def make_sampler(
     """
     if settings.sampler in OTHERS:
         return OTHERS[settings.sampler](settings, seed)
-    if number < settings.least_warmup:
-        return _tpe(settings, seed) if settings.warmup == "tpe" else RandomSampler(seed=seed)
+    if number < settings.least_warmup or len(population) < settings.population:
+        return TPESampler(seed=seed) if settings.warmup == "tpe" else RandomSampler(seed=seed)
     return GENETIC[settings.sampler](space, population, **_genetic_options(settings, seed))
 
 
