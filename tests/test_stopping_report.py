@@ -21,7 +21,8 @@ from morel_search.analysis.front import dominates
 from morel_search.analysis.headline import headline
 from morel_search.analysis.report.constraints import bound_words, constraint_words
 from morel_search.analysis.report.front_figure import INFEASIBLE, front_figure
-from morel_search.analysis.report.head import key_figures, sentences
+from morel_search.analysis.report.head import key_figures
+from morel_search.analysis.report.lead import sentences
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.sections.hypervolume import history_figure
 from morel_search.analysis.report.sections.learning_curves import learning_figures
