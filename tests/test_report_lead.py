@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from run_folders import make_run
-from scipy.stats import ttest_ind
+from scipy.stats import binomtest, ttest_ind
 from verified_runs import HONEST, IMAGES, SETUP, made_table, verified_run
 
 from morel_search.analysis.differences import difference_words, unpaired_difference
@@ -24,9 +24,13 @@ from morel_search.analysis.report import page
 from morel_search.analysis.report.head import data_set_words, key_figures
 from morel_search.analysis.report.lead import ends, leading, sentences, title
 from morel_search.analysis.report.page import write_report
+from morel_search.analysis.report.paper_figure import paper_figure
 from morel_search.analysis.report.sections.gains import gain_sentences, verified_claims
 from morel_search.analysis.report.sections.networks import networks_section
+from morel_search.analysis.report.sections.radius import radius_section
+from morel_search.analysis.report.sections.replicates import replicates_section
 from morel_search.analysis.report.seeds import reversals, seed_difference
+from morel_search.analysis.report.verified_figure import verified_figure
 from morel_search.analysis.run_data import RunData, read_run_data
 from morel_search.analysis.verification import Verification
 from morel_search.analysis.verification_reader import read_verification
@@ -365,3 +369,71 @@ def test_without_a_front_the_page_says_how_near_the_best_came(
     lead = " ".join(sentences(run_data))
     assert words.format(**best) in lead
     assert lead in head_of(run).replace("&#x27;", "'")
+
+
+# figures
+
+
+def test_the_verified_figure_shows_the_intervals_and_fits_the_front(
+    verified: tuple[RunFolder, RunData, Verification],
+) -> None:
+    _, _, verification = verified
+    figure = verified_figure(verification)
+    (left, right), (low, high) = (figure["layout"][axis]["range"] for axis in ("xaxis", "yaxis"))
+    for network in verification.front:
+        (clean_low, clean_high), (robust_low, robust_high) = network.intervals
+        assert left <= 100 * clean_low <= 100 * clean_high <= right
+        assert low <= 100 * robust_low <= 100 * robust_high <= high
+    traces = {trace["name"]: trace for trace in figure["data"] if "error_x" in trace}
+    assert sum(len(trace["x"]) for trace in traces.values()) == len(verification.networks)
+    beaten = [network for network in verification.unflagged if verification.kind(network) == "beaten"]
+    assert sorted(traces["beaten"]["y"]) == pytest.approx(sorted(100 * n.accuracy[1] for n in beaten))
+    for trace in traces.values():
+        for y, above, below in zip(
+            trace["y"], trace["error_y"]["array"], trace["error_y"]["arrayminus"], strict=True
+        ):
+            ends = binomtest(round(y / 100 * IMAGES), IMAGES).proportion_ci(method="wilson")
+            assert (y - below, y + above) == pytest.approx((100 * ends.low, 100 * ends.high), abs=2e-3)
+    steps = next(trace for trace in figure["data"] if trace["name"] == "front")
+    best = max(network.accuracy[1] for network in verification.front)
+    assert max(steps["y"]) == pytest.approx(100 * best, abs=1e-3)
+
+
+def test_members_differ_in_the_figure_of_the_radius(
+    verified: tuple[RunFolder, RunData, Verification],
+) -> None:
+    _, _, verification = verified
+    section = radius_section(verification, "0.2")
+    assert section is not None
+    traces = section.figures["radius"]["data"]
+    looks = [(trace["line"]["color"], trace["marker"]["symbol"], trace["line"]["dash"]) for trace in traces]
+    assert len(set(looks)) == len(looks)
+    members = [trace for trace in traces if trace["line"]["dash"] == "solid"]
+    assert len({trace["line"]["color"] for trace in members}) == len(members) > 3
+    assert [trace["name"] for trace in traces] == [
+        network.label or network.name for network in verification.networks[: len(traces)]
+    ]
+
+
+def test_the_figure_for_papers_changes_with_the_verification(
+    verified: tuple[RunFolder, RunData, Verification],
+) -> None:
+    _, run_data, verification = verified
+    first = paper_figure(run_data, verification)
+    assert first == paper_figure(run_data, verification)
+    assert first["svg"] != paper_figure(run_data)["svg"]
+    worse = replace(verification, networks=verification.networks[1:])
+    assert first["svg"] != paper_figure(run_data, worse)["svg"]
+
+
+def test_labels_of_the_replicates_do_not_collide(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run_data = read_run_data(run)
+    names = [entry.name for entry in run_data.networks]
+    add_replicates(run, run_data, {name: [0.5, 0.52, 0.51 + 0.001 * k] for k, name in enumerate(names)})
+    section = replicates_section(read_replication(run_data), run_data)
+    assert section is not None
+    notes = section.figures["replicates"]["layout"]["annotations"]
+    places = {(note["xanchor"], note["yanchor"], note.get("xshift", note.get("ax"))) for note in notes}
+    assert len(notes) == len(names)
+    assert len(places) > 3, "labels of a crowd are placed around it"

@@ -134,8 +134,11 @@ def outside_words(run_data: RunData) -> str:
     count = int((~shown).sum())
     if not count:
         return ""
-    lie = "network lies" if count == 1 else "networks lie"
-    return f"The axes follow the front: {count} of {len(shown)} {lie} outside; controls outside are named."
+    lie = "lies" if count == 1 else "lie"
+    return (
+        f"The axes follow the front: {count} of {len(shown)} networks {lie} outside; controls outside are "
+        "named at the edge."
+    )
 
 
 def step_line(front: pd.DataFrame, limits: Limits) -> tuple[list[float], list[float]]:

@@ -89,7 +89,7 @@ def _with_interval(networks: list[Network]) -> str:
 
 
 def _hypervolume_words(run_data: RunData) -> str:
-    if run_data.feasible.empty and len(run_data.complete):
+    if run_data.feasible.empty:
         return "–"
     controls = run_data.control_hypervolume
     alone = f"; controls alone {controls:.4f}" if controls else ""

@@ -54,7 +54,7 @@ FAR = tuple(
     for x, y in ((-1, -1), (1, -1), (-1, 1), (1, 1), (0, -1), (0, 1))
 )
 
-INNER_COST = 8.0
+INNER_COST = 25.0
 """Cost of each further place of a label at an edge, in square pixels of overlap."""
 
 INNER_LINES = (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, 6, 7, 8)
@@ -121,7 +121,7 @@ def _inner(x: float, y: float, limits: Sequence[tuple[float, float]]) -> list[Pl
             Place(xanchor, anchor, shift, sign * (3.0 + LINE * lines))
             for lines in INNER_LINES
             if lines >= 0
-            for xanchor, shift in (("center", 0.0), ("left", -6.0), ("right", 6.0))
+            for xanchor, shift in (("center", 0.0), ("left", 6.0), ("right", -6.0))
         ]
     return []
 

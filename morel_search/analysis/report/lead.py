@@ -143,7 +143,7 @@ def _verdict_counts(verification: Verification) -> str:
         f"{len(listed)} {words} ({', '.join(listed)})"
         for kind, words in (
             ("on the front", "better than every other in one accuracy, beyond chance"),
-            ("undecided", "not decided by these images"),
+            ("undecided", "undecided on these images"),
             ("beaten", "beaten by another network"),
             ("flagged", "flagged for gradient masking"),
         )
@@ -177,7 +177,11 @@ def _search_sentences(run_data: RunData, verification: Verification | None) -> l
     ]
     lines += exchange_rate_words(run_data.front[POINT].to_numpy(dtype=float), images)
     command = module_command("verify", run_data)
-    if verification is None:
+    if run_data.settings.status == "running":
+        lines.append(
+            "No network has been verified yet; the search verifies the networks of its front at its end."
+        )
+    elif verification is None:
         lines.append(f"No network has been verified; {command} attacks them on test images.")
     else:
         lines.append(

@@ -38,7 +38,11 @@
         continue;
       }
       const { data, layout } = themed(figure, token);
-      if (narrow) layout.dragmode = false;
+      if (narrow) {
+        layout.dragmode = false;
+        // Names at the edge are too long for a narrow screen with their accuracies.
+        for (const note of layout.annotations ?? []) if (/^[←→↑↓]/.test(note.text)) note.text = note.text.replace(/ \([^()]*\)$/, "");
+      }
       const small = place.classList.contains("small");
       Plotly.react(place, data, layout, {
         responsive: true, displaylogo: false, displayModeBar: !small && !narrow, modeBarButtons: [["toImage", "resetScale2d"]],
@@ -73,7 +77,7 @@
     function layout() {
       width = Math.max(root.clientWidth, 84 * axes.length);
       if (svg) svg.remove();
-      svg = make("svg", { width, height, role: "img", "aria-label": "parallel coordinates of all trials" }, root);
+      svg = make("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "parallel coordinates of all trials" }, root);
       paths = rows.map((row) => {
         const path = make("path", { d: "M" + row.places.map((place, i) => `${x(i).toFixed(1)},${y(place).toFixed(1)}`).join("L") }, svg);
         path.style.stroke = `color-mix(in oklab, var(--high) ${Math.round(row.share * 100)}%, var(--low))`;
@@ -229,14 +233,15 @@
     follow();
   }
 
-  // Plotly draws for the screen; on paper a figure is as wide as a page.
+  // Plotly draws for the screen; on paper a figure has the width of its place there.
+  const onPaper = (place) => (place.classList.contains("small") ? 210 : place.classList.contains("half") ? 335 : 700);
   const drawn = () => Object.keys(figures).map((name) => document.getElementById(`figure-${name}`)).filter((place) => place && place.dataset.drawn);
   let before = [];
   addEventListener("beforeprint", () => {
     before = parts.map((part) => part.open);
     parts.forEach((part) => (part.open = true));
     draw();
-    drawn().forEach((place) => Plotly.relayout(place, { width: Math.min(place.clientWidth, 680), autosize: false }));
+    drawn().forEach((place) => Plotly.relayout(place, { width: onPaper(place), autosize: false }));
   });
   addEventListener("afterprint", () => {
     drawn().forEach((place) => Plotly.relayout(place, { width: null, autosize: true }));

@@ -111,7 +111,7 @@ def _groups(run_data: RunData, verification: Verification | None) -> list[Group]
                 learning_curves_section(run_data),
                 failures_section(run_data),
             ],
-            0,
+            int(run_data.complete.empty),  # without a result, the reasons of the failures are what matters
         ),
         ("again", "Repeat", "How to repeat it", [reproduce_section(run_data), settings_section(run_data)], 1),
     )

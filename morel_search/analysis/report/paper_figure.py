@@ -171,7 +171,7 @@ def _draw_networks(axes: Axes, networks: Sequence[Network], name: str, colour: s
         elinewidth=0.5 if name == "controls" else 0.8, alpha=0.55 if name == "controls" else 0.8, zorder=4,
     )  # fmt: skip
     marker = {"controls": "D", "flagged": "x"}.get(name, "o")
-    hollow = name == "not decided"
+    hollow = name == "undecided"
     axes.scatter(
         xs,
         ys, s=24, marker=marker, facecolors="white" if hollow else colour,

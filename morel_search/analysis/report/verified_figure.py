@@ -28,7 +28,7 @@ MARGIN = 0.06
 
 MARKERS: dict[str, Figure] = {
     "on the front": {"color": "@front", "size": 10},
-    "not decided": {"color": "@front", "size": 10, "symbol": "circle-open", "line": {"width": 2}},
+    "undecided": {"color": "@front", "size": 10, "symbol": "circle-open", "line": {"width": 2}},
     "beaten": {"color": "@dot", "size": 8},
     "controls": {"color": "@control", "size": 10, "symbol": "diamond"},
     "flagged": {"color": "@control", "size": 9, "symbol": "x-thin-open", "line": {"width": 2}},
@@ -69,7 +69,7 @@ def groups(verification: Verification) -> dict[str, list[Network]]:
         if network.label and kind != "flagged":
             grouped["controls"].append(network)
         else:
-            grouped["not decided" if kind == "undecided" else kind].append(network)
+            grouped[kind].append(network)
     return grouped
 
 

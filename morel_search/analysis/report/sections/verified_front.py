@@ -25,13 +25,14 @@ def verified_front_section(verification: Verification) -> Section:
     notes = paragraphs([*missing_checks(verification), *weakness(verification), *flagged], "note")
     caption = (
         f"Accuracies on {verification.images} test images; robust accuracy is that under all attacks that "
-        "ran. Bars: 95% intervals. Line: the networks that no other network beats. Hollow: not decided, "
+        "ran. Bars: 95% intervals. Line: the networks that no other network beats. Hollow: undecided, "
         "neither better than every other network nor beaten, beyond chance. Networks outside the axes are "
         "named at the edge, with clean and robust accuracy."
     )
     content = f'{notes}{figure_place("verified", "wide")}<div class="words">{words}</div>'
     figures = {"verified": verified_figure(verification)}
-    return section("Verified front", content, caption, "verified", figures)
+    summary = f"{verification.images} of {verification.all_images} test images"
+    return section("Verified front", content, caption, "verified", figures, summary)
 
 
 def front_words(verification: Verification) -> list[str]:
