@@ -382,14 +382,19 @@ def test_the_axes_follow_the_front_and_controls_outside_are_named(tmp_path: Path
     rows[5]["clean_accuracy"] = 0.94
     run_data = read_run_data(bare_run(tmp_path, rows))
     (left, right), (low, high) = axis_limits(run_data)
-    assert 85 < left < 90 and 95 < right < 98 and 33 < low < 40 and 60 < high < 66
+    assert 85 < left < 90
+    assert 95 < right < 98
+    assert 33 < low < 40
+    assert 60 < high < 66
     figure = front_figure(run_data)
     assert figure["layout"]["xaxis"]["range"] == [left, right]
     texts = [note["text"] for note in figure["layout"]["annotations"]]
     assert texts[:4] == ["near", "← left (50.0, 55.0)", "↓ below (94.0, 0.0)", "← corner (30.0, 10.0)"]
     assert overlaps(boxes_of(figure)) == []
     for _, box in boxes_of(figure):
-        assert box[0] >= -1 and box[2] <= WIDTH + 1 and box[1] >= -1 and box[3] <= HEIGHT + 1
+        assert min(box) >= -1
+        assert box[2] <= WIDTH + 1
+        assert box[3] <= HEIGHT + 1
     assert "4 of 7 networks lie outside" in outside_words(run_data)
 
 

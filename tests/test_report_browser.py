@@ -201,7 +201,7 @@ setTimeout(() => {
 
 @pytest.mark.parametrize("width", [500, pytest.param(1600, marks=pytest.mark.slow)])
 def test_sections_fold_print_and_sort(tmp_path: Path, width: int) -> None:
-    """One look at a verified page: folded sections, the contents bar, paper, cut tables, sortable headings."""
+    """A verified page: folded sections, the contents bar, paper, cut tables, sortable headings."""
     run, _ = verified_run(tmp_path)
     page = with_script(write_report(run), PROBE)
     dom, said = open_page(page, tmp_path / "profile", f"--window-size={width},2000")
