@@ -227,7 +227,7 @@ def test_controls_are_not_what_the_search_gained(tmp_path: Path) -> None:
     credited = {
         word
         for _, sentence in gain_sentences(verification)
-        for word in re.findall(r"network (\d+),", sentence)
+        for word in re.findall(r"network (\d+)", sentence)
     }
     assert credited
     assert not credited & controls

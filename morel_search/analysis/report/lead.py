@@ -112,7 +112,7 @@ def _cost_words(accurate: Network, robust: Network) -> str:
     """Return what robust accuracy costs in clean accuracy, with an interval, or that none is measurable."""
     clean_change, gain = compare(robust, accurate)
     comparison = (
-        f"{robust.title} has {difference_words(gain, 'robust accuracy')} and "
+        f"{robust.reference} has {difference_words(gain, 'robust accuracy')} and "
         f"{difference_words(clean_change, 'clean accuracy')} than {accurate.reference}, with one training "
         "of each"
     )
@@ -140,9 +140,9 @@ def _verdict_counts(verification: Verification) -> str:
     for network in verification.members:
         names[verification.kind(network)].append(network.labelled_name)
     parts = [
-        f"{len(listed)} {words} ({', '.join(listed)})"
+        f"{len(listed)} {'is' if len(listed) == 1 else 'are'} {words} ({', '.join(listed)})"
         for kind, words in (
-            ("on the front", "better than every other in one accuracy, beyond chance"),
+            ("on the front", "better than every other network in one accuracy, beyond chance"),
             ("undecided", "undecided on these images"),
             ("beaten", "beaten by another network"),
             ("flagged", "flagged for gradient masking"),
@@ -150,9 +150,11 @@ def _verdict_counts(verification: Verification) -> str:
         if (listed := names[kind])
     ]
     count = len(verification.members)
-    if count == 1 and len(verification.networks) == 1:
+    if count == len(verification.networks) == 1:
         return "It is the only network that was verified."
-    return f"Of the {count} network{'s' if count > 1 else ''} on the search's front: {'; '.join(parts)}."
+    *first, last = parts
+    verdicts = f"{', '.join(first)} and {last}" if first else last
+    return f"Of the {count} network{'s' if count > 1 else ''} on the search's front, {verdicts}."
 
 
 def _by_the_search(run_data: RunData, found: Sequence[Network]) -> str:

@@ -55,7 +55,7 @@ def verified_figure(verification: Verification) -> Figure:
     named = labels(verification, limits)
     placed = place_labels([label for label, _ in named], limits, obstacles(verification, limits))
     layout["annotations"] = [
-        annotation(*label, str(MARKERS[group]["color"]), place)
+        annotation(*label, "@muted" if group == "beaten" else str(MARKERS[group]["color"]), place)
         for (label, group), place in zip(named, placed, strict=True)
     ]
     return {"data": data, "layout": layout}

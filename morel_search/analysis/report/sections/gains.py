@@ -31,8 +31,10 @@ def gains_section(verification: Verification, replicated: Sequence[Replicated] =
     notes = paragraphs(reversal_notes(reversed_pairs), "note")
     caption = (
         f"Accuracies on {verification.images} test images under all attacks that ran. Each control is "
-        "compared with the network of the front that had the highest other validation accuracy among those "
-        "with at least the control's clean, or robust, validation accuracy; it may have been found beaten. "
+        "compared twice: with the most robust network of the front among those whose clean accuracy is at "
+        "least the control's, and with the most accurate one among those whose robust accuracy is. These are "
+        "selected by validation accuracies, so that the differences on test images are not biased; a "
+        "selected network may be one that the verification found beaten. "
         "In parentheses: 95% intervals in points, for differences on the same images, and between seeds by "
         "Welch's t. Each interval holds by itself; their family-wise error is not controlled."
     )
@@ -88,7 +90,7 @@ def _gains(verification: Verification, replicated: Sequence[Replicated]) -> list
             sentences.append(
                 f"No searched network on the front has at least the same {equal} validation accuracy."
                 if claim is None
-                else f"At the same or higher {equal} validation accuracy: network {claim.network}, "
+                else f"At the same or higher {equal} validation accuracy, network {claim.network} has "
                 f"{difference_words(claim.difference, ACCURACIES[axis])}{seed_clause(claim, replicated)}."
             )
         gains.append((control.label, sentences))

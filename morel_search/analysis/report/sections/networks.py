@@ -77,8 +77,8 @@ def _advice(run_data: RunData, verification: Verification | None, reversed_pairs
         ]
         if verification.verdicts[chosen.name].kind == "undecided" and undecided:
             lines.append(
-                f"The test images do not decide between it and {', '.join(undecided)}: a requirement of "
-                "yours is as good a reason."
+                f"The test images do not decide between it and {', '.join(undecided)}. If you need a certain "
+                "clean or robust accuracy, choose among them by that."
             )
     own = [reversal for reversal in reversed_pairs if reversal.claim.network == chosen.name]
     lines += reversal_notes(own)

@@ -47,8 +47,8 @@ def front_words(verification: Verification) -> list[str]:
         f"of the search.{more}",
         *unverified(verification),
         f"The hypervolume of these networks above (0, 0), without flagged ones, is {after:.4f} on the test "
-        f"images (95% interval {low:.3f} to {high:.3f}). The search saw {before:.4f} on the validation "
-        "images.",
+        f"images (95% interval {low:.3f} to {high:.3f}). On the validation images, under the attack of the "
+        f"search, that of the front was {before:.4f}.",
     ]
 
 
