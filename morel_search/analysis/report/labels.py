@@ -13,7 +13,7 @@ __all__ = ["Place", "place_labels"]
 WIDTH, HEIGHT = 760.0, 420.0
 """Inner size of the figure in pixels for which overlaps are computed; a larger figure has fewer overlaps."""
 
-CHARACTER, LINE, MARK = 6.4, 13.0, 4.0
+CHARACTER, LINE, MARK = 5.8, 13.0, 4.0
 """Width of a character, height of a line and half the size of a marker, in pixels."""
 
 LEADER_COST = 24.0
@@ -54,7 +54,7 @@ FAR = tuple(
     for x, y in ((-1, -1), (1, -1), (-1, 1), (1, 1), (0, -1), (0, 1))
 )
 
-INNER_COST = 25.0
+INNER_COST = 20.0
 """Cost of each further place of a label at an edge, in square pixels of overlap."""
 
 INNER_LINES = (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, 6, 7, 8)
@@ -68,6 +68,7 @@ def place_labels(
     limits: Sequence[tuple[float, float]],
     points: Sequence[tuple[float, float]],
     scale: float = 1.0,
+    thin: Sequence[tuple[float, float]] = (),
 ) -> list[Place]:
     """Choose the position of each label, in order, with the least overlap with labels, points and borders.
 
@@ -78,14 +79,19 @@ def place_labels(
         limits: The ranges of the x-axis and the y-axis.
         points: Points that a label should not cover.
         scale: Size of text and shifts relative to a figure of WIDTH by HEIGHT pixels.
+        thin: Points along thin lines that a label should not cover either; a label at an edge may.
     """
     (left, right), (low, high) = limits
 
     def pixels(x: float, y: float) -> tuple[float, float]:
         return (x - left) / (right - left) * WIDTH / scale, (y - low) / (high - low) * HEIGHT / scale
 
-    places_of_marks = np.array([pixels(*point) for point in points], dtype=float).reshape(-1, 2)
-    marks = np.hstack([places_of_marks - MARK, places_of_marks + MARK])
+    def boxes_of(shown: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+        places = np.array([pixels(*point) for point in shown], dtype=float).reshape(-1, 2)
+        return np.hstack([places - MARK, places + MARK])
+
+    marks = boxes_of(points)
+    all_marks = np.concatenate([marks, boxes_of(thin)])
     placed: list[Place] = []
     boxes: list[Box] = []
     for x, y, text in labels:
@@ -95,7 +101,7 @@ def place_labels(
             box = _box(*pixels(x, y), text, place)
             line = _leader(*pixels(x, y), place) if place.leader else []
             cost = (
-                _overlap_with_all(box, marks)
+                _overlap_with_all(box, marks if inner else all_marks)
                 + 4 * _outside(box, scale)
                 + rank * (INNER_COST if inner else 1.0)
                 + (LEADER_COST if line else 0.0)

@@ -132,7 +132,7 @@ def _draw(axes: Axes, run_data: RunData) -> None:
             zorder=6,
         )
     named = [(x, y, _plain(name)) for x, y, name in control_names(run_data, limits)]
-    _name(axes, named, limits, obstacles(run_data, limits), [CONTROL] * len(named))
+    _name(axes, named, limits, [CONTROL] * len(named), obstacles(run_data, limits))
     _finish(axes, limits, "validation images, not verified", 3 if len(infeasible[0]) else 4)
 
 
@@ -153,8 +153,8 @@ def _draw_verified(axes: Axes, run_data: RunData, verification: Verification) ->
         axes,
         [(x, y, _plain(text)) for (x, y, text), _ in named],
         limits,
-        verified.obstacles(verification, limits),
         [DARK if group == "beaten" else colours.get(group, FRONT) for _, group in named],
+        *verified.obstacles(verification, limits),
     )
     _finish(axes, limits, f"{verification.images} test images, 95% intervals", 4)
 
@@ -217,13 +217,14 @@ def _name(
     axes: Axes,
     named: Sequence[Label],
     limits: Limits,
-    marks: Sequence[tuple[float, float]],
     colours: Sequence[str],
+    marks: Sequence[tuple[float, float]],
+    thin: Sequence[tuple[float, float]] = (),
 ) -> None:
     """Write the names beside their points, where they cover the least."""
     from matplotlib.patheffects import withStroke
 
-    placed = place_labels(named, limits, marks, LABEL_SCALE)
+    placed = place_labels(named, limits, marks, LABEL_SCALE, thin)
     for (x, y, text), place, colour in zip(named, placed, colours, strict=True):
         up = "center" if place.yanchor == "middle" else place.yanchor
         line = (

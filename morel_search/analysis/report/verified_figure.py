@@ -53,7 +53,8 @@ def verified_figure(verification: Verification) -> Figure:
     layout = layout_of("clean accuracy (%)", "robust accuracy (%)", legend=True)
     layout["xaxis"]["range"], layout["yaxis"]["range"] = [list(pair) for pair in limits]
     named = labels(verification, limits)
-    placed = place_labels([label for label, _ in named], limits, obstacles(verification, limits))
+    marks, thin = obstacles(verification, limits)
+    placed = place_labels([label for label, _ in named], limits, marks, thin=thin)
     layout["annotations"] = [
         annotation(*label, "@muted" if group == "beaten" else str(MARKERS[group]["color"]), place)
         for (label, group), place in zip(named, placed, strict=True)
@@ -94,15 +95,18 @@ def labels(verification: Verification, limits: Limits) -> list[tuple[Label, str]
     ]
 
 
-def obstacles(verification: Verification, limits: Limits) -> list[tuple[float, float]]:
-    """Return the points that a label should not cover: markers, intervals, and the steps of the front."""
+def obstacles(
+    verification: Verification, limits: Limits
+) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """Return the points that a label should not cover: of markers and steps, and along the intervals."""
+    thin: list[tuple[float, float]] = []
     marks = [_place(network) for network in verification.networks]
     for network in verification.networks:
         (x, y), (across, up) = _place(network), (tuple(100 * np.array(ends)) for ends in network.intervals)
-        marks += [*points_along(across, (y, y), limits), *points_along((x, x), up, limits)]
+        thin += [*points_along(across, (y, y), limits), *points_along((x, x), up, limits)]
     if verification.front:
         marks += points_along(*verified_steps(verification, limits), limits)
-    return marks
+    return marks, thin
 
 
 def _place(network: Network) -> tuple[float, float]:
