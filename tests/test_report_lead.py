@@ -134,6 +134,32 @@ def test_without_a_verification_the_title_says_that_nothing_is_verified(
     assert "verified on" not in shown
 
 
+def test_a_control_at_an_end_of_the_front_is_named_in_the_title(
+    verified: tuple[RunFolder, RunData, Verification],
+) -> None:
+    _, run_data, verification = verified
+    last = ends(verification)[-1]
+    networks = tuple(
+        replace(network, label="pgd") if network.name == last.name else network
+        for network in verification.networks
+    )
+    head = title(run_data, replace(verification, networks=networks))
+    assert f"{100 * last.accuracy[1]:.1f}% robust (control pgd), verified on" in head
+
+
+def test_a_verification_without_its_records_is_named(tmp_path: Path) -> None:
+    run, verification = verified_run(tmp_path)
+    run.write_table(run.verified, verification.table())
+    for path in run.verification.iterdir():
+        path.unlink()
+    run_data = read_run_data(run)
+    assert read_verification(run_data) is None
+    assert title(run_data, None).endswith(", on validation images")
+    lead = " ".join(sentences(run_data))
+    assert "The networks were verified (verified.csv), but the records of the attacks are not in" in lead
+    assert "No network has been verified" not in lead
+
+
 def test_a_part_of_the_test_images_is_named_as_a_part(tmp_path: Path) -> None:
     run, verification = verified_run(tmp_path, attacked=300, late=120)
     assert title(read_run_data(run), verification).endswith(f"verified on 300 of {IMAGES} test images")

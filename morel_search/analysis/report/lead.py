@@ -37,14 +37,20 @@ def title(run_data: RunData, verification: Verification | None) -> str:
     leads = leading(verification)
     if leads is None:
         known = headline(run_data)
-        return known if run_data.front.empty else f"{known}, on validation images and not verified"
+        if run_data.front.empty:
+            return known
+        lost = verification is None and _has_table(run_data)
+        return f"{known}, on validation images" if lost else f"{known}, on validation images and not verified"
     where = f"verified on {images_words(leads)}"
     found = ends(leads)
     if not found:
         count = len(leads.members)
         which = "the one network" if count == 1 else f"each of the {count} networks"
         return f"No network to take: {which} of the search's front was beaten or flagged, {where}"
-    pairs = [f"{percent(clean)} clean and {percent(robust)} robust" for clean, robust in _accuracies(found)]
+    pairs = [
+        f"{percent(clean)} clean and {percent(robust)} robust{_control(network)}"
+        for network, (clean, robust) in zip(found, _accuracies(found), strict=True)
+    ]
     return f"{'From ' if len(pairs) > 1 else ''}{' to '.join(pairs)}, {where}"
 
 
@@ -183,6 +189,11 @@ def _search_sentences(run_data: RunData, verification: Verification | None) -> l
         lines.append(
             "No network has been verified yet; the search verifies the networks of its front at its end."
         )
+    elif verification is None and _has_table(run_data):
+        lines.append(
+            "The networks were verified (verified.csv), but the records of the attacks are not in this copy "
+            "of the run folder, so this page cannot show it."
+        )
     elif verification is None:
         lines.append(f"No network has been verified; {command} attacks them on test images.")
     else:
@@ -197,6 +208,15 @@ def _search_sentences(run_data: RunData, verification: Verification | None) -> l
         else "The front has not been measured on the test split."
     )
     return lines
+
+
+def _has_table(run_data: RunData) -> bool:
+    """Return whether verified.csv has a network with a result, also where the attack records are gone."""
+    return bool(run_data.run.read_verified()["robust_accuracy"].notna().any())
+
+
+def _control(network: Network) -> str:
+    return f" (control {network.label})" if network.label else ""
 
 
 def _attack(run_data: RunData) -> str:

@@ -48,7 +48,9 @@ def missing_section(run_data: RunData, verification: Verification | None) -> Sec
     """Return the section of what did not run: attacks, networks, checks, replicates and failed trials."""
     lines = []
     if verification is None:
-        lines.append("There is no verification: no network was attacked on test images.")
+        lines.append(
+            "This run folder has no record of an attack on test images: nothing on this page is verified."
+        )
     else:
         lines += [*unverified(verification), *missing_checks(verification)]
         lines += [
@@ -66,7 +68,7 @@ def missing_section(run_data: RunData, verification: Verification | None) -> Sec
     if failed := len(run_data.failed):
         lines.append(f"{failed} of {len(run_data.trials)} trials failed; see the section on failed trials.")
     summary = f"{len(lines)} item{'' if len(lines) == 1 else 's'}" if lines else "nothing is missing"
-    words = paragraphs(lines or ["All attacks ran on all test images, and no trial failed."])
+    words = paragraphs(lines or ["Each attack ran on all test images, and no trial failed."])
     return section("What did not run", f'<div class="words">{words}</div>', ident="missing", summary=summary)
 
 
