@@ -23,7 +23,14 @@ from morel_search.analysis.run_data import read_run_data
                 "network {first} would lose the most, 8.0 points",
             ],
         ),
-        ([-0.04, -0.06], ["for 2 of {n} networks", "more robust validation accuracy on average."]),
+        (
+            [-0.04, -0.06],
+            [
+                "for 2 of {n} networks",
+                "more robust validation accuracy (",
+                ", not beyond chance) on average.",
+            ],
+        ),
     ],
 )
 def test_words(tmp_path: Path, losses: list[float], words: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from run_folders import make_run
+from scipy.special import stdtrit
 
 from morel_search.analysis.front import front_mask
 from morel_search.analysis.replication import (
@@ -83,7 +85,7 @@ def test_three_of_three_replicates_do_not_make_a_certainty() -> None:
     failed = Replicated("1", 1, True, "", None, points[:2], 1, 2 / 3)
     assert failed.chance_text == "66.7% (20.8% to 93.9%)"
     (sentence,) = [line for line in replication_words([network]) if "on the front again" in line]
-    assert "from 3 replicates of each network, above: none; below: none; not decided: 1." in sentence
+    assert "from 3 replicates of each network, likely: none; unlikely: none; not decided: 1." in sentence
 
 
 def replicated_run(folder: Path) -> RunFolder:
@@ -140,7 +142,12 @@ def test_means_and_spreads_are_those_of_the_table(tmp_path: Path) -> None:
     assert sum(network.failed for network in replicated) == 1
     words = " ".join(replication_words(replicated))
     assert "clean accuracy is 0.2 points and that of robust accuracy is 0.2 points" in words
-    assert "0.2 points more clean accuracy and 0.2 points more robust accuracy than their replicates" in words
+    count = sum(network.member for network in replicated)  # each with the standard deviation 0.2 points
+    half_width = stdtrit(2 * count, 0.975) * 0.2 * math.sqrt(4 / 3 / count)
+    interval = f"({0.2 - half_width:+.1f} to {0.2 + half_width:+.1f})"
+    assert (
+        f"0.2 points more clean accuracy {interval} and 0.2 points more robust accuracy {interval}" in words
+    )
     assert "1 of the trainings failed" in words
 
 

@@ -23,14 +23,16 @@ from morel_search._format import duration, format_number
 from morel_search.analysis.headline import headline
 from morel_search.analysis.importance import importance
 from morel_search.analysis.parameters import nice_values, read_parameters
-from morel_search.analysis.report.front_figure import front_figure, step_line
-from morel_search.analysis.report.head import (
-    exchange_rate,
-    exchange_rate_interval,
-    key_figures,
-    sentences,
+from morel_search.analysis.report.exchange_rate import exchange_rate, exchange_rate_interval
+from morel_search.analysis.report.front_figure import (
+    axis_limits,
+    front_figure,
+    outside_words,
+    step_line,
 )
+from morel_search.analysis.report.head import key_figures
 from morel_search.analysis.report.labels import HEIGHT, WIDTH, place_labels
+from morel_search.analysis.report.lead import sentences
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.parallel_coordinates import parallel_data
 from morel_search.analysis.report.sections.controls import compare_controls
@@ -136,7 +138,7 @@ def test_the_page_says_what_matters(made: RunFolder, run_data: RunData) -> None:
         "8 parameters, NSGA-II, seed 3",
     ):
         assert words in page.text
-    assert "The test split was used only after the search" in page.text
+    assert "The test images were used only after the search" in page.text
     assert "With 360 validation images, the standard error of an accuracy is at most 2.6 points" in page.text
     assert "OutOfMemoryError" in page.text
     assert "python -m morel_search.run --space search_spaces/digits.yaml --name made" in page.text
@@ -169,11 +171,11 @@ def test_the_interval_of_the_slope_includes_the_true_slope() -> None:
 def test_the_cost_in_the_head_has_an_interval_or_was_not_measurable(tmp_path: Path) -> None:
     images = {"train": 1500, "validation": 500, "classes": 10}
     clear = bare_run(tmp_path / "clear", points((0.95, 0.3), (0.85, 0.5), (0.75, 0.7)), images=images)
-    assert "costs about 0.5 points of clean accuracy (95% interval 0." in sentences(read_run_data(clear))[0]
+    assert "costs about 0.5 points of clean accuracy (95% interval 0." in sentences(read_run_data(clear))[1]
     close = bare_run(tmp_path / "close", points((0.90, 0.50), (0.80, 0.51)), images=images)
-    assert sentences(read_run_data(close))[0].startswith("No cost of robust accuracy was measurable: ")
+    assert sentences(read_run_data(close))[1].startswith("No cost of robust accuracy was measurable: ")
     unknown = bare_run(tmp_path / "unknown", points((0.95, 0.3), (0.75, 0.7)))
-    assert sentences(read_run_data(unknown))[0].startswith("The cost of robust accuracy is not known: ")
+    assert sentences(read_run_data(unknown))[1].startswith("The cost of robust accuracy is not known: ")
 
 
 def test_controls_are_compared_with_the_right_member(tmp_path: Path) -> None:
@@ -348,6 +350,71 @@ def test_figures_for_papers_are_whole_and_alike_each_time(made: RunFolder) -> No
     assert b"<text" not in before["front.svg"]  # outlines: looks alike without the font
 
 
+def boxes_of(figure: dict[str, Any]) -> list[tuple[str, tuple[float, float, float, float]]]:
+    """The boxes of the labels of a figure, in pixels of the inner size for which they were placed."""
+    (left, right), (low, high) = (figure["layout"][axis]["range"] for axis in ("xaxis", "yaxis"))
+    boxes = []
+    for note in figure["layout"]["annotations"]:
+        x = (note["x"] - left) / (right - left) * WIDTH + note.get("xshift", note.get("ax", 0))
+        y = (note["y"] - low) / (high - low) * HEIGHT + note.get("yshift", -note.get("ay", 0))
+        width = 5.5 * len(note["text"])
+        x -= {"left": 0, "center": width / 2, "right": width}[note["xanchor"]]
+        y -= {"bottom": 0, "middle": 6, "top": 12}[note["yanchor"]]
+        boxes.append((note["text"], (x, y, x + width, y + 12)))
+    return boxes
+
+
+def overlaps(boxes: list[tuple[str, tuple[float, float, float, float]]]) -> list[tuple[str, str]]:
+    return [
+        (name, rival)
+        for index, (name, one) in enumerate(boxes)
+        for rival, other in boxes[:index]
+        if min(one[2], other[2]) - max(one[0], other[0]) > 1
+        and min(one[3], other[3]) - max(one[1], other[1]) > 1
+    ]
+
+
+def test_the_axes_follow_the_front_and_controls_outside_are_named(tmp_path: Path) -> None:
+    rows = points((0.95, 0.40), (0.90, 0.60), (0.20, 0.10))
+    rows += points((0.93, 0.45), (0.50, 0.55), (0.96, 0.0), (0.30, 0.1), origin="control", name="")
+    for row, name in zip(rows[3:], ("near", "left", "below", "corner"), strict=True):
+        row["name"] = name
+    rows[5]["clean_accuracy"] = 0.94
+    run_data = read_run_data(bare_run(tmp_path, rows))
+    (left, right), (low, high) = axis_limits(run_data)
+    assert 85 < left < 90
+    assert 95 < right < 98
+    assert 33 < low < 40
+    assert 60 < high < 66
+    figure = front_figure(run_data)
+    assert figure["layout"]["xaxis"]["range"] == [left, right]
+    texts = [note["text"] for note in figure["layout"]["annotations"]]
+    assert texts[:4] == ["near", "← left (50.0, 55.0)", "↓ below (94.0, 0.0)", "← corner (30.0, 10.0)"]
+    assert overlaps(boxes_of(figure)) == []
+    for _, box in boxes_of(figure):
+        assert min(box) >= -1
+        assert box[2] <= WIDTH + 1
+        assert box[3] <= HEIGHT + 1
+    assert "4 of 7 networks lie outside" in outside_words(run_data)
+
+
+def test_stopped_trials_are_drawn_faintly_at_their_last_epoch(tmp_path: Path) -> None:
+    run_data = read_run_data(make_run(tmp_path, trials=30, pruned=8))
+    (trace,) = [trace for trace in front_figure(run_data)["data"] if trace.get("name") == "stopped early"]
+    assert sorted(trace["x"]) == pytest.approx(
+        sorted(run_data.stopped["last_clean_accuracy"] * 100), abs=1e-3
+    )
+    assert trace["marker"]["opacity"] < 0.5
+    assert "Faint crosses are trials that were stopped early" in read(run_data.run).text
+
+
+def test_clean_and_robust_accuracy_have_their_own_scale_in_the_slices(run_data: RunData) -> None:
+    figure = slice_figure(run_data, run_data.parameters[0])
+    assert [trace["yaxis"] for trace in figure["data"]] == ["y2", "y"]
+    assert figure["layout"]["yaxis"]["domain"][1] < figure["layout"]["yaxis2"]["domain"][0]
+    assert "range" not in figure["layout"]["yaxis"]
+
+
 # runs of all kinds
 
 
@@ -485,7 +552,7 @@ def test_nothing_in_a_run_can_break_out_of_its_place(tmp_path: Path) -> None:
 
 def test_the_overrides_of_a_control_are_listed_once(made: RunFolder) -> None:
     page = made.report.read_text(encoding="utf-8")
-    settings = page.partition('<details class="settings">')[2]
+    settings = page.partition('id="settings"')[2]
     row = re.search(r"<th scope=row>morel_alpha0</th><td>(.*?)</td>", settings)
     assert row is not None
     [overrides] = (
@@ -527,6 +594,7 @@ def test_the_page_asks_nothing_of_the_network(made: RunFolder) -> None:
 def test_links_lead_to_files(made: RunFolder) -> None:
     page = Reader(made.report.read_text(encoding="utf-8"))
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    links = [link for link in links if not str(link).startswith("#")]
     assert len(links) == 6
     assert all((made.path / str(link)).is_file() for link in links)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 import shutil
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from run_folders import make_run
+from verified_runs import verified_run
 
 from morel_search.analysis.report.page import write_report
 from morel_search.results.folder import RunFolder
@@ -23,7 +26,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def open_page(page: Path, profile: Path, *options: str) -> tuple[str, str]:
+OPEN = """<script>document.getElementById("fold").click();</script>"""
+"""Opens all sections, as the button does."""
+
+
+def with_script(page: Path, script: str) -> Path:
+    """Add a script to the end of a page."""
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{script}</body>"), encoding="utf-8")
+    return page
+
+
+def open_page(page: Path, profile: Path, *options: str, fragment: str = "") -> tuple[str, str]:
     """The page's elements after its scripts have run, and what the browser said."""
     assert BROWSER is not None
     command = [
@@ -32,7 +45,7 @@ def open_page(page: Path, profile: Path, *options: str) -> tuple[str, str]:
         "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND",
         f"--user-data-dir={profile}",
         "--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000", "--window-size=1400,2000",
-        *options, "--dump-dom", page.as_uri(),
+        *options, "--dump-dom", f"{page.as_uri()}{fragment}",
     ]  # fmt: skip
     if os.geteuid() == 0:
         command.insert(1, "--no-sandbox")  # Chromium refuses to start as root with it
@@ -46,7 +59,7 @@ def console(said: str) -> list[str]:
 
 @pytest.mark.parametrize("options", [(), ("--blink-settings=preferredColorScheme=0",)], ids=["light", "dark"])
 def test_every_figure_is_drawn_and_the_console_is_silent(tmp_path: Path, options: tuple[str, ...]) -> None:
-    page = write_report(make_run(tmp_path, trials=30))
+    page = with_script(write_report(make_run(tmp_path, trials=30)), OPEN)
     dom, said = open_page(page, tmp_path / "profile", *options)
     assert console(said) == []
     places = set(re.findall(r'id="(figure-[\w-]+)"', dom))
@@ -86,6 +99,7 @@ def test_the_console_is_heard(tmp_path: Path) -> None:
 
 
 ACT = """<script>
+document.getElementById("fold").click();
 document.querySelectorAll("table.sortable thead button")[2].click();
 Element.prototype.setPointerCapture = () => {};  // a made-up pointer cannot be captured
 const zone = document.querySelectorAll("#parallel rect.zone")[0], box = zone.getBoundingClientRect();
@@ -99,8 +113,7 @@ point("pointerup", 0.5);
 
 def test_a_click_sorts_the_table_and_a_drag_keeps_a_range(tmp_path: Path) -> None:
     run = make_run(tmp_path, trials=30)
-    page = write_report(run)
-    page.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{ACT}</body>"), encoding="utf-8")
+    page = with_script(write_report(run), ACT)
     dom, said = open_page(page, tmp_path / "profile")
     assert console(said) == []
     body = dom[dom.index("<tbody>") : dom.index("</tbody>")]
@@ -130,9 +143,96 @@ def test_stopped_trainings_constraints_and_epochs_are_drawn(tmp_path: Path) -> N
         constraints={"clean_accuracy": ">= 0.9"},
         select_epoch="front",
     )
-    dom, said = open_page(write_report(run), tmp_path / "profile")
+    dom, said = open_page(with_script(write_report(run), OPEN), tmp_path / "profile")
     assert console(said) == []
     curve = dom[dom.index('id="figure-curve-0"') : dom.index('id="figure-curve-1"')]
     assert len(re.findall(r'<path[^>]*data-index="\d"', curve)) >= 2  # the rungs
     front = dom[dom.index('id="figure-front"') :]
     assert "infeasible" in front[: front.index("</section>")]
+
+
+PROBE = """<script>
+setTimeout(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const parts = all("details.part");
+  const state = () => parts.map((part) => part.open);
+  const open = parts.filter((part) => part.open).map((part) => part.id);
+  const result = { parts: parts.length, openAtFirst: open };
+  result.drawnAtFirst = all(".figure[data-drawn]").map((place) => place.id);
+  const before = state();
+  dispatchEvent(new Event("beforeprint"));
+  result.printed = state().every(Boolean) && all(".figure").every((place) => place.dataset.drawn);
+  dispatchEvent(new Event("afterprint"));
+  result.restored = JSON.stringify(state()) === JSON.stringify(before);
+  document.getElementById("fold").click();
+  result.opened = state().every(Boolean);
+  setTimeout(() => {
+    result.wide = all(".cut").filter((frame) => {
+      const box = frame.firstElementChild;
+      return (box.scrollWidth - box.clientWidth >= 2) !== ("more" in frame.dataset && box.tabIndex === 0);
+    }).length;
+    result.cut = all(".cut[data-more]").length;
+    const overflow = document.documentElement.scrollWidth - innerWidth;
+    result.overflow = overflow;
+    result.unsorted = [];
+    result.buttons = 0;
+    for (const table of all("table.sortable")) {
+      const label = table.closest(".scroll").getAttribute("aria-label");
+      all("thead th", table).forEach((head, column) => {
+        head.querySelector("button").click();
+        result.buttons += 1;
+        const value = (row) => Number(row.cells[column].dataset.value ?? NaN);
+        const values = [...table.tBodies[0].rows].map(value).filter((number) => !isNaN(number));
+        const sorted = values.every((number, index) => index === 0 || values[index - 1] >= number);
+        const marked = head.getAttribute("aria-sort") === "descending";
+        if (!sorted || !marked) result.unsorted.push(`${label}: ${column}`);
+      });
+    }
+    result.otherButtons = all("thead button").filter((button) => !button.closest("table.sortable")).length;
+    const target = (link) => document.getElementById(link.hash.slice(1));
+    result.links = all("nav a").map((link) => [link.hash, target(link) !== null]);
+    const ids = all("[id]").filter((node) => !node.closest("svg")).map((node) => node.id);
+    result.repeated = ids.filter((id, index) => ids.indexOf(id) !== index);
+    document.body.dataset.result = JSON.stringify(result);
+  }, 1500);
+}, 500);
+</script>"""
+
+
+@pytest.mark.parametrize("width", [500, pytest.param(1600, marks=pytest.mark.slow)])
+def test_sections_fold_print_and_sort(tmp_path: Path, width: int) -> None:
+    """A verified page: folded sections, the contents bar, paper, cut tables, sortable headings."""
+    run, _ = verified_run(tmp_path)
+    page = with_script(write_report(run), PROBE)
+    dom, said = open_page(page, tmp_path / "profile", f"--window-size={width},2000")
+    assert console(said) == []
+    found = re.search(r'data-result="([^"]*)"', dom)
+    assert found is not None
+    result = json.loads(html.unescape(found[1]))
+    assert result["openAtFirst"] == []
+    assert result["parts"] >= 10
+    assert result["drawnAtFirst"] == ["figure-verified"], "a folded figure is drawn when it is opened"
+    assert result["printed"], "paper has all sections with their figures"
+    assert result["restored"]
+    assert result["opened"]
+    assert result["wide"] == 0, "the sign is there exactly where a table is cut"
+    assert result["cut"] >= (3 if width == 500 else 1)
+    assert result["overflow"] <= 0, "the page itself does not scroll sideways"
+    assert result["unsorted"] == []
+    assert result["buttons"] > 20
+    assert result["otherButtons"] == 0
+    assert [link for link, _ in result["links"]] == [
+        "#tradeoff", "#choose", "#trust", "#gain", "#drivers", "#cost", "#again",
+    ]  # fmt: skip
+    assert all(there for _, there in result["links"])
+    assert result["repeated"] == []
+
+
+def test_a_link_into_a_folded_section_opens_it(tmp_path: Path) -> None:
+    page = write_report(make_run(tmp_path, trials=20))
+    dom, said = open_page(page, tmp_path / "profile", fragment="#slices")
+    assert console(said) == []
+    opened = re.findall(r'<details class="part" id="(\w+)" open', dom)
+    assert opened == ["slices"]
+    part = dom[dom.index('id="figure-slice-0"') :]
+    assert 'class="main-svg"' in part[: part.index("</details>")]

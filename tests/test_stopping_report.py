@@ -21,7 +21,8 @@ from morel_search.analysis.front import dominates
 from morel_search.analysis.headline import headline
 from morel_search.analysis.report.constraints import bound_words, constraint_words
 from morel_search.analysis.report.front_figure import INFEASIBLE, front_figure
-from morel_search.analysis.report.head import key_figures, sentences
+from morel_search.analysis.report.head import key_figures
+from morel_search.analysis.report.lead import sentences
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.sections.hypervolume import history_figure
 from morel_search.analysis.report.sections.learning_curves import learning_figures
@@ -236,14 +237,9 @@ def test_the_costs_are_counted() -> None:
 def test_the_regret_is_counted() -> None:
     rows = [{"spared": 3}, {"spared": 1}, {"spared": 1, "state": "FAIL"}, {}]
     assert regret(trials_of(rows), {1, 2, 3}) == Regret(2, 1)
-    assert (
-        regret_sentence(Regret(7, 2))
-        == "Of 7 trainings that would have been stopped and ran on, 2 reached the front."
-    )
-    assert (
-        regret_sentence(Regret(1, 0))
-        == "Of 1 training that would have been stopped and ran on, none reached the front."
-    )
+    ran = "that early stopping would have ended ran to the end, as a sample"
+    assert regret_sentence(Regret(7, 2)) == f"7 trainings {ran}: 2 of them reached the front."
+    assert regret_sentence(Regret(1, 0)) == f"1 training {ran}: none of them reached the front."
     assert regret_sentence(Regret(0, 0)) == ""
 
 
@@ -266,7 +262,9 @@ def test_the_page_says_what_stopping_did(stopped: RunFolder) -> None:
         f"trained instead of {full}." in page
     )
     assert re.search(
-        r"Of \d trainings? that would have been stopped and ran on, (none|\d) reached the front\.", page
+        r"\d trainings? that early stopping would have ended ran to the end, as a sample: (none|\d) of them "
+        r"reached the front\.",
+        page,
     )
     correlations = rung_correlations(trials, stopped.read_epochs(), [2, 4], "best_sum")
     for correlation in correlations:

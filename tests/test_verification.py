@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from run_folders import make_run
 from scipy.stats import spearmanr
+from verified_runs import HONEST, IMAGES, SETUP, made_table, verified_run
 
+from morel_search.analysis.attacks_run import search_attack_words, weakness
 from morel_search.analysis.intervals import wilson
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.sections.gains import gain_sentences
-from morel_search.analysis.report.sections.verified_front import verified_words
+from morel_search.analysis.report.sections.verified_front import attack_words, front_words
 from morel_search.analysis.run_data import read_run_data
-from morel_search.analysis.verification import Verification, search_attack_words, weakness
 from morel_search.analysis.verification_reader import read_verification
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 from morel_search.results.attack_records import (
@@ -29,68 +29,11 @@ from morel_search.results.attack_records import (
     SKIPPED,
     UNKNOWN,
     AttackRecord,
-    AttackSetup,
     open_record,
     read_records,
 )
-from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
-from morel_search.results.renamed import current_evaluation
 from morel_search.results.tables import VERIFIED_COLUMNS
-
-IMAGES = 400
-SETUP = AttackSetup(
-    weights="a", evaluation=current_evaluation({"norm": "linf", "epsilon": "0.2"}), seed=0, data="b"
-)
-HONEST = MaskingDiagnostics(
-    images=100,
-    zero_gradients=0.0,
-    unfit=0.0,
-    gap=3.0,
-    same_class=0.1,
-    chance=0.0,
-    scale=1.0,
-    curve=(0.5,) * 8,
-    everywhere=0.0,
-)
-
-
-def made_table(
-    random: np.random.Generator, clean: float, robust: float, attacked: int = IMAGES, late: int = IMAGES
-) -> NDArray[np.int8]:
-    """Make a record in which the first images are robust; random attacks break the others.
-
-    The white-box attacks came to the first images up to ``attacked``, FAB-T and Square to those up to
-    ``late``.
-    """
-    table = np.full((IMAGES, len(COLUMNS)), UNKNOWN, dtype=np.int8)
-    table[:, 0] = np.arange(IMAGES) < clean * IMAGES
-    for image in range(attacked):
-        breaker = random.choice(["fgsm", "pgd", "apgd-t"]) if image >= robust * IMAGES else ""
-        value = ROBUST if table[image, 0] == ROBUST else SKIPPED
-        for stage in STAGES if image < late else WHITE_BOX:
-            broken_now = stage == breaker and value == ROBUST
-            table[image, COLUMNS.index(stage)] = BROKEN if broken_now else value
-            value = SKIPPED if broken_now else value
-    table[attacked:] = UNKNOWN
-    return table
-
-
-def verified_run(
-    folder: Path, *, attacked: int = IMAGES, late: int = IMAGES, **diagnostics: MaskingDiagnostics
-) -> tuple[RunFolder, Verification]:
-    run = make_run(folder)
-    run_data, random = read_run_data(run), np.random.default_rng(0)
-    for rows in (run_data.front, run_data.controls):
-        for row in rows.to_dict("records"):
-            name = str(row["number"])
-            table = made_table(
-                random, row["clean_accuracy"] - 0.01, row["robust_accuracy"] - 0.06, attacked, late
-            )
-            AttackRecord(name, SETUP, table, diagnostics.get(f"n{name}", HONEST)).write(run)
-    verification = read_verification(run_data)
-    assert verification is not None
-    return run, verification
 
 
 def test_counts_are_those_of_the_tables(tmp_path: Path) -> None:
@@ -181,12 +124,12 @@ def test_the_flagged_leave_the_front_and_are_named(tmp_path: Path) -> None:
 
 def test_words_and_page(tmp_path: Path) -> None:
     run, verification = verified_run(tmp_path, attacked=300, late=120)
-    sentences = " ".join(verified_words(verification))
+    sentences = " ".join([*front_words(verification), *attack_words(verification)])
     assert (
         "attacked on 300 of 400 test images: FGSM, PGD, PGD-50, APGD-CE and APGD-T on 300 images; FAB-T and "
         "Square on 120 images; transferred examples not run. "
     ) in sentences
-    assert "hypervolume of the front above (0, 0) was" in sentences
+    assert "The hypervolume of these networks above (0, 0), without flagged ones, is" in sentences
     assert weakness(verification), "the made attacks of the search leave several points"
     assert "raise evaluation.final_steps or evaluation.final_restarts" in weakness(verification)[0]
     assert search_attack_words(verification) in sentences
@@ -242,9 +185,9 @@ def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> N
     assert again.missing == (name,)
     assert name not in {network.name for network in again.networks}
     assert again.images == verification.images
-    assert f"Not verified yet: {name}." in verified_words(again)
+    assert f"Not verified yet: {name}." in front_words(again)
     named = replace(again, absent=(replace(again.absent[0], label="trades"),))
-    assert f"Not verified yet: {name} (trades)." in verified_words(named)
+    assert f"Not verified yet: {name} (trades)." in front_words(named)
 
 
 def test_a_member_without_images_does_not_hide_the_others(tmp_path: Path) -> None:
@@ -284,7 +227,7 @@ def test_controls_are_not_what_the_search_gained(tmp_path: Path) -> None:
     credited = {
         word
         for _, sentence in gain_sentences(verification)
-        for word in re.findall(r"network (\d+),", sentence)
+        for word in re.findall(r"network (\d+)", sentence)
     }
     assert credited
     assert not credited & controls
@@ -310,13 +253,13 @@ def test_the_search_s_attack_is_compared_with_all_attacks(tmp_path: Path) -> Non
         made.append(replace(network, label="", robust=flags, after={**network.after, "pgd": by_search}))
     three = replace(verification, networks=tuple(made))
     assert search_attack_words(three) == (
-        "Robust test accuracy under the final attack of the search is, compared with that under the attacks "
-        f"that ran, on average 1.4 points higher, and at most 3.0 points higher (network {made[1].name}); "
-        "Spearman's rank correlation is 1.00 (1 is the same order)."
+        "The search's final attack gives a higher robust accuracy than all attacks that ran, on the same "
+        f"test images: on average by 1.4 points (95% interval 0.6 to 3.1), at most by 3.0 points "
+        f"({made[1].name}). Spearman's rank correlation of both is 1.00 (1 is the same order)."
     )
     assert not weakness(three)
     two = replace(verification, networks=tuple(made[:2]))
-    assert "the rank correlation is not defined (fewer than three networks" in search_attack_words(two)
+    assert "The rank correlation is not defined (fewer than three networks" in search_attack_words(two)
 
 
 def edit(run: RunFolder, name: str, *remove: str, **values: object) -> None:

@@ -1,13 +1,25 @@
-"""Sentences on the attacks of a verification: on how many images each ran, and which checks are missing."""
+"""Sentences on the attacks of a verification: images of each, missing checks, and the search's attack."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from morel_search._format import points
+from morel_search.analysis.intervals import wilson
 from morel_search.analysis.verification import Verification
 from morel_search.results.attack_names import STAGES
 
-__all__ = ["attack_counts", "is_complete", "missing_checks", "unverified"]
+__all__ = [
+    "attack_counts",
+    "is_complete",
+    "missing_checks",
+    "search_attack_words",
+    "unverified",
+    "weakness",
+]
+
+WEAK_POINTS, WEAK_RANKS = 0.03, 0.8
+"""Mean overestimate of robust accuracy above which, and rank correlation below which, an attack is weak."""
 
 
 def attack_counts(verification: Verification) -> str:
@@ -60,6 +72,37 @@ def is_complete(verification: Verification, wanted: int | None = None) -> bool:
     failed = {attack for network in verification.networks for attack in network.not_run}
     ran = [count for attack, count in verification.attacked.items() if attack not in failed]
     return not verification.absent and min(ran) >= images
+
+
+def weakness(verification: Verification) -> list[str]:
+    """Return a warning when the attack of the search was too weak, with the settings of stronger attacks."""
+    ranks = verification.rank_correlation
+    if verification.overestimate <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
+        return []
+    return [
+        "The attack of this search was too weak to compare networks. For a stronger attack raise "
+        "evaluation.final_steps or evaluation.final_restarts; where evaluation.final_steps is 0, set it "
+        "to 20."
+    ]
+
+
+def search_attack_words(verification: Verification) -> str:
+    """Compare the final attack of the search with the attacks of the verification, on the same images."""
+    ranks, gaps = verification.rank_correlation, verification.overestimates
+    largest = max(range(len(gaps)), key=lambda index: gaps[index])
+    correlation = (
+        "The rank correlation is not defined (fewer than three networks, or equal accuracies)"
+        if ranks is None
+        else f"Spearman's rank correlation of both is {ranks:.2f} (1 is the same order)"
+    )
+    # The mean over the networks lies in [0, 1] on each image, so Wilson's interval is rather too wide.
+    low, high = wilson(verification.overestimate * verification.images, verification.images)
+    most = f"at most by {points(gaps[largest])} ({verification.networks[largest].labelled_name})"
+    return (
+        "The search's final attack gives a higher robust accuracy than all attacks that ran, on the same "
+        f"test images: on average by {points(verification.overestimate)} (95% interval {100 * low:.1f} to "
+        f"{100 * high:.1f}), {most}. {correlation}."
+    )
 
 
 def _title(attack: str) -> str:

@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from morel_search.analysis.front import pairs
+from morel_search.analysis.intervals import LEVEL
 
-__all__ = ["REFERENCE", "hypervolume", "hypervolume_history"]
+__all__ = ["REFERENCE", "hypervolume", "hypervolume_history", "hypervolume_interval"]
+
+_DRAWS = 400
+"""Number of draws of the bootstrap."""
 
 REFERENCE = (0.0, 0.0)
 """The reference point: both accuracies 0. It is fixed, so that runs on the same data can be compared."""
@@ -64,3 +68,30 @@ def hypervolume_history(trials: Sequence[Iterable[tuple[float, float]]]) -> NDAr
             area = max(area, hypervolume(front))
         history[index] = area
     return history
+
+
+def hypervolume_interval(
+    networks: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
+) -> tuple[float, float]:
+    """Compute the 95 % interval of the hypervolume of networks, by a bootstrap over the images.
+
+    The networks answered the same images, which are drawn again for all of them together. The interval is the
+    basic one, because the hypervolume of drawn images is on average too large: it takes the best network of
+    each draw.
+
+    Args:
+        networks: For each network, whether each of N images is correctly classified without an attack and
+            under attack, two arrays of shape (N,), N >= 1.
+
+    Returns:
+        Lower and upper end, in [0, 1]; (0, 0) without networks.
+    """
+    if not networks:
+        return 0.0, 0.0
+    results = np.array(networks, dtype=float)
+    count = results.shape[2]
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _DRAWS) / count
+    areas = [hypervolume(accuracies) for accuracies in np.moveaxis(results @ drawn.T, 2, 0)]
+    low, high = np.quantile(areas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    area = hypervolume(results.mean(axis=2))
+    return max(0.0, 2 * area - float(high)), min(1.0, 2 * area - float(low))

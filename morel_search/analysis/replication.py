@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from morel_search._dominance import dominates
 from morel_search._format import percent, points
-from morel_search.analysis.intervals import wilson
+from morel_search.analysis.differences import difference_words
+from morel_search.analysis.intervals import LEVEL, Difference, wilson
 from morel_search.analysis.run_data import TEST, RunData
 
 __all__ = ["Replicated", "front_chances", "read_replication", "replication_words"]
@@ -158,38 +159,54 @@ def replication_words(replicated: Sequence[Replicated]) -> list[str]:
             f"Between seeds, the standard deviation of clean accuracy is {points(clean)} and that of robust "
             f"accuracy is {points(robust)}."
         )
-    biases = np.array(
-        [
-            np.subtract(network.own, network.mean)
-            for network in replicated
-            if network.member and network.own is not None and len(network.points)
-        ]
-    )
-    if len(biases):
-        clean, robust = biases.mean(axis=0)
+    biased = [
+        network
+        for network in replicated
+        if network.member and network.own is not None and len(network.points)
+    ]
+    if biased:
+        clean_words, robust_words = (
+            difference_words(_bias(biased, axis), f"{name} accuracy")
+            for axis, name in enumerate(("clean", "robust"))
+        )
         lines.append(
-            f"On average, the networks of the front have {_more(clean)} clean accuracy and {_more(robust)} "
-            "robust accuracy than their replicates."
+            f"On average, the networks of the front have {clean_words} and {robust_words} than their "
+            "replicates (95% intervals for the effect of the seed)."
         )
     members = [network for network in replicated if network.member]
     if members:
-        groups: dict[str, list[str]] = {"above": [], "below": [], "not decided": []}
+        groups: dict[str, list[str]] = {"likely": [], "unlikely": [], "not decided": []}
         for network in members:
             low, high = network.chance_interval
-            groups["above" if low > LIKELY else "below" if high < LIKELY else "not decided"].append(
-                network.name
+            groups["likely" if low > LIKELY else "unlikely" if high < LIKELY else "not decided"].append(
+                network.labelled_name
             )
         counts = sorted({network.trainings for network in members})
         count = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         listed = "; ".join(f"{group}: {', '.join(names) or 'none'}" for group, names in groups.items())
         lines.append(
-            f"Is the probability of being on the front again above or below {percent(LIKELY, 0)}? By its 95% "
-            f"interval, from {count} replicate{'' if count == '1' else 's'} of each network, {listed}."
+            f"Would these settings be on the front again, if each were trained once more? By the 95% "
+            f"intervals, from {count} replicate{'' if count == '1' else 's'} of each network, {listed}."
         )
     if failed := sum(network.failed for network in replicated):
         lines.append(f"{failed} of the trainings failed; the reasons are in replicates.csv.")
     return lines
 
 
-def _more(value: float) -> str:
-    return f"{points(value)} {'more' if value >= 0 else 'less'}"
+def _bias(networks: Sequence[Replicated], axis: int) -> Difference:
+    """Compute the mean of the networks' own accuracies minus those of their replicates.
+
+    The interval is that of Student's t with the standard deviation between seeds, pooled over the networks;
+    NaN when no network has two replicates.
+    """
+    from scipy.special import stdtrit
+
+    value = float(np.mean([(network.own or network.mean)[axis] - network.mean[axis] for network in networks]))
+    counts = np.array([len(network.points) for network in networks])
+    freedom = int((counts - 1).sum())
+    if not freedom:
+        return Difference(value, np.nan, np.nan, np.nan)
+    squares = sum(float(((network.points[:, axis] - network.mean[axis]) ** 2).sum()) for network in networks)
+    error = np.sqrt(squares / freedom * (1 + 1 / counts).sum()) / len(networks)
+    half_width = float(stdtrit(freedom, (1 + LEVEL) / 2) * error)
+    return Difference(value, value - half_width, value + half_width, np.nan)

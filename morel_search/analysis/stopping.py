@@ -205,8 +205,8 @@ def regret_sentence(counts: Regret) -> str:
         return ""
     trainings = "training" if counts.spared == 1 else "trainings"
     return (
-        f"Of {counts.spared} {trainings} that would have been stopped and ran on, "
-        f"{counts.on_front or 'none'} reached the front."
+        f"{counts.spared} {trainings} that early stopping would have ended ran to the end, as a sample: "
+        f"{counts.on_front or 'none'} of them reached the front."
     )
 
 

@@ -57,19 +57,27 @@ class Verdict:
     @property
     def text(self) -> str:
         """The verdict in words, with the rival and the differences."""
+        return self.words(self.rival)
+
+    def words(self, rival: str) -> str:
+        """Return the verdict in words.
+
+        Args:
+            rival: The name of the rival for a reader, such as ``2 (pgd)``.
+        """
         if self.kind == "on the front":
             return self.kind
         accuracy, other = ACCURACIES[self.axis], ACCURACIES[1 - self.axis]
         if self.kind == "beaten":
             return (
-                f"beaten by {self.rival}: {points(self.value)} more {accuracy} accuracy, at most "
+                f"beaten by {rival}: {points(self.value)} more {accuracy} accuracy, at most "
                 f"{points(self.loss)} less {other} accuracy"
             )
         lead = round(self.value * self.images)
         if lead <= 0:
-            return f"undecided: not ahead of {self.rival} in either accuracy, but not behind it beyond chance"
+            return f"undecided: not ahead of {rival} in either accuracy, but not behind it beyond chance"
         return (
-            f"undecided: ahead of {self.rival} by {lead} image{'' if lead == 1 else 's'} in {accuracy} "
+            f"undecided: ahead of {rival} by {lead} image{'' if lead == 1 else 's'} in {accuracy} "
             "accuracy, not beyond chance"
         )
 

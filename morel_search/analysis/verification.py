@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search._format import points
 from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.intervals import Difference, paired_difference, wilson
 from morel_search.analysis.run_data import NetworkEntry
@@ -23,10 +22,7 @@ from morel_search.results.tables import VERIFIED_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Network", "Verification", "compare", "search_attack_words", "weakness"]
-
-WEAK_POINTS, WEAK_RANKS = 0.03, 0.8
-"""Mean overestimate of robust accuracy above which, and rank correlation below which, an attack is weak."""
+__all__ = ["Network", "Verification", "compare"]
 
 Flags = NDArray[np.bool_]
 
@@ -83,7 +79,12 @@ class Network:
     @property
     def title(self) -> str:
         """``Control trades`` or ``Network 12``, for the beginning of a sentence."""
-        return f"Control {self.label}" if self.label else f"Network {self.name}"
+        return f"{self.reference[0].upper()}{self.reference[1:]}"
+
+    @property
+    def reference(self) -> str:
+        """``control trades`` or ``network 12``, for the inside of a sentence."""
+        return f"control {self.label}" if self.label else f"network {self.name}"
 
     @property
     def labelled_name(self) -> str:
@@ -173,8 +174,9 @@ class Verification:
 
     def verdict(self, network: Network) -> str:
         """Return the verdict in words, with the rival and the differences."""
-        kind = self.kind(network)
-        return kind if kind in ("flagged", "control") else self.verdicts[network.name].text
+        kind, verdict = self.kind(network), self.verdicts[network.name]
+        names = {other.name: other.labelled_name for other in self.networks}
+        return kind if kind in ("flagged", "control") else verdict.words(names.get(verdict.rival, ""))
 
     @property
     def front(self) -> list[Network]:
@@ -267,32 +269,3 @@ def _empty_row(entry: NetworkEntry) -> dict[str, object]:
 def compare(first: Network, second: Network) -> tuple[Difference, Difference]:
     """Compute the clean and the robust accuracy of the first network minus those of the second."""
     return paired_difference(first.clean, second.clean), paired_difference(first.robust, second.robust)
-
-
-def weakness(verification: Verification) -> list[str]:
-    """Return a warning when the attack of the search was too weak, with the settings of stronger attacks."""
-    ranks = verification.rank_correlation
-    if verification.overestimate <= WEAK_POINTS and (ranks is None or ranks >= WEAK_RANKS):
-        return []
-    return [
-        "The attack of this search was too weak to compare networks. For a stronger attack raise "
-        "evaluation.final_steps or evaluation.final_restarts; where evaluation.final_steps is 0, set it "
-        "to 20."
-    ]
-
-
-def search_attack_words(verification: Verification) -> str:
-    """Compare the final attack of the search with the attacks of the verification, on the same images."""
-    ranks, gaps = verification.rank_correlation, verification.overestimates
-    largest = max(range(len(gaps)), key=lambda index: gaps[index])
-    correlation = (
-        "the rank correlation is not defined (fewer than three networks, or equal accuracies)"
-        if ranks is None
-        else f"Spearman's rank correlation is {ranks:.2f} (1 is the same order)"
-    )
-    return (
-        "Robust test accuracy under the final attack of the search is, compared with that under the attacks "
-        f"that ran, on average {points(verification.overestimate)} higher, and at most "
-        f"{points(gaps[largest])} higher (network {verification.networks[largest].labelled_name}); "
-        f"{correlation}."
-    )

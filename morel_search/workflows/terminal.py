@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from morel_search._format import percent
-from morel_search.analysis.attacks_run import attack_counts, missing_checks, unverified
+from morel_search.analysis.attacks_run import (
+    attack_counts,
+    missing_checks,
+    search_attack_words,
+    unverified,
+    weakness,
+)
 from morel_search.analysis.replication import Replicated, replication_words
-from morel_search.analysis.verification import Verification, search_attack_words, weakness
+from morel_search.analysis.verification import Verification
 from morel_search.config import format_value
 from morel_search.results.names import member_name
 

@@ -1,4 +1,4 @@
-"""The front as a figure for the page: trials, controls, networks on the front, and their test accuracies."""
+"""The front of the search as a figure: trials, controls, networks on the front, and their test accuracies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search._format import percent
-from morel_search.analysis.report.labels import Place, place_labels
-from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded, safe, short
+from morel_search.analysis.report.axes import (
+    Label,
+    Limits,
+    border,
+    edge_label,
+    inside,
+    limits_around,
+    points_along,
+)
+from morel_search.analysis.report.labels import place_labels
+from morel_search.analysis.report.plotly_traces import (
+    Figure,
+    annotation,
+    layout_of,
+    line,
+    rounded,
+    safe,
+    short,
+)
 from morel_search.analysis.run_data import POINT, TEST, Row, RunData
 
 if TYPE_CHECKING:
@@ -24,6 +41,7 @@ __all__ = [
     "front_figure",
     "obstacles",
     "other_trials",
+    "outside_words",
     "step_line",
 ]
 
@@ -33,7 +51,11 @@ INFEASIBLE = "infeasible"
 LABELLED_MEMBERS, MANY_TRIALS = 16, 300
 """Largest front with labels, and number of trials above which the markers are smaller."""
 
-Limits = tuple[tuple[float, float], tuple[float, float]]
+MARGIN = 0.25
+"""Room around the front, as a share of its range; points farther away are outside the axes."""
+
+LAST = ["last_clean_accuracy", "last_robust_accuracy"]
+"""Columns of the accuracies of the last epoch, under the quick attack."""
 
 
 def front_figure(run_data: RunData) -> Figure:
@@ -42,14 +64,15 @@ def front_figure(run_data: RunData) -> Figure:
     others, infeasible = other_trials(run_data), run_data.infeasible
     members = run_data.front[run_data.front["origin"] != "control"]
     many = len(others) > MANY_TRIALS
-    data = [
+    data = [*_stopped_trace(run_data)]
+    data.append(
         _dots(
             others,
             run_data,
             "trials",
-            {"color": "@dot", "size": 5 if many else 7, "opacity": 0.6 if many else 0.9},
+            {"color": "@dot", "size": 5 if many else 6, "opacity": 0.5 if many else 0.7},
         )
-    ]
+    )
     if len(infeasible):
         cross = {"color": "@dot", "size": 6, "symbol": "x-thin-open", "opacity": 0.8, "line": {"width": 1.2}}
         data.append(_dots(infeasible, run_data, INFEASIBLE, cross))
@@ -97,29 +120,64 @@ def feasible_controls(run_data: RunData) -> pd.DataFrame:
 
 
 def axis_limits(run_data: RunData) -> Limits:
-    """Return the ranges of both axes, in percent, with a margin around all validation and test accuracies."""
-    shown = _shown(run_data) * 100
-    limits = []
-    for axis in range(2):
-        values = shown[~np.isnan(shown[:, axis]), axis]
-        low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 100.0)
-        margin = max(1.0, 0.06 * (high - low))
-        limits.append((low - margin, high + margin))
-    return limits[0], limits[1]
+    """Return the ranges of both axes, in percent: around the front on both splits, else around all trials."""
+    front = run_data.front
+    if front.empty:
+        return limits_around(run_data.complete[POINT].to_numpy(dtype=float) * 100, 0.06)
+    shown = [table.to_numpy(dtype=float) * 100 for table in (front[POINT], front[TEST])]
+    return limits_around(np.concatenate(shown), MARGIN)
+
+
+def outside_words(run_data: RunData) -> str:
+    """Return how many finished trials lie outside the axes of the figure; empty when all are inside."""
+    shown = inside(run_data.complete[POINT].to_numpy(dtype=float) * 100, axis_limits(run_data))
+    count = int((~shown).sum())
+    if not count:
+        return ""
+    lie = "lies" if count == 1 else "lie"
+    return (
+        f"The axes follow the front: {count} of {len(shown)} networks {lie} outside; controls outside are "
+        "named at the edge."
+    )
 
 
 def step_line(front: pd.DataFrame, limits: Limits) -> tuple[list[float], list[float]]:
     """Return the border of the dominated region, in percent, from the left edge to the lower edge."""
-    members = front.sort_values([POINT[0], POINT[1]], ascending=[True, False])
-    xs, ys = [limits[0][0]], [float(members[POINT[1]].iloc[0] * 100)]
-    for x, y in members[POINT].to_numpy(dtype=float) * 100:
-        xs += [xs[-1], float(x)]
-        ys += [float(y), float(y)]
-    return rounded([*xs, xs[-1]], 3), rounded([*ys, limits[1][0]], 3)
+    return border(front[POINT].to_numpy(dtype=float) * 100, limits)
+
+
+def _stopped_trace(run_data: RunData) -> list[Figure]:
+    """Return the trials that were stopped early, at their last epoch; empty without any."""
+    rows = run_data.stopped.dropna(subset=LAST)
+    if rows.empty:
+        return []
+    xs, ys = (rounded(rows[column] * 100, 3) for column in LAST)
+    hover = [
+        f"trial {number}, stopped early after epoch {epochs}<br>quick attack, validation: {x:.1f}% clean, "
+        f"{y:.1f}% robust"
+        for number, epochs, x, y in zip(rows["number"], rows["epochs"], xs, ys, strict=True)
+    ]
+    marker = {"color": "@dot", "size": 5, "symbol": "x-thin-open", "opacity": 0.45, "line": {"width": 1}}
+    return [
+        {
+            "type": "scatter", "mode": "markers", "name": "stopped early", "x": xs, "y": ys,
+            "marker": marker, "hoverinfo": "text", "hovertext": hover,
+        }
+    ]  # fmt: skip
 
 
 def _test_traces(run_data: RunData) -> list[Figure]:
-    tested = run_data.front[run_data.front[TEST].notna().all(axis=1)]
+    """Return the test accuracies of front and controls, each with a line from the validation accuracies."""
+    controls = feasible_controls(run_data)
+    controls = controls[~controls["number"].isin(run_data.front["number"])]
+    return [
+        *_tested(run_data.front, run_data, "front, test split", "@front", "circle-open"),
+        *_tested(controls, run_data, "controls, test split", "@control", "diamond-open"),
+    ]
+
+
+def _tested(rows: pd.DataFrame, run_data: RunData, name: str, colour: str, symbol: str) -> list[Figure]:
+    tested = rows[rows[TEST].notna().all(axis=1)]
     if tested.empty:
         return []
     xs: list[float | None] = []
@@ -128,43 +186,38 @@ def _test_traces(run_data: RunData) -> list[Figure]:
         xs += [row[0], row[2], None]
         ys += [row[1], row[3], None]
     hover = [
-        f"network {run_data.network(number, epoch)}<br>test: {percent(clean)} clean, {percent(robust)} robust"
-        for number, epoch, clean, robust in zip(
-            *(tested[column] for column in ("number", "epoch", *TEST)), strict=True
-        )
+        f"{_title(row, run_data)}<br>test: {percent(row[TEST[0]])} clean, {percent(row[TEST[1]])} robust"
+        for row in tested.to_dict("records")
     ]
-    marker = {"color": "@front", "size": 8, "symbol": "circle-open", "line": {"width": 1.3}}
+    marker = {"color": colour, "size": 8, "symbol": symbol, "line": {"width": 1.3}}
     return [
-        {**line(xs, ys, "@front", 0.9), "opacity": 0.55, "showlegend": False},
+        {**line(xs, ys, colour, 0.9), "opacity": 0.55, "showlegend": False},
         {
             "type": "scatter", "mode": "markers",
             "x": rounded(tested[TEST[0]] * 100, 3), "y": rounded(tested[TEST[1]] * 100, 3),
-            "name": "front, test split", "marker": marker, "hoverinfo": "text", "hovertext": hover,
+            "name": name, "marker": marker, "hoverinfo": "text", "hovertext": hover,
         },
     ]  # fmt: skip
 
 
-def control_names(run_data: RunData) -> list[tuple[float, float, str]]:
-    """Return position (in percent) and name of each control; controls with equal accuracies share a label."""
+def control_names(run_data: RunData, limits: Limits) -> list[Label]:
+    """Return position (in percent) and name of each control; controls with equal accuracies share a label.
+
+    A control outside the axes has its label at the edge.
+    """
     names: dict[tuple[float, float], list[str]] = {}
     for x, y, name in zip(
         run_data.controls[POINT[0]], run_data.controls[POINT[1]], run_data.controls["name"], strict=True
     ):
         names.setdefault((float(x * 100), float(y * 100)), []).append(short(str(name)))
-    return [(x, y, ", ".join(together)) for (x, y), together in names.items()]
+    return [edge_label(x, y, ", ".join(together), limits) for (x, y), together in names.items()]
 
 
 def obstacles(run_data: RunData, limits: Limits) -> list[tuple[float, float]]:
     """Return the points that a label should not cover: markers, and points along the steps of the front."""
     marks = [(float(x), float(y)) for x, y in _shown(run_data) * 100]
     if len(run_data.front):
-        xs, ys = step_line(run_data.front, limits)
-        for x0, x1, y0, y1 in zip(xs, xs[1:], ys, ys[1:], strict=False):
-            count = 1 + round(
-                abs(x1 - x0) / (limits[0][1] - limits[0][0]) * 50
-                + abs(y1 - y0) / (limits[1][1] - limits[1][0]) * 35
-            )
-            marks += [(x0 + (x1 - x0) * k / count, y0 + (y1 - y0) * k / count) for k in range(count)]
+        marks += points_along(*step_line(run_data.front, limits), limits)
     return [mark for mark in marks if not np.isnan(mark).any()]
 
 
@@ -183,14 +236,15 @@ def _dots(rows: pd.DataFrame, run_data: RunData, name: str, marker: Figure) -> F
     }  # fmt: skip
 
 
+def _title(row: Row, run_data: RunData) -> str:
+    if row["origin"] == "control":
+        return f"control {safe(row['name'])}"
+    return f"network {run_data.network(row['number'], row['epoch'])}"
+
+
 def _hover(row: Row, run_data: RunData) -> str:
-    title = (
-        f"control {safe(row['name'])}"
-        if row["origin"] == "control"
-        else f"network {run_data.network(row['number'], row['epoch'])}"
-    )
     lines = [
-        f"<b>{title}</b>",
+        f"<b>{_title(row, run_data)}</b>",
         f"validation: {percent(row[POINT[0]])} clean, {percent(row[POINT[1]])} robust",
     ]
     if not any(np.isnan(row[column]) for column in TEST):
@@ -204,7 +258,7 @@ def _hover(row: Row, run_data: RunData) -> str:
 
 def _annotations(run_data: RunData, members: pd.DataFrame, limits: Limits) -> list[Figure]:
     """Return the labels of the controls, and of the networks on the front when these are few."""
-    named = [(x, y, text, "@control") for x, y, text in control_names(run_data)]
+    named = [(*label, "@control") for label in control_names(run_data, limits)]
     if len(members) <= LABELLED_MEMBERS:
         named += [
             (
@@ -216,26 +270,4 @@ def _annotations(run_data: RunData, members: pd.DataFrame, limits: Limits) -> li
             for _, row in members.iterrows()
         ]
     placed = place_labels([(x, y, text) for x, y, text, _ in named], limits, obstacles(run_data, limits))
-    return [_annotation(*label, place) for label, place in zip(named, placed, strict=True)]
-
-
-def _annotation(x: float, y: float, text: str, colour: str, place: Place) -> Figure:
-    shared = {
-        "x": x,
-        "y": y,
-        "text": safe(text),
-        "font": {"color": colour, "size": 11},
-        "xanchor": place.xanchor,
-        "yanchor": place.yanchor,
-    }
-    if not place.leader:
-        return {**shared, "showarrow": False, "xshift": place.xshift, "yshift": place.yshift, "borderpad": 0}
-    line = {
-        "arrowhead": 0,
-        "arrowwidth": 0.8,
-        "arrowcolor": colour,
-        "standoff": 5,
-        "ax": place.xshift,
-        "ay": -place.yshift,
-    }
-    return {**shared, **line, "showarrow": True, "borderpad": 1}
+    return [annotation(*label, place) for label, place in zip(named, placed, strict=True)]

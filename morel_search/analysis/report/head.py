@@ -1,29 +1,25 @@
-"""The head of the page: notes on the status of the run, sentences on its front, and key figures."""
+"""The head of the page: notes on the status of the run, and its key figures."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-import numpy as np
-from numpy.typing import NDArray
+from morel_search._format import duration, evaluation_text, shortened
+from morel_search.analysis.attacks_run import attack_counts
+from morel_search.analysis.hypervolume import hypervolume, hypervolume_interval
+from morel_search.analysis.report.lead import leading
+from morel_search.analysis.run_data import RunData
+from morel_search.analysis.verification import Network, Verification
 
-from morel_search._format import duration, evaluation_text
-from morel_search.analysis.intervals import LEVEL, normal_quantile
-from morel_search.analysis.report.constraints import constraint_words
-from morel_search.analysis.run_data import POINT, RunData
-
-__all__ = ["exchange_rate", "exchange_rate_interval", "key_figures", "sentences", "status_notes"]
+__all__ = ["data_set_words", "key_figures", "status_notes"]
 
 _DATA = {
-    "digits": "handwritten digits (8 × 8)",
+    "digits": "handwritten digits",
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
     "image_folder": "image folder",
     "parquet": "parquet files",
 }
-_SAMPLERS = {"nsga2": "NSGA-II", "nsga3": "NSGA-III", "tpe": "TPE", "gp": "GP"}
-_DRAWS = 1000
-"""Number of draws of the bootstrap."""
 
 _STATUS = {
     "running": "The search was still running when this page was written.",
@@ -37,125 +33,67 @@ def status_notes(run_data: RunData) -> list[str]:
     return [*([note] if note else []), *run_data.settings.warnings]
 
 
-def sentences(run_data: RunData) -> list[str]:
-    """Return the sentences below the headline: the exchange rate of the front, and the use of the splits."""
-    if run_data.complete.empty:
-        failed = len(run_data.failed)
-        return (
-            [f"{failed} of {len(run_data.trials)} trials failed; the reasons are listed below."]
-            if failed
-            else []
-        )
-    if run_data.feasible.empty:
-        return [f"{constraint_words(run_data)} There is no front, and so no hypervolume."]
-    lines = []
-    lines += _cost_words(run_data)
-    lines.append("Networks and epochs were selected on the validation split.")
-    if run_data.tested:
-        lines.append(
-            "The test split was used only after the search, to measure finished networks; it was not used "
-            "for any selection."
-        )
-    else:
-        lines.append("The front has not been measured on the test split.")
-    return lines
-
-
-def _cost_words(run_data: RunData) -> list[str]:
-    front = run_data.front[POINT].to_numpy(dtype=float)
-    rate, images = exchange_rate(front), run_data.validation_images
-    if rate is None:
-        return []
-    if images is None:
-        return ["The cost of robust accuracy is not known: the number of validation images is not recorded."]
-    interval = exchange_rate_interval(front, images)
-    if interval is None:
-        return [
-            "No cost of robust accuracy was measurable: on the validation split, the robust accuracies of "
-            "the two ends of the front differ within chance."
-        ]
-    where = "In the middle of the front" if len(front) > 2 else "Between its ends"
+def key_figures(run_data: RunData, verification: Verification | None = None) -> list[tuple[str, str]]:
+    """Return the key figures of a run, as pairs of a label and a short text; verified ones come first."""
+    leads = leading(verification)
+    verified = [] if leads is None else _verified_figures(leads)
     return [
-        f"{where}, one more point of robust accuracy costs about {_rate(rate)} of clean accuracy (95% "
-        f"interval {interval[0]:.2f} to {interval[1]:.2f}, for {images} validation images and one training "
-        "of each network)."
-    ]
-
-
-def _rate(rate: float) -> str:
-    shown = f"{rate:.1f}" if rate >= 0.095 else f"{rate:.2f}"
-    return f"{shown} point" if shown == "1.0" else f"{shown} points"
-
-
-def exchange_rate(front: NDArray[np.float64]) -> float | None:
-    """Return the clean accuracy that one unit of robust accuracy costs in the middle half of the front.
-
-    Args:
-        front: Clean and robust accuracies of the front, as fractions, shape (n, 2).
-
-    Returns:
-        The slope of the front, interpolated linearly, between 25 % and 75 % of the range of its robust
-        accuracies; None when all robust accuracies are equal.
-    """
-    order = np.argsort(front[:, 1], kind="stable")
-    clean, robust = front[order, 0], front[order, 1]
-    if len(front) < 2 or robust[-1] <= robust[0]:
-        return None
-    ends = robust[0] + (robust[-1] - robust[0]) * np.array([0.25, 0.75])
-    at = np.interp(ends, robust, clean)
-    return float((at[0] - at[1]) / (ends[1] - ends[0]))
-
-
-def exchange_rate_interval(front: NDArray[np.float64], images: int) -> tuple[float, float] | None:
-    """Return the 95 % interval of :func:`exchange_rate`, by a parametric bootstrap.
-
-    The results of each network are drawn again for its accuracies, independently of the other networks. The
-    networks answered the same images, so the interval is rather too wide.
-
-    Args:
-        front: Clean and robust accuracies of the front, as fractions, shape (n, 2).
-        images: Number of images.
-
-    Returns:
-        Lower and upper end; None when the interval of the difference of the lowest and the highest robust
-        accuracy contains 0.
-    """
-    clean, robust = front.T
-    ends = robust.min(), robust.max()
-    error = np.sqrt(sum(end * (1 - end) for end in ends) / images)
-    if ends[1] - ends[0] <= normal_quantile((1 + LEVEL) / 2) * error:
-        return None
-    random = np.random.default_rng(0)
-    robust_correct = random.binomial(images, robust, (_DRAWS, len(front)))
-    # The images that are correctly classified without an attack only, among those that an attack broke.
-    clean_only = np.clip((clean - robust) / np.maximum(1 - robust, 1e-12), 0, 1)
-    correct = robust_correct + random.binomial(images - robust_correct, clean_only)
-    draws = np.stack([correct, robust_correct], axis=2) / images
-    rates = [rate for draw in draws if (rate := exchange_rate(draw)) is not None]
-    low, high = np.quantile(rates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def key_figures(run_data: RunData) -> list[tuple[str, str]]:
-    """Return the key figures of a run, as pairs of a label and a short text."""
-    data, network = run_data.section("data"), run_data.section("network")
-    controls = run_data.control_hypervolume
-    any_feasible = len(run_data.feasible) > 0 or run_data.complete.empty
-    return [
-        ("Data set", _DATA.get(str(data.get("name")), str(data.get("name", "?")))),
-        ("Network", str(network.get("name", "?")).rpartition(":")[2]),
+        *verified,
+        ("Data set", data_set_words(run_data, verification)),
+        ("Network", str(run_data.section("network").get("name", "?")).rpartition(":")[2]),
         ("Attacks of the search", evaluation_text(run_data.section("evaluation"))),
+        ("Hypervolume above (0, 0)", _hypervolume_words(run_data)),
         ("Trials", _trial_words(run_data)),
-        (
-            "Hypervolume above (0, 0)",
-            f"{run_data.hypervolume:.4f}" + (f" (controls alone {controls:.4f})" if controls else "")
-            if any_feasible
-            else "–",
-        ),
-        ("Time", _time_words(run_data)),
         ("Search", _search_words(run_data)),
+        ("Time", _time_words(run_data)),
         ("Device", _device_words(run_data)),
     ]
+
+
+def data_set_words(run_data: RunData, verification: Verification | None = None) -> str:
+    """Return the data set with its classes, the size of an image, and the number of images, where known."""
+    data, images = run_data.section("data"), run_data.settings.images or {}
+    name = str(data.get("name", "?"))
+    words = _DATA.get(name, name)
+    if name in ("image_folder", "parquet") and data.get("train"):
+        words += f" {shortened(data['train'])}"
+    parts = []
+    if classes := images.get("classes"):
+        parts.append(f"{classes:,} classes")
+    shape = images.get("shape") or []
+    if len(shape) == 3:
+        channels = {1: "grey", 3: "colour"}.get(shape[0], f"{shape[0]} channels")
+        parts.append(f"{shape[1]} × {shape[2]} pixels, {channels}")
+    counts = {"training": images.get("train"), "validation": run_data.validation_images}
+    counts["test"] = None if verification is None else verification.all_images
+    known = [f"{count:,} {split}" for split, count in counts.items() if count is not None]
+    if known:
+        parts.append(f"{', '.join(known)} images")
+    return ": ".join([words, *(["; ".join(parts)] if parts else [])])
+
+
+def _verified_figures(verification: Verification) -> list[tuple[str, str]]:
+    controls = [network for network in verification.networks if network.label and not network.flags]
+    words = _with_interval(verification.unflagged)
+    words += f"; controls alone {_with_interval(controls)}" if controls else ""
+    return [
+        ("Verified hypervolume above (0, 0)", f"{words}, on {verification.images} test images"),
+        ("Attacks of the verification", attack_counts(verification)),
+    ]
+
+
+def _with_interval(networks: list[Network]) -> str:
+    area = hypervolume([network.accuracy for network in networks])
+    low, high = hypervolume_interval([(network.clean, network.robust) for network in networks])
+    return f"{area:.4f} (95% interval {low:.3f} to {high:.3f})"
+
+
+def _hypervolume_words(run_data: RunData) -> str:
+    if run_data.feasible.empty:
+        return "–"
+    controls = run_data.control_hypervolume
+    alone = f"; controls alone {controls:.4f}" if controls else ""
+    return f"{run_data.hypervolume:.4f}{alone}, on validation images under the search's attack"
 
 
 def _trial_words(run_data: RunData) -> str:

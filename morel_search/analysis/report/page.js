@@ -22,27 +22,43 @@
     return value;
   }
 
-  function draw() {
+  // A figure is drawn when its section is opened: a folded element has no size.
+  const folded = (place) => place.closest("details:not([open])");
+
+  function draw(again) {
     const style = getComputedStyle(document.documentElement);
     const token = (name) => style.getPropertyValue(`--${name}`).trim();
     const narrow = window.innerWidth < 560;
     for (const [name, figure] of Object.entries(figures)) {
       const place = document.getElementById(`figure-${name}`);
-      if (!place) continue;
+      if (!place || folded(place)) continue;
+      if (place.dataset.drawn && !again) {
+        if (place.dataset.width !== String(place.clientWidth)) Plotly.Plots.resize(place);
+        place.dataset.width = place.clientWidth;
+        continue;
+      }
       const { data, layout } = themed(figure, token);
-      if (narrow) layout.dragmode = false;
+      if (narrow) {
+        layout.dragmode = false;
+        // Names at the edge are too long for a narrow screen with their accuracies.
+        for (const note of layout.annotations ?? []) if (/^[←→↑↓]/.test(note.text)) note.text = note.text.replace(/ \([^()]*\)$/, "");
+      }
       const small = place.classList.contains("small");
       Plotly.react(place, data, layout, {
         responsive: true, displaylogo: false, displayModeBar: !small && !narrow, modeBarButtons: [["toImage", "resetScale2d"]],
         toImageButtonOptions: { format: "svg", filename: name },
       });
+      place.dataset.drawn = "yes";
+      place.dataset.width = place.clientWidth;
     }
+    drawParallel();
   }
 
   // Parallel coordinates: one path a trial, ranges kept by dragging along an axis.
   function drawParallel() {
     const root = document.getElementById("parallel");
-    if (!root || !parallel) return;
+    if (!root || !parallel || folded(root) || root.dataset.drawn) return;
+    root.dataset.drawn = "yes";
     const { axes, rows } = parallel;
     const missing = rows.some((row) => row.places.includes(null));
     const height = 330, top = 34, bottom = missing ? height - 44 : height - 14, left = 46, right = 64;
@@ -61,7 +77,7 @@
     function layout() {
       width = Math.max(root.clientWidth, 84 * axes.length);
       if (svg) svg.remove();
-      svg = make("svg", { width, height, role: "img", "aria-label": "parallel coordinates of all trials" }, root);
+      svg = make("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "parallel coordinates of all trials" }, root);
       paths = rows.map((row) => {
         const path = make("path", { d: "M" + row.places.map((place, i) => `${x(i).toFixed(1)},${y(place).toFixed(1)}`).join("L") }, svg);
         path.style.stroke = `color-mix(in oklab, var(--high) ${Math.round(row.share * 100)}%, var(--low))`;
@@ -158,9 +174,10 @@
           heads.forEach((other) => other.removeAttribute("aria-sort"));
           head.setAttribute("aria-sort", down ? "descending" : "ascending");
           const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+          const empty = (shown) => ["", "–", "nan"].includes(shown);
           const compare = (a, b) => {
             const [one, other] = [value(a), value(b)];
-            if (one === "" || other === "") return (one === "") - (other === "");
+            if (empty(one) || empty(other)) return empty(one) - empty(other);
             const order = isNaN(one) || isNaN(other) ? String(one).localeCompare(String(other)) : one - other;
             return down ? -order : order;
           };
@@ -170,9 +187,84 @@
     });
   }
 
+  // Wide tables: a sign above a table that is cut says on which side there is more.
+  function markCut() {
+    document.querySelectorAll(".cut").forEach((frame) => {
+      const box = frame.firstElementChild;
+      const mark = () => {
+        const hidden = box.scrollWidth - box.clientWidth;
+        if (hidden < 2) delete frame.dataset.more;
+        else if (box.scrollLeft > hidden - 2) frame.dataset.more = "← scroll for more columns";
+        else frame.dataset.more = box.scrollLeft < 2 ? "scroll for more columns →" : "← scroll for more columns →";
+        box.tabIndex = hidden < 2 ? -1 : 0;
+      };
+      box.addEventListener("scroll", mark, { passive: true });
+      new ResizeObserver(mark).observe(box);
+      new ResizeObserver(mark).observe(box.firstElementChild);
+    });
+  }
+
+  // Folding: links and the browser's search open the section of their target; paper shows all sections.
+  const parts = [...document.querySelectorAll("details.part")];
+  function fold() {
+    const button = document.getElementById("fold");
+    const allOpen = () => parts.every((part) => part.open);
+    const name = () => (button.textContent = allOpen() ? "Fold all" : "Open all");
+    button.hidden = parts.length === 0;
+    button.addEventListener("click", () => {
+      const open = !allOpen();
+      parts.forEach((part) => (part.open = open));
+      draw();
+      name();
+    });
+    parts.forEach((part) => part.addEventListener("toggle", () => {
+      draw();
+      name();
+    }));
+    const follow = () => {
+      const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+      const part = target && target.closest("details");
+      if (part && !part.open) {
+        part.open = true;
+        target.scrollIntoView();
+      }
+    };
+    addEventListener("hashchange", follow);
+    follow();
+  }
+
+  // Plotly draws for the screen; on paper a figure has the width of its place there.
+  const onPaper = (place) => (place.classList.contains("small") ? 210 : place.classList.contains("half") ? 335 : 700);
+  const drawn = () => Object.keys(figures).map((name) => document.getElementById(`figure-${name}`)).filter((place) => place && place.dataset.drawn);
+  let before = [];
+  addEventListener("beforeprint", () => {
+    before = parts.map((part) => part.open);
+    parts.forEach((part) => (part.open = true));
+    draw();
+    drawn().forEach((place) => Plotly.relayout(place, { width: onPaper(place), autosize: false }));
+  });
+  addEventListener("afterprint", () => {
+    drawn().forEach((place) => Plotly.relayout(place, { width: null, autosize: true }));
+    parts.forEach((part, index) => (part.open = before[index] ?? part.open));
+  });
+
+  // The contents bar marks the group that is read.
+  function follow() {
+    const links = [...document.querySelectorAll("nav a")];
+    const groups = links.map((link) => document.getElementById(link.hash.slice(1)));
+    const mark = () => {
+      const at = groups.filter((group) => group.getBoundingClientRect().top < 120).length - 1;
+      links.forEach((link, index) => (index === at ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
+    };
+    addEventListener("scroll", mark, { passive: true });
+    mark();
+  }
+
   draw();
-  drawParallel();
   sortTables();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  markCut();
+  fold();
+  follow();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(true));
   document.documentElement.dataset.drawn = "yes";
 })();

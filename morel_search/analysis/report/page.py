@@ -8,18 +8,22 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from morel_search.analysis.headline import headline
-from morel_search.analysis.replication import read_replication
-from morel_search.analysis.report.head import key_figures, sentences, status_notes
-from morel_search.analysis.report.html import Section, paragraphs, text
+from morel_search.analysis.replication import Replicated, read_replication
+from morel_search.analysis.report.head import key_figures, status_notes
+from morel_search.analysis.report.html import Group, Section, paragraphs, text
+from morel_search.analysis.report.lead import leading, sentences, title
 from morel_search.analysis.report.paper_figure import paper_figure
 from morel_search.analysis.report.plotly_traces import Figures
-from morel_search.analysis.report.sections.attacks import attacks_section, transfer_section
-from morel_search.analysis.report.sections.controls import controls_section
+from morel_search.analysis.report.sections.attacks import (
+    attacks_section,
+    missing_section,
+    transfer_section,
+)
+from morel_search.analysis.report.sections.controls import controls_section, search_claims
 from morel_search.analysis.report.sections.early_stopping import early_stopping_section
 from morel_search.analysis.report.sections.failures import failures_section
 from morel_search.analysis.report.sections.front import front_section
-from morel_search.analysis.report.sections.gains import gains_section
+from morel_search.analysis.report.sections.gains import gains_section, verified_claims
 from morel_search.analysis.report.sections.gradient_shares import gradient_shares_section
 from morel_search.analysis.report.sections.hypervolume import hypervolume_section
 from morel_search.analysis.report.sections.importance import importance_section
@@ -32,7 +36,9 @@ from morel_search.analysis.report.sections.reproduce import reproduce_section
 from morel_search.analysis.report.sections.settings import settings_section
 from morel_search.analysis.report.sections.slices import slices_section
 from morel_search.analysis.report.sections.verified_front import verified_front_section
+from morel_search.analysis.report.seeds import Reversal, reversals
 from morel_search.analysis.run_data import RunData, read_run_data
+from morel_search.analysis.verification import Verification
 from morel_search.analysis.verification_reader import read_verification
 from morel_search.results.folder import RunFolder
 
@@ -55,70 +61,121 @@ def write_report(run: RunFolder) -> Path:
         RunFolderError: A file of the folder is damaged, or the report cannot be written.
     """
     run_data = read_run_data(run)
+    verification = read_verification(run_data)
     if len(run_data.complete):
-        for kind, data in paper_figure(run_data).items():
+        for kind, data in paper_figure(run_data, leading(verification)).items():
             run.write_bytes(run.figures / f"front.{kind}", data)
-    run.write_text(run.report, _page(run_data, _sections(run_data)))
+    run.write_text(run.report, _page(run_data, verification))
     return run.report
 
 
-def _sections(run_data: RunData) -> list[Section]:
-    """Return the sections of the page in order, without those for which the run has no data."""
-    sections = [
-        front_section(run_data),
-        controls_section(run_data),
-        networks_section(run_data),
-        *_verification(run_data),
-        parameters_section(run_data),
-        importance_section(run_data),
-        slices_section(run_data),
-        hypervolume_section(run_data),
-        learning_curves_section(run_data),
-        gradient_shares_section(run_data),
-        early_stopping_section(run_data),
-        failures_section(run_data),
-        settings_section(run_data),
-        reproduce_section(run_data),
+def _groups(run_data: RunData, verification: Verification | None) -> list[Group]:
+    """Return the groups of the page in the order of a reader's questions, without what the run has not."""
+    leads = leading(verification)
+    flagged = () if verification is None else verification.flagged
+    replicated = read_replication(run_data, flagged)
+    front = front_section(run_data, verified=leads is not None)
+    gains = None if verification is None else gains_section(verification, replicated)
+    claims = [*([] if verification is None else verified_claims(verification)), *search_claims(run_data)]
+    again = reversals(claims, replicated)
+    groups = (
+        ("tradeoff", "Trade-off", "The trade-off", [*_fronts(front, verification, leads)], 1),
+        ("choose", "Choose", "Which network to take", [networks_section(run_data, leads, again)], 1),
+        ("trust", "Trust", "Can I believe it?", _evidence(run_data, verification, replicated, again), 0),
+        (
+            "gain",
+            "Gain",
+            "What it gains over the controls",
+            [gains, controls_section(run_data, replicated)],
+            0,
+        ),
+        (
+            "drivers",
+            "Settings",
+            "Which settings mattered",
+            [
+                importance_section(run_data),
+                parameters_section(run_data),
+                slices_section(run_data),
+                gradient_shares_section(run_data),
+            ],
+            0,
+        ),
+        (
+            "cost",
+            "Cost",
+            "What it cost, and what early stopping risked",
+            [
+                hypervolume_section(run_data),
+                early_stopping_section(run_data),
+                learning_curves_section(run_data),
+                failures_section(run_data),
+            ],
+            int(run_data.complete.empty),  # without a result, the reasons of the failures are what matters
+        ),
+        ("again", "Repeat", "How to repeat it", [reproduce_section(run_data), settings_section(run_data)], 1),
+    )
+    made = [
+        Group(ident, short, name, tuple(part for part in parts if part is not None), unfolded)
+        for ident, short, name, parts, unfolded in groups
     ]
-    return [section for section in sections if section is not None]
+    return [group for group in made if group.sections]
 
 
-def _verification(run_data: RunData) -> list[Section | None]:
-    """Return the sections of the verification and of the replicates, as far as they exist."""
-    verification = read_verification(run_data)
+def _fronts(front: Section, verification: Verification | None, leads: Verification | None) -> list[Section]:
+    """Return the verified front and the search's own, first the one with which the page leads."""
     if verification is None:
-        return [replicates_section(read_replication(run_data), run_data)]
+        return [front]
+    verified = verified_front_section(verification)
+    return [front, verified] if leads is None else [verified, front]
+
+
+def _evidence(
+    run_data: RunData,
+    verification: Verification | None,
+    replicated: Sequence[Replicated],
+    again: Sequence[Reversal],
+) -> list[Section | None]:
+    """Return the sections on the strength of the attacks, gradient masking, seeds, and what did not run."""
+    seeds = replicates_section(replicated, run_data, again)
+    missing = missing_section(run_data, verification)
+    if verification is None:
+        return [seeds, missing]
+    epsilon = str(run_data.section("evaluation").get("epsilon", "?"))
     return [
-        verified_front_section(verification),
         attacks_section(verification),
+        radius_section(verification, epsilon),
         transfer_section(verification),
-        gains_section(verification),
-        radius_section(verification, str(run_data.section("evaluation").get("epsilon", "?"))),
-        replicates_section(read_replication(run_data, verification.flagged), run_data),
+        seeds,
+        missing,
     ]
 
 
-def _page(run_data: RunData, sections: Sequence[Section]) -> str:
+def _page(run_data: RunData, verification: Verification | None) -> str:
     """Fill the template of the page."""
     from plotly.offline import get_plotlyjs
 
     folder = resources.files("morel_search.analysis.report")
-    settings = run_data.settings
+    settings, head = run_data.settings, title(run_data, verification)
+    groups = _groups(run_data, verification)
     figures: Figures = {}
-    for section in sections:
-        figures |= section.figures
+    for group in groups:
+        for section in group.sections:
+            figures |= section.figures
+    links = "".join(f'<a href="#{text(group.ident)}">{text(group.short)}</a>' for group in groups)
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        title=text(f"{run_data.run.name}: clean against robust accuracy"),
+        title=text(f"{run_data.run.name}: {head}"),
         name=text(run_data.run.name),
         style=(folder / "page.css").read_text(encoding="utf-8"),
-        headline=text(headline(run_data)),
+        headline=text(head),
         status=paragraphs(status_notes(run_data), "note"),
-        lead=paragraphs(sentences(run_data)),
+        lead=paragraphs(sentences(run_data, verification)),
         facts="".join(
             f"<div><dt>{text(label)}</dt><dd>{text(value)}</dd></div>"
-            for label, value in key_figures(run_data)
+            for label, value in key_figures(run_data, verification)
         ),
-        body="\n".join(section.html for section in sections),
+        contents=links,
+        body="\n".join(group.html for group in groups),
         date=text((settings.created or "")[:16].replace("T", " ")),
         version=text(settings.versions.get("morel_search", "")),
         figures=json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),

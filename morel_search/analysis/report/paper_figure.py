@@ -1,14 +1,21 @@
-"""The front as a figure for a paper: PNG, SVG and PDF, drawn by matplotlib without its global state."""
+"""The front as a figure for a paper: PNG, SVG and PDF, drawn by matplotlib without its global state.
+
+Where networks were verified, it shows the verified front, and the search's own view only faintly.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from morel_search.analysis.report import verified_figure as verified
+from morel_search.analysis.report.axes import Label, Limits
 from morel_search.analysis.report.front_figure import (
     INFEASIBLE,
     MANY_TRIALS,
-    Limits,
     axis_limits,
     control_names,
     feasible_controls,
@@ -18,6 +25,7 @@ from morel_search.analysis.report.front_figure import (
 )
 from morel_search.analysis.report.labels import WIDTH, place_labels
 from morel_search.analysis.run_data import POINT, TEST, RunData
+from morel_search.analysis.verification import Network, Verification
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,10 +41,13 @@ SIZE = (4.6, 3.4)
 FONT = 8.5
 """Size of the names of the controls, in points."""
 
+FAINT = "search, validation"
+"""Legend of the points of the search behind the verified front."""
+
 LABEL_SCALE = FONT / 11 * WIDTH / (0.86 * 72 * SIZE[0])
 """Size of the labels relative to the page, where they have 11 pixels in a figure of width WIDTH."""
 
-FRONT, CONTROL, TRIAL = "#0b5a8a", "#c4501b", "#a9a59c"
+FRONT, CONTROL, TRIAL, DARK = "#0b5a8a", "#c4501b", "#a9a59c", "#7d796f"
 """Blue, vermilion and grey: colour-blind readers and black-and-white print can tell them apart."""
 
 STYLE = {
@@ -52,8 +63,12 @@ STYLE = {
 }
 
 
-def paper_figure(run_data: RunData) -> dict[str, bytes]:
-    """Draw every finished trial, the controls, the front, and its test accuracies.
+def paper_figure(run_data: RunData, verification: Verification | None = None) -> dict[str, bytes]:
+    """Draw the verified front with its intervals; without a verification, every trial and the front.
+
+    Args:
+        run_data: The run.
+        verification: The verification with which the report leads; None without one.
 
     Returns:
         The contents of the files by format; the same run gives the same bytes.
@@ -65,7 +80,11 @@ def paper_figure(run_data: RunData) -> dict[str, bytes]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         FigureCanvasAgg(figure)
-        _draw(figure.add_subplot(), run_data)
+        axes = figure.add_subplot()
+        if verification is None:
+            _draw(axes, run_data)
+        else:
+            _draw_verified(axes, run_data, verification)
         drawn = {}
         for kind, empty in zip(
             FORMATS, ({"Software": None}, {"Date": None}, {"CreationDate": None}), strict=True
@@ -112,16 +131,71 @@ def _draw(axes: Axes, run_data: RunData) -> None:
             label="controls",
             zorder=6,
         )
-    if len(run_data.controls):
-        _name_controls(axes, run_data, limits)
-    axes.set(xlim=limits[0], ylim=limits[1], xlabel="clean accuracy (%)", ylabel="robust accuracy (%)")
+    named = [(x, y, _plain(name)) for x, y, name in control_names(run_data, limits)]
+    _name(axes, named, limits, [CONTROL] * len(named), obstacles(run_data, limits))
+    _finish(axes, limits, "validation images, not verified", 3 if len(infeasible[0]) else 4)
+
+
+def _draw_verified(axes: Axes, run_data: RunData, verification: Verification) -> None:
+    limits = verified.verified_limits(verification)
+    axes.scatter(
+        *_xy(run_data.feasible), s=7, color=TRIAL, linewidths=0, alpha=0.45, zorder=1,
+        label=FAINT,
+    )  # fmt: skip
+    if verification.front:
+        axes.plot(*verified.verified_steps(verification, limits), color=FRONT, linewidth=1.0, zorder=3)
+    colours = {"beaten": TRIAL, "controls": CONTROL, "flagged": CONTROL}
+    grouped = {name: networks for name, networks in verified.groups(verification).items() if networks}
+    for name, networks in grouped.items():
+        _draw_networks(axes, networks, name, colours.get(name, FRONT))
+    named = verified.labels(verification, limits)
+    _name(
+        axes,
+        [(x, y, _plain(text)) for (x, y, text), _ in named],
+        limits,
+        [DARK if group == "beaten" else colours.get(group, FRONT) for _, group in named],
+        *verified.obstacles(verification, limits),
+    )
+    _finish(axes, limits, f"{verification.images} test images, 95% intervals", 4)
+
+
+def _draw_networks(axes: Axes, networks: Sequence[Network], name: str, colour: str) -> None:
+    """Draw the networks of one group with their intervals."""
+    values = 100 * np.array([network.accuracy for network in networks])
+    ends = 100 * np.array([network.intervals for network in networks])
+    below, above = (values - ends[:, :, 0]).T, (ends[:, :, 1] - values).T
+    xs, ys = values.T.tolist()
+    axes.errorbar(
+        xs,
+        ys, xerr=(below[0], above[0]), yerr=(below[1], above[1]), fmt="none", ecolor=colour,
+        elinewidth=0.5 if name == "controls" else 0.8, alpha=0.55 if name == "controls" else 0.8, zorder=4,
+    )  # fmt: skip
+    marker = {"controls": "D", "flagged": "x"}.get(name, "o")
+    hollow = name == "undecided"
+    axes.scatter(
+        xs,
+        ys, s=24, marker=marker, facecolors="white" if hollow else colour,
+        edgecolors=None if marker == "x" else colour if hollow else "white",
+        linewidths=1.0 if hollow or marker == "x" else 0.6, label=name, zorder=5,
+    )  # fmt: skip
+
+
+def _finish(axes: Axes, limits: Limits, where: str, columns: int) -> None:
+    axes.set(
+        xlim=limits[0], ylim=limits[1], xlabel=f"clean accuracy (%), {where}", ylabel="robust accuracy (%)"
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e1da", linewidth=0.5, zorder=0)
     axes.set_axisbelow(True)
+    handles, names = axes.get_legend_handles_labels()
+    faint = names.index(FAINT) if FAINT in names else None
+    order = sorted(range(len(names)), key=lambda index: index == faint)  # the faint points come last
     axes.legend(
+        [handles[index] for index in order],
+        [names[index] for index in order],
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=3 if len(infeasible[0]) else 4,  # as many entries as fit the width
+        ncols=columns,  # as many entries as fit the width
         frameon=False,
         fontsize=9,
         handletextpad=0.1,
@@ -139,15 +213,22 @@ def _draw_tested(axes: Axes, tested: pd.DataFrame) -> None:
     )
 
 
-def _name_controls(axes: Axes, run_data: RunData, limits: Limits) -> None:
+def _name(
+    axes: Axes,
+    named: Sequence[Label],
+    limits: Limits,
+    colours: Sequence[str],
+    marks: Sequence[tuple[float, float]],
+    thin: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Write the names beside their points, where they cover the least."""
     from matplotlib.patheffects import withStroke
 
-    named = [(x, y, _plain(name)) for x, y, name in control_names(run_data)]
-    placed = place_labels(named, limits, obstacles(run_data, limits), LABEL_SCALE)
-    for (x, y, text), place in zip(named, placed, strict=True):
+    placed = place_labels(named, limits, marks, LABEL_SCALE, thin)
+    for (x, y, text), place, colour in zip(named, placed, colours, strict=True):
         up = "center" if place.yanchor == "middle" else place.yanchor
         line = (
-            {"arrowstyle": "-", "color": CONTROL, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3.5}
+            {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3.5}
             if place.leader
             else None
         )
@@ -159,7 +240,7 @@ def _name_controls(axes: Axes, run_data: RunData, limits: Limits) -> None:
             arrowprops=line,
             ha=place.xanchor,
             va=up,
-            color=CONTROL,
+            color=colour,
             fontsize=FONT,
             zorder=7,
             parse_math=False,
@@ -175,5 +256,5 @@ def _xy(rows: pd.DataFrame) -> tuple[list[float], list[float]]:
 def _plain(name: str) -> str:
     """Return a name without the characters that the font does not have."""
     return "".join(
-        letter for letter in name if letter == "…" or (letter.isprintable() and ord(letter) < 0x2000)
+        letter for letter in name if letter in "…←→↑↓" or (letter.isprintable() and ord(letter) < 0x2000)
     )

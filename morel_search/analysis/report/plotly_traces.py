@@ -13,18 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["Figure", "Figures", "colour_of", "layout_of", "line", "rounded", "safe", "short"]
+from morel_search.analysis.report.labels import Place
+
+__all__ = [
+    "Figure",
+    "Figures",
+    "annotation",
+    "bars",
+    "layout_of",
+    "line",
+    "rounded",
+    "safe",
+    "short",
+]
 
 Figure = dict[str, Any]
 """A Plotly figure, trace or layout. Plotly has no types for these dictionaries."""
 
 Figures = dict[str, Figure]
 """Figures of a page, by the id of their place; ``parallel`` holds the data of the parallel coordinates."""
-
-
-def colour_of(*, member: bool) -> str:
-    """Return the colour of a network of the front, or of a control."""
-    return "@front" if member else "@control"
 
 
 def line(
@@ -81,3 +88,25 @@ def safe(text: object) -> str:
     """Return a text cut to 80 characters and escaped, because Plotly interprets some HTML tags."""
     plain = str(text)
     return html.escape(plain if len(plain) <= 80 else f"{plain[:79]}…")
+
+
+def bars(values: Sequence[float], intervals: Sequence[tuple[float, float]], colour: str) -> Figure:
+    """Return the error bars of accuracies, which are fractions, with their intervals."""
+    ends = list(zip(values, intervals, strict=True))
+    return {
+        "type": "data", "symmetric": False, "color": colour, "thickness": 0.8, "width": 0,
+        "array": rounded([100 * (high - value) for value, (_, high) in ends], 3),
+        "arrayminus": rounded([100 * (value - low) for value, (low, _) in ends], 3),
+    }  # fmt: skip
+
+
+def annotation(x: float, y: float, text: str, colour: str, place: Place) -> Figure:
+    """Return a label of a point at its place, with a line to the point where the place has one."""
+    shared = {
+        "x": x, "y": y, "text": safe(text), "font": {"color": colour, "size": 11},
+        "xanchor": place.xanchor, "yanchor": place.yanchor,
+    }  # fmt: skip
+    if not place.leader:
+        return {**shared, "showarrow": False, "xshift": place.xshift, "yshift": place.yshift, "borderpad": 0}
+    pen = {"arrowhead": 0, "arrowwidth": 0.8, "arrowcolor": colour, "standoff": 5}
+    return {**shared, **pen, "ax": place.xshift, "ay": -place.yshift, "showarrow": True, "borderpad": 1}

@@ -1,24 +1,30 @@
-"""The sections of the attacks: accuracy after each attack, and accuracy under transfer attacks."""
+"""The sections of the attacks: accuracy after each, accuracy under transfer attacks, and what did not run."""
 
 from __future__ import annotations
 
 from morel_search._format import percent
-from morel_search.analysis.report.html import Cell, Section, section, table
+from morel_search.analysis.attacks_run import attack_counts, missing_checks, unverified
+from morel_search.analysis.report.commands import module_command
+from morel_search.analysis.report.html import Cell, Section, paragraphs, section, table
+from morel_search.analysis.report.sections.verified_front import attack_words
+from morel_search.analysis.run_data import RunData
 from morel_search.analysis.verification import Verification
 from morel_search.results.attack_names import WHITE_BOX
 
-__all__ = ["attacks_section", "transfer_section"]
+__all__ = ["attacks_section", "missing_section", "transfer_section"]
 
 
 def attacks_section(verification: Verification) -> Section:
     """Return the section with the accuracy of each network after each attack."""
     caption = (
         "Test accuracies in percent. Each attack column: the share of all images that are still correctly "
-        "classified after this attack and all attacks to its left. all: after all that ran. interval: 95% "
-        "interval of the robust accuracy. ±: half the 95% interval of the clean accuracy, in percentage "
+        "classified after this attack and all attacks to its left. all: after all that ran. Interval of all: "
+        "95% interval of the robust accuracy. ±: half the 95% interval of the clean accuracy, in percentage "
         "points."
     )
-    return section("Attack by attack", _table(verification), caption, "attacks")
+    words = f'<div class="words">{paragraphs(attack_words(verification))}</div>'
+    summary = f"{attack_counts(verification)}"
+    return section("Attack by attack", f"{_table(verification)}{words}", caption, "attacks", summary=summary)
 
 
 def transfer_section(verification: Verification) -> Section | None:
@@ -29,13 +35,55 @@ def transfer_section(verification: Verification) -> Section | None:
         "Test accuracy of each network (row) on PGD-50 examples made on another network (column). An "
         "accuracy below that under the attacks on the network itself is a sign of gradient masking."
     )
-    return section("Transfer attacks", _transfer_table(verification), caption, "transfer")
+    return section(
+        "Transfer attacks",
+        _transfer_table(verification),
+        caption,
+        "transfer",
+        summary="PGD-50 examples made on other networks",
+    )
+
+
+def missing_section(run_data: RunData, verification: Verification | None) -> Section:
+    """Return the section of what did not run: attacks, networks, checks, replicates and failed trials."""
+    lines = []
+    if verification is None:
+        lines.append(
+            "This run folder has no record of an attack on test images: nothing on this page is verified."
+        )
+    else:
+        lines += [*unverified(verification), *missing_checks(verification)]
+        lines += [
+            f"{attack.upper()} ran on {images} of {verification.all_images} test images."
+            for attack, images in verification.attacked.items()
+            if images < verification.all_images
+        ]
+    if not run_data.tested:
+        lines.append("The front has not been measured on the test split.")
+    if run_data.run.read_replicates().empty:
+        lines.append(
+            "No network was trained again with another seed, so the effect of the seed is not known; "
+            f"{module_command('verify', run_data, '--replicates', '3')} does it."
+        )
+    if failed := len(run_data.failed):
+        lines.append(f"{failed} of {len(run_data.trials)} trials failed; see the section on failed trials.")
+    summary = f"{len(lines)} item{'' if len(lines) == 1 else 's'}" if lines else "nothing is missing"
+    words = paragraphs(lines or ["Each attack ran on all test images, and no trial failed."])
+    return section("What did not run", f'<div class="words">{words}</div>', ident="missing", summary=summary)
 
 
 def _table(verification: Verification) -> str:
     networks, images = verification.networks, verification.images
     stages = [stage for stage in WHITE_BOX if any(stage in network.attacks for network in networks)]
-    heads = ["network", "clean", "± ", *(stage.upper() for stage in stages), "all", "interval", "verdict"]
+    heads = [
+        "network",
+        "clean",
+        "± ",
+        *(stage.upper() for stage in stages),
+        "all",
+        "interval of all",
+        "verdict",
+    ]
     rows = []
     for network in networks:
         (clean, robust), (clean_interval, robust_interval) = network.accuracy, network.intervals
@@ -48,11 +96,11 @@ def _table(verification: Verification) -> str:
         cells += [(percent(network.after[stage] / images), network.after[stage]) for stage in stages]
         cells += [
             (percent(robust), robust),
-            f"{100 * robust_interval[0]:.1f} to {100 * robust_interval[1]:.1f}",
+            (f"{100 * robust_interval[0]:.1f} to {100 * robust_interval[1]:.1f}", robust_interval[0]),
             verification.verdict(network),
         ]
         rows.append(cells)
-    return table(heads, rows)
+    return table(heads, rows, "Accuracy after each attack", "attacks")
 
 
 def _transfer_table(verification: Verification) -> str:
@@ -65,4 +113,5 @@ def _transfer_table(verification: Verification) -> str:
         cells: list[Cell] = [(network.labelled_name, network.number)]
         cells += [(percent(known[source]), known[source]) if source in known else "–" for source in sources]
         rows.append([*cells, (percent(network.accuracy[1]), network.accuracy[1])])
-    return table(["network", *(f"made on {source}" for source in sources), "its own attacks"], rows)
+    heads = ["network", *(f"made on {source}" for source in sources), "its own attacks"]
+    return table(heads, rows, "Accuracy under transfer attacks")

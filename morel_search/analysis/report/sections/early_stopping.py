@@ -41,7 +41,7 @@ def early_stopping_section(run_data: RunData) -> Section | None:
         "trials that finished; 1 is the same order, 0 is no correlation."
     )
     content = f"{words}{_table(run_data, costs, correlations)}{notes}"
-    return section("Early stopping", content, caption, "stopping")
+    return section("Early stopping", content, caption, "stopping", summary=saving or first)
 
 
 def _table(run_data: RunData, costs: StoppingCosts, correlations: Sequence[RungCorrelation]) -> str:
@@ -60,4 +60,5 @@ def _table(run_data: RunData, costs: StoppingCosts, correlations: Sequence[RungC
             ]
         )
     heads = ["rung (epoch)", "trials that reached it", "stopped early"]
-    return table([*heads, "rank correlation, clean", "rank correlation, robust"], rows, "rungs")
+    heads += ["rank correlation, clean", "rank correlation, robust"]
+    return table(heads, rows, "Rungs of early stopping", "rungs", sortable=False)

@@ -27,8 +27,10 @@ def failures_section(run_data: RunData) -> Section | None:
         rows.append([(str(len(named)), len(named)), reason, shown])
     more = len(trials) - MOST_REASONS
     note = f"<p>{more} more reasons are in trials.csv.</p>" if more > 0 else ""
-    content = table(["count", "reason", "trials"], rows, "reasons") + note
-    return section("Failed trials", content, ident="failures")
+    content = table(["count", "reason", "trials"], rows, "Failed trials by reason", "reasons") + note
+    count = len(run_data.failed)
+    summary = f"{count} of {len(run_data.trials)}"
+    return section("Failed trials", content, ident="failures", summary=summary)
 
 
 def reason_words(text: object) -> str:

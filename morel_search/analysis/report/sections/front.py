@@ -1,4 +1,4 @@
-"""The section of the front: the figure of all finished networks, and what was measured."""
+"""The section of the search's own view of the front: all finished networks, on validation images."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ import math
 
 from morel_search._format import attack_text, points
 from morel_search.analysis.report.constraints import constraint_words
-from morel_search.analysis.report.front_figure import front_figure
+from morel_search.analysis.report.front_figure import front_figure, outside_words
 from morel_search.analysis.report.html import Section, figure_place, section
 from morel_search.analysis.run_data import RunData
 
 __all__ = ["front_section"]
 
 
-def front_section(run_data: RunData) -> Section:
-    """Return the section of the front; without a finished trial it says that there is no front."""
+def front_section(run_data: RunData, *, verified: bool = False) -> Section:
+    """Return the section of the front; without a finished trial it says that there is no front.
+
+    Args:
+        run_data: The run.
+        verified: Whether the page leads with a verification, so that this figure is the second one.
+    """
     if run_data.complete.empty:
         nothing = "<p>There is no front: no trial finished with a result.</p>"
         return section("The front", nothing, ident="front")
-    title, caption = "The front", _caption(run_data)
+    title, caption = "The search's own view, not verified", _caption(run_data)
     if run_data.feasible.empty:
         title = "The networks"
         caption = (
             "Validation split. Each cross is a network that violates a constraint, so there is no front."
         )
     figures = {"front": front_figure(run_data)}
-    return section(title, figure_place("front", "wide"), caption, "front", figures)
+    summary = "validation images, the search's attack" if verified else ""
+    return section(title, figure_place("front", "wide"), caption, "front", figures, summary)
 
 
 def _caption(run_data: RunData) -> str:
@@ -33,16 +39,22 @@ def _caption(run_data: RunData) -> str:
     lines = [
         f"Clean accuracy and robust accuracy ({attack}) of every finished network on the validation split. "
         "Higher is better; networks below the line are dominated by the front.",
+        outside_words(run_data),
         chance_words(run_data),
     ]
     if run_data.constraints or len(run_data.infeasible):
         lines.append(constraint_words(run_data))
     if len(run_data.infeasible):
         lines.append("Crosses are infeasible networks; they are never on the front.")
+    if len(run_data.stopped):
+        lines.append(
+            "Faint crosses are trials that were stopped early, at their last epoch, under the quick attack."
+        )
     if run_data.tested:
         lines.append(
-            "Hollow circles are the networks of the front on the test split. Their validation accuracies are "
-            "biased upwards, because the networks were selected for them."
+            "Hollow markers are the same networks on the test images, under the same attack; a line joins "
+            "both. The validation accuracies of the front are biased upwards, because the networks were "
+            "selected by them."
         )
     return " ".join(filter(None, lines))
 

@@ -4,28 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from morel_search._format import percent, points
-from morel_search.analysis.intervals import Difference
-from morel_search.analysis.report.html import Section, section, text
+from morel_search._format import percent
+from morel_search.analysis.differences import difference_words
+from morel_search.analysis.replication import Replicated
+from morel_search.analysis.report.html import Section, paragraphs, section, text
+from morel_search.analysis.report.seeds import (
+    ACCURACIES,
+    Claim,
+    Reversal,
+    reversal_notes,
+    reversals,
+    seed_clause,
+)
 from morel_search.analysis.verification import Network, Verification, compare
 
-__all__ = ["gain_sentences", "gains_section"]
+__all__ = ["gain_claims", "gain_sentences", "gains_section", "verified_claims"]
 
 
-def gains_section(verification: Verification) -> Section | None:
+def gains_section(verification: Verification, replicated: Sequence[Replicated] = ()) -> Section | None:
     """Return the section of the gain over the controls; None without a verified, unflagged control."""
-    gains = gain_sentences(verification)
+    gains = _gains(verification, replicated)
     if not gains:
         return None
-    lines = "".join(f"<div><dt>{text(name)}</dt><dd>{text(sentence)}</dd></div>" for name, sentence in gains)
+    lines = "".join(f"<div><dt>{text(name)}</dt><dd>{paragraphs(lines)}</dd></div>" for name, lines in gains)
+    reversed_pairs = reversals(verified_claims(verification), replicated)
+    notes = paragraphs(reversal_notes(reversed_pairs), "note")
     caption = (
-        "Test accuracies under all attacks; differences on the same images, with 95% intervals in points. "
-        "Each interval holds by itself; their family-wise error is not controlled."
+        f"Accuracies on {verification.images} test images under all attacks that ran. Each control is "
+        "compared twice: with the most robust network of the front among those whose clean accuracy is at "
+        "least the control's, and with the most accurate one among those whose robust accuracy is. These are "
+        "selected by validation accuracies, so that the differences on test images are not biased; a "
+        "selected network may be one that the verification found beaten. "
+        "In parentheses: 95% intervals in points, for differences on the same images, and between seeds by "
+        "Welch's t. Each interval holds by itself; their family-wise error is not controlled."
     )
-    return section("Gain over the controls", f'<dl class="controls">{lines}</dl>', caption, "gains")
+    content = f'{notes}<dl class="controls">{lines}</dl>'
+    return section(
+        "Gain over the controls",
+        content,
+        caption,
+        "gains-verified",
+        summary=_summary(verification, reversed_pairs),
+    )
 
 
-def gain_sentences(verification: Verification) -> list[tuple[str, str]]:
+def gain_sentences(
+    verification: Verification, replicated: Sequence[Replicated] = ()
+) -> list[tuple[str, str]]:
     """Compare each control with the front, at equal clean accuracy and at equal robust accuracy.
 
     The network of the front is selected by its validation accuracies, and the difference is measured on the
@@ -34,36 +59,74 @@ def gain_sentences(verification: Verification) -> list[tuple[str, str]]:
     Returns:
         Name of the control and sentences, for each control without signs of gradient masking.
     """
+    return [(name, " ".join(lines)) for name, lines in _gains(verification, replicated)]
+
+
+def verified_claims(verification: Verification) -> list[Claim]:
+    """Return the differences between the front and the controls that the page states or shows.
+
+    These are the gains, and the accuracies in which a network of the verified front is better than a control
+    that it dominates, as the figure shows it.
+    """
+    claims = []
+    for control in _controls(verification):
+        claims += gain_claims(verification, control)
+        for network in verification.front:
+            ahead = compare(network, control)
+            if not network.label and min(difference.value for difference in ahead) >= 0:
+                claims += [_claim(network, control, axis) for axis in (1, 0) if ahead[axis].value > 0]
+    return claims
+
+
+def _gains(verification: Verification, replicated: Sequence[Replicated]) -> list[tuple[str, list[str]]]:
+    """Return the sentences of each control as a list."""
     gains = []
-    for control in verification.networks:
-        if not control.label or control.flags:
-            continue
+    for control in _controls(verification):
         clean, robust = control.accuracy
         sentences = [f"{percent(clean)} clean, {percent(robust)} robust."]
-        able = [network for network in verification.unflagged if not network.label]
-        as_clean, as_robust = (
-            [network for network in able if network.validation[axis] >= control.validation[axis]]
-            for axis in range(2)
-        )
-        sentences.append(_gain("clean", "robust", as_clean, control, 1))
-        sentences.append(_gain("robust", "clean", as_robust, control, 0))
-        gains.append((control.label or control.name, " ".join(sentences)))
+        claims = {claim.axis: claim for claim in gain_claims(verification, control)}
+        for axis, equal in ((1, "clean"), (0, "robust")):
+            claim = claims.get(axis)
+            sentences.append(
+                f"No searched network on the front has at least the same {equal} validation accuracy."
+                if claim is None
+                else f"At the same or higher {equal} validation accuracy, network {claim.network} has "
+                f"{difference_words(claim.difference, ACCURACIES[axis])}{seed_clause(claim, replicated)}."
+            )
+        gains.append((control.label, sentences))
     return gains
 
 
-def _gain(equal: str, gained: str, able: Sequence[Network], control: Network, axis: int) -> str:
-    if not able:
-        return f"No searched network on the front has at least the same {equal} validation accuracy."
-    best = max(able, key=lambda network: network.validation[axis])
-    return (
-        f"At the same or higher {equal} validation accuracy: network {best.name}, "
-        f"{_difference(compare(best, control)[axis], gained)}."
-    )
+def gain_claims(verification: Verification, control: Network) -> list[Claim]:
+    """Return the differences between a control and the front: robust accuracy first, then clean accuracy."""
+    able = [network for network in verification.unflagged if not network.label]
+    claims = []
+    for axis in (1, 0):
+        equal = 1 - axis
+        rivals = [network for network in able if network.validation[equal] >= control.validation[equal]]
+        if rivals:
+            best = max(rivals, key=lambda network: network.validation[axis])
+            claims.append(_claim(best, control, axis))
+    return claims
 
 
-def _difference(difference: Difference, gained: str) -> str:
-    direction = "more" if difference.value >= 0 else "less"
-    return (
-        f"{points(abs(difference.value))} {direction} {gained} accuracy "
-        f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
-    )
+def _claim(network: Network, control: Network, axis: int) -> Claim:
+    difference = compare(network, control)[axis]
+    return Claim(network.name, control.label, control.name, axis, difference, "in the verification")
+
+
+def _controls(verification: Verification) -> list[Network]:
+    return [network for network in verification.networks if network.label and not network.flags]
+
+
+def _summary(verification: Verification, reversed_pairs: Sequence[Reversal]) -> str:
+    """Name the controls over which there is a gain beyond chance, the others, and those reversed by seeds."""
+    gained: list[str] = []
+    not_gained: list[str] = []
+    for control in _controls(verification):
+        beyond = any(claim.difference.low > 0 for claim in gain_claims(verification, control))
+        (gained if beyond else not_gained).append(control.label)
+    parts = [f"beyond chance over {', '.join(gained)}"] if gained else ["none beyond chance"]
+    parts += [f"not over {', '.join(not_gained)}"] if gained and not_gained else []
+    again = dict.fromkeys(reversal.claim.control for reversal in reversed_pairs)
+    return "; ".join([*parts, *([f"reversed with other seeds: {', '.join(again)}"] if again else [])])

@@ -21,7 +21,7 @@ def hypervolume_section(run_data: RunData) -> Section | None:
         "area that they dominate, at most 1. Each dot is a trial that increased it."
     )
     figures = {"history": history_figure(run_data)}
-    return section("The search", figure_place("history", "wide"), caption, "search", figures)
+    return section("Hypervolume over the trials", figure_place("history", "wide"), caption, "search", figures)
 
 
 def history_figure(run_data: RunData) -> Figure:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from morel_search._format import attack_text, points
+from morel_search.analysis.differences import difference_words, interval_words, unpaired_difference
+from morel_search.analysis.intervals import Difference
 from morel_search.analysis.report.curves import CURVES, Curve, curve_of, member_traces, some_of
 from morel_search.analysis.report.html import Section, figure_place, section, text
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line
@@ -56,18 +60,27 @@ def last_epoch_words(run_data: RunData) -> str:
             "Selected epoch against last epoch: each network of the front has the accuracies of the last "
             "epoch of its training."
         )
-    lost = own[:, 1] - last[:, 1]
-    worst = rows.iloc[int(lost.argmax())]
+    lost, images = own[:, 1] - last[:, 1], run_data.validation_images or 0
+    # As on different images; the mean of the ends holds for any dependence between the networks.
+    changes = [
+        unpaired_difference(after, before, images)
+        for before, after in zip(own[:, 1], last[:, 1], strict=True)
+    ]
+    value, low, high = np.mean([change[:3] for change in changes], axis=0).tolist()
+    mean = Difference(value, low, high, np.nan)
+    worst = int(lost.argmax())
+    row, at_most = rows.iloc[worst], changes[worst].reversed
     most = (
-        f"; network {run_data.network(worst['number'], worst['epoch'])} would lose the most, "
-        f"{points(lost.max())}"
+        f"; network {run_data.network(row['number'], row['epoch'])} would lose the most, "
+        f"{points(lost.max())} ({interval_words(at_most.low, at_most.high)})"
         if lost.max() > 0
         else ""
     )
     return (
         f"Selected epoch against last epoch: for {earlier} of {len(rows)} networks an earlier epoch was "
-        f"selected. With the last epochs, the front would have {points(abs(lost.mean()))} "
-        f"{'less' if lost.mean() >= 0 else 'more'} robust validation accuracy on average{most}."
+        f"selected. With the last epochs, the front would have "
+        f"{difference_words(mean, 'robust validation accuracy')} on average{most}. In parentheses: 95% "
+        "intervals, as on different images, so rather too wide."
     )
 
 

@@ -1,44 +1,169 @@
-"""The section of the networks on the front: a table of their accuracies and parameters."""
+"""The section of the networks on the front: which one to take, with its command, and a table of all."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from morel_search._format import attack_text, percent
-from morel_search.analysis.report.html import Cell, Section, section, table
+from morel_search.analysis.picking import Candidate, knee_point
+from morel_search.analysis.report.commands import module_command
+from morel_search.analysis.report.html import Cell, Section, paragraphs, section, table, text
+from morel_search.analysis.report.seeds import Reversal, reversal_notes
 from morel_search.analysis.run_data import POINT, TEST, Row, RunData
+from morel_search.analysis.verification import Network, Verification
 from morel_search.results.cells import whole_number
 
 __all__ = ["networks_section"]
 
 
-def networks_section(run_data: RunData) -> Section | None:
-    """Return the section of the networks on the front; None without a front."""
+def networks_section(
+    run_data: RunData, verification: Verification | None = None, reversed_pairs: Sequence[Reversal] = ()
+) -> Section | None:
+    """Return the section of the networks on the front; None without a front.
+
+    Args:
+        run_data: The run.
+        verification: The verification with which the page leads; None without one.
+        reversed_pairs: Comparisons with controls that are the reverse with other seeds.
+    """
     if run_data.feasible.empty:
         return None
-    caption = (
-        "Clean and robust: accuracies on the validation split, on which the networks were selected; robust "
-        f"accuracy under {attack_text(run_data.section('evaluation'))}."
-    )
-    caption += " Test: accuracies on the test split, measured after the search." if run_data.tested else ""
-    caption += " 12-7 is trial 12 after epoch 7." if run_data.select_epoch == "front" else ""
-    caption += " Click on a heading to sort."
-    return section("The networks on the front", _table(run_data), caption, "networks")
+    content = f"{_advice(run_data, verification, reversed_pairs)}{_table(run_data, verification)}"
+    content += f'<p class="caption">{text(_caption(run_data, verification))}</p>'
+    return section("The networks on the front", content, "", "networks")
 
 
-def _table(run_data: RunData) -> str:
-    test = ("test clean", "test robust") if run_data.tested else ()
+def _caption(run_data: RunData, verification: Verification | None) -> str:
+    attack = attack_text(run_data.section("evaluation"))
+    kept = [
+        "Validation: accuracies on the images by which the networks were selected; robust accuracy under "
+        f"{attack}."
+    ]
+    if verification is not None:
+        kept.insert(
+            0,
+            f"Verified: on {verification.images} test images under all attacks that ran, with 95% intervals.",
+        )
+    elif run_data.tested:
+        kept.append("Test: accuracies on the test split under the same attack, measured after the search.")
+    if run_data.select_epoch == "front":
+        kept.append("12-7 is trial 12 after epoch 7.")
+    return " ".join([*kept, "Click on a heading to sort."])
+
+
+def _advice(run_data: RunData, verification: Verification | None, reversed_pairs: Sequence[Reversal]) -> str:
+    """Return which network to take, and the commands that take this one and others."""
+    candidates = _candidates(run_data, verification)
+    if not candidates:
+        return _words(
+            [
+                "No network is recommended: each network of the search's front was beaten by another network "
+                "or flagged for gradient masking in the verification."
+            ]
+        )
+    chosen, reason = knee_point(candidates)
+    by_name = {entry.name: entry for entry in run_data.networks}
+    name = chosen.name + (f" (control {label})" if (label := by_name[chosen.name].label) else "")
+    kind = "verified" if verification else "on validation images, not verified"
+    lines = [
+        f"Without another requirement, take network {name}: {percent(chosen.clean)} clean and "
+        f"{percent(chosen.robust)} robust accuracy, {kind}. {reason}"
+    ]
+    if verification is not None and len(candidates) > 1:
+        undecided = [
+            network.labelled_name
+            for network in verification.front
+            if verification.kind(network) == "undecided" and network.name != chosen.name
+        ]
+        if verification.verdicts[chosen.name].kind == "undecided" and undecided:
+            lines.append(
+                f"The test images do not decide between it and {', '.join(undecided)}. If you need a certain "
+                "clean or robust accuracy, choose among them by that."
+            )
+    own = [reversal for reversal in reversed_pairs if reversal.claim.network == chosen.name]
+    lines += reversal_notes(own)
+    commands = [
+        f"# network {chosen.name}, as a folder of its own",
+        module_command("pick", run_data, "--member", chosen.name),
+        "",
+        "# or the most accurate network with a required robust accuracy, here 50%",
+        module_command("pick", run_data, "--robust-at-least", "0.5"),
+    ]
+    if run_data.settings.status != "running" and not (run_data.run.front_models / chosen.name).is_dir():
+        lines.append(
+            f"Its weights are not in this copy of the run folder ({_folder(run_data, chosen.name)})."
+        )
+    return f"{_words(lines)}<pre>{text(chr(10).join(commands))}</pre>"
+
+
+def _folder(run_data: RunData, name: str) -> str:
+    return (run_data.run.front_models / name).relative_to(run_data.run.path).as_posix()
+
+
+def _words(lines: Sequence[str]) -> str:
+    return f'<div class="words">{paragraphs(lines)}</div>'
+
+
+def _candidates(run_data: RunData, verification: Verification | None) -> list[Candidate]:
+    """Return the networks from which one is recommended; a beaten or flagged network is none of them."""
+    if verification is not None:
+        return [Candidate(network.name, *network.accuracy) for network in verification.front]
+    return [Candidate(entry.name, *entry.validation) for entry in run_data.networks if entry.member]
+
+
+def _table(run_data: RunData, verification: Verification | None) -> str:
     parameters = [parameter.name for parameter in run_data.parameters]
-    rows = [_cells(run_data, row) for row in run_data.front.to_dict("records")]
-    return table(["network", "clean", "robust", *test, "epoch", *parameters], rows, "sortable")
+    rows = run_data.front.to_dict("records")
+    if verification is None:
+        test = ("test clean", "test robust") if run_data.tested else ()
+        heads = ["network", "clean", "robust", *test, "epoch", *parameters]
+        return table(heads, [_cells(run_data, row) for row in rows], "The networks on the front")
+    heads = ["network", "verified clean", "verified robust", "verdict", "validation clean"]
+    heads += ["validation robust", "epoch", *parameters]
+    cells = [_verified_cells(run_data, row, verification) for row in rows]
+    return table(heads, cells, "The networks on the front")
 
 
 def _cells(run_data: RunData, row: Row) -> list[Cell]:
+    accuracies = [row[column] for column in (*POINT, *(TEST if run_data.tested else ()))]
+    figures: list[Cell] = [(percent(accuracy), accuracy) for accuracy in accuracies]
+    return [_name(run_data, row), *figures, *_settings(run_data, row)]
+
+
+def _verified_cells(run_data: RunData, row: Row, verification: Verification) -> list[Cell]:
+    name = run_data.network(row["number"], row["epoch"])
+    found = next((network for network in verification.networks if network.name == name), None)
+    verified: list[Cell] = ["–", "–", "not verified"]
+    if found is not None:
+        verified = [*_accuracies(found), _verdict(found, verification)]
+    validation: list[Cell] = [(percent(row[column]), row[column]) for column in POINT]
+    return [_name(run_data, row), *verified, *validation, *_settings(run_data, row)]
+
+
+def _accuracies(network: Network) -> list[Cell]:
+    return [
+        (f"{percent(value)} ({100 * low:.1f} to {100 * high:.1f})", value)
+        for value, (low, high) in zip(network.accuracy, network.intervals, strict=True)
+    ]
+
+
+def _verdict(network: Network, verification: Verification) -> str:
+    kind = verification.kind(network)
+    if kind != "beaten":
+        return kind
+    names = {other.name: other.labelled_name for other in verification.networks}
+    return f"beaten by {names[verification.beaten_by(network)]}"
+
+
+def _name(run_data: RunData, row: Row) -> Cell:
     name = run_data.network(row["number"], row["epoch"])
     name += f" ({row['name']})" if row["origin"] == "control" else ""
+    return name, float(row["number"]) + (whole_number(row["epoch"]) or 0) / 1e6  # by number, then by epoch
+
+
+def _settings(run_data: RunData, row: Row) -> list[Cell]:
     epoch = whole_number(row["epoch"])
-    order = float(row["number"]) + (epoch or 0) / 1e6  # by number, then by epoch
-    accuracies = [row[column] for column in (*POINT, *(TEST if run_data.tested else ()))]
-    cells: list[Cell] = [(name, order), *((percent(accuracy), accuracy) for accuracy in accuracies)]
-    cells.append("" if epoch is None else (str(epoch), epoch))
+    cells: list[Cell] = ["" if epoch is None else (str(epoch), epoch)]
     for parameter in run_data.parameters:
         cell = row.get(parameter.column)
         value, shown = parameter.value(cell), parameter.text(cell)

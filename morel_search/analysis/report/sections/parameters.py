@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from morel_search.analysis.report.html import Section, section
+from morel_search.analysis.report.html import Section, scrollable, section
 from morel_search.analysis.report.parallel_coordinates import parallel_data
 from morel_search.analysis.run_data import RunData
 
@@ -18,5 +18,5 @@ def parameters_section(run_data: RunData) -> Section | None:
         "(lowest) to blue (highest); trials on the front are bold. Drag along an axis to filter the trials, "
         "click on it to remove the filter."
     )
-    place = '<div class="scroll"><div id="parallel"></div></div>'
+    place = scrollable('<div id="parallel"></div>', "Parallel coordinates of the parameters")
     return section("Parameters", place, caption, "parameters", {"parallel": parallel_data(run_data)})

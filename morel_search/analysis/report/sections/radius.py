@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from morel_search.analysis.report.html import Section, figure_place, section, text
-from morel_search.analysis.report.plotly_traces import Figure, colour_of, layout_of, line, rounded
+from morel_search.analysis.report.html import Section, figure_place, section
+from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded, safe, short
 from morel_search.analysis.verification import Verification
 from morel_search.results.attack_names import MULTIPLES
 
 __all__ = ["radius_section"]
 
-MOST_CURVES, LABEL_GAP = 12, 6.5
-"""Largest number of curves in the figure, and smallest distance of their labels in percentage points."""
+MOST_CURVES = 12
+"""Largest number of curves in the figure."""
+
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
+"""Markers of the curves, so that they differ without colour as well."""
 
 
 def radius_section(verification: Verification, epsilon: str) -> Section | None:
@@ -27,10 +30,15 @@ def radius_section(verification: Verification, epsilon: str) -> Section | None:
     images = min(network.diagnostics.images for network in verification.networks)
     caption = (
         f"Robust accuracy under PGD at several radii, on {images} test images; radius 1 is ε = {epsilon}. A "
-        "curve that does not fall with the radius is a sign of gradient masking."
+        "curve that does not fall with the radius is a sign of gradient masking. Solid: the networks of the "
+        "front, from the most accurate on clean images (ochre) to the most robust (blue); dotted: controls."
     )
-    content, figures = figure_place("radius", "wide"), {"radius": _figure(verification, MULTIPLES)}
-    return section("Robust accuracy against the radius", content, caption, "radius", figures)
+    content, figures = figure_place("radius", "wide tall"), {"radius": _figure(verification, MULTIPLES)}
+    flagged = verification.flagged
+    summary = (
+        f"flagged for gradient masking: {', '.join(flagged)}" if flagged else "no sign of gradient masking"
+    )
+    return section("Robust accuracy against the radius", content, caption, "radius", figures, summary)
 
 
 def _figure(verification: Verification, multiples: Sequence[float]) -> Figure:
@@ -39,32 +47,21 @@ def _figure(verification: Verification, multiples: Sequence[float]) -> Figure:
     The clean accuracy of these images alone is not recorded, so a curve begins at the smallest radius.
     """
     shown = [network for network in verification.networks if network.diagnostics.curve][:MOST_CURVES]
+    members = [network for network in shown if network.member]
     data = []
-    for network in shown:
+    for index, network in enumerate(shown):
         values = rounded([100 * value for value in network.diagnostics.curve], 2)
-        pen = line(
-            list(multiples),
-            values,
-            colour_of(member=network.member),
-            1.4 if network.member else 1.2,
-            "solid" if network.member else "dot",
-        )
-        hover = f"<b>{text(network.title)}</b><br>%{{x}} ε: %{{y:.1f}}%<extra></extra>"
-        data.append({**pen, "hoverinfo": "all", "hovertemplate": hover, "showlegend": False, "opacity": 0.85})
-    layout = layout_of("radius, in units of ε", "robust accuracy (%)", legend=False)
-    begins = [100 * network.diagnostics.curve[0] for network in shown]
-    layout["annotations"] = [
-        {"x": multiples[0], "y": place, "text": text(network.label or network.name), "showarrow": False,
-         "xanchor": "right", "xshift": -6, "font": {"size": 10, "color": colour_of(member=network.member)}}
-        for network, place in zip(shown, _apart(begins, LABEL_GAP), strict=True)
-    ]  # fmt: skip
-    layout["xaxis"]["range"] = [0, multiples[-1] * 1.01]
+        share = members.index(network) / max(1, len(members) - 1) if network.member else 0.0
+        colour = f"@mix{share:.3f}" if network.member else "@control"
+        pen = line(list(multiples), values, colour, 1.6, "solid" if network.member else "dot")
+        hover = f"<b>{safe(network.title)}</b><br>%{{x}} ε: %{{y:.1f}}%<extra></extra>"
+        marker = {"color": colour, "size": 7, "symbol": SYMBOLS[index % len(SYMBOLS)]}
+        data.append(
+            {
+                **pen, "mode": "lines+markers", "marker": marker, "hoverinfo": "all",
+                "hovertemplate": hover, "name": safe(short(network.label or network.name)),
+            }
+        )  # fmt: skip
+    layout = layout_of("radius, in units of ε", "robust accuracy (%)", legend=True)
+    layout["xaxis"]["range"] = [0, multiples[-1] * 1.02]
     return {"data": data, "layout": layout}
-
-
-def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """Return positions for labels: each at its value, or lower where it would overlap the label above it."""
-    places, above = dict[int, float](), float("inf")
-    for index in sorted(range(len(values)), key=lambda label: -values[label]):
-        above = places[index] = min(values[index], above - gap)
-    return [places[index] for index in range(len(values))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from morel_search._format import without_passwords
+from morel_search.analysis.report.commands import module_command, run_place
 from morel_search.analysis.report.html import Section, section, text
 from morel_search.analysis.run_data import RunData
 
@@ -16,19 +17,18 @@ def reproduce_section(run_data: RunData) -> Section:
     links = _links(run_data)
     note = f'<p class="caption">Files of this run: {", ".join(links)}.</p>' if links else ""
     content = f"<pre>{text(_commands(run_data))}</pre>{note}"
-    return section("Reproduce this run", content, ident="again")
+    return section("Commands and files", content, ident="reproduce")
 
 
 def _commands(run_data: RunData) -> str:
-    run, seed = run_data.run, run_data.settings.seed
-    place = f"{run.path.parent.name}/{run.name}"
+    seed = run_data.settings.seed
     given = without_passwords(shlex.join(run_data.settings.command))
-    again = f"python -m morel_search.run --space {place}/space.yaml"
+    again = shlex.join(["python", "-m", "morel_search.run", "--space", f"{run_place(run_data)}/space.yaml"])
     again += "" if seed is None else f" --seed {seed}"
     lines = [
         *([f"# the command that started this run\n{given}"] if given else []),
         f"# the same search, from the space file in the run folder\n{again}",
-        f"# write this page again\npython -m morel_search.report {place}",
+        f"# write this page again\n{module_command('report', run_data)}",
     ]
     return "\n\n".join(lines)
 

@@ -1,11 +1,11 @@
-"""The last sections: settings, versions and hardware, which are collapsed, and the space file."""
+"""The section of the settings, versions and hardware, with the space file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from morel_search._format import without_passwords
-from morel_search.analysis.report.html import Section, text, value_table
+from morel_search.analysis.report.html import Section, section, text, value_table
 from morel_search.analysis.run_data import RunData
 
 __all__ = ["settings_section"]
@@ -15,7 +15,7 @@ _RUN = ("created", "finished", "status", "seed", "device", "commit", "overrides"
 
 
 def settings_section(run_data: RunData) -> Section:
-    """Return the resolved settings, the versions, the hardware and the space file, collapsed."""
+    """Return the resolved settings, the versions, the hardware and the space file."""
     settings, values = run_data.settings, run_data.settings.to_json()
     parts = [(name, _values(value)) for name, value in settings.space.items() if isinstance(value, Mapping)]
     parts += [
@@ -33,7 +33,7 @@ def settings_section(run_data: RunData) -> Section:
     file = f"<h3>space.yaml</h3><pre>{text(given)}</pre>" if given else ""
     title = "Settings, versions and hardware"
     content = f'<div class="columns">{blocks}</div>{file}'
-    return Section(f'<details class="settings"><summary>{title}</summary>{content}</details>')
+    return section(title, content, ident="settings")
 
 
 def _values(values: Mapping[str, object]) -> str:

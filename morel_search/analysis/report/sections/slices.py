@@ -16,8 +16,8 @@ SLICE_POINTS = 300
 """Trials in a slice figure above which a subset is drawn."""
 
 SLICES = (
-    ("clean_accuracy", "clean", "@second", "circle-open"),
-    ("robust_accuracy", "robust", "@front", "circle"),
+    ("clean_accuracy", "clean", "@second", "circle-open", "y2"),
+    ("robust_accuracy", "robust", "@front", "circle", "y"),
 )
 
 
@@ -32,8 +32,8 @@ def slices_section(run_data: RunData) -> Section | None:
             figures[ident] = slice_figure(run_data, parameter)
             blocks.append(f"<div><h3>{text(parameter.name)}</h3>{figure_place(ident, 'small')}</div>")
     caption = (
-        "Filled dots: robust accuracy. Hollow dots: clean accuracy. Both in percent on the validation split, "
-        "one dot of each per searched trial."
+        "Above, hollow: clean accuracy. Below, filled: robust accuracy. Both in percent on the validation "
+        "split, each on its own scale, one dot of each per searched trial that finished."
     )
     content = f'<div class="grid">{"".join(blocks)}</div>'
     return section("Each parameter against both accuracies", content, caption, "slices", figures)
@@ -58,18 +58,19 @@ def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
     data = [
         {
             "type": "scatter", "mode": "markers", "x": values, "y": rounded(rows[column] * 100, 2),
-            "name": title,
+            "name": title, "yaxis": axis,
             "marker": {"color": colour, "size": 5, "opacity": 0.75, "symbol": symbol}, "hoverinfo": "text",
             "hovertext": [
                 f"{text}<br>{title} {percent(value)} (validation)"
                 for text, value in zip(texts, rows[column], strict=True)
             ],
         }
-        for column, title, colour, symbol in SLICES
+        for column, title, colour, symbol, axis in SLICES
     ]  # fmt: skip
     layout = layout_of("", "", legend=False)
-    layout["margin"] = {"l": 30, "r": 8, "t": 8, "b": 30}
-    layout["yaxis"].update(range=[-3, 103], tickmode="array", tickvals=[0, 50, 100])
+    layout["margin"] = {"l": 34, "r": 8, "t": 8, "b": 30}
+    layout["yaxis2"] = {**layout["yaxis"], "domain": [0.6, 1.0], "nticks": 3}
+    layout["yaxis"].update(domain=[0.0, 0.5], nticks=4)
     layout["xaxis"]["nticks"] = 5
     if parameter.kind == "categorical":
         layout["xaxis"].update(type="category", categoryorder="array", categoryarray=list(parameter.choices))

@@ -2,136 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from morel_search.analysis.attacks_run import (
+    attack_counts,
+    is_complete,
+    missing_checks,
+    search_attack_words,
+    unverified,
+    weakness,
+)
+from morel_search.analysis.hypervolume import hypervolume_interval
+from morel_search.analysis.report.html import Section, figure_place, paragraphs, section
+from morel_search.analysis.report.verified_figure import verified_figure
+from morel_search.analysis.verification import Network, Verification
 
-from morel_search._format import percent
-from morel_search.analysis.attacks_run import attack_counts, is_complete, missing_checks, unverified
-from morel_search.analysis.intervals import wilson
-from morel_search.analysis.report.html import Section, figure_place, paragraphs, section, text
-from morel_search.analysis.report.plotly_traces import Figure, colour_of, layout_of, line, rounded, safe
-from morel_search.analysis.verification import Network, Verification, search_attack_words, weakness
-
-__all__ = ["verified_front_section", "verified_words"]
+__all__ = ["attack_words", "front_words", "verified_front_section"]
 
 
 def verified_front_section(verification: Verification) -> Section:
     """Return the section of the verified front."""
     flagged = [_flagged(network, flag) for network in verification.networks for flag in network.flags]
-    words = paragraphs(verified_words(verification))
+    words = paragraphs(front_words(verification))
     notes = paragraphs([*missing_checks(verification), *weakness(verification), *flagged], "note")
     caption = (
-        "Clean accuracy, and robust accuracy under the attacks that ran, on the test split. Bars: 95% "
-        "intervals. Faint lines start at the validation accuracies of the search. Hollow: undecided, neither "
-        "on the front nor beaten beyond chance."
+        f"Accuracies on {verification.images} test images; robust accuracy is that under all attacks that "
+        "ran. Bars: 95% intervals. Line: the networks that no other network beats. Hollow: undecided, "
+        "neither better than every other network nor beaten, beyond chance. Networks outside the axes are "
+        "named at the edge, with clean and robust accuracy."
     )
-    content = f'<div class="words">{words}</div>{notes}{figure_place("verified", "wide")}'
-    return section("Verified front", content, caption, "verified", {"verified": _figure(verification)})
+    content = f'{notes}{figure_place("verified", "wide")}<div class="words">{words}</div>'
+    figures = {"verified": verified_figure(verification)}
+    summary = f"{verification.images} of {verification.all_images} test images"
+    return section("Verified front", content, caption, "verified", figures, summary)
 
 
-def verified_words(verification: Verification) -> list[str]:
-    """Return sentences on the attacks, the images and the verified front."""
+def front_words(verification: Verification) -> list[str]:
+    """Return sentences on the attacks and the images of the verification, and on the hypervolume."""
     images = verification.images
     count = f"all {images}" if images == verification.all_images else f"{images} of {verification.all_images}"
     more = "" if is_complete(verification) else " python -m morel_search.verify continues."
-    lines = [
+    before, after = verification.hypervolumes
+    low, high = hypervolume_interval([(network.clean, network.robust) for network in verification.unflagged])
+    return [
         f"Each network was attacked on {count} test images: {attack_counts(verification)}. PGD is the attack "
         f"of the search.{more}",
         *unverified(verification),
-        *_verdict_words(verification),
+        f"The hypervolume of these networks above (0, 0), without flagged ones, is {after:.4f} on the test "
+        f"images (95% interval {low:.3f} to {high:.3f}). On the validation images, under the attack of the "
+        f"search, that of the front was {before:.4f}.",
     ]
-    before, after = verification.hypervolumes
-    lines.append(
-        f"The hypervolume of the front above (0, 0) was {before:.4f} on the validation split under the "
-        f"attack of the search; it is {after:.4f} on the test split under the attacks that ran, without "
-        "flagged networks."
-    )
-    lines.append(search_attack_words(verification))
+
+
+def attack_words(verification: Verification) -> list[str]:
+    """Return sentences on the attack of the search, and on how the verdicts are made."""
+    lines = [search_attack_words(verification)]
+    if len(verification.networks) > 1:
+        lines.append(
+            "A network is on the front if it is better than every other network in at least one accuracy. It "
+            "is beaten if another network is better in one accuracy and, in the other, worse by less than a "
+            "margin (the resolution of the test, at most half of the gain, at least one point). In all other "
+            "cases it is undecided. The probability that one or more of these verdicts are wrong is at most "
+            "5% (McNemar's test and intervals of differences on the same images, Bonferroni correction for "
+            "all pairs of networks and both accuracies)."
+        )
     return lines
-
-
-def _verdict_words(verification: Verification) -> list[str]:
-    """Count the verdicts on the members, and describe the tests."""
-    names: dict[str, list[str]] = {"on the front": [], "beaten": [], "undecided": []}
-    for network in verification.unflagged:
-        names[verification.kind(network)].append(network.name)
-    counts = ", ".join(f"{kind}: {', '.join(members) or 'none'}" for kind, members in names.items())
-    if len(verification.networks) < 2:
-        return []
-    return [
-        f"Verdicts on the networks of the front: {counts}.",
-        "A network is on the front if it is better than every other network in at least one accuracy; it is "
-        "beaten if another network is better in one accuracy and, in the other, worse by less than a margin "
-        "(the resolution of the test, at most half of the gain, at least one point). The probability that "
-        "one or more of these verdicts are wrong is at most 5% (McNemar's test and intervals of differences "
-        "on the same images, Bonferroni correction for all pairs of networks and both accuracies).",
-    ]
 
 
 def _flagged(network: Network, flag: str) -> str:
     removed = " and removed from the front" if network.member else ""
     return f"{network.title} is flagged for gradient masking{removed}. {flag[0].upper()}{flag[1:]}."
-
-
-def _figure(verification: Verification) -> Figure:
-    data: list[Figure] = []
-    for network in verification.networks:
-        xs, ys = (
-            rounded([100 * network.validation[axis], 100 * network.accuracy[axis]], 3) for axis in range(2)
-        )
-        data.append(
-            {**line(xs, ys, colour_of(member=network.member), 0.8), "opacity": 0.4, "showlegend": False}
-        )
-    flagged = [network for network in verification.networks if network.flags]
-    others = [network for network in verification.networks if not network.flags]
-    members: dict[str, list[Network]] = {"on the front": [], "undecided": [], "beaten": []}
-    for network in verification.unflagged:
-        members[verification.kind(network)].append(network)
-    groups = (
-        ("verified front", members["on the front"], {"color": "@front", "size": 9}),
-        (
-            "undecided",
-            members["undecided"],
-            {"color": "@front", "size": 9, "symbol": "circle-open", "line": {"width": 1.5}},
-        ),
-        ("beaten", members["beaten"], {"color": "@dot", "size": 8}),
-        (
-            "controls",
-            [network for network in others if not network.member],
-            {"color": "@control", "size": 10, "symbol": "diamond"},
-        ),
-        ("flagged", flagged, {"color": "@control", "size": 9, "symbol": "x-thin-open", "line": {"width": 2}}),
-    )
-    data += [
-        _points_of(name, networks, marker, verification.images)
-        for name, networks, marker in groups
-        if networks
-    ]
-    layout = layout_of("clean accuracy (%)", "robust accuracy (%)", legend=True)
-    return {"data": data, "layout": layout}
-
-
-def _points_of(name: str, networks: Sequence[Network], marker: Figure, count: int) -> Figure:
-    bars = []
-    for axis in range(2):
-        values = [network.accuracy[axis] for network in networks]
-        limits = [wilson(round(value * count), count) for value in values]
-        above = rounded([100 * (high - value) for (_, high), value in zip(limits, values, strict=True)], 3)
-        below = rounded([100 * (value - low) for (low, _), value in zip(limits, values, strict=True)], 3)
-        colour = str(marker["color"])
-        bars.append(
-            {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": colour,
-             "thickness": 0.8, "width": 0}
-        )  # fmt: skip
-    return {
-        "type": "scatter", "mode": "markers+text", "name": name,
-        "x": rounded([100 * network.accuracy[0] for network in networks], 3),
-        "y": rounded([100 * network.accuracy[1] for network in networks], 3),
-        "error_x": bars[0], "error_y": bars[1], "marker": marker,
-        "text": [safe(network.label or network.name) for network in networks], "textposition": "top right",
-        "textfont": {"color": str(marker["color"]), "size": 11}, "hoverinfo": "text",
-        "hovertext": [
-            f"<b>{text(network.title)}</b><br>{percent(network.accuracy[0])} clean, "
-            f"{percent(network.accuracy[1])} robust (test split, the attacks that ran)"
-            for network in networks
-        ],
-    }  # fmt: skip
