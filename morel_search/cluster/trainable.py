@@ -228,10 +228,7 @@ def begin_training(
     Returns:
         The training, and the results of the epochs that it has finished.
     """
-    import pickle
-
-    import torch
-
+    from morel_search.models.tensors import read_tensors
     from morel_search.training.trainer import Training
 
     def fresh() -> Training:
@@ -249,13 +246,13 @@ def begin_training(
 
     training = fresh()
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state = read_tensors(checkpoint)
         if state["job"] != task_identity(job):
             return fresh(), []
         history = [EpochResult(**result) for result in state["history"]]
         training.load_state_dict(state["training"])
     except FileNotFoundError:
         return training, []
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+    except (OSError, RuntimeError, AttributeError, LookupError, TypeError, ValueError):
         return fresh(), []
     return training, history

@@ -59,6 +59,8 @@ def read_text(path: Path) -> str:
         SpaceError: The file is missing, a folder, unreadable, larger than :data:`MAX_BYTES`, or not UTF-8.
     """
     try:
+        if path.is_fifo() and Path("/dev") not in path.parents:  # /dev/fd/63 is <(...) of a shell
+            raise SpaceError(["is a pipe; name a file that holds settings"], str(path))
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:

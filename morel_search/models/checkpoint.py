@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import nn
 
 from morel_search._consent import NO_CODE, Consent
 from morel_search.errors import NetworkError
+from morel_search.models.tensors import read_tensors
 from morel_search.results.files import os_error_sentence
 from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings
@@ -79,7 +79,7 @@ def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metad
         UntrustedCodeError: The file names code without consent.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path)
         settings = NetworkSettings(name=content["network"]["name"], options=content["network"]["options"])
         if not isinstance(settings.name, str):
             raise TypeError(f"the name of the network must be a text, got {settings.name!r}")
@@ -97,7 +97,8 @@ def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metad
         AttributeError,
         TypeError,
         ValueError,
-        pickle.UnpicklingError,
+        ArithmeticError,
+        MemoryError,
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise NetworkError(f"{path} is not a network of this project: {reason}") from error

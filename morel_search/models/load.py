@@ -14,6 +14,7 @@ from morel_search.models import checkpoint
 from morel_search.models.sections import read_section
 from morel_search.models.settings import FORMAT, ModelSettings
 from morel_search.results.json_values import read_json
+from morel_search.results.reading import read_regular
 from morel_search.training.networks import NETWORKS, build_network, outline_of
 from morel_search.training.settings import NetworkSettings
 
@@ -118,7 +119,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     try:
-        return load(path.read_bytes())
+        return load(read_regular(path))
     except FileNotFoundError as error:
         raise NetworkError(
             f"{path.parent} has neither {WEIGHTS} nor {CHECKPOINT}: the weights are missing"

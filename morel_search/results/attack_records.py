@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from morel_search.errors import RunFolderError
 from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.diagnostics import MaskingDiagnostics
+from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
 from morel_search.results.json_values import read_json
+from morel_search.results.reading import read_regular
 from morel_search.results.renamed import current_evaluation
 from morel_search.results.tables import read_table
 
@@ -169,8 +171,15 @@ def skip_misclassified(table: Table, attacks: Collection[str]) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the SHA-256 of a file, as hexadecimal digits.
+
+    Raises:
+        RunFolderError: The file cannot be read.
+    """
+    try:
+        return hashlib.sha256(read_regular(path)).hexdigest()
+    except OSError as error:
+        raise os_error_sentence("read", path, error) from error
 
 
 def _read(path: Path) -> AttackRecord | None:

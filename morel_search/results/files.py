@@ -44,7 +44,7 @@ def os_error_sentence(action: str, path: Path, error: OSError) -> RunFolderError
     Returns:
         The error, with one sentence such as ``cannot write results/a/trials.csv: the disk is full``.
     """
-    reason = _REASONS.get(error.errno or 0) or (error.strerror or str(error)).lower()
+    reason = _REASONS.get(error.errno or 0) or (error.strerror or "").lower() or str(error)
     text = str(path)
     shown = text if len(text) <= LONGEST_PATH else f"{text[: LONGEST_PATH - 3]}..."
     return RunFolderError(f"cannot {action} {shown}: {reason}")
@@ -127,7 +127,7 @@ def hold_lock(path: Path) -> Iterator[None]:
     import fcntl  # POSIX only; imported here so that reports can be written on any system
 
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise os_error_sentence("write", path, error) from error
     try:

@@ -35,6 +35,7 @@ from morel_search.errors import RunFolderError
 from morel_search.results import tables
 from morel_search.results.files import hold_lock, kind_of_path, os_error_sentence, write_atomically
 from morel_search.results.json_values import read_json
+from morel_search.results.links import check_inside, check_links
 from morel_search.results.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -146,13 +147,16 @@ class RunFolder:
         """Return a context manager that prevents every other process from writing to this folder.
 
         Raises:
-            RunFolderError: On entry, when another process holds the lock; the message has its process id.
+            RunFolderError: A link leads out of the folder, or, on entry, another process holds the lock; the
+                message has its process id.
         """
+        check_links(self.path)
         return hold_lock(self.path / ".lock")
 
     def write_bytes(self, path: Path | str, data: bytes) -> None:
         """Replace a file of the folder in one step; create missing folders below the folder of the run."""
         target = self.path / path
+        check_inside(self.path, target)
         try:
             if target.parent != self.path:
                 target.parent.mkdir(parents=True, exist_ok=True)

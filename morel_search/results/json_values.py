@@ -16,6 +16,7 @@ from typing import TypeGuard
 from morel_search._format import shortened
 from morel_search._values import LARGEST_WHOLE
 from morel_search.errors import RunFolderError
+from morel_search.results.reading import JSON_BYTES, read_regular
 
 __all__ = [
     "get_flag",
@@ -38,13 +39,13 @@ def read_json(path: Path) -> object:
     """Read a JSON file with finite numbers.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, is not a regular file, or is too large.
         ValueError: It is not JSON in UTF-8, is nested too deeply, or has a number that is too large or not
             finite.
     """
     try:
         return json.loads(
-            path.read_text(encoding="utf-8"),
+            read_regular(path, JSON_BYTES).decode("utf-8"),
             parse_int=_whole,
             parse_float=_decimal,
             parse_constant=_refused,

@@ -25,6 +25,7 @@ from morel_search.errors import RunFolderError
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 from morel_search.results.cells import typed_column
 from morel_search.results.files import os_error_sentence
+from morel_search.results.reading import TABLE_BYTES, read_regular
 from morel_search.results.renamed import RENAMED_ORIGINS
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def read_table(
     import pandas as pd
 
     try:
-        content = path.read_bytes().decode("utf-8", "replace")
+        content = read_regular(path, TABLE_BYTES).decode("utf-8", "replace")
     except FileNotFoundError:
         content = ",".join(columns)
     except OSError as error:

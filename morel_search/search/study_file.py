@@ -15,6 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from morel_search._cli import print_err
 from morel_search.errors import RunFolderError
+from morel_search.search.journal import check_journal
 
 __all__ = ["StudyFile", "is_full", "wait_while_locked"]
 
@@ -130,6 +131,8 @@ class StudyFile:
     def _connect(self) -> sqlite3.Connection:
         # Once the study is open, a connection must not create an empty file in the place of a deleted one.
         mode = "rwc" if self._identity is None else "rw"
+        if self._identity is None:
+            check_journal(self.path)
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
         )

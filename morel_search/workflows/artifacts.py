@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from morel_search.cluster.trainable import STATE_FILE, model_file
 from morel_search.config import Space
+from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
 from morel_search.results.names import member_name
+from morel_search.results.reading import read_regular
 from morel_search.results.settings import FORMAT
 from morel_search.search.pareto import Member
 from morel_search.training.settings import FLOAT32, Compute
@@ -164,7 +166,7 @@ class RunArtifacts:
             source = self._saved(member)
             if source is not None:
                 if source != _weights(folder):
-                    self._run.write_bytes(_weights(folder), source.read_bytes())
+                    self._run.write_bytes(_weights(folder), _content(source))
                 self._run.write_json(folder / "settings.json", self._member_settings(member))
         if all(_weights(folder).exists() for folder in folders):
             for target in (self._run.front_models, self._run.control_models):
@@ -219,3 +221,10 @@ class RunArtifacts:
 
 def _weights(folder: Path) -> Path:
     return folder / "model.pt"
+
+
+def _content(weights: Path) -> bytes:
+    try:
+        return read_regular(weights)
+    except OSError as error:
+        raise os_error_sentence("read", weights, error) from error

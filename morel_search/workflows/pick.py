@@ -58,6 +58,7 @@ def pick_network(
     from morel_search.analysis.run_data import read_run_data
     from morel_search.models.formats import check_format
     from morel_search.results.folder import open_run_folder
+    from morel_search.results.links import check_inside
 
     for name in formats:
         check_format(name)
@@ -71,7 +72,9 @@ def pick_network(
         member = find_member(members, member_name)
         kind, why = member.kind, "It was named with --member."
         picked = {"why": why}
-    target = target or path / "picked" / member.name
+    if target is None:
+        target = path / "picked" / member.name
+        check_inside(path, target)
     settings = _export(run, member, picked, target, formats, consent_of(trust_code=trust_code))
     for line in _describe(member, kind, why, settings, path):
         print_out(line)

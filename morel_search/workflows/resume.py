@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from morel_search._cli import print_err
 from morel_search.errors import RunFolderError
 from morel_search.results.cells import is_empty, whole_number
 from morel_search.results.folder import RunFolder
+from morel_search.results.json_values import read_json
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -139,7 +139,7 @@ def _of_table(run: RunFolder) -> Iterator[_Finished]:
 def _settings_beside(folder: Path) -> Mapping[str, object]:
     """Return the settings of a network; none where they cannot be read."""
     try:
-        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        settings = read_json(folder / "settings.json")
     except (OSError, ValueError):
         return {}
     return settings if isinstance(settings, dict) else {}

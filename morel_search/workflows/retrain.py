@@ -157,10 +157,14 @@ def _target(folder: Path, seed: int) -> Path:
     For a run's ``front/``, from which a search deletes other folders, in ``picked/``.
     """
     from morel_search.models.export import run_around
+    from morel_search.results.links import check_inside
 
     folder = folder.resolve()
     run = run_around(folder)
-    return (folder.parent if run is None else run.path / "picked") / f"{folder.name}-seed{seed}"
+    target = (folder.parent if run is None else run.path / "picked") / f"{folder.name}-seed{seed}"
+    if run is not None:
+        check_inside(run.path, target)
+    return target
 
 
 def _device(requested: str, before: str | None) -> str:

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from morel_search._format import without_passwords
 from morel_search.analysis.report.html import Section, section, text, value_table
 from morel_search.analysis.run_data import RunData
+from morel_search.results.reading import read_regular
 
 __all__ = ["settings_section"]
 
 _RUN = ("created", "finished", "status", "seed", "device", "commit", "overrides", "format")
 """Keys of ``settings.json`` that describe the run."""
+
+LARGEST_SPACE = 2**20
+"""Largest space file in the report, in bytes."""
 
 
 def settings_section(run_data: RunData) -> Section:
@@ -27,7 +31,7 @@ def settings_section(run_data: RunData) -> Section:
     ]
     blocks = "".join(f"<div><h3>{text(title)}</h3>{content}</div>" for title, content in parts if content)
     try:
-        given = run_data.run.space.read_text(encoding="utf-8", errors="replace")
+        given = read_regular(run_data.run.space, LARGEST_SPACE).decode("utf-8", "replace")
     except OSError:
         given = ""
     file = f"<h3>space.yaml</h3><pre>{text(given)}</pre>" if given else ""
