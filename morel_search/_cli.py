@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from morel_search._format import printable
+from morel_search._streams import lasting_output
 from morel_search._version import __version__
 from morel_search.errors import MorelSearchError
 
@@ -95,6 +96,7 @@ def main_of(tool: click.Command, program: str, arguments: Sequence[str] | None =
     """
 
     def run() -> int:
+        _check_working_directory()
         try:
             code = tool.main(args=arguments, prog_name=program, standalone_mode=False)
         except click.Abort as error:  # click's form of KeyboardInterrupt
@@ -106,7 +108,27 @@ def main_of(tool: click.Command, program: str, arguments: Sequence[str] | None =
             raise MorelSearchError(f"{message[:1].lower()}{message[1:]}; see {path} --help") from error
         return code if isinstance(code, int) else 0
 
-    return exit_code_of(run)
+    def run_interruptible() -> int:
+        with terminate_as_interrupt():
+            return run()
+
+    with lasting_output():
+        return exit_code_of(run_interruptible)
+
+
+def _check_working_directory() -> None:
+    """Refuse a current folder that was deleted: no relative path has a meaning there.
+
+    Raises:
+        MorelSearchError: It was deleted, or cannot be entered.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise MorelSearchError(
+            "the current folder was deleted or cannot be read; change to another folder, then run the "
+            "command again"
+        ) from error
 
 
 def exit_code_of(run: Callable[[], int]) -> int:

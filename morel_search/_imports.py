@@ -8,6 +8,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from morel_search._user_code import PASSED_ON, error_text, time_limit
+from morel_search.errors import TrainingError
+
 __all__ = ["import_object", "not_callable_reason"]
 
 
@@ -19,14 +22,18 @@ def import_object(path: str) -> object:
 
     Raises:
         ImportError: There is no such module or name, or the module fails.
+        TrainingError: The module does not return.
     """
     module, _, name = path.partition(":")
     try:
-        target: object = importlib.import_module(module)
-        for part in name.split("."):
-            target = getattr(target, part)
-    except (Exception, SystemExit) as error:  # the module is the user's code, which may raise anything
-        raise ImportError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        with time_limit(f"the import of {module}"):
+            target: object = importlib.import_module(module)
+            for part in name.split("."):
+                target = getattr(target, part)
+    except (TrainingError, *PASSED_ON):
+        raise
+    except BaseException as error:  # the module is the user's code, which may raise anything
+        raise ImportError(error_text(error)) from error
     return target
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ import pytest
 import morel_search
 from morel_search.__main__ import COMMANDS, SHELLS, main
 from morel_search.__main__ import morel_search as program
-from morel_search._cli import terminate_as_interrupt
+from morel_search._cli import print_err, terminate_as_interrupt
 
 ROOT = Path(__file__).parents[1]
 
@@ -235,3 +236,71 @@ def test_sigterm_interrupts_also_where_a_shell_lets_ctrl_c_be_ignored(handler: s
             terminated()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def started(words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", words],
+        env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this device")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("report nowhere 2> /dev/full", 2),
+        ("report nowhere 2>&-", 2),
+        ("completion bash > /dev/full", 0),
+        ("completion bash >&-", 0),
+        ("completion bash | true; exit ${PIPESTATUS[0]}", 0),
+        ("--help > /dev/full", 0),
+    ],
+)
+def test_output_that_cannot_be_written_is_no_traceback(words: str, code: int) -> None:
+    ended = started(f'"$PYTHON" -m morel_search {words}')
+    assert (ended.returncode, ended.stderr) == (code, "")
+
+
+def test_a_broken_stream_does_not_end_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither prints nor a progress bar raise; the stream of before is there afterwards."""
+    from tqdm import tqdm
+
+    from morel_search._streams import lasting_output
+
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        with lasting_output():
+            print_err("x" * 10_000)
+            for _ in tqdm(range(3), file=sys.stderr, mininterval=0):
+                print_err("y")
+        assert sys.stderr is full
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+
+
+def test_a_deleted_current_folder_is_one_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    ended = started(f'cd {folder}; rmdir {folder}; "$PYTHON" -m morel_search report somewhere')
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "morel_search: the current folder was deleted or cannot be read; change to another folder, then run "
+        "the command again\n"
+    )
+
+
+def test_sigterm_ends_any_command_as_an_interrupt() -> None:
+    """A command is interrupted before its search begins, too: 130, and no traceback."""
+    program = (
+        "import os, signal, sys, click\nfrom morel_search._cli import command, main_of\n"
+        "@command('x')\ndef wait() -> int:\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    import time; time.sleep(60)\n"
+        "sys.exit(main_of(wait, 'wait', []))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr.strip()) == (130, "morel_search: interrupted")

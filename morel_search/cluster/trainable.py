@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._consent import consent_to
+from morel_search._user_code import error_text
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.worker_data import development_for
 from morel_search.errors import MorelSearchError, NetworkError, RunFolderError
@@ -88,25 +89,35 @@ def run_job(config: dict[str, Job]) -> None:
     """
     from ray import tune
 
+    ended = False
+
     def report(progress: TrialReport) -> None:
-        tune.report(progress.to_ray())
+        nonlocal ended
+        try:
+            tune.report(progress.to_ray())
+        except BaseException as error:  # Ray ends a trial by SystemExit
+            ended = not isinstance(error, Exception)
+            raise
 
     job = config["job"]
     try:
         history = train_job(job, report)
-    except Exception as error:
+    except BaseException as error:  # a network or loss of the user may raise anything
+        if ended:
+            raise
         folder_error = isinstance(error, RunFolderError)
         report(TrialReport(final=True, failure=describe_failure(error), folder_error=folder_error))
     else:
         report(TrialReport(final=True, history=tuple(history)))
 
 
-def describe_failure(error: Exception) -> str:
+def describe_failure(error: BaseException) -> str:
     """Return the reason in one line.
 
     For an error of another library or a bug, with its type, file and line.
     """
-    text = " ".join(str(error).split())[:500]
+    described = error_text(error, 500)
+    text = described.partition(": ")[2]
     if isinstance(error, MorelSearchError):
         return text
     no_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
@@ -114,7 +125,7 @@ def describe_failure(error: Exception) -> str:
         return f"out of memory: {text}"
     frames = traceback.extract_tb(error.__traceback__)
     place = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
-    return f"{type(error).__name__}: {text} ({Path(place.filename).name}:{place.lineno})"
+    return f"{described} ({Path(place.filename).name}:{place.lineno})"
 
 
 def task_identity(job: Job) -> str:

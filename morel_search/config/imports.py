@@ -7,7 +7,9 @@ from functools import cache
 
 from morel_search._consent import IMPORT_PATH
 from morel_search._imports import not_callable_reason
+from morel_search._user_code import PASSED_ON, error_text, time_limit
 from morel_search.config.faults import nearest
+from morel_search.errors import TrainingError
 
 __all__ = ["check_import_path"]
 
@@ -28,11 +30,14 @@ def check_import_path(text: str) -> str:
         return "is not an import path of the form package.module:name"
     module_name, _, attribute = text.partition(":")
     try:
-        target: object = importlib.import_module(module_name)
+        with time_limit(f"the import of {module_name}"):
+            target: object = importlib.import_module(module_name)
+    except (TrainingError, *PASSED_ON):
+        raise
     except ModuleNotFoundError as error:
         return f"cannot be imported: there is no module {error.name}"
-    except (Exception, SystemExit) as error:
-        return f"cannot be imported: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    except BaseException as error:
+        return f"cannot be imported: {error_text(error, 120)}"
     for part in attribute.split("."):
         if not hasattr(target, part):
             names = [name for name in dir(target) if not name.startswith("_")]

@@ -6,15 +6,26 @@ Whether data, network and device fit together, and how long an epoch takes.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from morel_search._consent import import_paths
 from morel_search._format import points
 from morel_search._machine import usable_cpus
+from morel_search._user_code import PASSED_ON, error_text, time_limit
 from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
 from morel_search.config.possible_values import highest, possible_values
-from morel_search.errors import DataError, NetworkError, OutOfMemoryError, ResourceError, TrainingError
+from morel_search.errors import (
+    DataError,
+    MorelSearchError,
+    NetworkError,
+    OutOfMemoryError,
+    ResourceError,
+    TrainingError,
+)
 from morel_search.training.settings import Compute
 
 if TYPE_CHECKING:
@@ -71,28 +82,18 @@ def inspect(space: Space) -> PreflightResult:
         TrainingError: An accuracy objective cannot be used, the device does not support the requested
             arithmetic, or its memory does not hold the weights of a training.
     """
-    from morel_search.training.augment import to_float
-    from morel_search.training.compute import operations, resolve_compute, supports_channels_last
     from morel_search.training.datasets.loading import check_test, load_development
     from morel_search.training.networks import build_network
 
     check_test(space.data)
     development = load_development(space.data)
     channels, height, width = (int(size) for size in development.train.images.shape[1:])
-    network = build_network(space.network, (channels, height, width), len(development.classes))
-    warnings = _check_predictions(space, network, development.train)
-    compute = resolve_compute(
-        space.compute, device_for(space.resources), operations(network, (channels, height, width))
-    )
-    if compute.channels_last and not supports_channels_last(network, to_float(development.train.images[:2])):
-        if space.compute.channels_last == "on":
-            raise TrainingError(
-                f"compute.channels_last is on, but {space.network.name} does not work with that "
-                "memory layout; set it to off or auto"
-            )
-        compute = replace(compute, channels_last=False)
-    _check_memory(space, network)
-    _try_objectives(space, network, development.train)
+    with _own_code(space):
+        network = build_network(space.network, (channels, height, width), len(development.classes))
+        warnings = _check_predictions(space, network, development.train)
+        compute = _compute(space, network, development.train)
+        _check_memory(space, network)
+        _try_objectives(space, network, development.train)
     if not len(development.validation):
         raise DataError("the validation split is empty: raise data.validation")
     return PreflightResult(
@@ -104,6 +105,44 @@ def inspect(space: Space) -> PreflightResult:
         compute=compute,
         warnings=warnings,
     )
+
+
+@contextmanager
+def _own_code(space: Space) -> Iterator[None]:
+    """Limit the time of the checks inside; explain an error of the user's own network."""
+    name = space.network.name
+    with time_limit(f"the check of the network {name} and the losses"):
+        try:
+            yield
+        except (MorelSearchError, *PASSED_ON):
+            raise
+        except BaseException as error:
+            if not import_paths({"network": name}):
+                raise
+            raise NetworkError(f"the check of the network {name} fails: {error_text(error)}") from error
+
+
+def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
+    """Return the arithmetic of trainings on this machine.
+
+    Raises:
+        TrainingError: The device or the network does not support the requested arithmetic.
+    """
+    from morel_search.training.augment import to_float
+    from morel_search.training.compute import operations, resolve_compute, supports_channels_last
+
+    channels, height, width = (int(size) for size in images.images.shape[1:])
+    compute = resolve_compute(
+        space.compute, device_for(space.resources), operations(network, (channels, height, width))
+    )
+    if compute.channels_last and not supports_channels_last(network, to_float(images.images[:2])):
+        if space.compute.channels_last == "on":
+            raise TrainingError(
+                f"compute.channels_last is on, but {space.network.name} does not work with that "
+                "memory layout; set it to off or auto"
+            )
+        compute = replace(compute, channels_last=False)
+    return compute
 
 
 def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> tuple[str, ...]:
@@ -182,14 +221,22 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
                 losses, _ = step(to_float(few.images), few.labels)
             losses.total.backward()
             is_number = losses.accuracy.ndim == 0 and bool(torch.isfinite(losses.accuracy))
-        except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            has_gradient = losses.accuracy.requires_grad
+        except PASSED_ON:
+            raise
+        except BaseException as error:
             raise TrainingError(
-                f"a first training step with accuracy_loss {name} and {space.network.name} fails: {reason}"
+                f"a first training step with accuracy_loss {name} and {space.network.name} fails: "
+                f"{error_text(error, 300)}"
             ) from error
         if not is_number:
             raise TrainingError(
                 f"accuracy_loss {name} must return one finite number, got {losses.accuracy.detach()}"
+            )
+        if not has_gradient:
+            raise TrainingError(
+                f"accuracy_loss {name} must return a tensor with a gradient; it does not depend on the "
+                "logits, or was computed under torch.no_grad"
             )
         if not torch.isfinite(losses.total):
             raise TrainingError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
 from morel_search._machine import usable_cpus
+from morel_search._user_code import time_limit
 from morel_search.config import Space, changes
 from morel_search.errors import RunFolderError
 from morel_search.results.files import kind_of_path
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from morel_search.workflows.preflight import PreflightResult
 
 __all__ = ["Request", "dry_run", "execute"]
+
+MEASUREMENT_SECONDS = 3600.0
+"""Time limit of the measurement of an epoch, which trains on three batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +71,8 @@ def dry_run(request: Request) -> int:
     space = request.space
     preflight_result = inspect(space)
     concurrent = space.resources.concurrent or max(1, int(usable_cpus() // space.resources.cpu))
-    epoch_seconds = time_epoch(space, preflight_result.compute)
+    with time_limit("the measurement of an epoch", MEASUREMENT_SECONDS):
+        epoch_seconds = time_epoch(space, preflight_result.compute)
     print_out(plan_text(space, preflight_result, epoch_seconds, concurrent))
     return 0
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from morel_search._imports import import_object, not_callable_reason
+from morel_search._user_code import PASSED_ON, error_text, time_limit
 from morel_search.errors import NetworkError
 
 __all__ = ["build_imported"]
@@ -42,7 +43,15 @@ def build_imported(
     Raises:
         NetworkError: The path names nothing, the call fails, or the network cannot be split or does not fit
             the images.
+        TrainingError: The network's code does not return.
     """
+    with time_limit(f"the construction of the network {path}"):
+        return _build(path, options, image_shape, classes)
+
+
+def _build(
+    path: str, options: Mapping[str, object], image_shape: tuple[int, int, int], classes: int
+) -> tuple[nn.Module, nn.Linear]:
     model = _copied(_construct(_imported(path), dict(options), classes))
     images = torch.linspace(0, 1, 2 * image_shape[0] * image_shape[1] * image_shape[2]).view(2, *image_shape)
     shape = " x ".join(map(str, image_shape))
@@ -84,14 +93,16 @@ def _copied(model: nn.Module) -> nn.Module:
     """
     try:
         return copy.deepcopy(model)
-    except Exception as error:
-        hint = ""
-        if "graph leaves" in str(error) or "deepcopy protocol" in str(error):
+    except PASSED_ON:
+        raise
+    except BaseException as error:
+        hint, text = "", error_text(error)
+        if "graph leaves" in text or "deepcopy protocol" in text:
             hint = (
                 "; torch.nn.utils.weight_norm and spectral_norm keep such tensors, "
                 "torch.nn.utils.parametrizations.weight_norm and spectral_norm do not"
             )
-        raise NetworkError(f"cannot be copied by copy.deepcopy: {_reason(error)}{hint}") from error
+        raise NetworkError(f"cannot be copied by copy.deepcopy: {text}{hint}") from error
 
 
 def _construct(target: object, options: dict[str, object], classes: int) -> nn.Module:
@@ -119,14 +130,10 @@ def _explained(problem: str) -> Iterator[None]:
     """Turn any error of the network's own code, which runs inside, into one sentence."""
     try:
         yield
-    except NetworkError:
+    except (NetworkError, *PASSED_ON):
         raise
-    except Exception as error:
-        raise NetworkError(f"{problem}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    except BaseException as error:
+        raise NetworkError(f"{problem}: {error_text(error)}") from error
 
 
 @contextmanager

@@ -1,0 +1,120 @@
+"""The user's own code, a network or a loss: its errors as text, and a limit for code that never returns."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from morel_search._format import duration, printable
+from morel_search.errors import TrainingError
+
+__all__ = ["PASSED_ON", "Expired", "error_text", "time_limit"]
+
+NOTE_SECONDS = 30.0
+"""Seconds after which the user is told what is being waited for."""
+
+LIMIT_SECONDS = 900.0
+"""Time limit of imports and of checks with a few images, in seconds; they usually take seconds."""
+
+GRACE_SECONDS = 30.0
+"""Seconds after the limit, at which the process ends if the code has caught the error."""
+
+
+class Expired(BaseException):
+    """The time limit is over. No :class:`Exception`, so that the code does not catch it by accident."""
+
+
+PASSED_ON = (KeyboardInterrupt, Expired)
+"""Exceptions that are no error of the user's code; all others may be raised by it, such as ``SystemExit``."""
+
+_active = threading.local()
+
+
+def error_text(error: BaseException, length: int = 200) -> str:
+    """Return an error as ``ValueError: reason`` in one line; the text of an error can itself raise one."""
+    name = type(error).__name__
+    try:
+        text = " ".join(str(error).split())[:length]
+    except PASSED_ON:
+        raise
+    except BaseException:
+        text = "its text cannot be read"
+    return f"{name}: {text}" if text else name
+
+
+@contextmanager
+def time_limit(what: str, seconds: float = LIMIT_SECONDS) -> Iterator[None]:
+    """End the code inside when it takes too long, and say after 30 s what is being waited for.
+
+    Inside another limit, only that one counts. Outside the main thread, where Python receives no signals, the
+    code is not ended.
+
+    Args:
+        what: The subject of the sentence: ``the import of my_losses``.
+        seconds: The limit.
+
+    Raises:
+        TrainingError: The limit is over.
+    """
+    if getattr(_active, "limit", False):
+        yield
+        return
+    over = f"{what} has not ended within {duration(seconds)}"
+    waiting = f"waiting for {what} (the limit is {duration(seconds)})"
+    timers = [threading.Timer(NOTE_SECONDS, _say, [waiting])]
+    in_main = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    if in_main:
+        timers.append(threading.Timer(seconds + GRACE_SECONDS, _leave, [over]))
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    _active.limit = True
+    try:
+        with _alarm(seconds) if in_main else _nothing():
+            yield
+    except Expired:
+        raise TrainingError(over) from None
+    finally:
+        _active.limit = False
+        for timer in timers:
+            timer.cancel()
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise :class:`Expired` after some seconds; an alarm that was set before is set again afterwards."""
+
+    def expire(*_: object) -> None:
+        raise Expired
+
+    began = time.monotonic()
+    previous = signal.signal(signal.SIGALRM, expire)
+    remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        if remaining:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, remaining - (time.monotonic() - began)), interval)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{printable(text)}\n")
+    sys.stderr.flush()
+
+
+def _leave(text: str) -> None:
+    """End the process as a mistake of the user does: the code goes on after its error."""
+    _say(f"morel_search: {text}")
+    os._exit(2)

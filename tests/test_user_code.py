@@ -1,0 +1,197 @@
+"""The user's own networks and losses: any error is one sentence, and code that never returns is ended."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from morel_search import _user_code
+from morel_search._user_code import error_text, time_limit
+from morel_search.cluster import trainable
+from morel_search.cluster.trial_report import TrialReport
+from morel_search.config import load_space
+from morel_search.errors import NetworkError, SpaceError, TrainingError
+from morel_search.training.networks import build_network
+from morel_search.training.settings import NetworkSettings
+from morel_search.workflows import preflight
+
+SPACES = Path(__file__).parents[1] / "search_spaces"
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Base(BaseException):
+    pass
+
+
+def code(folder: Path, module: str, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a module with a loss or a network that a space can name."""
+    (folder / f"{module}.py").write_text(
+        f"import os, sys, time\nimport torch\nfrom torch import nn\n{body}\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("a\n b"), "ValueError: a b"),
+        (SystemExit(7), "SystemExit: 7"),
+        (Base(), "Base"),
+        (Unprintable(), "Unprintable: its text cannot be read"),
+    ],
+)
+def test_any_error_is_one_line(error: BaseException, text: str) -> None:
+    assert error_text(error) == text
+    assert len(error_text(ValueError("z" * 1_000_000))) < 300
+
+
+def sleep_for_ever(limit: float) -> None:
+    with time_limit("the import of x", limit):
+        while True:
+            with suppress(Exception):
+                time.sleep(600)
+
+
+def test_code_that_never_returns_is_ended_and_announced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_user_code, "NOTE_SECONDS", 0.01)
+    with pytest.raises(TrainingError, match="the import of x has not ended within 0 s"):
+        sleep_for_ever(0.2)
+    assert "waiting for the import of x (the limit is 0 s)" in capsys.readouterr().err
+
+
+def test_code_that_catches_the_limit_ends_the_process() -> None:
+    program = (
+        "import time\nfrom morel_search import _user_code\n_user_code.GRACE_SECONDS = 0.1\n"
+        "with _user_code.time_limit('x', 0.1):\n"
+        "    while True:\n"
+        "        try: time.sleep(600)\n"
+        "        except BaseException: pass\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (2, "morel_search: x has not ended within 0 s\n")
+
+
+def test_an_alarm_of_before_still_rings() -> None:
+    rung: list[int] = []
+    handler = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    before = signal.setitimer(signal.ITIMER_REAL, 0.05)  # pytest-timeout's own
+    try:
+        with time_limit("x", 600), time_limit("inside", 0.001):
+            time.sleep(0.1)
+        time.sleep(0.05)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *before)
+    assert rung == [1]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("sys.exit(7)", "SystemExit: 7"),
+        ("raise GeneratorExit('x')", "GeneratorExit: x"),
+        ("return torch.tensor(3.0)", "must return a tensor with a gradient"),
+        ("return None", "TypeError"),
+        ("return torch.ones(8)", "must return one finite number|RuntimeError|must return a tensor"),
+        ("time.sleep(600)", "the check of the network small_cnn and the losses has not ended within 0 s"),
+    ],
+)
+def test_a_loss_that_fails_before_the_search_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, reason: str
+) -> None:
+    name = f"loss_{abs(hash(body))}"
+    code(tmp_path, name, f"def loss(clean, adv, y, *, epoch, settings):\n    {body}", monkeypatch)
+    overrides = ["data.limit=200", "network.options.width=4", "parameters.accuracy_loss=null"]
+    overrides += ["parameters.beta.when=null", "parameters.loat_theta=null"]
+    space = load_space(SPACES / "digits.yaml", [*overrides, f"train.accuracy_loss={name}:loss"])
+    if "sleep" in body:
+        monkeypatch.setattr(preflight, "time_limit", lambda what: time_limit(what, 0.2))
+    with pytest.raises(TrainingError, match=reason):
+        preflight.inspect(space)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("def __init__(self): sys.exit(3)", "fails with options {}: SystemExit: 3"),
+        ("def __init__(self): raise GeneratorExit", "fails with options {}: GeneratorExit"),
+        ("def __deepcopy__(self, memo): sys.exit(3)", "cannot be copied by copy.deepcopy: SystemExit: 3"),
+        ("def forward(self, x): sys.exit(3)", "does not take images of 1 x 8 x 8: SystemExit: 3"),
+    ],
+)
+def test_a_network_that_ends_the_program_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, reason: str
+) -> None:
+    name = f"network_{abs(hash(body))}"
+    code(tmp_path, name, f"class Net(nn.Module):\n    {body}", monkeypatch)
+    with pytest.raises(NetworkError) as caught:
+        build_network(NetworkSettings(name=f"{name}:Net"), (1, 8, 8), 10)
+    assert reason in str(caught.value)
+
+
+def test_a_network_that_fails_in_a_later_check_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = (
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.last = nn.Linear(64, 10)\n"
+        "    def forward(self, x):\n"
+        "        if len(x) > 2: raise Exception('too many')\n"
+        "        return self.last(x.flatten(1))"
+    )
+    code(tmp_path, "late_network", body, monkeypatch)
+    space = load_space(SPACES / "digits.yaml", ["data.limit=200", "network={name: 'late_network:Net'}"])
+    with pytest.raises(NetworkError, match="the check of the network late_network:Net fails: Exception: too"):
+        preflight.inspect(space)
+
+
+def test_a_module_that_never_returns_or_raises_anything_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code(tmp_path, "raising_module", "raise GeneratorExit('x')", monkeypatch)
+    with pytest.raises(SpaceError, match="cannot be imported: GeneratorExit: x"):
+        load_space(SPACES / "digits.yaml", ["train.accuracy_loss=raising_module:loss"])
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), GeneratorExit(), Base("x"), Unprintable()])
+def test_a_training_that_raises_anything_is_a_failed_trial(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    reports: list[TrialReport] = []
+    monkeypatch.setattr("ray.tune.report", reports.append)
+    monkeypatch.setattr(TrialReport, "to_ray", lambda self: self)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trainable, "train_job", fail)
+    trainable.run_job({"job": None})  # type: ignore[dict-item]
+    (last,) = reports
+    assert last.final
+    assert type(error).__name__ in last.failure
+
+
+def test_the_exit_with_which_ray_ends_a_trial_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def end(report: object) -> None:
+        calls.append(report)
+        raise SystemExit(0)
+
+    monkeypatch.setattr("ray.tune.report", end)
+    monkeypatch.setattr(trainable, "train_job", lambda _, report: report(TrialReport()))
+    with pytest.raises(SystemExit):
+        trainable.run_job({"job": None})  # type: ignore[dict-item]
+    assert len(calls) == 1
