@@ -99,7 +99,9 @@ def main_of(tool: click.Command, program: str, arguments: Sequence[str] | None =
         _check_working_directory()
         try:
             code = tool.main(args=arguments, prog_name=program, standalone_mode=False)
-        except click.Abort as error:  # click's form of KeyboardInterrupt
+        except click.Abort as error:  # click's form of KeyboardInterrupt, and of EOFError, which is a bug
+            if isinstance(error.__cause__, EOFError):
+                raise error.__cause__ from None
             raise KeyboardInterrupt from error
         except click.ClickException as error:
             context = getattr(error, "ctx", None)

@@ -44,7 +44,7 @@ def lasting_output() -> Iterator[None]:
     before = sys.stdout, sys.stderr
     # Either is None when the process was started without it.
     lasting = [None if stream is None else cast("TextIO", _Lasting(stream)) for stream in before]
-    sys.stdout, sys.stderr = lasting  # type: ignore[assignment]
+    sys.stdout, sys.stderr = lasting
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ import pytest
 import morel_search
 from morel_search.__main__ import COMMANDS, SHELLS, main
 from morel_search.__main__ import morel_search as program
-from morel_search._cli import print_err, terminate_as_interrupt
+from morel_search._cli import command, main_of, print_err, terminate_as_interrupt
 
 ROOT = Path(__file__).parents[1]
 
@@ -304,3 +304,14 @@ def test_sigterm_ends_any_command_as_an_interrupt() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr.strip()) == (130, "morel_search: interrupted")
+
+
+def test_the_end_of_a_file_is_no_interrupt() -> None:
+    """Click treats EOFError as Ctrl-C; without a question to the user, it is a bug."""
+
+    @command("x")
+    def read() -> int:
+        raise EOFError("Ran out of input")
+
+    with pytest.raises(EOFError, match="Ran out of input"):
+        main_of(read, "read", [])

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 
@@ -209,6 +210,77 @@ def test_a_journal_beside_a_study_cannot_delete_another_file(tmp_path: Path) -> 
         connection.execute("SELECT * FROM studies").fetchall()
     assert not victim.exists()
     TrialStore.of_file(study, "run").close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        (
+            "CREATE VIEW v AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
+            "SELECT x FROM c WHERE x < 0",
+            "view 'v'",
+        ),
+        ("CREATE TRIGGER t AFTER UPDATE ON trials BEGIN DELETE FROM trials; END", "trigger 't'"),
+    ],
+)
+def test_a_study_with_statements_that_run_by_themselves_is_refused(
+    tmp_path: Path, statement: str, what: str
+) -> None:
+    """A view can be read for ever, and a trigger can delete finished trials."""
+    path = tmp_path / "study.db"
+    TrialStore.of_file(path, "run").close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+    with pytest.raises(RunFolderError, match=f"it has the {what}, which no study has"):
+        TrialStore.of_file(path, "run")
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("UPDATE trials SET state = 'DREAMING'", "'DREAMING'"),
+        ("UPDATE trial_params SET distribution_json = '{}'", "where one is required"),
+        ("UPDATE trial_params SET distribution_json = 'null'", ""),
+        ("UPDATE trials SET datetime_start = 'noon'", "Invalid isoformat string"),
+        ("UPDATE study_user_attributes SET value_json = '[1]'", ""),
+    ],
+)
+def test_damaged_rows_of_a_study_are_one_sentence(tmp_path: Path, statement: str, reason: str) -> None:
+    path = tmp_path / "study.db"
+    store = TrialStore.of_file(path, "run")
+    store.set_identity({})
+    study = optuna.load_study(study_name="run", storage=f"sqlite:///{path}")
+    study.add_trial(
+        optuna.trial.create_trial(
+            params={"x": 0.5},
+            distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+            values=[0.5, 0.5],
+        )
+    )
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+    def read() -> None:
+        again = TrialStore.of_file(path, "run")
+        try:
+            again.identity()
+            again.trials()
+        finally:
+            again.close()
+
+    with pytest.raises(RunFolderError) as caught:
+        read()
+    assert reason in str(caught.value)
+
+
+def test_a_pipe_among_the_files_of_sqlite_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    TrialStore.of_file(path, "run").close()
+    pipe(tmp_path / "study.db-shm")
+    with pytest.raises(RunFolderError, match=f"the study at {path} cannot be opened"):
+        TrialStore.of_file(path, "run")
 
 
 def test_compressed_weights_are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:

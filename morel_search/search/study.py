@@ -73,10 +73,15 @@ class TrialStore:
             # Studies of earlier versions have no number.
             written = int(self._study.user_attrs.get("format", 1))
         except KeyError as error:
-            others = ", ".join(map(repr, optuna.get_all_study_names(self._storage)))
+            others = optuna.get_all_study_names(self._storage)
+            if name in others:
+                raise RunFolderError(
+                    f"the study at {place} cannot be opened: it has no {error} where one is required"
+                ) from error
+            listed = ", ".join(map(repr, others))
             raise RunFolderError(
                 f"{place} does not have the study {name!r} of this run"
-                f"{f', but {others}' if others else ''}; put the right file back"
+                f"{f', but {listed}' if listed else ''}; put the right file back"
             ) from error
         except ImportError as error:  # the driver of the database
             missing = error.name or str(error)
@@ -85,7 +90,7 @@ class TrialStore:
             ) from error
         except (
             *(SQLAlchemyError, StorageInternalError, RuntimeError, sqlite3.Error),
-            *(ArithmeticError, AttributeError, IndexError, TypeError, ValueError),
+            *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
         ) as error:
             reason = reason_of(error.__cause__ or error)
             raise RunFolderError(f"the study at {place} cannot be opened: {reason}") from error
@@ -102,7 +107,12 @@ class TrialStore:
         self._rows = OptunaRowWriter(self._storage, study_id_of(self._study))
         self._ids: dict[int, int] = {trial.number: trial_id_of(trial) for trial in known}
         if file is not None:
-            file.begin_writing()
+            try:
+                file.begin_writing()
+            except (sqlite3.Error, OSError) as error:
+                raise RunFolderError(
+                    f"the study at {place} cannot be opened for writing: {reason_of(error)}"
+                ) from error
 
     def _open(self, url: str, name: str, *, create: bool) -> optuna.Study:
         """Open the database and the study; refuse a damaged file and one of another version of Optuna."""

@@ -140,12 +140,17 @@ class StudyFile:
         return connection
 
     def check(self) -> None:
-        """Refuse a file that SQLite finds damaged.
+        """Refuse a file that SQLite finds damaged, and one with views or triggers.
 
         Raises:
-            sqlite3.Error: The file is damaged or is no database.
+            sqlite3.Error: The file is damaged, is no database, or is not that of a study.
         """
         with closing(self._connect()) as connection:
+            code = connection.execute(
+                "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger')"
+            ).fetchone()
+            if code is not None:  # statements that run when the study is read or written
+                raise sqlite3.DatabaseError(f"it has the {code[0]} {code[1]!r}, which no study has")
             (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if answer != "ok":
             raise sqlite3.DatabaseError(f"the file is damaged ({answer.splitlines()[0]})")
