@@ -239,7 +239,11 @@ def begin_training(
     Returns:
         The training, and the results of the epochs that it has finished.
     """
-    from morel_search.models.tensors import read_tensors
+    import pickle
+
+    import torch
+
+    from morel_search.models.archive import check_archive
     from morel_search.training.trainer import Training
 
     def fresh() -> Training:
@@ -257,13 +261,17 @@ def begin_training(
 
     training = fresh()
     try:
-        state = read_tensors(checkpoint)
+        check_archive(checkpoint)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         if state["job"] != task_identity(job):
             return fresh(), []
         history = [EpochResult(**result) for result in state["history"]]
         training.load_state_dict(state["training"])
     except FileNotFoundError:
         return training, []
-    except (OSError, RuntimeError, AttributeError, LookupError, TypeError, ValueError):
+    except (
+        *(OSError, RuntimeError, EOFError, AttributeError, LookupError, TypeError, ValueError),
+        pickle.UnpicklingError,
+    ):
         return fresh(), []
     return training, history

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import nn
 
 from morel_search._consent import NO_CODE, Consent
 from morel_search.errors import NetworkError
-from morel_search.models.tensors import read_tensors
+from morel_search.models.archive import NO_DATA, check_archive
 from morel_search.results.files import os_error_sentence
 from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings
@@ -79,7 +80,8 @@ def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metad
         UntrustedCodeError: The file names code without consent.
     """
     try:
-        content = read_tensors(path)
+        check_archive(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
         settings = NetworkSettings(name=content["network"]["name"], options=content["network"]["options"])
         if not isinstance(settings.name, str):
             raise TypeError(f"the name of the network must be a text, got {settings.name!r}")
@@ -89,6 +91,8 @@ def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metad
         model = build_network(settings, (channels, height, width), len(classes))
         model.load_state_dict(content["weights"])
         epoch = content["facts"].get("epoch")
+    except pickle.UnpicklingError as error:
+        raise NetworkError(f"{path} is not a network of this project: {NO_DATA}") from error
     except (
         OSError,
         RuntimeError,
