@@ -56,6 +56,8 @@ def strike(kind_name: str, rng: random.Random, search: Search) -> dict[str, Any]
         search.start()
     running = search.wait_for(lambda: search.processes("ray::ImplicitFunc") or search.snapshot().states)
     time.sleep(rng.uniform(0, 6) if running else 0)
+    if "worker" in kind_name:
+        search.wait_for(lambda: search.processes("ray::ImplicitFunc"))
     before, rows = search.snapshot(), search.rows()
     assert search.process is not None
     if search.process.poll() is not None:

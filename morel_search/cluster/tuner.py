@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from morel_search.cluster.trainable import Job, run_job
 from morel_search.cluster.watch import SearchWatch
 from morel_search.config import Space
 from morel_search.errors import RunFolderError
+from morel_search.results.files import os_error_sentence
 from morel_search.search.controller import FinishedTrial, SearchController
 from morel_search.search.hang_detector import HangDetector
 from morel_search.search.study import TrialStore
@@ -33,6 +36,9 @@ UNLIMITED = 10**9
 
 RETRIES = 2
 """How often a trial whose process died continues from its checkpoint before it is recorded as failed."""
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.ENOENT, errno.EIO)
+"""Errors of the file system with which Ray Tune fails to write its own files."""
 
 
 def search(
@@ -74,34 +80,52 @@ def search(
     losses: dict[str, str] = {}
     detector = HangDetector(controller.space.search.max_epoch_minutes, note)
     watch = SearchWatch(controller, detector, errors, note)
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
-        tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(controller, job, on_finished, errors, losses, detector.reason),
-            scheduler=StudyScheduler(controller, on_epoch, errors, watch, losses),
-            num_samples=UNLIMITED,
-            max_concurrent_trials=concurrency(resources),
-            reuse_actors=True,
-            trial_name_creator=_name,
-            trial_dirname_creator=_name,
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(ray_folder.absolute()),
-            verbose=0,
-            stop=watch,
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
-        ),
-    )
     try:
         if not controller.done:
-            with waiting():
-                tuner.fit()
+            with _writable(ray_folder):
+                tuner = tune.Tuner(
+                    tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+                    tune_config=tune.TuneConfig(
+                        search_alg=StudySearcher(
+                            controller, job, on_finished, errors, losses, detector.reason
+                        ),
+                        scheduler=StudyScheduler(controller, on_epoch, errors, watch, losses),
+                        num_samples=UNLIMITED,
+                        max_concurrent_trials=concurrency(resources),
+                        reuse_actors=True,
+                        trial_name_creator=_name,
+                        trial_dirname_creator=_name,
+                    ),
+                    run_config=tune.RunConfig(
+                        name="tune",
+                        storage_path=str(ray_folder.absolute()),
+                        verbose=0,
+                        stop=watch,
+                        failure_config=tune.FailureConfig(max_failures=RETRIES),
+                    ),
+                )
+                with waiting():
+                    tuner.fit()
     finally:
         _settle(controller, record, errors)
     if errors:
         raise errors[0]
     return controller.complete
+
+
+@contextmanager
+def _writable(ray_folder: Path) -> Iterator[None]:
+    """Explain an error with which Ray Tune cannot write its own files.
+
+    Raises:
+        RunFolderError: The disk is full, for example.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:  # ConnectionError, for example
+            raise
+        raise os_error_sentence("write", ray_folder, error) from error
 
 
 def _settle(controller: SearchController, record: TrialStore, errors: list[Exception]) -> None:
