@@ -91,7 +91,6 @@ def test_a_search_with_the_earlier_early_stopping_is_continued_with_it(tmp_path:
     now = load(tmp_path, changed(train=train))
     assert changes(old_identity(now), now.identity()) == [
         "early_stopping.keep was null and is 0.6",
-        "early_stopping.eta was 3 and is 2",
         "early_stopping.grace was 3 and is null",
         "early_stopping.rungs was null and is 2",
     ]

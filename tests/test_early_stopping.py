@@ -111,7 +111,7 @@ def test_inferior_trials_are_stopped_and_never_on_the_front(tmp_path: Path) -> N
     space = digits()
     controller, record = start(tmp_path, space)
     finished = run_all(controller)
-    assert controller.early_stopping.levels == (1, 2)
+    assert controller.early_stopping.levels == (1, 3)
     trials = record.trials()
     assert len(finished) == len(trials) == 41
     stopped = [trial for trial in trials if trial.state == TrialState.PRUNED]
@@ -123,7 +123,7 @@ def test_inferior_trials_are_stopped_and_never_on_the_front(tmp_path: Path) -> N
         assert trial.values is None
         assert outcome.values is None
         assert outcome.rung == len(outcome.history)
-        assert outcome.rung in (1, 2)
+        assert outcome.rung in (1, 3)
         assert outcome.points == ((outcome.rung, *outcome.last_values),)
     numbers = {trial.number for trial in whole}
     assert {number for number, _ in controller.front} <= numbers
@@ -134,7 +134,7 @@ def test_inferior_trials_are_stopped_and_never_on_the_front(tmp_path: Path) -> N
         .all(axis=None)
     )
     assert table.loc[table["state"] == "PRUNED", "last_clean_accuracy"].notna().all()
-    assert set(table.loc[table["state"] == "PRUNED", "rung"]) <= {1, 2}
+    assert set(table.loc[table["state"] == "PRUNED", "rung"]) <= {1, 3}
 
 
 def test_stopping_can_be_switched_off(tmp_path: Path) -> None:

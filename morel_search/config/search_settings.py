@@ -135,9 +135,9 @@ class EarlyStoppingSettings:
         lt=1,
     )
     grace: int | None = setting(
-        None, doc="epochs of the first rung; null means epochs / 14, rounded up", ge=1
+        None, doc="epochs of the first rung; null means a ninth of all epochs, rounded", ge=1
     )
-    eta: int = setting(2, doc="each rung has eta times the epochs of the one before", ge=2)
+    eta: int = setting(3, doc="each rung has eta times the epochs of the one before", ge=2)
     rungs: int | None = setting(
         2, doc="maximum number of rungs; null means every rung below the last epoch", ge=1
     )
