@@ -132,7 +132,7 @@ def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(
         "network 2: 80.0% (78.0% to 82.0%) clean and 50.0% (48.0% to 52.0%) robust accuracy, verified on "
         "test images" in output
     )
-    assert "Not considered, because they were flagged or have no verified accuracies: 1." in output
+    assert "Not considered: 1 (flagged)." in output
     assert "not verified" not in output
     assert main([str(run.path), "--member", "1"]) == 0
     captured = capsys.readouterr()
@@ -148,7 +148,7 @@ def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(
     assert "90.0% (88.0% to 92.0%)" in card
     assert "95% intervals" in card
     write_verified(run, (1, 0.9, 0.55, "gradients vanish, attacks stand still"))
-    refused(capsys, [str(run.path)], "flagged every network", "--member")
+    refused(capsys, [str(run.path)], "leaves no network", "--member")
 
 
 def test_validation_figures_are_the_last_resort(

@@ -246,9 +246,37 @@ def test_verified_figures_come_first_and_flagged_networks_are_left_out() -> None
         RunFolderError, match=r"at least 50%: network 2 comes nearest with 40%, which is 10 points less"
     ):
         choose(members, lambda among: most_accurate(among, 0.5))
-    with pytest.raises(RunFolderError, match=r"flagged every network that it attacked \(3\): .* --member"):
+    with pytest.raises(
+        RunFolderError, match=r"no network that it attacked \(3 flagged\): .* --member"
+    ):
         choose(members[2:], knee_point)
     assert choose(members[3:], knee_point)[:2] == (members[3], "test")
+
+
+def test_a_network_that_another_one_beats_is_left_out() -> None:
+    """It may still be named with --member."""
+    beaten = Member(1, 5, "1", {"verified": Figures(0.95, 0.6, 400, beaten_by="7 (pgd)")})
+    other = member(2, verified=(0.9, 0.5))
+    for rule in (knee_point, lambda among: most_accurate(among, 0.4), lambda among: most_robust(among, 0.5)):
+        assert choose([beaten, other], rule)[0] is other
+    with pytest.raises(RunFolderError, match=r"no network that it attacked \(1 beaten by 7 \(pgd\)\)"):
+        choose([beaten], knee_point)
+
+
+def test_the_network_that_beats_is_read_from_the_table(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "made")
+    first, second = read_run_data(run).front[["number", "epoch"]].astype(int).to_numpy()[:2].tolist()
+    head = "number,epoch,clean_accuracy,robust_accuracy,clean_low,clean_high,robust_low,robust_high"
+    rows = [
+        f"{head},images,flags,on_front,verdict,beaten_by",
+        f"{first[0]},{first[1]},0.9,0.2,,,,,400,,false,beaten,{second[0]}",
+        f"{second[0]},{second[1]},0.9,0.4,,,,,400,,true,on the front,",
+    ]
+    run.write_text("verified.csv", "\n".join(rows) + "\n")
+    members = {network.number: network for network in read_members(read_run_data(run))}
+    assert members[first[0]].left_out == f"beaten by {second[0]}"
+    assert members[second[0]].left_out == ""
+    assert choose(tuple(members.values()), knee_point)[0].number == second[0]
 
 
 def verify(run: RunFolder, *rows: str) -> None:

@@ -41,6 +41,8 @@ class Figures:
         robust_interval: 95 % interval of the robust accuracy; None when it is not known.
         flags: Signs of gradient masking, because of which the robust accuracy is not reliable; empty without
             any.
+        beaten_by: The network that is better in one accuracy and not worse in the other, beyond chance; empty
+            without any.
     """
 
     clean: float
@@ -49,6 +51,7 @@ class Figures:
     clean_interval: tuple[float, float] | None = None
     robust_interval: tuple[float, float] | None = None
     flags: str = ""
+    beaten_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,14 @@ class Member:
     def flags(self) -> str:
         """Signs of gradient masking; empty without any."""
         return self.figures["verified"].flags if "verified" in self.figures else ""
+
+    @property
+    def left_out(self) -> str:
+        """Why no rule picks this network: the verification flagged or beat it; empty without a reason."""
+        if self.flags:
+            return "flagged"
+        rival = self.figures["verified"].beaten_by if "verified" in self.figures else ""
+        return f"beaten by {rival}" if rival else ""
 
 
 def read_members(run_data: RunData) -> tuple[Member, ...]:
@@ -146,6 +157,7 @@ def _verified(run: RunFolder) -> dict[tuple[int, int | None], Figures]:
             _interval(row["clean_low"], row["clean_high"]),
             _interval(row["robust_low"], row["robust_high"]),
             str(row["flags"]).strip(),
+            str(row.get("beaten_by") or "").strip(),
         )
     return verified
 

@@ -61,22 +61,22 @@ def choose(members: Sequence[Member], rule: Rule) -> tuple[Member, str, str]:
         The picked member, the kind of accuracies, and the reason.
 
     Raises:
-        RunFolderError: The verification flagged every network, or no network satisfies the rule.
+        RunFolderError: The verification flagged or beat every network, or no network satisfies the rule.
     """
     kind = next(kind for kind in KINDS if any(kind in member.figures for member in members))
     eligible = candidates(members, kind)
     if not eligible:
-        flagged = ", ".join(member.name for member in members if member.flags)
+        reasons = ", ".join(f"{member.name} {member.left_out}" for member in members if member.left_out)
         raise RunFolderError(
-            f"the verification flagged every network that it attacked ({flagged}): pick one with --member"
+            f"the verification leaves no network that it attacked ({reasons}): pick one with --member"
         )
     chosen, reason = rule(eligible)
     return next(member for member in members if member.name == chosen.name), kind, reason
 
 
 def candidates(members: Sequence[Member], kind: str) -> list[Candidate]:
-    """Return the members that a rule may pick: those with accuracies of this kind and without a flag."""
-    return [candidate(member, kind) for member in members if kind in member.figures and not member.flags]
+    """Return the members that a rule may pick: with accuracies of this kind, neither flagged nor beaten."""
+    return [candidate(member, kind) for member in members if kind in member.figures and not member.left_out]
 
 
 def candidate(member: Member, kind: str) -> Candidate:

@@ -81,11 +81,13 @@ def pick_network(
     results = _results(run_data, members) if kind == "verified" else {}
     for sentence in cost_sentences(candidate(member, kind), candidates(members, kind), results):
         print_out(sentence)
-    left_out = [other.name for other in members if kind not in other.figures or other.flags]
+    left_out = [
+        f"{other.name} ({other.left_out or f'no {kind} accuracies'})"
+        for other in members
+        if kind not in other.figures or other.left_out
+    ]
     if left_out and member_name is None:
-        print_out(
-            f"Not considered, because they were flagged or have no {kind} accuracies: {', '.join(left_out)}."
-        )
+        print_out(f"Not considered: {', '.join(left_out)}.")
     if member.flags:
         print_err(
             f"warning: the verification flagged network {member.name}; its robust accuracy is not "
