@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -166,7 +167,8 @@ def silence() -> None:
 
 def _morel(search: Mapping[str, Any] | None = None, **stopping: Any) -> Make:
     def build(problem: Problem, seed: int) -> Method:
-        settings = SearchSettings(**{"seed": seed, **(search or {})})
+        trials = max(SearchSettings().trials, problem.budget // problem.epochs)
+        settings = SearchSettings(**{"seed": seed, "trials": trials, **(search or {})})
         return Morel(problem, settings, EarlyStoppingSettings(**stopping))
 
     return Make(build, stops=stopping.get("enabled", True))
@@ -197,10 +199,12 @@ def _asha(problem: Problem, seed: int) -> Method:
 METHODS: dict[str, Make] = {
     "morel_search": _morel(),
     "morel_search, no stopping": _morel(enabled=False),
+    "morel_search, Sobol start": _morel({"warmup": "sobol"}, keep=None, rungs=None),
+    "morel_search, Sobol start, no stopping": _morel({"warmup": "sobol"}, enabled=False),
     "ray+nsga2": Make(lambda problem, seed: RayOptuna(problem, _nsga2(problem, seed))),
     "ray+nsga2, population 20": Make(_nsga2_of_20, epochs_only=True),
     "ray+nsga2+asha": Make(_asha, stops=True),
-    "tpe": Make(lambda problem, seed: RayOptuna(problem, _tpe(seed))),
+    "tpe, multivariate": Make(lambda problem, seed: RayOptuna(problem, _tpe(seed))),
     "tpe, Optuna's defaults": Make(lambda problem, seed: RayOptuna(problem, TPESampler(seed=seed))),
     "moasha": Make(Moasha, stops=True, module="syne_tune"),
     "random": Make(lambda problem, seed: RayOptuna(problem, RandomSampler(seed=seed))),
@@ -209,25 +213,25 @@ METHODS: dict[str, Make] = {
 VARIANTS: dict[str, Make] = {
     "morel_search": METHODS["morel_search"],
     "ranking epsilon_net": _morel(ranking="epsilon_net"),
-    "eta 2, grace 3": _morel(eta=2, grace=3),
-    "eta 4, grace 3": _morel(eta=4, grace=3),
+    "keep 1/2": _morel(keep=Fraction(1, 2)),
+    "keep 3/4": _morel(keep=Fraction(3, 4)),
+    "keep 1/3, one rung": _morel(keep=Fraction(1, 3), rungs=1),
+    "three rungs": _morel(rungs=3),
+    "grace 2": _morel(grace=2),
+    "grace 9, one rung": _morel(grace=9, rungs=1),
     "min_peers 6": _morel(min_peers=6),
     "min_peers 12": _morel(min_peers=12),
-    "grace 1": _morel(grace=1),
-    "grace 2": _morel(grace=2),
-    "grace 6": _morel(grace=6),
-    "eta 4, grace 1": _morel(eta=4, grace=1),
     "run_through 0": _morel(run_through=0.0),
     "population 8": _morel({"population": 8}),
     "population 12": _morel({"population": 12}),
+    "warmup sobol": _morel({"warmup": "sobol"}),
     "warmup random": _morel({"warmup": "random"}),
-    "warmup tpe": _morel({"warmup": "tpe"}),
-    "warmup random, population 12": _morel({"warmup": "random", "population": 12}),
+    "warmup_trials 60": _morel({"warmup_trials": 60}),
     "uniform crossover": _morel({"crossover": "uniform"}),
     "uniform mutation": _morel({"mutation": "uniform"}),
     "sampler tpe": _morel({"sampler": "tpe"}),
     "sampler nsga3": _morel({"sampler": "nsga3"}),
     "sampler random": _morel({"sampler": "random"}),
 }
-"""Other settings of this project. The first entry has the defaults: crowding, eta 3, grace 3, min_peers 3,
-population 20, run_through 0.05."""
+"""Other settings of this project. The first entry has the defaults: 60 % continue after 3 and 9 of 27 epochs,
+crowding, min_peers 3, TPE for the first 40 trials, population 20, run_through 0.05."""

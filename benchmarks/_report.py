@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = ["draw", "read", "report", "write"]
 
-OURS, RIVAL = "morel_search", "ray+nsga2"
+OURS, RIVAL, TPE = "morel_search", "ray+nsga2", "tpe, Optuna's defaults"
 SHARES = tuple(round(0.1 * step, 1) for step in range(1, 11))
 SIGNIFICANT = 0.05
 TITLES = {"zdt1": "ZDT1", "zdt2": "ZDT2", "zdt3": "ZDT3", "curves": "Recorded trainings"}
@@ -22,11 +22,19 @@ COLOURS = {
     "ray+nsga2": "#1565c0",
     "ray+nsga2, population 20": "#90caf9",
     "ray+nsga2+asha": "#1565c0",
-    "tpe": "#ef8e19",
+    "morel_search, Sobol start": "#8e24aa",
+    "morel_search, Sobol start, no stopping": "#8e24aa",
+    "tpe, multivariate": "#ef8e19",
+    TPE: "#b35c00",
     "moasha": "#2e7d32",
     "random": "#757575",
 }
-DASHES = {"morel_search, no stopping": (5, 2), "ray+nsga2+asha": (5, 2), "random": (1, 1.5)}
+DASHES = {
+    "morel_search, no stopping": (5, 2),
+    "morel_search, Sobol start, no stopping": (5, 2),
+    "ray+nsga2+asha": (5, 2),
+    "random": (1, 1.5),
+}
 FLOORS = {"curves": 0.9}
 """Smallest value on the axis of the figure: a single good training has nearly all of the hypervolume of the
 recorded trainings."""
@@ -131,8 +139,9 @@ def report(rows: list[dict[str, Any]], order: list[str], reference: str = RIVAL)
         if problem == "curves":
             lines += [*_speed(results, reference), ""]
         for method in (OURS, "morel_search, no stopping"):
-            if method != reference:
-                lines += _tests(results, problem, method, reference)
+            for other in dict.fromkeys((reference, TPE)):
+                if method != other and {method, other} <= set(results.methods):
+                    lines += _tests(results, problem, method, other)
     return "\n".join(lines).rstrip() + "\n"
 
 
