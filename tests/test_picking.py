@@ -246,9 +246,7 @@ def test_verified_figures_come_first_and_flagged_networks_are_left_out() -> None
         RunFolderError, match=r"at least 50%: network 2 comes nearest with 40%, which is 10 points less"
     ):
         choose(members, lambda among: most_accurate(among, 0.5))
-    with pytest.raises(
-        RunFolderError, match=r"no network that it attacked \(3 flagged\): .* --member"
-    ):
+    with pytest.raises(RunFolderError, match=r"no network that it attacked \(3 flagged\): .* --member"):
         choose(members[2:], knee_point)
     assert choose(members[3:], knee_point)[:2] == (members[3], "test")
 

@@ -53,9 +53,13 @@ def plan_text(space: Space, preflight_result: PreflightResult, epoch_seconds: fl
 
 
 def _generations(search: SearchSettings) -> str:
-    if search.sampler in ("nsga2", "nsga3"):
-        generations = search.trials / search.population
-        return f", population {search.population} (about {generations:.1f} generations)"
+    if search.is_genetic:
+        start = min(search.trials, max(search.least_warmup, search.population))
+        generations = (search.trials - start) / search.population
+        return (
+            f", the first {start} by {search.warmup}, then population {search.population} (about "
+            f"{generations:.1f} generations)"
+        )
     return "" if search.sampler == "random" else f", the first {search.population} at random"
 
 
