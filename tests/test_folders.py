@@ -67,9 +67,26 @@ def test_what_is_wrong_in_an_image_folder(tmp_path: Path) -> None:
     test = write_folder(tmp_path / "test", {"cow": list(pictures(1))})
     with pytest.raises(DataError, match=r"has the class cow, which data\.train"):
         load_test(folder_settings(train, test))
+    test = write_folder(tmp_path / "other", {"Cat": list(pictures(1))})
+    with pytest.raises(DataError, match=r"has the class Cat, which data\.train lacks; it has 'cat'"):
+        check_test(folder_settings(train, test))
     (train / "dog" / "003.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"dog/003\.png is not an image that can be read"):
         load_development(folder_settings(train))
     (train / "eel").mkdir()
     with pytest.raises(DataError, match=r"train/eel has no image"):
         load_development(folder_settings(train))
+
+
+def test_classes_of_a_folder_that_differ_only_in_case_are_named(tmp_path: Path) -> None:
+    train = write_folder(tmp_path / "train", {"Cat": list(pictures(5)), "cat": list(pictures(5))})
+    development = load_development(folder_settings(train))
+    assert development.classes == ("Cat", "cat")
+    assert "'Cat' and 'cat' are two classes" in development.notes[0]
+
+
+def test_the_order_of_the_test_folders_does_not_matter(tmp_path: Path) -> None:
+    """A test folder without the first class: the others keep the numbers of the training folder."""
+    train = write_folder(tmp_path / "train", {name: list(pictures(4)) for name in ("ant", "bee", "cat")})
+    test = write_folder(tmp_path / "test", {"cat": list(pictures(2)), "bee": list(pictures(1, seed=1))})
+    assert load_test(folder_settings(train, test)).labels.tolist() == [1, 2, 2]

@@ -23,7 +23,7 @@ def plan_text(space: Space, preflight_result: PreflightResult, epoch_seconds: fl
         concurrent: Number of trials that run at the same time.
 
     Returns:
-        One line a setting, then one line a warning.
+        One line a setting, then one line a warning, and one a note about the data.
     """
     search, resources, images = space.search, space.resources, preflight_result
     trials = search.trials + len(space.controls)
@@ -49,7 +49,8 @@ def plan_text(space: Space, preflight_result: PreflightResult, epoch_seconds: fl
         f"cost         about {duration(trial_seconds)} for each trial with the settings of train, {total} "
         f"in all (measured on {TIMED_BATCHES} batches; searched attack steps change it)",
     ]
-    return "\n".join([*lines, *(f"warning: {warning}" for warning in preflight_warnings(space, images))])
+    lines += [f"warning: {warning}" for warning in preflight_warnings(space, images)]
+    return "\n".join([*lines, *(f"note: {note}" for note in images.notes)])
 
 
 def _generations(search: SearchSettings) -> str:

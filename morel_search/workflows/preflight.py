@@ -61,6 +61,7 @@ class PreflightResult:
         weights: Number of trainable weights of the network.
         compute: The arithmetic of trainings on this machine.
         warnings: Properties of the network that make its accuracies unreliable, one sentence each.
+        notes: What was done with images and labels and is worth knowing, one sentence each.
     """
 
     train: int
@@ -70,6 +71,7 @@ class PreflightResult:
     weights: int
     compute: Compute
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def inspect(space: Space) -> PreflightResult:
@@ -85,7 +87,7 @@ def inspect(space: Space) -> PreflightResult:
     from morel_search.training.datasets.loading import check_test, load_development
     from morel_search.training.networks import build_network
 
-    check_test(space.data)
+    notes = check_test(space.data)
     development = load_development(space.data)
     channels, height, width = (int(size) for size in development.train.images.shape[1:])
     with _own_code(space):
@@ -104,6 +106,7 @@ def inspect(space: Space) -> PreflightResult:
         weights=sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
         compute=compute,
         warnings=warnings,
+        notes=(*development.notes, *notes),
     )
 
 

@@ -201,8 +201,8 @@ def _development(data: DataSettings) -> Development:
     from morel_search.training.datasets.loading import check_test, load_development
 
     try:
-        check_test(data)
-        return load_development(data)
+        notes = check_test(data)
+        development = load_development(data)
     except DataError as error:
         used = [data.folder] if data.name.startswith("cifar") else [data.train, data.test]
         if any(path is not None and not Path(path).expanduser().is_absolute() for path in used):
@@ -211,6 +211,9 @@ def _development(data: DataSettings) -> Development:
                 "change to the folder in which the search was started"
             ) from error
         raise
+    for note in (*development.notes, *notes):
+        print_err(f"note: {note}")
+    return development
 
 
 def _compute(before: Compute | None, device: str) -> Compute:

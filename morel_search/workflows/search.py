@@ -110,6 +110,8 @@ def execute(request: Request) -> int:
             )
         for warning in preflight.preflight_warnings(space, preflight_result):
             print_err(f"warning: {warning}")
+        for note in preflight_result.notes:
+            print_err(f"note: {note}")
         run = _open(request, preflight_result)
         with run.lock():
             controller, record = _begin(request, run)

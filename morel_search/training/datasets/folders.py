@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from morel_search.errors import DataError
+from morel_search.training.datasets.classes import spelling_notes, unknown_class
 from morel_search.training.datasets.images import common_shape, decode_all
 from morel_search.training.datasets.source import Source, Split, local_path
 from morel_search.training.settings import DataSettings
@@ -37,7 +38,7 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
         test = check_folder(settings, "test")
         unknown = [name for name in _classes(test) if name not in classes]
         if unknown:
-            raise DataError(f"data.test {test} has the class {unknown[0]}, which data.train {train} lacks")
+            raise DataError(unknown_class(f"data.test {test}", unknown[0], classes))
         files = _files(test, _classes(test))
     labels = torch.tensor([classes.index(name) for name, _ in files], dtype=torch.int64)
     resized = settings.image_size is not None
@@ -45,6 +46,7 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
         labels,
         classes,
         lambda indices: decode_all(indices, lambda number: _read(files[number]), shape, resized=resized),
+        () if split == "test" else tuple(spelling_notes(classes)),
     )
 
 

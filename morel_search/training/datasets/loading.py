@@ -58,11 +58,13 @@ class Development:
         train: The training images.
         validation: The images on which trainings are compared.
         classes: Name of each label.
+        notes: What was done with images and labels and is worth knowing, one sentence each.
     """
 
     train: ImageSet
     validation: ImageSet
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load_development(settings: DataSettings) -> Development:
@@ -86,7 +88,8 @@ def load_development(settings: DataSettings) -> Development:
         seed=settings.seed,
         limit=settings.limit,
     )
-    return Development(_take(source, train), _take(source, validation), source.classes)
+    images = _take(source, train), _take(source, validation)
+    return Development(*images, source.classes, source.notes)
 
 
 def load_test(settings: DataSettings) -> ImageSet:
@@ -107,20 +110,24 @@ def load_test(settings: DataSettings) -> ImageSet:
     )
 
 
-def check_test(settings: DataSettings) -> None:
+def check_test(settings: DataSettings) -> tuple[str, ...]:
     """Check at the start of a search that the test images can be read at its end.
 
     Files, columns, labels and classes are checked; no image is decoded.
+
+    Returns:
+        What will be done with the labels and is worth knowing, one sentence each.
 
     Raises:
         DataError: ``settings.test`` is missing, names no file, or cannot be read.
     """
     if settings.name == "parquet":
         parquet_files(settings, "test")
-        open_parquet(settings, "test")
+        return open_parquet(settings, "test").notes
     if settings.name == "image_folder":
         check_folder(settings, "test")
-        open_folder(settings, "test")
+        return open_folder(settings, "test").notes
+    return ()
 
 
 def _take(source: Source, indices: Tensor) -> ImageSet:

@@ -1,9 +1,8 @@
-"""Parquet files as the Hugging Face hub serves them: encoded images and integer labels."""
+"""Parquet files as the Hugging Face hub serves them: one row for each image, with its label."""
 
 from __future__ import annotations
 
 import glob
-import json
 from bisect import bisect_right
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from morel_search.errors import DataError
+from morel_search.training.datasets.classes import (
+    Classes,
+    FileLabels,
+    class_numbers,
+    order_notes,
+    spelling_notes,
+    training_classes,
+    with_orders,
+)
 from morel_search.training.datasets.images import common_shape, decode_all
+from morel_search.training.datasets.label_column import read_labels
 from morel_search.training.datasets.source import Source, Split, local_path
 from morel_search.training.settings import DataSettings
 
@@ -29,25 +38,35 @@ LABEL_COLUMNS = ("label", "fine_label", "labels")
 def open_parquet(settings: DataSettings, split: Split) -> Source:
     """Return the images of ``data.train`` or ``data.test``.
 
-    An image is a struct with the encoded file in ``bytes``, or the encoded file as binary data; a label is an
-    integer from 0. The names of the classes come from the metadata of the hub in the schema of the training
-    file; without them, classes are named by their numbers. Test images get the shape of the training images.
+    An image is a struct with the encoded file in ``bytes``, or the encoded file as binary data. Labels are
+    brought together by the names of their classes; see :mod:`morel_search.training.datasets.classes`. Test
+    images get the shape of the training images.
 
     Raises:
         DataError: A file, a column, an image or a label is missing, cannot be read or does not fit; the
             message names file and row.
     """
-    train = _Table(parquet_files(settings, "development"), settings)
-    classes = train.classes()
-    train.check_labels(classes)
+    table = train = _Table(parquet_files(settings, "development"), settings)
+    classes = training_classes(train.parts)
+    labels = train.numbers(classes)
+    if len(np.unique(labels)) < 2:
+        raise DataError(
+            f"data.train must have images of at least two classes; all images of {train.files[0]} have the "
+            f"label {classes.names[labels[0]]}"
+        )
+    notes = [*spelling_notes(classes.names), *order_notes(train.parts, classes)]
     shape = common_shape(len(train), train.fetch, settings.image_size)
-    table = train
     if split == "test":
         table = _Table(parquet_files(settings, "test"), settings)
-        table.check_labels(classes)
+        labels = table.numbers(with_orders(classes, table.parts))
+        notes = order_notes(table.parts, classes)
     resized = settings.image_size is not None
-    labels = torch.from_numpy(table.labels)
-    return Source(labels, classes, lambda indices: decode_all(indices, table.fetch, shape, resized=resized))
+    return Source(
+        torch.from_numpy(labels),
+        classes.names,
+        lambda indices: decode_all(indices, table.fetch, shape, resized=resized),
+        tuple(notes),
+    )
 
 
 def parquet_files(settings: DataSettings, split: Split) -> tuple[Path, ...]:
@@ -97,30 +116,31 @@ class _Table:
         settings: The settings, with the names of the columns if they are given.
 
     Raises:
-        DataError: A file cannot be read or lacks a column, a label is not a whole number, or the files have
-            no rows.
+        DataError: A file cannot be read or lacks a column, a label cannot be read, or the files have no rows.
     """
 
     def __init__(self, files: tuple[Path, ...], settings: DataSettings) -> None:
         self.files = files
         self.images: list[pa.ChunkedArray] = []
         self.wrapped: list[bool] = []
-        labels: list[NDArray[np.int64]] = []
-        self.metadata: dict[bytes, bytes] | None = None
+        self.parts: list[FileLabels] = []
         for file in files:
             table = _read(file, settings)
-            if self.metadata is None:
-                self.metadata, self.label_column = table.schema.metadata or {}, table.column_names[1]
             self.images.append(table.column(0))
             self.wrapped.append(_is_wrapped(file, table.schema.field(0)))
-            labels.append(_labels(file, table.column(1), table.column_names[1]))
-        self.labels = np.concatenate(labels)
-        self.ends = np.cumsum([len(part) for part in labels]).tolist()
+            self.parts.append(
+                read_labels(file, table.column(1), table.column_names[1], table.schema.metadata)
+            )
+        self.ends = np.cumsum([len(part.codes) for part in self.parts]).tolist()
         if not len(self):
             raise DataError(f"{files[0]} has no rows")
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return int(self.ends[-1])
+
+    def numbers(self, classes: Classes) -> NDArray[np.int64]:
+        """Return the class of each image, as a position in the names of the classes."""
+        return np.concatenate([class_numbers(part, classes) for part in self.parts])
 
     def place(self, number: int) -> tuple[int, int]:
         """Return the file of an image and the row in it, both from 0."""
@@ -136,47 +156,6 @@ class _Table:
         if value is None:
             raise DataError(f"{self.files[file]}, row {row} has no image bytes")
         return value, f"{self.files[file]}, row {row}"
-
-    def classes(self) -> tuple[str, ...]:
-        """Return the names of the classes: from the metadata, else the numbers of the labels."""
-        try:
-            names = json.loads((self.metadata or {})[b"huggingface"])["info"]["features"][self.label_column][
-                "names"
-            ]
-            return tuple(str(name) for name in names)
-        except (KeyError, TypeError, ValueError):
-            return tuple(str(label) for label in range(int(self._numbered_labels().max()) + 1))
-
-    def _numbered_labels(self) -> NDArray[np.int64]:
-        """Return the different labels, sorted.
-
-        Raises:
-            DataError: They are not the numbers from 0 to the highest label.
-        """
-        labels = np.unique(self.labels)
-        gaps = np.flatnonzero(labels != np.arange(len(labels)))
-        if len(gaps):
-            file, row = self.place(int(np.argmax(self.labels == labels[gaps[0]])))
-            raise DataError(
-                f"{self.files[file]}, row {row} has the label {labels[gaps[0]]}, but no image has {gaps[0]}: "
-                "without class names in the file, labels must be the numbers of the classes from 0"
-            )
-        return labels
-
-    def check_labels(self, classes: tuple[str, ...]) -> None:
-        """Check that all labels are in 0 .. len(classes) - 1.
-
-        Raises:
-            DataError: One is not; the message names the first.
-        """
-        wrong = (self.labels < 0) | (self.labels >= len(classes))
-        if wrong.any():
-            number = int(np.argmax(wrong))
-            file, row = self.place(number)
-            raise DataError(
-                f"{self.files[file]}, row {row} has the label {self.labels[number]}; labels must be 0 to "
-                f"{len(classes) - 1}"
-            )
 
 
 def _read(file: Path, settings: DataSettings) -> pa.Table:
@@ -238,14 +217,3 @@ def _is_wrapped(file: Path, field: pa.Field) -> bool:
             f"with bytes)"
         )
     return False
-
-
-def _labels(file: Path, column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
-    import pyarrow as pa
-
-    if not pa.types.is_integer(column.type):
-        raise DataError(f"{file}: column {name} holds {column.type}, not whole numbers")
-    if column.null_count:
-        row = int(np.argmax(column.is_null().to_numpy()))
-        raise DataError(f"{file}, row {row} has no label")
-    return np.asarray(column.to_numpy(), dtype=np.int64)

@@ -25,11 +25,13 @@ class Source:
         classes: Name of each label.
         read: Function of indices, shape (M,), that returns their images, uint8, shape (M, channels, height,
             width).
+        notes: What was done with labels and is worth knowing, one sentence each.
     """
 
     labels: Tensor
     classes: tuple[str, ...]
     read: Callable[[Tensor], Tensor]
+    notes: tuple[str, ...] = ()
 
 
 def local_path(field: str, text: str) -> Path:
