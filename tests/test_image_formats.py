@@ -16,6 +16,7 @@ from image_files import encoded, pictures
 from PIL import EpsImagePlugin, Image
 
 from morel_search.errors import DataError
+from morel_search.training.datasets import image_file
 from morel_search.training.datasets import images as reader
 from morel_search.training.datasets.loading import load_development
 from morel_search.training.settings import DataSettings
@@ -96,7 +97,7 @@ def test_an_image_that_claims_too_many_pixels_is_not_decoded(
     real = Image.Image.load
 
     def decode(image: Image.Image) -> object:
-        assert image.width * image.height <= reader.MOST_PIXELS, "the pixels were decoded"
+        assert image.width * image.height <= image_file.MOST_PIXELS, "the pixels were decoded"
         return real(image)
 
     monkeypatch.setattr(Image.Image, "load", decode)

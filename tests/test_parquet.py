@@ -167,7 +167,7 @@ def damaged(which: int, content: Any) -> list[Any]:
         (
             damaged(7, encoded(np.zeros((6, 6), np.uint16))),
             np.arange(20) % 2,
-            "row 7 has pixels of the mode I;16",
+            "row 7 has 16 bits for each channel; images must",
         ),
         (damaged(0, encoded(pictures(1)[0])), [0, 1] * 9 + [0, -1], r"row 19 has the label -1"),
         (

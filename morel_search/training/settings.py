@@ -31,6 +31,7 @@ Norm = Literal["linf", "l2"]
 RandomStart = Literal["gaussian", "uniform", "none"]
 EvaluationLoss = Literal["targeted_margin", "margin", "cross_entropy"]
 Augmentation = Literal["auto", "none", "crop", "crop_flip"]
+Background = Literal["white", "black", "grey"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
 
@@ -262,6 +263,10 @@ class DataSettings:
         doc="image_folder, parquet: side in pixels to which images are resized; null requires images "
         "of equal size",
         ge=1,
+    )
+    background: Background = setting(
+        "white",
+        doc="image_folder, parquet: background of transparent images: white, black or grey",
     )
     validation: float = setting(
         0.1,

@@ -8,7 +8,7 @@ import torch
 
 from morel_search.errors import DataError
 from morel_search.training.datasets.classes import spelling_notes, unknown_class
-from morel_search.training.datasets.images import common_shape, decode_all
+from morel_search.training.datasets.images import Decoder, common_shape
 from morel_search.training.datasets.source import Source, Split, local_path
 from morel_search.training.settings import DataSettings
 
@@ -41,13 +41,8 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
             raise DataError(unknown_class(f"data.test {test}", unknown[0], classes))
         files = _files(test, _classes(test))
     labels = torch.tensor([classes.index(name) for name, _ in files], dtype=torch.int64)
-    resized = settings.image_size is not None
-    return Source(
-        labels,
-        classes,
-        lambda indices: decode_all(indices, lambda number: _read(files[number]), shape, resized=resized),
-        () if split == "test" else tuple(spelling_notes(classes)),
-    )
+    read = Decoder(lambda number: _read(files[number]), shape, settings)
+    return Source(labels, classes, read, () if split == "test" else tuple(spelling_notes(classes)))
 
 
 def check_folder(settings: DataSettings, split: Split) -> Path:

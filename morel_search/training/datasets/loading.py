@@ -12,6 +12,7 @@ from morel_search.errors import DataError
 from morel_search.training.datasets.cifar import open_cifar10, open_cifar100
 from morel_search.training.datasets.digits import open_digits
 from morel_search.training.datasets.folders import check_folder, open_folder
+from morel_search.training.datasets.images import Decoder
 from morel_search.training.datasets.parquet import open_parquet, parquet_files
 from morel_search.training.datasets.source import Source, Split
 from morel_search.training.datasets.splits import split_indices, stratified_order
@@ -89,7 +90,8 @@ def load_development(settings: DataSettings) -> Development:
         limit=settings.limit,
     )
     images = _take(source, train), _take(source, validation)
-    return Development(*images, source.classes, source.notes)
+    notes = source.read.notes() if isinstance(source.read, Decoder) else ()
+    return Development(*images, source.classes, (*source.notes, *notes))
 
 
 def load_test(settings: DataSettings) -> ImageSet:

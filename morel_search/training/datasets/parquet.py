@@ -21,7 +21,7 @@ from morel_search.training.datasets.classes import (
     training_classes,
     with_orders,
 )
-from morel_search.training.datasets.images import common_shape, decode_all
+from morel_search.training.datasets.images import Decoder, common_shape
 from morel_search.training.datasets.label_column import read_labels
 from morel_search.training.datasets.source import Source, Split, local_path
 from morel_search.training.settings import DataSettings
@@ -60,12 +60,8 @@ def open_parquet(settings: DataSettings, split: Split) -> Source:
         table = _Table(parquet_files(settings, "test"), settings)
         labels = table.numbers(with_orders(classes, table.parts))
         notes = order_notes(table.parts, classes)
-    resized = settings.image_size is not None
     return Source(
-        torch.from_numpy(labels),
-        classes.names,
-        lambda indices: decode_all(indices, table.fetch, shape, resized=resized),
-        tuple(notes),
+        torch.from_numpy(labels), classes.names, Decoder(table.fetch, shape, settings), tuple(notes)
     )
 
 
