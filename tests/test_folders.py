@@ -90,3 +90,9 @@ def test_the_order_of_the_test_folders_does_not_matter(tmp_path: Path) -> None:
     train = write_folder(tmp_path / "train", {name: list(pictures(4)) for name in ("ant", "bee", "cat")})
     test = write_folder(tmp_path / "test", {"cat": list(pictures(2)), "bee": list(pictures(1, seed=1))})
     assert load_test(folder_settings(train, test)).labels.tolist() == [1, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["[x]", "a b", "50%", "%20", "a*b", "{1,2}", "\u00e9"])
+def test_folders_of_images_may_have_any_name(tmp_path: Path, name: str) -> None:
+    train = write_folder(tmp_path / name, {name: list(pictures(5)), f"{name}2": list(pictures(5))})
+    assert load_development(folder_settings(train)).classes == (name, f"{name}2")

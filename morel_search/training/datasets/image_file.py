@@ -144,13 +144,14 @@ def _open(data: Encoded, place: str) -> Image.Image:
 
 def _bits(image: Image.Image, data: bytes) -> int:
     """Return the number of bits of a channel in the file; Pillow cuts 16 bits to 8 in several modes."""
+    from PIL.PpmImagePlugin import PpmImageFile
     from PIL.TiffImagePlugin import TiffImageFile
 
     if image.format == "PNG":
         return data[24]  # the header is the first chunk: 8 bytes signature, 8 of the chunk, width, height
     if isinstance(image, TiffImageFile):
         return max(image.tag_v2.get(BITS_PER_SAMPLE) or (8,))
-    if image.format == "PPM":
+    if isinstance(image, PpmImageFile):
         arguments = image.tile[0][3] if image.tile else None
         highest = arguments[1] if isinstance(arguments, tuple) and len(arguments) == 2 else 255
         return 16 if image.mode == "I" or (isinstance(highest, int) and highest > 255) else 8
@@ -192,19 +193,21 @@ def _opaque(image: Image.Image, place: str, background: Background) -> tuple[Ima
     if image.mode not in ("LA", "RGBA", "PA") and "transparency" not in image.info:
         return image, False
     layer = image.convert("RGBA")
-    lowest, highest = layer.getextrema()[3]
+    cover = np.asarray(layer)[..., 3]
+    lowest, highest = int(cover.min()), int(cover.max())
     if lowest == 255:
         return image, False
     value = BACKGROUNDS[background]
-    opaque = Image.alpha_composite(Image.new("RGBA", layer.size, (value, value, value, 255)), layer)
-    contrast = max(high - low for low, high in opaque.getextrema()[:3])
+    ground = Image.new("RGBA", layer.size, (value, value, value, 255))
+    opaque = Image.alpha_composite(ground, layer).convert("RGB")
+    contrast = np.ptp(np.asarray(opaque), axis=(0, 1)).max()
     if highest - lowest >= LEAST_COVER and contrast < LEAST_CONTRAST:
         others = " or ".join(other for other in BACKGROUNDS if other != background)
         raise DataError(
             f"{place} is transparent, and on a {background} background it is an empty image; set "
             f"data.background to {others}"
         )
-    return opaque.convert("RGB"), True
+    return opaque, True
 
 
 def _has_frames(image: Image.Image) -> bool:

@@ -13,7 +13,8 @@ from morel_search.training.datasets.cifar import open_cifar10, open_cifar100
 from morel_search.training.datasets.digits import open_digits
 from morel_search.training.datasets.folders import check_folder, open_folder
 from morel_search.training.datasets.images import Decoder
-from morel_search.training.datasets.parquet import open_parquet, parquet_files
+from morel_search.training.datasets.parquet import open_parquet
+from morel_search.training.datasets.parquet_paths import parquet_files
 from morel_search.training.datasets.source import Source, Split
 from morel_search.training.datasets.splits import split_indices, stratified_order
 from morel_search.training.settings import DataSettings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from bisect import bisect_right
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,15 +20,18 @@ from morel_search.training.datasets.classes import (
     training_classes,
     with_orders,
 )
+from morel_search.training.datasets.image_column import ImageColumn
+from morel_search.training.datasets.image_file import Encoded
 from morel_search.training.datasets.images import Decoder, common_shape
 from morel_search.training.datasets.label_column import read_labels
-from morel_search.training.datasets.source import Source, Split, local_path
+from morel_search.training.datasets.parquet_paths import parquet_files
+from morel_search.training.datasets.source import Source, Split
 from morel_search.training.settings import DataSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["open_parquet", "parquet_files"]
+__all__ = ["open_parquet"]
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
@@ -38,9 +40,9 @@ LABEL_COLUMNS = ("label", "fine_label", "labels")
 def open_parquet(settings: DataSettings, split: Split) -> Source:
     """Return the images of ``data.train`` or ``data.test``.
 
-    An image is a struct with the encoded file in ``bytes``, or the encoded file as binary data. Labels are
-    brought together by the names of their classes; see :mod:`morel_search.training.datasets.classes`. Test
-    images get the shape of the training images.
+    For the images see :class:`morel_search.training.datasets.image_column.ImageColumn`. Labels are brought
+    together by the names of their classes; see :mod:`morel_search.training.datasets.classes`. Test images get
+    the shape of the training images.
 
     Raises:
         DataError: A file, a column, an image or a label is missing, cannot be read or does not fit; the
@@ -65,45 +67,6 @@ def open_parquet(settings: DataSettings, split: Split) -> Source:
     )
 
 
-def parquet_files(settings: DataSettings, split: Split) -> tuple[Path, ...]:
-    """Return the files of a split, sorted: one file, the files that a glob matches, or the files of a folder.
-
-    Raises:
-        DataError: No file is given, no file exists, or a file belongs to both splits.
-    """
-    files = _matches(
-        "test" if split == "test" else "train", settings.test if split == "test" else settings.train
-    )
-    if split == "test":
-        both = {file.resolve() for file in files} & {
-            file.resolve() for file in _matches("train", settings.train)
-        }
-        if both:
-            raise DataError(
-                f"{min(both)} is among the files of data.train and of data.test, but test images must not be "
-                f"training images"
-            )
-    return files
-
-
-def _matches(field: str, text: str | None) -> tuple[Path, ...]:
-    if text is None:
-        raise DataError(f"data.{field} must name one or more Parquet files")
-    path = local_path(field, text)
-    if path.is_dir():
-        files = sorted(path.glob("*.parquet"))
-    elif path.exists():
-        files = [path]
-    else:
-        # Path.glob takes no absolute pattern.
-        files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-    if not files:
-        raise DataError(f"data.{field} {text}: no such file")
-    if other := [file for file in files if not file.is_file()]:
-        raise DataError(f"data.{field} {text}: {other[0]} is not a file")
-    return tuple(files)
-
-
 class _Table:
     """The image and label columns of the files of one split, in memory.
 
@@ -117,13 +80,11 @@ class _Table:
 
     def __init__(self, files: tuple[Path, ...], settings: DataSettings) -> None:
         self.files = files
-        self.images: list[pa.ChunkedArray] = []
-        self.wrapped: list[bool] = []
+        self.images: list[ImageColumn] = []
         self.parts: list[FileLabels] = []
         for file in files:
             table = _read(file, settings)
-            self.images.append(table.column(0))
-            self.wrapped.append(_is_wrapped(file, table.schema.field(0)))
+            self.images.append(ImageColumn(file, table.column_names[0], table.column(0)))
             self.parts.append(
                 read_labels(file, table.column(1), table.column_names[1], table.schema.metadata)
             )
@@ -143,15 +104,10 @@ class _Table:
         file = bisect_right(self.ends, number)
         return file, number - (self.ends[file - 1] if file else 0)
 
-    def fetch(self, number: int) -> tuple[bytes, str]:
-        """Return the encoded bytes of an image, and its place in words."""
+    def fetch(self, number: int) -> tuple[Encoded, str]:
+        """Return an image, and its place in words."""
         file, row = self.place(number)
-        value = self.images[file][row].as_py()
-        if self.wrapped[file] and value is not None:
-            value = value["bytes"]
-        if value is None:
-            raise DataError(f"{self.files[file]}, row {row} has no image bytes")
-        return value, f"{self.files[file]}, row {row}"
+        return self.images[file].fetch(row)
 
 
 def _read(file: Path, settings: DataSettings) -> pa.Table:
@@ -186,30 +142,3 @@ def _column(file: Path, names: list[str], given: str | None, usual: tuple[str, .
         f"{file} has no column {' or '.join(candidates)} (data.{setting}); its columns are "
         f"{', '.join(names) or 'none'}"
     )
-
-
-def _is_wrapped(file: Path, field: pa.Field) -> bool:
-    """Return whether a column holds structs with ``bytes``; False if it holds binary data.
-
-    Raises:
-        DataError: It holds neither.
-    """
-    import pyarrow as pa
-
-    def holds_bytes(kind: pa.DataType) -> bool:
-        return bool(
-            pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-        )
-
-    if (
-        pa.types.is_struct(field.type)
-        and field.type.get_field_index("bytes") >= 0
-        and holds_bytes(field.type.field("bytes").type)
-    ):
-        return True
-    if not holds_bytes(field.type):
-        raise DataError(
-            f"{file}: column {field.name} holds {field.type}, not encoded images (binary, or a struct "
-            f"with bytes)"
-        )
-    return False
