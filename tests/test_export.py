@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,37 @@ def test_other_runtimes_compute_the_same_on_batches_of_any_size(name: str, tmp_p
         (logits,) = session.run(["logits"], {"images": images.numpy()})
         torch.testing.assert_close(torch.from_numpy(logits), model(images).detach(), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(program(images), model(images), rtol=1e-5, atol=1e-5)
+
+
+class Patches(nn.Module):
+    """A network in whose graph the number of images is multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.head = nn.Linear(16, 8), nn.Linear(32, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches = torch.relu(self.patch(images.reshape(len(images) * 4, 16)))
+        return self.head(patches.reshape(len(images), 32))
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "patches"])
+def test_the_first_side_of_the_onnx_graph_is_called_batch(name: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    model = (
+        Patches()
+        if name == "patches"
+        else build_network(NetworkSettings(name=name, options=NETWORKS[name]), (1, 8, 8), 10)
+    )
+    formats.save_onnx(model, (1, 8, 8), tmp_path / "model.onnx")
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    sides = [
+        [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output, *graph.value_info)
+    ]
+    assert sides[:2] == [["batch", 1, 8, 8], ["batch", 10]]
+    assert not any(re.search(r"\bs\d+\b", side) for value in sides for side in value if isinstance(side, str))
 
 
 def test_a_missing_package_is_named_before_anything_is_written(

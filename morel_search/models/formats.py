@@ -34,7 +34,7 @@ def save_program(model: nn.Module, image_shape: Sequence[int], path: Path) -> No
 def save_onnx(model: nn.Module, image_shape: Sequence[int], path: Path) -> None:
     """Write an ONNX graph for batches of any size.
 
-    Its input is ``images`` in [0, 1], its output ``logits``.
+    Its input is ``images`` in [0, 1], its output ``logits``; the first side of both is called ``batch``.
 
     Args:
         model: The network.
@@ -47,7 +47,12 @@ def save_onnx(model: nn.Module, image_shape: Sequence[int], path: Path) -> None:
     traced = _exported(model, image_shape)
     try:
         program = torch.onnx.export(
-            traced, input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
+            traced,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: "batch"},),  # for a traced network, torch takes the name alone from this
+            dynamo=True,
+            verbose=False,
         )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise NetworkError(f"this network cannot be written as ONNX: {_first_line(error)}") from error
