@@ -51,6 +51,8 @@ def typed_column(
 
 def _count(name: str, cell: str) -> int:
     number = float(cell)
+    if "e" in cell.lower():  # a spreadsheet writes 1573068365 as 1.57E+09 in a narrow format
+        raise ValueError(f"{name} must be a whole number with all its digits, got {shortened(repr(cell))}")
     if not abs(number) <= LARGEST_WHOLE or number != int(number):
         raise ValueError(f"{name} must be a whole number, got {shortened(repr(cell))}")
     return int(cell) if cell.isdigit() else int(number)

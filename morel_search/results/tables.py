@@ -16,7 +16,6 @@ columns existed are read as if no trial had been stopped early or constrained.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 from morel_search.errors import RunFolderError
 from morel_search.results.attack_names import STAGES, WHITE_BOX
 from morel_search.results.cells import typed_column
+from morel_search.results.csv_text import read_columns
 from morel_search.results.files import os_error_sentence
 from morel_search.results.reading import TABLE_BYTES, read_regular
 from morel_search.results.renamed import RENAMED_ORIGINS
@@ -208,7 +208,7 @@ def read_table(
     counts: Sequence[str],
     later: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Read a CSV file.
+    """Read a CSV file, also one that Excel has saved again; see :mod:`morel_search.results.csv_text`.
 
     Args:
         path: The file. When it does not exist, the table has these columns and no row.
@@ -226,25 +226,20 @@ def read_table(
     """
     import pandas as pd
 
+    later = later or {}
     try:
-        content = read_regular(path, TABLE_BYTES).decode("utf-8", "replace")
+        content = read_regular(path, TABLE_BYTES)
     except FileNotFoundError:
-        content = ",".join(columns)
+        content = ",".join(columns).encode()
     except OSError as error:
         raise os_error_sentence("read", path, error) from error
     try:
         # Not pandas.read_csv: which of its parsers keeps the last digit of a float, and the name of that
         # parser, change with the version of pandas.
-        lines = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row]
-        head, *rows = lines or [[]]
-        added = {column: cell for column, cell in (later or {}).items() if column not in head}
-        missing = [column for column in columns if column not in head and column not in added]
-        if missing:
-            raise ValueError(f"it has no column {missing[0]}")
-        if any(len(row) != len(head) for row in rows):
-            raise ValueError("its rows have different lengths")
-        cells = dict(zip(head, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(head, ())
-        cells |= {name: (cell,) * len(rows) for name, cell in added.items()}
+        cells = read_columns(content, [name for name in columns if name not in later], {*later}, {*text})
+        rows = len(next(iter(cells.values())))
+        added = {name: cell for name, cell in later.items() if name not in cells}
+        cells |= {name: (cell,) * rows for name, cell in added.items()}
         required = {*columns, *added}
         return pd.DataFrame(
             {
