@@ -15,6 +15,7 @@ from morel_search._version import __version__
 __all__ = ["main"]
 
 COMMANDS = {
+    "init": "Write a commented space file to start from.",
     "run": "Run a search, from its space file to its report.",
     "report": "Draw the report of a run again.",
     "verify": "Attack the networks of a run's front with strong attacks on the test split.",

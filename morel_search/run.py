@@ -17,11 +17,12 @@ Find the trade-off between clean and robust accuracy: Ray Tune schedules MOREL t
 proposes their settings."""
 EXAMPLES = """\
 Examples:
-  python -m morel_search.run --space search_spaces/digits.yaml
-  python -m morel_search.run --space search_spaces/cifar10.yaml --name first --set resources.gpu=0.5
-  python -m morel_search.run --space search_spaces/cifar10.yaml --dry-run
-  python -m morel_search.run --space search_spaces/cifar10.yaml --name first --resume
-  python -m morel_search.run --space search_spaces/cifar10.yaml --address auto
+  morel-search init digits
+  morel-search run --space digits.yaml
+  morel-search run --space digits.yaml --dry-run
+  morel-search run --space digits.yaml --name first --set train.epochs=5
+  morel-search run --space digits.yaml --name first --resume
+  morel-search run --space digits.yaml --address auto
 
 Exit codes:
   0    finished
@@ -38,7 +39,7 @@ Exit codes:
     type=PathText(),
     required=True,
     metavar="FILE",
-    help="Space file (YAML); examples are in search_spaces/.",
+    help="Space file (YAML); morel-search init writes one.",
 )
 @click.option(
     "--name", metavar="NAME", help="Name of the run and of its folder.  [default: the space file's name]"

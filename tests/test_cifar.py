@@ -105,7 +105,7 @@ def test_an_archive_in_the_data_folder_needs_no_network(tmp_path: Path, archive:
 def ways_out(error: DataError, folder: Path) -> str:
     text = str(error)
     assert "\n" not in text
-    assert "search_spaces/digits.yaml" in text
+    assert "morel-search init digits" in text
     assert f"{folder}/cifar-10-python.tar.gz" in text
     assert torchvision.datasets.CIFAR10.url in text
     return text

@@ -104,7 +104,8 @@ def _archive_error(folder: Path, dataset: _Dataset, problem: str) -> DataError:
     """Return an error that says what is wrong with the archive, and what to do."""
     return DataError(
         f"the {dataset.__name__} archive {folder / dataset.filename} {problem}: put {dataset.url} into that "
-        "folder (data.folder), or use images that need no download, with search_spaces/digits.yaml"
+        "folder (data.folder), or use images that need no download: morel-search init digits writes such a "
+        "space file"
     )
 
 

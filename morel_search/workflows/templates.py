@@ -1,0 +1,66 @@
+"""Space files to start from: those of ``search_spaces/``, of a checkout or of the installed package."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+from morel_search.errors import RunFolderError, SpaceError
+from morel_search.results.files import os_error_sentence
+
+__all__ = ["summary", "template_text", "templates", "write_template"]
+
+
+def templates() -> dict[str, Path]:
+    """Return the path of each template, by its name."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "search_spaces", package.parent / "search_spaces"):
+        found = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+        if found:
+            return found
+    return {}
+
+
+def summary(name: str) -> str:
+    """Return what a template is, from the comment at its top."""
+    lines = []
+    for line in templates()[name].read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# "):
+            break
+        lines.append(line[2:])
+    text = " ".join(lines)
+    return re.split(r"(?<=[^.])[.:;] ", text.rstrip("."))[0]
+
+
+def template_text(name: str, path: Path) -> str:
+    """Return a template as it is written to a path: its comments name this file.
+
+    Raises:
+        SpaceError: There is no template of this name.
+    """
+    known = templates()
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SpaceError([f"there is no template {name!r}: {hint}the names are {', '.join(known) or 'none'}"])
+    text = known[name].read_text(encoding="utf-8")
+    text = text.replace(f"search_spaces/{name}.yaml", str(path))
+    return text.replace("search_spaces/", "")
+
+
+def write_template(name: str, path: Path) -> None:
+    """Write a template.
+
+    Raises:
+        SpaceError: There is no template of this name.
+        RunFolderError: The file exists, or cannot be written.
+    """
+    text = template_text(name, path)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise RunFolderError(f"{path} exists already; name another file with --out") from error
+    except OSError as error:
+        raise os_error_sentence("write", path, error) from error
