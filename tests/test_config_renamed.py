@@ -108,3 +108,15 @@ def test_an_early_stopping_that_was_off_stays_off(tmp_path: Path) -> None:
     assert changes(old, now.identity()) == []
     on = load(tmp_path, changed())
     assert changes(old, on.identity())[0] == "early_stopping.enabled was false and is true"
+
+
+def test_a_search_that_knew_no_background_is_continued(tmp_path: Path) -> None:
+    now = load(tmp_path, changed())
+    old = now.identity()
+    data = old["data"]
+    assert isinstance(data, dict)
+    old["data"] = {key: value for key, value in data.items() if key != "background"}
+    assert changes(old, now.identity()) == ["data.background is new: white"]
+    assert changes(current_space(old), now.identity()) == []
+    black = load(tmp_path, changed(), ["data.background=black"])
+    assert changes(current_space(old), black.identity()) == ["data.background was white and is black"]

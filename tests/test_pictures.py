@@ -15,7 +15,7 @@ from image_files import encoded, pictures
 from PIL import Image, ImageOps
 
 from morel_search.errors import DataError
-from morel_search.training.datasets.loading import Development, load_development
+from morel_search.training.datasets.loading import Development, check_test, load_development
 from morel_search.training.settings import DataSettings
 
 SUFFIX = {
@@ -331,3 +331,38 @@ def test_ordinary_images_are_what_pillow_decodes(tmp_path: Path, kind: str, chan
     images, development = load(tmp_path, files, kind)
     assert torch.equal(images, torch.stack([chw(Image.open(io.BytesIO(content))) for content in files]))
     assert development.notes == ()
+
+
+def split(folder: Path, name: str, contents: list[bytes]) -> str:
+    for number, content in enumerate(contents):
+        path = folder / name / str(number % 2) / f"{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (png16(2, 3), "has 16 bits for each channel"),
+        (saved(glyph(255)), "is transparent, and on a white background it is an empty image"),
+        (encoded(pictures(1, side=7)[0]), "has 7 x 7 pixels, and the first training image 8 x 8"),
+        (encoded(pictures(1, side=8)[0])[:-60], "is a damaged image"),
+    ],
+)
+def test_a_test_image_that_cannot_be_used_is_found_at_the_start(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    train = split(tmp_path, "train", [encoded(image) for image in pictures(4, side=8)])
+    test = split(tmp_path, "test", [encoded(pictures(1, side=8)[0]), content])
+    with pytest.raises(DataError, match=rf"test/1/001\.png {words}"):
+        check_test(DataSettings(name="image_folder", train=train, test=test))
+
+
+def test_what_is_done_with_test_images_is_a_note(tmp_path: Path) -> None:
+    train = split(tmp_path, "train", [encoded(image) for image in pictures(4, side=8, channels=1)])
+    test = split(tmp_path, "test", [encoded(pictures(1, side=8)[0]), saved(glyph(0))])
+    transparent, colour = check_test(DataSettings(name="image_folder", train=train, test=test))
+    assert "1 of 2 images are transparent" in transparent
+    assert "test/1/001.png" in transparent
+    assert "2 of 2 images are in colour; they are read in grey, as the training images are" in colour

@@ -63,8 +63,8 @@ def read_columns(
     rows = [row for row in rows if any(row[place] for place in places)]
     columns = {name: tuple(row[place] for row in rows) for place, name in enumerate(head) if name}
     numbers = {name for name in columns if name not in text}
-    columns |= {name: tuple(cell.strip() for cell in columns[name]) for name in numbers}
     known = numbers & {*required, *optional}
+    columns |= {name: tuple(cell.strip() for cell in columns[name]) for name in known}
     if _has_decimal_commas({name: columns[name] for name in columns if name in known}, separator):
         columns |= {name: tuple(map(_with_point, columns[name])) for name in numbers}
     return columns

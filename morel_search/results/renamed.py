@@ -16,17 +16,26 @@ __all__ = [
 RENAMED_SETTINGS: dict[str, dict[str, str]] = {"search": {"point": "select_epoch"}}
 """For each section of a space, the old names of keys and their current names."""
 
+LATER_DATA = {"background": "white"}
+"""Settings of the section ``data`` that earlier versions did not have, with their defaults."""
+
 RENAMED_ORIGINS = {"seed": "enqueued"}
 """Old names of the origin of a trial and their current names."""
 
 
 def current_space(description: Mapping[str, object]) -> dict[str, object]:
-    """Rename the old keys of a resolved space, as ``settings.json`` and a study's identity hold it."""
+    """Rename the old keys of a resolved space and add those that it lacks.
+
+    ``settings.json`` and a study's identity hold such a space.
+    """
     renamed = dict(description)
     for section, names in RENAMED_SETTINGS.items():
         content = renamed.get(section)
         if isinstance(content, Mapping):
             renamed[section] = {names.get(key, key): value for key, value in content.items()}
+    data = renamed.get("data")
+    if isinstance(data, Mapping) and "name" in data:
+        renamed["data"] = {**LATER_DATA, **data}
     return _with_current_stopping(_with_current_evaluation(renamed))
 
 

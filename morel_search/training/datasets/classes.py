@@ -221,8 +221,9 @@ def _check_range(part: FileLabels, count: int) -> None:
     wrong = (part.codes < 0) | (part.codes >= count)
     if wrong.any():
         row = int(np.argmax(wrong))
+        hint = " (-1 usually stands for an image without a label)" if part.codes[row] == -1 else ""
         raise DataError(
-            f"{part.file}, row {row} has the label {part.codes[row]}; labels must be 0 to {count - 1}"
+            f"{part.file}, row {row} has the label {part.codes[row]}; labels must be 0 to {count - 1}{hint}"
         )
 
 

@@ -45,6 +45,7 @@ NOTES = {
     "frames": "have more than one frame or page; only the first is used",
     "cmyk": "are CMYK; they are converted to RGB without their colour profile",
     "grey": "are grey; they are read in colour, because others are in colour",
+    "colour": "are in colour; they are read in grey, as the training images are",
 }
 """What is done with an image and is worth knowing: the predicate of a sentence about several images,
 in which ``{background}`` stands for ``data.background``."""
@@ -101,6 +102,7 @@ def decode(
         "frames": _has_frames(opened),
         "cmyk": image.mode == "CMYK",
         "grey": channels == 3 and image.mode in GREY,
+        "colour": channels == 1 and image.mode not in GREY,
     }
     try:
         image, kinds["transparent"] = _opaque(image, place, background)

@@ -31,6 +31,9 @@ READERS: dict[str, Callable[[DataSettings, Split], Source]] = {
 TEST_LIMIT_SEED = 0
 """Seed of the sample of ``data.test_limit``; it is constant, so all searches use the same images."""
 
+CHECKED_TEST_IMAGES = 256
+"""Number of test images that are decoded at the start of a search."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageSet:
@@ -91,8 +94,7 @@ def load_development(settings: DataSettings) -> Development:
         limit=settings.limit,
     )
     images = _take(source, train), _take(source, validation)
-    notes = source.read.notes() if isinstance(source.read, Decoder) else ()
-    return Development(*images, source.classes, (*source.notes, *notes))
+    return Development(*images, source.classes, _notes(source))
 
 
 def load_test(settings: DataSettings) -> ImageSet:
@@ -108,29 +110,39 @@ def load_test(settings: DataSettings) -> ImageSet:
         DataError: Images or labels cannot be read, or do not fit the training images.
     """
     source = READERS[settings.name](settings, "test")
-    return _take(
-        source, stratified_order(source.labels, TEST_LIMIT_SEED)[: settings.test_limit].sort().values
-    )
+    return _take(source, _test_order(source, settings).sort().values)
 
 
 def check_test(settings: DataSettings) -> tuple[str, ...]:
     """Check at the start of a search that the test images can be read at its end.
 
-    Files, columns, labels and classes are checked; no image is decoded.
+    Files, columns, labels and classes are checked, and a stratified sample of the images
+    (:data:`CHECKED_TEST_IMAGES`) is decoded: one that cannot be used would end the search in an error.
 
     Returns:
-        What will be done with the labels and is worth knowing, one sentence each.
+        What is done with images and labels of the test split and is worth knowing, one sentence each.
 
     Raises:
         DataError: ``settings.test`` is missing, names no file, or cannot be read.
     """
     if settings.name == "parquet":
         parquet_files(settings, "test")
-        return open_parquet(settings, "test").notes
-    if settings.name == "image_folder":
+    elif settings.name == "image_folder":
         check_folder(settings, "test")
-        return open_folder(settings, "test").notes
-    return ()
+    else:
+        return ()
+    source = READERS[settings.name](settings, "test")
+    _take(source, _test_order(source, settings)[:CHECKED_TEST_IMAGES].sort().values)
+    return _notes(source)
+
+
+def _test_order(source: Source, settings: DataSettings) -> Tensor:
+    return stratified_order(source.labels, TEST_LIMIT_SEED)[: settings.test_limit]
+
+
+def _notes(source: Source) -> tuple[str, ...]:
+    done = source.read.notes() if isinstance(source.read, Decoder) else ()
+    return (*source.notes, *done)
 
 
 def _take(source: Source, indices: Tensor) -> ImageSet:
