@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from image_files import encoded, pictures
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from morel_search.errors import DataError
 from morel_search.training.datasets.loading import Development, check_test, load_development
@@ -81,6 +81,26 @@ def test_orientation_is_applied(tmp_path: Path, kind: str, orientation: int, gre
     assert torch.equal(images[0], chw(upright))
     notes = [note for note in development.notes if "upright" in note]
     assert len(notes) == (orientation > 1)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_orientation_in_xmp_data_is_applied(tmp_path: Path, kind: str) -> None:
+    image = Image.fromarray(pictures(1, side=16)[0][:, :10])
+    xmp = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    options: dict[str, Any] = {"xmp": xmp.encode()}
+    if kind == "PNG":
+        options = {"pnginfo": PngImagePlugin.PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp)
+    if kind == "TIFF":
+        options = {"tiffinfo": {700: xmp.encode()}}
+    if kind == "WEBP":
+        options["lossless"] = True
+    content = saved(image, kind, **options)
+    images, _ = load(tmp_path, [content] * 2, kind)
+    decoded = Image.open(io.BytesIO(content))
+    turned = ImageOps.exif_transpose(decoded)
+    assert turned.size == (16, 10), "otherwise this test shows nothing"
+    assert torch.equal(images[0], chw(turned))
 
 
 def test_pictures_of_both_orientations_must_be_resized(tmp_path: Path) -> None:
