@@ -9,11 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from config_files import changed, load
 from image_files import encoded, pictures
 
 from morel_search.errors import DataError
 from morel_search.training.datasets.loading import check_test, load_development, load_test
 from morel_search.training.settings import DataSettings
+from morel_search.workflows import preflight
+from morel_search.workflows.plan import plan_text
 
 NAMES = ("cat", "dog", "eel")
 
@@ -239,3 +242,14 @@ def test_training_files_that_do_not_name_their_classes_in_one_way(
     with pytest.raises(DataError, match=words) as caught:
         load_development(settings)
     assert "\n" not in str(caught.value)
+
+
+def test_the_plan_of_a_search_says_what_is_done_with_the_data(tmp_path: Path) -> None:
+    data = settings_of(tmp_path, [coded(NAMES, KINDS * 4)], [coded(BACKWARDS, SHORT)])
+    given = {"name": "parquet", "train": data.train, "test": data.test, "validation": 0.34}
+    content = changed(data=given, network={"name": "small_cnn", "options": {"width": 4}})
+    space = load(tmp_path, content)
+    result = preflight.inspect(space)
+    plan = plan_text(space, result, epoch_seconds=1.0, concurrent=1)
+    assert plan.splitlines()[-1] == f"note: {result.notes[0]}"
+    assert "labels are mapped by name" in result.notes[0]

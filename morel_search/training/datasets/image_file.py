@@ -39,9 +39,6 @@ less than ``LEAST_CONTRAST`` of 255, the usual radius of an attack: nothing of i
 ORIENTATION, BITS_PER_SAMPLE = 274, 258
 """Numbers of tags in EXIF and TIFF."""
 
-EXIF_KEYS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
-"""Keys of ``info`` in which Pillow keeps EXIF and XMP data, of all formats but TIFF."""
-
 NOTES = {
     "turned": "are stored turned or mirrored; they are set upright, as the orientation in the file says",
     "transparent": "are transparent; they are composed on {background} (data.background)",
@@ -180,8 +177,6 @@ def _upright(image: Image.Image, place: str) -> tuple[Image.Image, bool]:
 
 def _orientation(image: Image.Image) -> int:
     """Return the orientation in the file, 1 to 8; 1 also if its EXIF data is damaged."""
-    if image.format != "TIFF" and not image.info.keys() & EXIF_KEYS:
-        return 1  # the usual case, without the look-up of Pillow
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF data raises errors of many kinds, and the pixels are whole
