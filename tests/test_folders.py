@@ -96,3 +96,9 @@ def test_the_order_of_the_test_folders_does_not_matter(tmp_path: Path) -> None:
 def test_folders_of_images_may_have_any_name(tmp_path: Path, name: str) -> None:
     train = write_folder(tmp_path / name, {name: list(pictures(5)), f"{name}2": list(pictures(5))})
     assert load_development(folder_settings(train)).classes == (name, f"{name}2")
+
+
+def test_accents_of_macos_and_of_linux_are_one_name(tmp_path: Path) -> None:
+    train = write_folder(tmp_path / "train", {"caf\u00e9": list(pictures(5)), "tea": list(pictures(5))})
+    test = write_folder(tmp_path / "test", {"cafe\u0301": list(pictures(2)), "tea": list(pictures(1))})
+    assert load_test(folder_settings(train, test)).labels.tolist() == [0, 0, 1]

@@ -136,6 +136,15 @@ def test_text_labels_are_classes_sorted_by_name(tmp_path: Path, kind: pa.DataTyp
     assert (development, tested) == (expected([KINDS], 0), expected([SHORT], 50))
 
 
+@pytest.mark.parametrize("train", [texts, lambda kinds: coded(("caf\u00e9", "tea"), kinds)])
+@pytest.mark.parametrize("test", [texts, lambda kinds: coded(("tea", "cafe\u0301"), kinds)])
+def test_accents_of_macos_and_of_linux_are_one_name(tmp_path: Path, train: Any, test: Any) -> None:
+    shards = [train(["caf\u00e9", "tea"] * 6), texts(["cafe\u0301", "tea", "caf\u00e9"])]
+    settings = settings_of(tmp_path, shards, [test(["tea", "cafe\u0301"])])
+    assert load_development(settings).classes == ("caf\u00e9", "tea")
+    assert load_test(settings).labels.tolist() == [1, 0]
+
+
 def test_text_labels_are_sorted_as_the_names_of_folders(tmp_path: Path) -> None:
     kinds = ["b", "B", "10", "9", "\u00e9", "a b"] * 2
     settings = settings_of(tmp_path, [texts(kinds)], [texts(["9"])])

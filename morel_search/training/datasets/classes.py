@@ -17,6 +17,7 @@ __all__ = [
     "Classes",
     "FileLabels",
     "class_numbers",
+    "normalized",
     "order_notes",
     "spelling_notes",
     "training_classes",
@@ -248,6 +249,11 @@ def _similar(names: Sequence[str]) -> list[tuple[str, str]]:
         if before != name:
             pairs.append((before, name))
     return pairs
+
+
+def normalized(name: str) -> str:
+    """Return a name with composed accents: macOS and Linux store the same name in two ways."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _folded(name: str) -> str:

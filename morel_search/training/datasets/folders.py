@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from morel_search.errors import DataError
-from morel_search.training.datasets.classes import spelling_notes, unknown_class
+from morel_search.training.datasets.classes import normalized, spelling_notes, unknown_class
 from morel_search.training.datasets.images import Decoder, common_shape
 from morel_search.training.datasets.source import Source, Split, local_path
 from morel_search.training.settings import DataSettings
@@ -29,17 +29,19 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
         DataError: A folder is missing or empty, or an image cannot be read or has another size.
     """
     train = check_folder(settings, "development")
-    classes = _classes(train)
+    folders = _folders(train)
+    classes = tuple(dict.fromkeys(name for name, _ in folders))
     if len(classes) < 2:
         raise DataError(f"data.train {train} must have folders of at least two classes, got {len(classes)}")
-    files = _files(train, classes)
+    files = _files(folders)
     shape = common_shape(len(files), lambda number: _read(files[number]), settings.image_size)
     if split == "test":
         test = check_folder(settings, "test")
-        unknown = [name for name in _classes(test) if name not in classes]
+        folders = _folders(test)
+        unknown = [name for name, _ in folders if name not in classes]
         if unknown:
             raise DataError(unknown_class(f"data.test {test}", unknown[0], classes))
-        files = _files(test, _classes(test))
+        files = _files(folders)
     labels = torch.tensor([classes.index(name) for name, _ in files], dtype=torch.int64)
     read = Decoder(lambda number: _read(files[number]), shape, settings)
     return Source(labels, classes, read, () if split == "test" else tuple(spelling_notes(classes)))
@@ -66,21 +68,22 @@ def check_folder(settings: DataSettings, split: Split) -> Path:
     return folder
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(entry.name for entry in _entries(folder) if entry.is_dir()))
+def _folders(folder: Path) -> list[tuple[str, Path]]:
+    """Return the class and the path of each folder of a split, sorted by class."""
+    return sorted((normalized(entry.name), entry) for entry in _entries(folder) if entry.is_dir())
 
 
-def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, Path]]:
+def _files(folders: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
     """Return the class and the path of each image, sorted by class and path."""
     files = []
-    for name in classes:
+    for name, folder in folders:
         paths = sorted(
             path
-            for path in (folder / name).rglob("*")
+            for path in folder.rglob("*")
             if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
         )
         if not paths:
-            raise DataError(f"the folder {folder / name} has no image ({', '.join(sorted(SUFFIXES))})")
+            raise DataError(f"the folder {folder} has no image ({', '.join(sorted(SUFFIXES))})")
         files += [(name, path) for path in paths]
     return files
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from morel_search.errors import DataError
-from morel_search.training.datasets.classes import FileLabels
+from morel_search.training.datasets.classes import FileLabels, normalized
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,9 +78,9 @@ def _texts(file: Path, column: pa.ChunkedArray) -> FileLabels:
     empty = [number for number, value in enumerate(values) if not value.strip()]
     if empty:
         raise DataError(f"{file}, row {int(np.argmax(codes == empty[0]))} has an empty label")
-    names = sorted(values)
-    place = {value: number for number, value in enumerate(names)}
-    to_sorted = np.array([place[value] for value in values], dtype=np.int64)
+    names = sorted(set(map(normalized, values)))
+    place = {name: number for number, name in enumerate(names)}
+    to_sorted = np.array([place[normalized(value)] for value in values], dtype=np.int64)
     return FileLabels(file, to_sorted[codes] if len(codes) else np.empty(0, np.int64), "text", tuple(names))
 
 
@@ -92,7 +92,7 @@ def _class_names(file: Path, metadata: Mapping[bytes, bytes] | None, column: str
     """
     try:
         names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
-        names = tuple(str(name) for name in names)
+        names = tuple(normalized(str(name)) for name in names)
     except (KeyError, TypeError, ValueError, RecursionError):
         return ()
     twice = [name for name in names if names.count(name) > 1]
