@@ -9,7 +9,9 @@ import pytest
 from config_files import changed, load
 
 from morel_search.search.successive_halving import rungs_of
-from morel_search.workflows.plan import _generations, _least_share, _stopping
+from morel_search.training.settings import FLOAT32
+from morel_search.workflows.plan import _generations, _least_share, _stopping, plan_text
+from morel_search.workflows.preflight import PreflightResult
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,16 @@ def test_the_plan_says_what_early_stopping_does(
     assert _stopping(space, rungs_of(space)).startswith(text)
     if least is not None:
         assert _least_share(space, rungs_of(space)) == pytest.approx(least / epochs)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "concurrent", "noted"), [("nsga2", 32, True), ("nsga2", 8, False), ("tpe", 64, False)]
+)
+def test_many_trials_at_a_time_are_a_reason_for_tpe(
+    tmp_path: Path, sampler: str, concurrent: int, noted: bool
+) -> None:
+    space = load(tmp_path, changed(search={"sampler": sampler}))
+    sizes = PreflightResult(
+        train=10, validation=10, image_shape=(1, 8, 8), classes=10, weights=5, compute=FLOAT32
+    )
+    assert ("search.sampler: tpe" in plan_text(space, sizes, 1.0, concurrent)) == noted

@@ -1,0 +1,287 @@
+"""What early stopping costs: the epochs it saves against the members of the final front that it stops.
+
+    python benchmarks/early_stopping.py                     # writes early_stopping.md and early_stopping.png
+
+Trainings that were recorded to their end are replayed in a random order through the rungs of this project.
+A training that a rung stops is lost, so what it would have reached is known. Two sets are replayed:
+
+- *grid*: the 360 configurations of ``curves.yaml``, 27 epochs, PGD with 10 steps after each epoch and at the
+  end (``benchmarks/record_curves.py``);
+- *shipped space*: random configurations of ``search_spaces/digits.yaml`` with its conditional parameters, 10
+  epochs, the quick attack after each epoch and the final attack at the end (``digits_trainings.csv``, see
+  ``--record``).
+
+    python benchmarks/early_stopping.py --record results/recorded   # digits_trainings.csv from a run folder
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import moocore
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from morel_search.config import EarlyStoppingSettings
+from morel_search.search.successive_halving import AsyncSuccessiveHalving, rung_levels
+
+HERE = Path(__file__).parent
+GRID, SHIPPED = HERE / "curves.csv", HERE / "digits_trainings.csv"
+ORDERS = 200
+SIZES = (60, 100)
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+DEFAULT = "keep 0.6 at 1/9 and 1/3 (the default)"
+EARLIER = "keep 1/3 at 1/9 and 1/3 (the earlier default)"
+RULES: dict[str, Mapping[str, object]] = {
+    DEFAULT: {},
+    EARLIER: {"keep": None},
+    "keep 1/3 at 1/3": {"keep": None, "share": 1 / 3, "rungs": 1},
+    "keep 1/2 at 1/3": {"keep": Fraction(1, 2), "share": 1 / 3, "rungs": 1},
+    "keep 0.6 at 1/3": {"share": 1 / 3, "rungs": 1},
+    "keep 1/2 at 1/9 and 1/3": {"keep": Fraction(1, 2)},
+    "keep 2/3 at 1/9 and 1/3": {"keep": Fraction(2, 3)},
+    "keep 3/4 at 1/9 and 1/3": {"keep": Fraction(3, 4)},
+    "keep 0.6 at 1/14 and 1/7": {"share": 1 / 14, "eta": 2},
+    "keep 0.6 at 1/5 and 2/5": {"share": 1 / 5, "eta": 2},
+    "keep 0.7 at 1/9, 2/9 and 4/9": {"keep": Fraction(7, 10), "eta": 2, "rungs": 3},
+}
+"""Settings of early stopping by name; ``share`` is the first rung as a share of the epochs."""
+
+HEAD = """# What early stopping costs
+
+Made by `python benchmarks/early_stopping.py`: recorded trainings, replayed through the rungs in {orders}
+random orders. A search of the given size trains random configurations of the set.
+
+- *Cost*: share of all epochs that is trained.
+- *Front stopped*: share of the members of the final front that are stopped.
+- *Ends stopped*: share of the searches that stop their most robust, and their cleanest training.
+- *Top tenth stopped*: the same for the tenth of the trainings with the highest robust accuracy.
+- *Hypervolume*: what is left of it, above a point just below the corner that the front's own ends span.
+
+No training is exempt here (`run_through` is 0).
+"""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Recorded trainings.
+
+    Attributes:
+        name: Name of the set.
+        rungs: Accuracies of the epoch that is selected up to each epoch, shape (trainings, epochs, 2).
+        finals: Accuracies at the end, shape (trainings, 2).
+    """
+
+    name: str
+    rungs: Floats
+    finals: Floats
+
+
+def main() -> None:
+    """Write the table and the figure, or the recorded trainings of a run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="FOLDER", help="run folder whose trainings are recorded"
+    )
+    arguments = parser.parse_args()
+    if arguments.record:
+        record(arguments.record)
+        return
+    sets = [grid(), *([shipped()] if SHIPPED.exists() else [])]
+    rows = [
+        {"set": trainings.name, "trainings": size, "rule": rule, **replayed(trainings, size, settings)}
+        for trainings in sets
+        for size in sorted({min(size, len(trainings.finals)) for size in SIZES})
+        for rule, settings in RULES.items()
+    ]
+    table = pd.DataFrame(rows)
+    (HERE / "early_stopping.md").write_text(HEAD.format(orders=ORDERS) + text(table, sets))
+    draw(table, HERE / "early_stopping.png")
+
+
+def grid() -> Recorded:
+    """Return the trainings of the grid that did not fail."""
+    rows = pd.read_csv(GRID, dtype=str, keep_default_na=False).to_dict("records")
+    counts = [
+        np.array([[int(count) for count in row[name].split()] for name in ("clean", "robust")], float).T
+        / int(row["images"])
+        for row in rows
+        if not row["failure"]
+    ]
+    points = np.stack([selected(history) for history in counts])
+    return Recorded("grid", points, points[:, -1])
+
+
+def shipped() -> Recorded:
+    """Return the trainings of the shipped space."""
+    rows = pd.read_csv(SHIPPED).to_dict("records")
+    counts = [
+        np.array([[int(count) for count in str(row[name]).split()] for name in ("clean", "robust")], float).T
+        / row["images"]
+        for row in rows
+    ]
+    finals = np.array([[row["final_clean"], row["final_robust"]] for row in rows], float)
+    return Recorded(
+        "shipped space",
+        np.stack([selected(history) for history in counts]),
+        finals / np.array([[row["images"]] for row in rows], float),
+    )
+
+
+def selected(history: Floats) -> Floats:
+    """Return the accuracies of the epoch with the largest sum up to each epoch (the rule ``best_sum``)."""
+    best, points = (-1.0, -1.0), []
+    for clean, robust in history:
+        best = max(best, (clean, robust), key=lambda pair: (round(sum(pair), 9), pair[1]))
+        points.append(best)
+    return np.array(points)
+
+
+def replayed(recorded: Recorded, size: int, rule: Mapping[str, object]) -> dict[str, float]:
+    """Return the mean costs and losses of a rule over random orders."""
+    generator = np.random.default_rng(size)
+    epochs = recorded.rungs.shape[1]
+    given = {name: value for name, value in rule.items() if name != "share"}
+    if "share" in rule:
+        given["grace"] = max(1, round(float(str(rule["share"])) * epochs))
+    settings = EarlyStoppingSettings(**given)  # type: ignore[arg-type]
+    results = []
+    for _ in range(ORDERS):
+        chosen = generator.permutation(len(recorded.finals))[:size]
+        trained = last_epochs(recorded.rungs[chosen], settings)
+        results.append(losses(recorded.finals[chosen], trained == epochs, float(trained.mean()) / epochs))
+    return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
+
+
+def last_epochs(rungs: Floats, settings: EarlyStoppingSettings) -> NDArray[np.int64]:
+    """Return the last epoch of each training; trainings reach each rung in their order."""
+    epochs = rungs.shape[1]
+    last = np.full(len(rungs), epochs)
+    levels = rung_levels(settings, epochs)
+    halving = AsyncSuccessiveHalving(settings, levels)
+    for level in levels:
+        for number in np.flatnonzero(last > level):
+            clean, robust = rungs[number, level - 1]
+            halving.record(int(number), level, (float(clean), float(robust)))
+            if not halving.rank_of(int(number), level).continues:
+                last[number] = level
+    return last
+
+
+def losses(finals: Floats, finished: Flags, cost: float) -> dict[str, float]:
+    """Return what a search has lost.
+
+    Args:
+        finals: Accuracies at the end, shape (trainings, 2).
+        finished: Which trainings ran to their end.
+        cost: Share of all epochs that was trained.
+    """
+    front = moocore.is_nondominated(finals, maximise=True, keep_weakly=True)
+    clean, robust = finals.T
+    top = np.argsort(-robust)[: max(1, len(finals) // 10)]
+    corner = finals[front].min(axis=0) - 0.01
+    whole = moocore.hypervolume(finals, ref=corner, maximise=True)
+    return {
+        "cost": cost,
+        "front stopped": float((~finished[front]).mean()),
+        "most robust stopped": float(not finished[robust == robust.max()].any()),
+        "cleanest stopped": float(not finished[clean == clean.max()].any()),
+        "top tenth stopped": float((~finished[top]).mean()),
+        "hypervolume": float(moocore.hypervolume(finals[finished], ref=corner, maximise=True) / whole),
+    }
+
+
+def text(table: pd.DataFrame, sets: list[Recorded]) -> str:
+    """Return the tables as Markdown, one for each set and size."""
+    parts = []
+    for (name, size), rows in table.groupby(["set", "trainings"], sort=False):
+        count = next(len(recorded.finals) for recorded in sets if recorded.name == name)
+        parts += [
+            f"\n## {str(name).capitalize()} ({count} trainings), searches of {size}\n",
+            "| rule | cost | front stopped | ends stopped: robust, clean | top tenth stopped | hypervolume |",
+            "|---|---|---|---|---|---|",
+        ]
+        parts += [_line(row) for row in rows.to_dict("records")]
+    return "\n".join(parts) + "\n"
+
+
+def _line(row: Mapping[Hashable, Any]) -> str:
+    ends = f"{row['most robust stopped']:.0%}, {row['cleanest stopped']:.0%}"
+    return (
+        f"| {row['rule']} | {row['cost']:.0%} | {row['front stopped']:.1%} | {ends} | "
+        f"{row['top tenth stopped']:.0%} | {row['hypervolume']:.3f} |"
+    )
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Draw cost against loss, for the largest searches of each set."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = list(dict.fromkeys(table["set"]))
+    figure, axes = plt.subplots(1, len(names), figsize=(6.2 * len(names), 4.6), squeeze=False, sharey=True)
+    for axis, name in zip(axes[0], names, strict=True):
+        size = table.loc[table["set"] == name, "trainings"].max()
+        rows = table[(table["set"] == name) & (table["trainings"] == size)]
+        kinds = (("front stopped", "o", "#c2185b"), ("most robust stopped", "^", "#1565c0"))
+        for kind, marker, colour in kinds:
+            axis.scatter(rows["cost"], rows[kind], marker=marker, color=colour, label=kind, s=36)
+        for row in rows.to_dict("records"):
+            if row["rule"] in (DEFAULT, EARLIER):
+                label = "default" if row["rule"] == DEFAULT else "earlier default"
+                axis.annotate(
+                    label, (row["cost"], row["front stopped"]), xytext=(6, 6), textcoords="offset points"
+                )
+        axis.set_title(f"{name}, searches of {size}")
+        axis.set_xlabel("share of all epochs that is trained")
+        axis.xaxis.set_major_formatter("{x:.0%}")
+        axis.yaxis.set_major_formatter("{x:.0%}")
+        axis.grid(alpha=0.25)
+    axes[0][0].set_ylabel("share that was stopped")
+    axes[0][-1].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def record(run: Path) -> None:
+    """Write the trainings of a run without early stopping, evaluated after every epoch."""
+    trials = pd.read_csv(run / "trials.csv")
+    epochs = pd.read_csv(run / "epochs.csv")
+    images = int(pd.read_json(run / "settings.json", typ="series")["images"]["validation"])
+    parameters = [name for name in trials.columns if name.startswith("param_")]
+    rows = []
+    for trial in trials[trials["state"] == "COMPLETE"].to_dict("records"):
+        history = epochs[epochs["number"] == trial["number"]].sort_values("epoch")
+        if len(history) != trial["epochs"] or history["robust_accuracy"].isna().any():
+            continue
+        rows.append(
+            {
+                "number": trial["number"],
+                **{name.removeprefix("param_"): trial[name] for name in parameters},
+                "images": images,
+                **{
+                    name: " ".join(str(round(value * images)) for value in history[f"{name}_accuracy"])
+                    for name in ("clean", "robust")
+                },
+                "final_clean": round(trial["clean_accuracy"] * images),
+                "final_robust": round(trial["robust_accuracy"] * images),
+            }
+        )
+    pd.DataFrame(rows).to_csv(SHIPPED, index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main()
