@@ -241,9 +241,16 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             axis.scatter(rows["cost"], rows[kind], marker=marker, color=colour, label=kind, s=36)
         for row in rows.to_dict("records"):
             if row["rule"] in (DEFAULT, EARLIER):
-                label = "default" if row["rule"] == DEFAULT else "earlier default"
+                label, place = (
+                    ("default", (0, -18)) if row["rule"] == DEFAULT else ("earlier default", (52, -4))
+                )
                 axis.annotate(
-                    label, (row["cost"], row["front stopped"]), xytext=(6, 6), textcoords="offset points"
+                    label,
+                    (row["cost"], row["front stopped"]),
+                    xytext=place,
+                    textcoords="offset points",
+                    ha="center",
+                    fontweight="bold",
                 )
         axis.set_title(f"{name}, searches of {size}")
         axis.set_xlabel("share of all epochs that is trained")

@@ -63,8 +63,8 @@ def _search_notes(search: SearchSettings, concurrent: int) -> list[str]:
     if not search.is_genetic or concurrent < MANY:
         return []
     return [
-        f"with {concurrent} trials at a time, search.sampler: tpe may find more than {search.sampler}: with 32, it "
-        "reached 0.88 of the hypervolume of ZDT1 to ZDT3 on average, and nsga2 0.85"
+        f"with {concurrent} trials at a time, search.sampler: tpe may find more than {search.sampler}: with "
+        "32, it reached 0.88 of the hypervolume of ZDT1 to ZDT3 on average, and nsga2 0.85"
     ]
 
 
