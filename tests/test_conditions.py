@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from config_files import changed, faults, load, searched
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,8 @@ from morel_search.config import Space, changes
 from morel_search.config.condition import Interval, condition_text
 from morel_search.config.parameter import Parameter
 from morel_search.errors import SpaceError
+from morel_search.results.new_run import create_run_folder
+from morel_search.results.settings import RunSettings
 from morel_search.search.distributions import decode, distributions, params_key
 from morel_search.search.outcome import Outcome
 from morel_search.search.proposer import Proposer
@@ -261,6 +264,26 @@ def test_the_description_holds_the_range_and_can_be_compared(tmp_path: Path) -> 
     assert changes(one.describe(), other.describe()) == [
         "parameters.loat_theta.when.epsilon.high was 0.2 and is removed"
     ]
+
+
+def test_a_run_with_a_range_is_read_back(tmp_path: Path) -> None:
+    space = space_with(tmp_path, {"epsilon": {"low": 0.1, "high": 0.2}, "attack_steps": [3, 5]})
+    run = create_run_folder(tmp_path, "one")
+    run.write_settings(RunSettings(space=space.describe()))
+    read = {parameter.name: parameter for parameter in read_parameters(run.read_settings().parameters)}
+    assert read["loat_theta"].when == {"epsilon": ("low 0.1 and high 0.2",), "attack_steps": ("3", "5")}
+
+
+@pytest.mark.parametrize("bounds", [{"low": "8/255"}, {"high": "8/255"}, {"low": "8/255", "high": "36/255"}])
+def test_the_ends_of_a_range_are_included_after_a_study_has_stored_them(
+    tmp_path: Path, bounds: dict[str, str]
+) -> None:
+    """A study holds floats, and the float of 8/255 is a little smaller."""
+    space = space_with(tmp_path, {"epsilon": bounds}, epsilon={"type": "float", "low": "1/255", "high": "60/255"})
+    for end in bounds.values():
+        assert active(space, epsilon=Fraction(end))
+        assert active(space, epsilon=Fraction(str(float(Fraction(end)))))
+        assert active(space, epsilon=np.float64(Fraction(end)))
 
 
 # laws

@@ -28,11 +28,11 @@ class Interval:
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
             return False
-        if not math.isfinite(value):
+        number = float(value)  # a study holds floats, so the ends are compared as floats too
+        if not math.isfinite(number):
             return False
-        number = exact(value)
-        return (self.low is None or exact(self.low) <= number) and (
-            self.high is None or number <= exact(self.high)
+        return (self.low is None or float(self.low) <= number) and (
+            self.high is None or number <= float(self.high)
         )
 
 

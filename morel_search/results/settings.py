@@ -218,8 +218,9 @@ def _check_parameter(parameter: Mapping[str, object], prefix: str) -> None:
     get_flag(parameter, "log", prefix)
     get_list(parameter, "choices", prefix)
     when = get_object(parameter, "when", prefix)
-    for name in when:
-        get_list(when, name, f"{prefix}when.")
+    for name, condition in when.items():
+        if not isinstance(condition, dict):  # a range: {"low": 0.05, "high": 0.2}
+            get_list(when, name, f"{prefix}when.")
 
 
 def _space(values: Mapping[str, object]) -> Mapping[str, object]:
