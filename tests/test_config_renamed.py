@@ -102,6 +102,32 @@ def test_a_search_with_the_earlier_early_stopping_is_continued_with_it(tmp_path:
     assert changes(old_identity(same, eta=2), same.identity()) == []
 
 
+@pytest.mark.parametrize(
+    ("epochs", "grace"),
+    [
+        ({"type": "int", "low": 5, "high": 10}, 2),
+        ({"type": "categorical", "choices": [5, 40]}, 5),
+        ({"type": "int", "low": 5, "high": 10, "when": {"accuracy_loss": "mart"}}, 4),  # train has 30
+    ],
+)
+def test_the_earlier_first_rung_follows_the_largest_number_of_epochs(
+    tmp_path: Path, epochs: dict[str, object], grace: int
+) -> None:
+    losses = {"type": "categorical", "choices": ["trades", "mart"]}
+    parameters = {"epochs": epochs, "accuracy_loss": losses}
+    stopping = {"keep": None, "rungs": None, "grace": grace}
+    now = load(tmp_path, changed(parameters=parameters, early_stopping=stopping))
+    assert changes(old_identity(now), now.identity()) == []
+
+
+def test_fewer_peers_than_eta_had_no_effect_and_can_be_continued(tmp_path: Path) -> None:
+    stopping = {"keep": None, "rungs": None, "grace": 3, "min_peers": 3}
+    now = load(tmp_path, changed(train={"epochs": 27}, early_stopping=stopping))
+    assert changes(old_identity(now, min_peers=1), now.identity()) == []
+    more = load(tmp_path, changed(train={"epochs": 27}, early_stopping=stopping | {"min_peers": 7}))
+    assert changes(old_identity(more, min_peers=7), more.identity()) == []
+
+
 def test_an_early_stopping_that_was_off_stays_off(tmp_path: Path) -> None:
     now = load(tmp_path, changed(early_stopping={"enabled": False}))
     old = without_unused(old_identity(now, enabled=False))

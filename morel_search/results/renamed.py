@@ -42,19 +42,32 @@ def current_space(description: Mapping[str, object]) -> dict[str, object]:
 def _with_current_stopping(space: dict[str, object]) -> dict[str, object]:
     """Give early stopping the settings that have the meaning of earlier versions.
 
-    There, 1 / eta of the trainings continued, ``grace: null`` was epochs / eta^2 and ``min_peers: null`` eta.
+    There, 1 / eta of the trainings continued, ``grace: null`` was epochs / eta^2, and a rung saw eta
+    trainings or ``min_peers``, whichever is more.
     """
-    stopping, train = space.get("early_stopping"), space.get("train")
+    stopping = space.get("early_stopping")
     if not isinstance(stopping, Mapping) or "keep" in stopping or "eta" not in stopping:
         return space
-    eta, epochs = stopping["eta"], train.get("epochs") if isinstance(train, Mapping) else None
+    eta, epochs = stopping["eta"], _most_epochs(space)
     renamed = {"keep": None, **stopping}
     if isinstance(eta, int) and eta > 1:
-        if renamed.get("min_peers") is None:
-            renamed["min_peers"] = eta
-        if renamed.get("grace") is None and isinstance(epochs, int):
+        peers = renamed.get("min_peers")
+        renamed["min_peers"] = max(eta, peers) if isinstance(peers, int) else eta
+        if renamed.get("grace") is None and epochs is not None:
             renamed["grace"] = math.ceil(epochs / eta**2)
     return {**space, "early_stopping": renamed}
+
+
+def _most_epochs(space: Mapping[str, object]) -> int | None:
+    """Return the largest number of epochs of a training, which may be searched; None if it is not known."""
+    train, parameters = space.get("train"), space.get("parameters")
+    values: list[object] = [train.get("epochs") if isinstance(train, Mapping) else None]
+    for parameter in parameters if isinstance(parameters, list) else ():
+        if isinstance(parameter, Mapping) and parameter.get("name") == "epochs":
+            choices, inactive = parameter.get("choices"), values if parameter.get("when") else []
+            searched = choices if isinstance(choices, list) and choices else [parameter.get("high")]
+            values = [*searched, *inactive]
+    return max((value for value in values if isinstance(value, int)), default=None)
 
 
 def current_member_settings(settings: Mapping[str, object]) -> dict[str, object]:
