@@ -182,6 +182,12 @@ def test_links_that_harm_nothing_are_allowed(run: RunFolder, tmp_path: Path) -> 
     assert (tmp_path / "cache").read_bytes() == b"weights"
 
 
+@pytest.mark.parametrize("target", ["a" * 300, "itself"])
+def test_a_link_that_leads_nowhere_is_no_traceback(run: RunFolder, target: str) -> None:
+    (run.path / "itself").symlink_to(target)
+    check_links(run.path)
+
+
 def super_journal(victim: Path, pages: int) -> bytes:
     """Return a journal without pages that names a super-journal, as SQLite's file format describes it."""
     name, magic = str(victim).encode(), bytes.fromhex("d9d505f920a163d7")

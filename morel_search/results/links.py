@@ -51,7 +51,7 @@ def check_links(folder: Path) -> None:
             place = link.resolve()
         except (OSError, RuntimeError):  # links in a circle: every use of them fails
             continue
-        used = link.is_dir() or any(fnmatch(link.name, pattern) for pattern in WRITTEN_IN_PLACE)
+        used = os.path.isdir(link) or any(fnmatch(link.name, pattern) for pattern in WRITTEN_IN_PLACE)
         if used and not place.is_relative_to(own):
             raise _leads_out(link, place)
 
