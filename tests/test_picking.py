@@ -246,7 +246,9 @@ def test_verified_figures_come_first_and_flagged_networks_are_left_out() -> None
         RunFolderError, match=r"at least 50%: network 2 comes nearest with 40%, which is 10 points less"
     ):
         choose(members, lambda among: most_accurate(among, 0.5))
-    with pytest.raises(RunFolderError, match=r"no network that it attacked \(3 flagged\): .* --member"):
+    with pytest.raises(
+        RunFolderError, match=r"was flagged or beaten by another network \(3 is flagged\); .* --member"
+    ):
         choose(members[2:], knee_point)
     assert choose(members[3:], knee_point)[:2] == (members[3], "test")
 
@@ -257,7 +259,7 @@ def test_a_network_that_another_one_beats_is_left_out() -> None:
     other = member(2, verified=(0.9, 0.5))
     for rule in (knee_point, lambda among: most_accurate(among, 0.4), lambda among: most_robust(among, 0.5)):
         assert choose([beaten, other], rule)[0] is other
-    with pytest.raises(RunFolderError, match=r"no network that it attacked \(1 beaten by 7 \(pgd\)\)"):
+    with pytest.raises(RunFolderError, match=r"beaten by another network \(1 is beaten by 7 \(pgd\)\)"):
         choose([beaten], knee_point)
 
 

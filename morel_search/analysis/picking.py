@@ -61,14 +61,14 @@ def choose(members: Sequence[Member], rule: Rule) -> tuple[Member, str, str]:
         The picked member, the kind of accuracies, and the reason.
 
     Raises:
-        RunFolderError: The verification flagged or beat every network, or no network satisfies the rule.
+        RunFolderError: Every verified network was flagged or beaten, or no network satisfies the rule.
     """
     kind = next(kind for kind in KINDS if any(kind in member.figures for member in members))
     eligible = candidates(members, kind)
     if not eligible:
-        reasons = ", ".join(f"{member.name} {member.left_out}" for member in members if member.left_out)
+        reasons = ", ".join(f"{member.name} is {member.left_out}" for member in members if member.left_out)
         raise RunFolderError(
-            f"the verification leaves no network that it attacked ({reasons}): pick one with --member"
+            f"each verified network was flagged or beaten by another network ({reasons}); pick one with --member"
         )
     chosen, reason = rule(eligible)
     return next(member for member in members if member.name == chosen.name), kind, reason
