@@ -279,7 +279,8 @@ def test_the_ends_of_a_range_are_included_after_a_study_has_stored_them(
     tmp_path: Path, bounds: dict[str, str]
 ) -> None:
     """A study holds floats, and the float of 8/255 is a little smaller."""
-    space = space_with(tmp_path, {"epsilon": bounds}, epsilon={"type": "float", "low": "1/255", "high": "60/255"})
+    epsilon = {"type": "float", "low": "1/255", "high": "60/255"}
+    space = space_with(tmp_path, {"epsilon": bounds}, epsilon=epsilon)
     for end in bounds.values():
         assert active(space, epsilon=Fraction(end))
         assert active(space, epsilon=Fraction(str(float(Fraction(end)))))

@@ -82,7 +82,7 @@ class Member:
 
     @property
     def left_out(self) -> str:
-        """Why no rule picks this network: it was flagged, or another network beat it; empty without a reason."""
+        """Why no rule picks this network: it was flagged or beaten; empty without a reason."""
         if self.flags:
             return "flagged"
         rival = self.figures["verified"].beaten_by if "verified" in self.figures else ""

@@ -68,7 +68,8 @@ def choose(members: Sequence[Member], rule: Rule) -> tuple[Member, str, str]:
     if not eligible:
         reasons = ", ".join(f"{member.name} is {member.left_out}" for member in members if member.left_out)
         raise RunFolderError(
-            f"each verified network was flagged or beaten by another network ({reasons}); pick one with --member"
+            f"each verified network was flagged or beaten by another network ({reasons}); pick one with "
+            "--member"
         )
     chosen, reason = rule(eligible)
     return next(member for member in members if member.name == chosen.name), kind, reason

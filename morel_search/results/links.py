@@ -48,10 +48,10 @@ def check_links(folder: Path) -> None:
     own = folder.resolve()
     for link in _links(folder):
         try:
-            place = link.resolve()
-        except (OSError, RuntimeError):  # links in a circle: every use of them fails
+            place, is_folder = link.resolve(), link.is_dir()
+        except (OSError, RuntimeError):  # links in a circle, names that are too long: every use of them fails
             continue
-        used = os.path.isdir(link) or any(fnmatch(link.name, pattern) for pattern in WRITTEN_IN_PLACE)
+        used = is_folder or any(fnmatch(link.name, pattern) for pattern in WRITTEN_IN_PLACE)
         if used and not place.is_relative_to(own):
             raise _leads_out(link, place)
 

@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from morel_search._values import Number, SettingValue
 from morel_search.config import Parameter, Space
+from morel_search.config.condition import exact
 from morel_search.training.settings import TrainSettings
 
 __all__ = [
@@ -69,7 +70,7 @@ def encode_value(parameter: Parameter, value: SettingValue) -> ParamValue:
     if parameter.kind == "int":
         return int(_number(value))
     if parameter.step is not None:
-        return round((_exact(_number(value)) - _offset(parameter)) / _exact(parameter.step))
+        return round((exact(_number(value)) - _offset(parameter)) / exact(parameter.step))
     return float(_number(value))
 
 
@@ -105,7 +106,7 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
     if parameter.step is not None:
         # Numbers of steps, because Optuna lowers the upper bound of a float grid whose step is not a short
         # decimal, such as 1/255.
-        offset, step = _offset(parameter), _exact(parameter.step)
+        offset, step = _offset(parameter), exact(parameter.step)
         return IntDistribution(int((low - offset) / step), math.floor((high - offset) / step))
     return FloatDistribution(float(low), float(high), log=parameter.log)
 
@@ -118,7 +119,7 @@ def _decode_value(parameter: Parameter, stored: ParamValue) -> SettingValue:
     if parameter.kind == "int":
         return int(_number(stored))
     if parameter.step is not None:
-        value = _offset(parameter) + int(_number(stored)) * _exact(parameter.step)
+        value = _offset(parameter) + int(_number(stored)) * exact(parameter.step)
         return value if parameter.rational else float(value)
     return Fraction(str(stored)) if parameter.rational else float(_number(stored))
 
@@ -126,7 +127,7 @@ def _decode_value(parameter: Parameter, stored: ParamValue) -> SettingValue:
 def _bounds(parameter: Parameter) -> tuple[Fraction, Fraction]:
     assert parameter.low is not None
     assert parameter.high is not None
-    return _exact(parameter.low), _exact(parameter.high)
+    return exact(parameter.low), exact(parameter.high)
 
 
 def _offset(parameter: Parameter) -> Fraction:
@@ -136,12 +137,7 @@ def _offset(parameter: Parameter) -> Fraction:
     lower bound.
     """
     low, _ = _bounds(parameter)
-    return Fraction(0) if (low / _exact(parameter.step or 1)).denominator == 1 else low
-
-
-def _exact(value: Number) -> Fraction:
-    """Return a number exactly as it was written: 1/10 for 0.1, not the nearest binary fraction."""
-    return value if isinstance(value, Fraction) else Fraction(str(value))
+    return Fraction(0) if (low / exact(parameter.step or 1)).denominator == 1 else low
 
 
 def _number(value: SettingValue) -> Number:
