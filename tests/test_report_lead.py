@@ -165,6 +165,29 @@ def test_a_part_of_the_test_images_is_named_as_a_part(tmp_path: Path) -> None:
     assert title(read_run_data(run), verification).endswith(f"verified on 300 of {IMAGES} test images")
 
 
+def test_a_front_that_is_partly_or_not_at_all_verified_is_called_so(tmp_path: Path) -> None:
+    """As after a resumed search, whose front has new networks."""
+    run, verification = verified_run(tmp_path)
+    first, *others = [network.name for network in verification.members]
+    forget(run, others)
+    head = head_of(run)
+    assert "Of the 1 verified network on the search" in head
+    assert f"Not verified yet: {', '.join(others)}." in head
+    forget(run, [first])
+    again = read_verification(read_run_data(run))
+    assert again is not None, "the controls are still verified"
+    assert leading(again) is None
+    head = head_of(run)
+    assert "on validation images and not verified" in head
+    assert "No network of this front has been verified" in head
+
+
+def forget(run: RunFolder, names: list[str]) -> None:
+    for name in names:
+        for record in (run.path / "verification").glob(f"{name}.*"):
+            record.unlink()
+
+
 def test_when_every_network_is_beaten_none_is_the_lead_or_recommended(tmp_path: Path) -> None:
     run, verification = verified_run(tmp_path)
     for network in verification.members:

@@ -23,8 +23,12 @@ __all__ = ["ends", "images_words", "leading", "sentences", "title"]
 
 
 def leading(verification: Verification | None) -> Verification | None:
-    """Return the verification if the page can lead with it; None without one, or with too few images."""
-    if verification is None or verification.images < FEWEST_VERIFIED:
+    """Return the verification if the page can lead with it.
+
+    None without one, with too few images, or when no network of the front is among its networks, as after a
+    resumed search that has replaced the front.
+    """
+    if verification is None or verification.images < FEWEST_VERIFIED or not verification.members:
         return None
     return verification
 
@@ -45,7 +49,8 @@ def title(run_data: RunData, verification: Verification | None) -> str:
     found = ends(leads)
     if not found:
         count = len(leads.members)
-        which = "the one network" if count == 1 else f"each of the {count} networks"
+        only = _only_verified(leads)
+        which = f"the one {only}network" if count == 1 else f"each of the {count} {only}networks"
         return f"No network to take: {which} of the search's front was beaten or flagged, {where}"
     pairs = [
         f"{percent(clean)} clean and {percent(robust)} robust{_control(network)}"
@@ -160,7 +165,13 @@ def _verdict_counts(verification: Verification) -> str:
         return "It is the only network that was verified."
     *first, last = parts
     verdicts = f"{', '.join(first)} and {last}" if first else last
-    return f"Of the {count} network{'s' if count > 1 else ''} on the search's front, {verdicts}."
+    networks = f"{_only_verified(verification)}network{'s' if count > 1 else ''}"
+    return f"Of the {count} {networks} on the search's front, {verdicts}."
+
+
+def _only_verified(verification: Verification) -> str:
+    """Return ``verified`` and a space when other networks of the front are not verified yet, else nothing."""
+    return "verified " if any(entry.member for entry in verification.absent) else ""
 
 
 def _by_the_search(run_data: RunData, found: Sequence[Network]) -> str:
@@ -196,6 +207,8 @@ def _search_sentences(run_data: RunData, verification: Verification | None) -> l
         )
     elif verification is None:
         lines.append(f"No network has been verified; {command} attacks them on test images.")
+    elif not verification.members:
+        lines.append(f"No network of this front has been verified; {command} attacks them on test images.")
     else:
         lines.append(
             f"The verification has attacked {images_words(verification)} so far; this page leads with its "

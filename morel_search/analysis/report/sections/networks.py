@@ -57,8 +57,8 @@ def _advice(run_data: RunData, verification: Verification | None, reversed_pairs
     if not candidates:
         return _words(
             [
-                "No network is recommended: each network of the search's front was beaten by another network "
-                "or flagged for gradient masking in the verification."
+                "No network is recommended: each verified network of the search's front was beaten by "
+                "another network or flagged for gradient masking."
             ]
         )
     chosen, reason = knee_point(candidates)
