@@ -25,6 +25,7 @@ from morel_search.analysis.report.head import data_set_words, key_figures
 from morel_search.analysis.report.lead import ends, leading, sentences, title
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.paper_figure import paper_figure
+from morel_search.analysis.report.sections.attacks import missing_section
 from morel_search.analysis.report.sections.gains import gain_sentences, verified_claims
 from morel_search.analysis.report.sections.networks import networks_section
 from morel_search.analysis.report.sections.radius import radius_section
@@ -180,6 +181,14 @@ def test_a_front_that_is_partly_or_not_at_all_verified_is_called_so(tmp_path: Pa
     head = head_of(run)
     assert "on validation images and not verified" in head
     assert "No network of this front has been verified" in head
+
+
+def test_attacks_that_ran_on_some_images_are_named_as_elsewhere(tmp_path: Path) -> None:
+    run, verification = verified_run(tmp_path, late=120)
+    html = missing_section(read_run_data(run), verification).html
+    assert f"Square ran on 120 of {IMAGES} test images." in html
+    none = replace(verification, attacked={**verification.attacked, "square": 0})
+    assert f"Square ran on none of {IMAGES} test images." in missing_section(read_run_data(run), none).html
 
 
 def forget(run: RunFolder, names: list[str]) -> None:

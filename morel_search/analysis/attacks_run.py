@@ -11,6 +11,7 @@ from morel_search.results.attack_names import STAGES
 
 __all__ = [
     "attack_counts",
+    "attack_title",
     "is_complete",
     "missing_checks",
     "search_attack_words",
@@ -26,7 +27,7 @@ def attack_counts(verification: Verification) -> str:
     """Return ``FGSM, PGD and APGD-CE on 300 images; FAB-T on 120 images; Square not run``."""
     groups: dict[int, list[str]] = {}
     for attack, images in verification.attacked.items():
-        groups.setdefault(images, []).append(_title(attack))
+        groups.setdefault(images, []).append(attack_title(attack))
     groups.setdefault(verification.transfer_images, []).append("transferred examples")
     absent = groups.pop(0, [])
     ran = [f"{_listed(names)} on {images} images" for images, names in groups.items()]
@@ -41,7 +42,7 @@ def missing_checks(verification: Verification) -> list[str]:
         failed = [network for network in networks if attack in network.not_run]
         if failed:
             where = "" if len(failed) == len(networks) else _on(network.labelled_name for network in failed)
-            sentences.append(f"{_title(attack)} could not be run{where}: {failed[0].not_run[attack]}.")
+            sentences.append(f"{attack_title(attack)} could not be run{where}: {failed[0].not_run[attack]}.")
     without = [network.labelled_name for network in networks if not network.diagnostics.transfer]
     square = verification.attacked.get("square", 0) > 0
     if not square and len(without) == len(networks):
@@ -105,7 +106,8 @@ def search_attack_words(verification: Verification) -> str:
     )
 
 
-def _title(attack: str) -> str:
+def attack_title(attack: str) -> str:
+    """Return the name of an attack for a reader, such as ``APGD-T`` or ``Square``."""
     return "Square" if attack == "square" else attack.upper()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from morel_search._format import percent
-from morel_search.analysis.attacks_run import attack_counts, missing_checks, unverified
+from morel_search.analysis.attacks_run import attack_counts, attack_title, missing_checks, unverified
 from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.html import Cell, Section, paragraphs, section, table
 from morel_search.analysis.report.sections.verified_front import attack_words
@@ -23,8 +23,8 @@ def attacks_section(verification: Verification) -> Section:
         "points."
     )
     words = f'<div class="words">{paragraphs(attack_words(verification))}</div>'
-    summary = f"{attack_counts(verification)}"
-    return section("Attack by attack", f"{_table(verification)}{words}", caption, "attacks", summary=summary)
+    content = f"{_table(verification)}{words}"
+    return section("Attack by attack", content, caption, "attacks", summary=attack_counts(verification))
 
 
 def transfer_section(verification: Verification) -> Section | None:
@@ -54,7 +54,7 @@ def missing_section(run_data: RunData, verification: Verification | None) -> Sec
     else:
         lines += [*unverified(verification), *missing_checks(verification)]
         lines += [
-            f"{attack.upper()} ran on {images} of {verification.all_images} test images."
+            f"{attack_title(attack)} ran on {images or 'none'} of {verification.all_images} test images."
             for attack, images in verification.attacked.items()
             if images < verification.all_images
         ]
