@@ -16,7 +16,7 @@ __all__ = ["AsyncSuccessiveHalving", "RungRank", "rung_levels", "rungs_of"]
 
 
 GRACE = 9
-"""The first rung lies after this fraction of the epochs, ``early_stopping.grace`` aside. Earlier rungs
+"""The first rung lies after 1 / GRACE of the epochs, if ``early_stopping.grace`` is null. Earlier rungs
 predict the end too badly on the shipped space of the digits (benchmarks/early_stopping.md)."""
 
 
