@@ -200,6 +200,16 @@ def test_a_gain_within_chance_has_no_cost() -> None:
     )
 
 
+def test_a_cost_within_chance_is_not_measurable_as_in_the_report() -> None:
+    among = [Candidate("7", 0.900, 0.5, 1000), Candidate("9", 0.895, 0.6, 1000)]
+    first = cost_sentences(among[0], among)[0]
+    assert re.fullmatch(
+        r"No cost of robustness was measurable here \(95% interval -0\.\d+ to 0\.\d+, which includes 0\): "
+        r"network 9, the next one, has 10\.0 points more of it and 0\.5 points less clean accuracy\.",
+        first,
+    )
+
+
 def test_the_same_images_make_the_interval_of_a_cost_narrower_and_it_includes_the_true_cost() -> None:
     """Two networks that disagree on few images: 2 points of clean accuracy for 10 of robustness, 0.2 each."""
     draws, images, included, widths = np.random.default_rng(0), 2000, [], []
@@ -215,7 +225,7 @@ def test_the_same_images_make_the_interval_of_a_cost_narrower_and_it_includes_th
             continue
         intervals = []
         for known in (results, None):
-            found = re.search(r"interval (\S+) to ([^)]+)\)", cost_sentences(among[0], among, known)[0])
+            found = re.search(r"interval (\S+) to ([^,)]+)[,)]", cost_sentences(among[0], among, known)[0])
             assert found
             intervals.append((float(found[1]), float(found[2])))
         included.append(intervals[0][0] <= 0.2 <= intervals[0][1])

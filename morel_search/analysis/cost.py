@@ -90,12 +90,12 @@ def _trade_off(chosen: Candidate, neighbour: Candidate, axis: int, results: Imag
     interval = ratio_interval(cost, gain, variances, -float(covariance[0, 1]))
     if interval is None:
         return f"No cost of {gained} was measurable here, because the gain is within chance: {comparison}."
+    ends = f"95% interval {interval[0]:.2g} to {interval[1]:.2g}"
+    if interval[0] <= 0:
+        return f"No cost of {gained} was measurable here ({ends}, which includes 0): {comparison}."
     rate = cost / gain
     shown = points(rate / 100) if rate >= 0.095 else f"{rate:.2g} points"
-    return (
-        f"One point of {gained} costs {shown} of {paid} here (95% interval {interval[0]:.2g} to "
-        f"{interval[1]:.2g}): {comparison}."
-    )
+    return f"One point of {gained} costs {shown} of {paid} here ({ends}): {comparison}."
 
 
 def _covariance(chosen: Candidate, neighbour: Candidate, results: ImageResults) -> NDArray[np.float64] | None:
