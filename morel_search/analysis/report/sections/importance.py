@@ -108,7 +108,7 @@ def _reading(conditional: set[str], left_out: Sequence[str]) -> str:
         f"Solid bar: the rank is stable. At least {percent(KEPT, 0)} of {RESAMPLES} bootstrap samples give "
         "the parameter this rank, and the bar exceeds chance: when the best trials are drawn at random, the "
         "longest bar ends before the dotted line in 95 of 100 cases. Hatched bar: the rank is not stable. "
-        "Its place in the order can be chance, and more trials may change it. Whisker: 95 % interval."
+        "Its place in the order can be chance, and more trials may change it. Whisker: 95% interval."
     )
     if conditional:
         sentences += (
