@@ -15,7 +15,7 @@ from run_folders import make_run
 from scipy.stats import binomtest, ttest_ind
 from verified_runs import HONEST, IMAGES, SETUP, made_table, verified_run
 
-from morel_search.analysis.differences import difference_words, unpaired_difference
+from morel_search.analysis.differences import difference_words, interval_words, unpaired_difference
 from morel_search.analysis.hypervolume import hypervolume, hypervolume_interval
 from morel_search.analysis.intervals import Difference
 from morel_search.analysis.members import FEWEST_VERIFIED
@@ -492,3 +492,8 @@ def test_labels_of_the_replicates_do_not_collide(tmp_path: Path) -> None:
     places = {(note["xanchor"], note["yanchor"], note.get("xshift", note.get("ax"))) for note in notes}
     assert len(notes) == len(names)
     assert len(places) > 3, "labels of a crowd are placed around it"
+
+
+def test_an_end_of_an_interval_is_never_minus_zero() -> None:
+    assert interval_words(-0.0001, 0.02) == "+0.0 to +2.0"
+    assert interval_words(-0.02, -0.0004) == "-2.0 to +0.0"

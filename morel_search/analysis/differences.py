@@ -32,7 +32,8 @@ def interval_words(low: float, high: float) -> str:
     """Return the interval of a difference in points, as ``-0.4 to +5.8``, or that there is none (NaN)."""
     if math.isnan(low) or math.isnan(high):
         return NO_INTERVAL
-    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+    low, high = (round(100 * end, 1) + 0.0 for end in (low, high))  # + 0.0 makes -0.0 positive
+    return f"{low:+.1f} to {high:+.1f}"
 
 
 def unpaired_difference(first: float, second: float, images: int) -> Difference:

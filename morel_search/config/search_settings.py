@@ -126,7 +126,7 @@ class SearchSettings:
 class EarlyStoppingSettings:
     """Early stopping of trainings by asynchronous successive halving."""
 
-    enabled: bool = setting(True, doc="stop trainings early whose accuracies at a rung are dominated")
+    enabled: bool = setting(True, doc="stop trainings early that rank low in both accuracies at a rung")
     keep: Fraction | None = setting(
         Fraction(3, 5),
         doc="share of the trainings that continue at each rung, the best ones; null means 1 / eta, which "

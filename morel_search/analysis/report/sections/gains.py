@@ -36,7 +36,7 @@ def gains_section(verification: Verification, replicated: Sequence[Replicated] =
         "selected by validation accuracies, so that the differences on test images are not biased; a "
         "selected network may be one that the verification found beaten. "
         "In parentheses: 95% intervals in points, for differences on the same images, and between seeds by "
-        "Welch's t. Each interval holds by itself; their family-wise error is not controlled."
+        "Welch's t. Each interval holds by itself: of twenty, one misses the truth on average."
     )
     content = f'{notes}<dl class="controls">{lines}</dl>'
     return section(
