@@ -12,7 +12,9 @@ import pytest
 from morel_search.errors import RunFolderError
 from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.new_run import create_run_folder
-from morel_search.results.settings import FORMAT, RunSettings
+from morel_search.results.settings import FORMAT, ComputeRecord, RunSettings
+from morel_search.training.settings import Compute, ComputeSettings
+from morel_search.workflows.run_settings import continued_compute
 
 EXAMPLE = Path(__file__).parents[1] / "results" / "example"
 
@@ -175,3 +177,40 @@ def test_a_newer_format_is_refused_before_its_keys_are_checked(run: RunFolder) -
     run.write_json(run.settings, full() | {"format": FORMAT + 1, "rungs": "another form"})
     with pytest.raises(RunFolderError, match=f"has format {FORMAT + 1}, .* install a newer morel_search"):
         run.read_settings()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "asked", "here", "then"),
+    [
+        # begun without, by an earlier version or on another processor
+        (Compute(), ComputeSettings(), Compute("bfloat16", channels_last=True), Compute()),
+        (
+            Compute(channels_last=True),
+            ComputeSettings(),
+            Compute("bfloat16", channels_last=True),
+            Compute(channels_last=True),
+        ),
+        # this machine cannot compute what the run began with
+        (Compute("bfloat16", channels_last=True), ComputeSettings(), Compute(), Compute()),
+        (Compute("tf32"), ComputeSettings(), Compute("bfloat16"), Compute("bfloat16")),
+        # the space file asks for it
+        (
+            Compute(),
+            ComputeSettings(precision="bfloat16", channels_last="on"),
+            Compute("bfloat16", channels_last=True),
+            Compute("bfloat16", channels_last=True),
+        ),
+    ],
+)
+def test_a_resumed_run_goes_on_in_its_arithmetic(
+    earlier: Compute, asked: ComputeSettings, here: Compute, then: Compute
+) -> None:
+    before = RunSettings()
+    record = ComputeRecord(
+        precision=earlier.precision,
+        channels_last=earlier.channels_last,
+        compile=earlier.compile,
+        deterministic=earlier.deterministic,
+    )
+    assert continued_compute(replace(before, compute=record), asked, here) == then
+    assert continued_compute(replace(before, compute=None), asked, here) == here

@@ -13,10 +13,10 @@ from morel_search.config import Space
 from morel_search.results.settings import ComputeRecord, ImageCounts, RunSettings
 
 if TYPE_CHECKING:
-    from morel_search.training.settings import Compute
+    from morel_search.training.settings import Compute, ComputeSettings
     from morel_search.workflows.preflight import PreflightResult
 
-__all__ = ["compute_of", "new_settings", "resumed_settings"]
+__all__ = ["compute_of", "continued_compute", "new_settings", "resumed_settings"]
 
 
 def new_settings(name: str, space: Space, preflight_result: PreflightResult) -> RunSettings:
@@ -59,6 +59,27 @@ def resumed_settings(before: RunSettings, space: Space, compute: Compute) -> Run
         space=space.describe(),
         overrides=tuple(space.overrides),
     )
+
+
+def continued_compute(before: RunSettings, settings: ComputeSettings, compute: Compute) -> Compute:
+    """Return the arithmetic in which a run goes on.
+
+    What the space file leaves to ``auto`` stays what it was, as far as every machine can compute it: float32,
+    and torch's own memory layout.
+
+    Args:
+        before: The settings of the run so far.
+        settings: The arithmetic that the space file asks for.
+        compute: What this machine makes of it.
+    """
+    if before.compute is None:
+        return compute
+    earlier = compute_of(before.compute)
+    if settings.precision == "auto" and earlier.precision == "float32":
+        compute = replace(compute, precision="float32")
+    if settings.channels_last == "auto" and not earlier.channels_last:
+        compute = replace(compute, channels_last=False)
+    return compute
 
 
 def compute_of(record: ComputeRecord) -> Compute:

@@ -23,7 +23,12 @@ from morel_search.results.settings import RunSettings
 from morel_search.workflows.final_verification import verify_after_search
 from morel_search.workflows.loss_of_ray import finish_search, finish_verification
 from morel_search.workflows.resume import check_study_file, open_study
-from morel_search.workflows.run_settings import compute_of, new_settings, resumed_settings
+from morel_search.workflows.run_settings import (
+    compute_of,
+    continued_compute,
+    new_settings,
+    resumed_settings,
+)
 
 if TYPE_CHECKING:
     from morel_search.search.controller import FinishedTrial, SearchController
@@ -185,6 +190,7 @@ def _search(
 
     began = time.monotonic()
     before = run.read_settings()
+    compute = continued_compute(before, request.space.compute, compute)
     _warn_of_other_compute(before, compute)
     run.write_settings(resumed_settings(before, request.space, compute))
     artifacts = RunArtifacts(request.space, run, record, controller, compute)
