@@ -17,6 +17,7 @@ from morel_search.results.settings import RunSettings
 from morel_search.search.controller import FinishedTrial, SearchController
 from morel_search.search.study import TrialStore
 from morel_search.training.selection import EpochResult
+from morel_search.workflows import preflight, search
 from morel_search.workflows.artifacts import RunArtifacts
 from morel_search.workflows.resume import check_study_file, open_study
 
@@ -243,3 +244,13 @@ def test_a_checkpoint_of_a_trial_that_the_study_never_had_is_refused(run: RunFol
     run.write_text("ray/checkpoints/3/model.pt", "3")
     with pytest.raises(RunFolderError, match=r"does not know trial 3, which .*checkpoints/ holds"):
         open_study(run, resume=True)
+
+
+def test_a_run_that_another_process_continues_is_refused_before_anything_starts(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the images and starting Ray can take a minute."""
+    monkeypatch.setattr(preflight, "inspect", lambda _: pytest.fail("the images were read first"))
+    request = search.Request(space=space_of(), name=run.path.name, results=run.path.parent, resume=True)
+    with run.lock(), pytest.raises(RunFolderError, match="in use"):
+        search.execute(request)

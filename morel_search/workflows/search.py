@@ -100,6 +100,9 @@ def execute(request: Request) -> int:
     from morel_search.workflows import preflight
 
     _refuse_early(request)
+    if request.resume:
+        with RunFolder(request.results / request.name).lock():
+            pass  # a run that another process continues is refused before Ray starts
     space, resources = request.space, request.space.resources
     preflight_result = None
     if request.address is None:  # report mistakes before Ray starts
