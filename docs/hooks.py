@@ -23,6 +23,7 @@ REPORT = "example/report.html"
 FIGURES = {
     "figures/front.png": "results/example/figures/front.png",
     "figures/search.png": "benchmarks/search.png",
+    "figures/early_stopping.png": "benchmarks/early_stopping.png",
 }
 """Address of a figure in the site to its file in the repository."""
 
