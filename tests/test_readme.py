@@ -51,7 +51,7 @@ def test_its_figures_are_those_of_the_example() -> None:
         f"{int((trials['state'] == 'PRUNED').sum())} of them stopped early",
         f"search's final attack, to {100 * max(map(abs, gaps)):.1f} points",
         f"Network 76 has {100 * best[0]:.1f} % clean and {100 * best[1]:.1f} % robust accuracy",
-        f"network 50 {100 * middle[0]:.1f} % and {100 * middle[1]:.1f} %",
+        f"network 50 has {100 * middle[0]:.1f} % and {100 * middle[1]:.1f} %",
         f"The control trained with PGD has {100 * control[0]:.1f} % and {100 * control[1]:.1f} %",
         f"the search gains {100 * (best[1] - control[1]):.1f} points of robust accuracy",
         f"they have {100 * min(losses):.0f} to {100 * max(losses):.0f} points less robust accuracy",
