@@ -19,7 +19,7 @@ from morel_search.config import load_space
 from morel_search.errors import NetworkError, SpaceError, TrainingError
 from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings
-from morel_search.workflows import preflight
+from morel_search.workflows import network_checks, preflight
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 
@@ -117,7 +117,7 @@ def test_a_loss_that_fails_before_the_search_is_one_sentence(
     overrides += ["parameters.beta.when=null", "parameters.loat_theta=null"]
     space = load_space(SPACES / "digits.yaml", [*overrides, f"train.accuracy_loss={name}:loss"])
     if "sleep" in body:
-        monkeypatch.setattr(preflight, "time_limit", lambda what: time_limit(what, 0.2))
+        monkeypatch.setattr(network_checks, "time_limit", lambda what: time_limit(what, 0.2))
     with pytest.raises(TrainingError, match=reason):
         preflight.inspect(space)
 
