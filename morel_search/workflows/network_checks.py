@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from morel_search._consent import import_paths
-from morel_search._user_code import PASSED_ON, error_text, time_limit
+from morel_search._user_code import LIMIT_SECONDS, PASSED_ON, error_text, time_limit
 from morel_search.cluster.placement import device_for
 from morel_search.config import Space
 from morel_search.config.possible_values import highest, possible_values
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from morel_search.training.datasets.loading import ImageSet
     from morel_search.training.networks import Classifier
 
-__all__ = ["checked_network"]
+__all__ = ["checked_network", "own_code"]
 
 
 def checked_network(
@@ -45,7 +45,7 @@ def checked_network(
     from morel_search.training.networks import build_network
 
     channels, height, width = (int(size) for size in images.images.shape[1:])
-    with _own_code(space):
+    with own_code(space, f"the check of the network {space.network.name} and the losses"):
         network = build_network(space.network, (channels, height, width), classes)
         warnings = _check_predictions(space, network, images)
         compute = _compute(space, network, images)
@@ -55,18 +55,26 @@ def checked_network(
 
 
 @contextmanager
-def _own_code(space: Space) -> Iterator[None]:
-    """Limit the time of the checks inside; explain an error of the user's own network."""
-    name = space.network.name
-    with time_limit(f"the check of the network {name} and the losses"):
+def own_code(space: Space, what: str, seconds: float = LIMIT_SECONDS) -> Iterator[None]:
+    """Limit the time of the code inside; explain an error if the space names code of the user's own.
+
+    Args:
+        space: The space.
+        what: What the code does, as the subject of a sentence.
+        seconds: The limit.
+
+    Raises:
+        TrainingError: The limit is over, or the user's code may have failed.
+    """
+    with time_limit(what, seconds):
         try:
             yield
         except (MorelSearchError, *PASSED_ON):
             raise
         except BaseException as error:
-            if not import_paths({"network": name}):
+            if not any(import_paths(space.describe())):
                 raise
-            raise NetworkError(f"the check of the network {name} fails: {error_text(error)}") from error
+            raise TrainingError(f"{what} failed: {error_text(error)}") from error
 
 
 def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
@@ -166,9 +174,10 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
         try:
             with torch.random.fork_rng(devices=[]):
                 losses, _ = step(to_float(few.images), few.labels)
-            losses.total.backward()
             is_number = losses.accuracy.ndim == 0 and bool(torch.isfinite(losses.accuracy))
             has_gradient = losses.accuracy.requires_grad
+            if is_number:
+                losses.total.backward()
         except PASSED_ON:
             raise
         except BaseException as error:

@@ -15,7 +15,7 @@ from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
 from morel_search.errors import DataError, ResourceError
 from morel_search.training.settings import Compute
-from morel_search.workflows.network_checks import checked_network
+from morel_search.workflows.network_checks import checked_network, own_code
 
 if TYPE_CHECKING:
     from morel_search.training.trainer import Training
@@ -27,6 +27,9 @@ FEW_VALIDATION = 200
 
 TIMED_BATCHES = 3
 """Training batches on which the duration of an epoch is measured."""
+
+MEASUREMENT_SECONDS = 3600.0
+"""Time limit of that measurement."""
 
 TIMED_VALIDATION, TIMED_PASSES = 128, 3
 """Validation images, and gradient passes over them, on which the duration of an attack is measured."""
@@ -126,7 +129,16 @@ def check_device(space: Space) -> None:
 
 
 def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> float:
-    """Estimate the seconds of one epoch with the settings of ``train``, on a few batches after a warm-up."""
+    """Estimate the seconds of one epoch with the settings of ``train``, on a few batches after a warm-up.
+
+    Raises:
+        TrainingError: The user's own network or loss failed or took too long, or the training diverged.
+    """
+    with own_code(space, "the measurement of an epoch", MEASUREMENT_SECONDS):
+        return _epoch_seconds(space, compute, batches)
+
+
+def _epoch_seconds(space: Space, compute: Compute, batches: int) -> float:
     import torch
 
     from morel_search.training.datasets.loading import Development, load_development
