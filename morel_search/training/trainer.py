@@ -31,7 +31,7 @@ from morel_search.training.settings import (
 )
 from morel_search.training.step import MorelStep, StepLosses, TermGradients
 
-__all__ = ["Training", "seed_everything", "train"]
+__all__ = ["Training", "seed_everything"]
 
 
 def seed_everything(seed: int) -> None:
@@ -250,33 +250,6 @@ class Training:
         torch.set_rng_state(state["torch"].cpu())
         if state["cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
-
-
-def train(
-    settings: TrainSettings,
-    network: NetworkSettings,
-    development: Development,
-    evaluation: EvaluationSettings,
-    *,
-    seed: int,
-    device: torch.device | str = "cpu",
-    augmentation: Augmentation = "auto",
-    compute: Compute = FLOAT32,
-) -> Iterator[EpochResult]:
-    """Train one network and yield each epoch's result.
-
-    See :class:`Training`, which also saves and continues.
-    """
-    yield from Training(
-        settings,
-        network,
-        development,
-        evaluation,
-        seed=seed,
-        device=device,
-        augmentation=augmentation,
-        compute=compute,
-    )
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:
