@@ -15,20 +15,14 @@ from torch.optim.swa_utils import AveragedModel
 from morel_search.errors import DivergedError, OutOfMemoryError
 from morel_search.training.augment import augment, resolve_augmentation, to_float
 from morel_search.training.compute import configure
+from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.datasets.loading import Development
 from morel_search.training.evaluation import Evaluation, evaluate
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.networks import Classifier, build_network
 from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
-from morel_search.training.settings import (
-    FLOAT32,
-    Augmentation,
-    Compute,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.settings import Augmentation, EvaluationSettings, NetworkSettings, TrainSettings
 from morel_search.training.step import MorelStep, StepLosses, TermGradients
 
 __all__ = ["Training", "seed_everything"]

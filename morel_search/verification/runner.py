@@ -26,7 +26,7 @@ from morel_search.results.attack_records import (
 )
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
-from morel_search.training.settings import Compute
+from morel_search.training.compute_settings import Compute
 from morel_search.verification.chunks import Chunk, chunks_to_run, is_open
 from morel_search.verification.worker import (
     ChunkResult,

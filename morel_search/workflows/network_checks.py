@@ -13,7 +13,7 @@ from morel_search.cluster.placement import device_for
 from morel_search.config import Space
 from morel_search.config.possible_values import highest, possible_values
 from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError, TrainingError
-from morel_search.training.settings import Compute
+from morel_search.training.compute_settings import Compute
 
 if TYPE_CHECKING:
     from morel_search.training.datasets.loading import ImageSet

@@ -14,7 +14,7 @@ from morel_search._machine import usable_cpus
 from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
 from morel_search.errors import DataError, ResourceError
-from morel_search.training.settings import Compute
+from morel_search.training.compute_settings import Compute
 from morel_search.workflows.network_checks import checked_network, own_code
 
 if TYPE_CHECKING:

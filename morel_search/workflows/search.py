@@ -32,7 +32,7 @@ from morel_search.workflows.run_settings import (
 if TYPE_CHECKING:
     from morel_search.search.controller import FinishedTrial, SearchController
     from morel_search.search.study import TrialStore
-    from morel_search.training.settings import Compute
+    from morel_search.training.compute_settings import Compute
     from morel_search.workflows.artifacts import RunArtifacts
     from morel_search.workflows.preflight import PreflightResult
 
