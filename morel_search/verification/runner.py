@@ -136,9 +136,8 @@ def _describe(setup: WorkerSetup, model: Path) -> SplitSummary:
     import ray
 
     with task_errors("the test split could not be read", "run the same command again"):
-        summary: SplitSummary = ray.get(
-            ray.remote(describe_test_split).remote(setup.data, str(model.absolute()), setup.consent)
-        )
+        task = ray.remote(describe_test_split).remote(setup.data, str(model.absolute()), setup.consent)
+        summary: SplitSummary = ray.get(Results().next([task]))
     return summary
 
 
