@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from morel_search import load_model
 from morel_search.training.augment import to_float
+from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.frozen import FrozenNetwork
-from morel_search.training.settings import FLOAT32, DataSettings, EvaluationSettings, Norm
+from morel_search.training.settings import DataSettings, EvaluationSettings, Norm
 from morel_search.verification.attack_suite import AttackSuite
 from morel_search.verification.batched_attacks import AllTargetsFab, SparingSquare
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,22 +39,41 @@ SIZES = (60, 100)
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of early stopping.
+
+    Attributes:
+        settings: Its settings.
+        first: The first rung as a share of the epochs; None takes that of the settings.
+    """
+
+    settings: EarlyStoppingSettings
+    first: float | None = None
+
+    def at(self, epochs: int) -> EarlyStoppingSettings:
+        """Return the settings for trainings with this number of epochs."""
+        if self.first is None:
+            return self.settings
+        return replace(self.settings, grace=max(1, round(self.first * epochs)))
+
+
 DEFAULT = "keep 0.6 at 1/9 and 1/3 (the default)"
 EARLIER = "keep 1/3 at 1/9 and 1/3 (the earlier default)"
-RULES: dict[str, Mapping[str, object]] = {
-    DEFAULT: {},
-    EARLIER: {"keep": None},
-    "keep 1/3 at 1/3": {"keep": None, "share": 1 / 3, "rungs": 1},
-    "keep 1/2 at 1/3": {"keep": Fraction(1, 2), "share": 1 / 3, "rungs": 1},
-    "keep 0.6 at 1/3": {"share": 1 / 3, "rungs": 1},
-    "keep 1/2 at 1/9 and 1/3": {"keep": Fraction(1, 2)},
-    "keep 2/3 at 1/9 and 1/3": {"keep": Fraction(2, 3)},
-    "keep 3/4 at 1/9 and 1/3": {"keep": Fraction(3, 4)},
-    "keep 0.6 at 1/14 and 1/7": {"share": 1 / 14, "eta": 2},
-    "keep 0.6 at 1/5 and 2/5": {"share": 1 / 5, "eta": 2},
-    "keep 0.7 at 1/9, 2/9 and 4/9": {"keep": Fraction(7, 10), "eta": 2, "rungs": 3},
+RULES = {
+    DEFAULT: Rule(EarlyStoppingSettings()),
+    EARLIER: Rule(EarlyStoppingSettings(keep=None)),
+    "keep 1/3 at 1/3": Rule(EarlyStoppingSettings(keep=None, rungs=1), 1 / 3),
+    "keep 1/2 at 1/3": Rule(EarlyStoppingSettings(keep=Fraction(1, 2), rungs=1), 1 / 3),
+    "keep 0.6 at 1/3": Rule(EarlyStoppingSettings(rungs=1), 1 / 3),
+    "keep 1/2 at 1/9 and 1/3": Rule(EarlyStoppingSettings(keep=Fraction(1, 2))),
+    "keep 2/3 at 1/9 and 1/3": Rule(EarlyStoppingSettings(keep=Fraction(2, 3))),
+    "keep 3/4 at 1/9 and 1/3": Rule(EarlyStoppingSettings(keep=Fraction(3, 4))),
+    "keep 0.6 at 1/14 and 1/7": Rule(EarlyStoppingSettings(eta=2), 1 / 14),
+    "keep 0.6 at 1/5 and 2/5": Rule(EarlyStoppingSettings(eta=2), 1 / 5),
+    "keep 0.7 at 1/9, 2/9 and 4/9": Rule(EarlyStoppingSettings(keep=Fraction(7, 10), eta=2, rungs=3)),
 }
-"""Settings of early stopping by name; ``share`` is the first rung as a share of the epochs."""
 
 HEAD = """# What early stopping costs
 
@@ -100,10 +119,10 @@ def main() -> None:
         return
     sets = [grid(), *([shipped()] if SHIPPED.exists() else [])]
     rows = [
-        {"set": trainings.name, "trainings": size, "rule": rule, **replayed(trainings, size, settings)}
+        {"set": trainings.name, "trainings": size, "rule": name, **replayed(trainings, size, rule)}
         for trainings in sets
         for size in sorted({min(size, len(trainings.finals)) for size in SIZES})
-        for rule, settings in RULES.items()
+        for name, rule in RULES.items()
     ]
     table = pd.DataFrame(rows)
     (HERE / "early_stopping.md").write_text(HEAD.format(orders=ORDERS) + text(table, sets))
@@ -148,14 +167,11 @@ def selected(history: Floats) -> Floats:
     return np.array(points)
 
 
-def replayed(recorded: Recorded, size: int, rule: Mapping[str, object]) -> dict[str, float]:
+def replayed(recorded: Recorded, size: int, rule: Rule) -> dict[str, float]:
     """Return the mean costs and losses of a rule over random orders."""
     generator = np.random.default_rng(size)
     epochs = recorded.rungs.shape[1]
-    given = {name: value for name, value in rule.items() if name != "share"}
-    if "share" in rule:
-        given["grace"] = max(1, round(float(str(rule["share"])) * epochs))
-    settings = EarlyStoppingSettings(**given)  # type: ignore[arg-type]
+    settings = rule.at(epochs)
     results = []
     for _ in range(ORDERS):
         chosen = generator.permutation(len(recorded.finals))[:size]

@@ -50,7 +50,7 @@ MOST_FAULTS = 5
 
 def strike(kind_name: str, rng: random.Random, search: Search) -> dict[str, Any] | None:
     """Start a search, let a fault happen at a random instant, and check what follows; None if it missed."""
-    kind, found = KINDS[kind_name], dict.fromkeys(COUNTS, 0)
+    kind, counts = KINDS[kind_name], dict.fromkeys(COUNTS, 0)
     known = search.snapshot()
     if not search.runs:
         search.start()
@@ -68,52 +68,51 @@ def strike(kind_name: str, rng: random.Random, search: Search) -> dict[str, Any]
     try:
         hit = kind.strike(rng, search)
     except AssertionError as error:
-        hit, found["wrong codes"] = True, 1
+        hit, counts["wrong codes"] = True, 1
         details.append(str(error))
     if not hit and search.runs:
         return None
-    count = len(before.finished)
-    if kind.goes_on and search.wait_for(lambda: len(search.snapshot().finished) > count, SECONDS):
+    finished = len(before.finished)
+    if kind.goes_on and search.wait_for(lambda: len(search.snapshot().finished) > finished, SECONDS):
         code = 0  # so far
     else:
         code = search.wait(SECONDS)
     seconds = time.monotonic() - began
     over = "interrupted after" not in search.output() and code == 0
-    found["hung"] = int(code is None)
+    counts["hung"] = int(code is None)
     allowed = None if kind.codes is None else {*kind.codes, 0} if over else set(kind.codes)
     if allowed and not search.output():
         allowed |= {-signal.SIGINT, -signal.SIGTERM}  # the interpreter was still starting
     if hit and allowed is not None and code is not None and code not in allowed:
-        found["wrong codes"] += 1
+        counts["wrong codes"] += 1
         details.append(f"exit code {code}: {search.output().strip()[-500:]}")
     if hit and kind.codes is not None and code not in (0, None) and kind_name != "SIGINT twice":
         states = search.snapshot().states.items()
         # A start that ended before it opened the study leaves what a kill before it has left.
-        found["running"] = sum(state == "RUNNING" != known.states.get(number) for number, state in states)
+        counts["running"] = sum(state == "RUNNING" != known.states.get(number) for number, state in states)
     if hit and kind.refused:
-        kind.mend(search) if _refused(search, found, details) else None
-    elif kind.refused is False:
+        _check_refusal(search, counts, details)
+    if hit or not kind.refused:
         kind.mend(search)
-    _compare(known, before, rows, search, found, details, torn="tables" in kind_name)
-    _tracebacks(search, found, details)
-    return {"hit": hit, "code": code, "seconds": round(seconds, 1), **found, "details": details}
+    _compare(known, before, rows, search, counts, details, torn="tables" in kind_name)
+    _tracebacks(search, counts, details)
+    return {"hit": hit, "code": code, "seconds": round(seconds, 1), **counts, "details": details}
 
 
-def _refused(search: Search, found: dict[str, int], details: list[str]) -> bool:
-    """Check that a start is refused, and that nothing of the folder changes; return True."""
+def _check_refusal(search: Search, counts: dict[str, int], details: list[str]) -> None:
+    """Check that a start is refused, and that nothing of the folder changes."""
     files = {path: path.read_bytes() for path in search.run.rglob("*") if path.is_file()}
     search.start()
     code = search.wait(SECONDS)
     after = {path: path.read_bytes() for path in search.run.rglob("*") if path.is_file()}
     changed = [str(path) for path in files if path.name != ".lock" and after.get(path) != files[path]]
     if code != 2:
-        found["wrong codes"] += 1
+        counts["wrong codes"] += 1
         details.append(f"not refused, but {code}: {search.output().strip()[-500:]}")
     if changed:
-        found["lost"] += 1
+        counts["lost"] += 1
         details.append(f"a refused start has changed {', '.join(changed)}")
-    _tracebacks(search, found, details)
-    return True
+    _tracebacks(search, counts, details)
 
 
 def _compare(
@@ -121,7 +120,7 @@ def _compare(
     before: Snapshot,
     rows: Mapping[int, Mapping[str, Any]],
     search: Search,
-    found: dict[str, int],
+    counts: dict[str, int],
     details: list[str],
     *,
     torn: bool,
@@ -134,35 +133,35 @@ def _compare(
         now = search.rows()
         lost += [number for number, row in rows.items() if now.get(number) != row]
     if lost:
-        found["lost"] += len(lost)
+        counts["lost"] += len(lost)
         details.append(f"changed or lost: trials {sorted(set(lost))}")
 
 
-def _tracebacks(search: Search, found: dict[str, int], details: list[str]) -> None:
+def _tracebacks(search: Search, counts: dict[str, int], details: list[str]) -> None:
     count = search.output().count("Traceback (most recent call last)")
     if count:
-        found["tracebacks"] += count
+        counts["tracebacks"] += count
         details.append(search.output().strip()[-2000:])
 
 
 def finish(search: Search) -> dict[str, Any]:
     """Run a search to its end and check that every trial is over exactly once."""
-    found, details = dict.fromkeys(COUNTS, 0), []
+    counts, details = dict.fromkeys(COUNTS, 0), []
     before, rows = search.snapshot(), search.rows()
     if not search.runs:
         search.start()
     code = search.wait(SECONDS)
-    found["hung"] = int(code is None)
+    counts["hung"] = int(code is None)
     if code not in (0, None):
-        found["wrong codes"] = 1
+        counts["wrong codes"] = 1
         details.append(f"exit code {code}: {search.output().strip()[-500:]}")
-    _compare(before, before, rows, search, found, details, torn=True)
-    _tracebacks(search, found, details)
+    _compare(before, before, rows, search, counts, details, torn=True)
+    _tracebacks(search, counts, details)
     if code == 0:
         problems = _problems(search)
-        found["lost"] += len(problems)
+        counts["lost"] += len(problems)
         details += problems
-    return {"kind": "(end)", "code": code, "hit": True, "seconds": 0.0, **found, "details": details}
+    return {"kind": "(end)", "code": code, "hit": True, "seconds": 0.0, **counts, "details": details}
 
 
 def _problems(search: Search) -> list[str]:

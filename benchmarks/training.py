@@ -43,18 +43,11 @@ from morel_search.training.attacks import attack_mode
 from morel_search.training.augment import to_float
 from morel_search.training.compute import configure, resolve_compute
 from morel_search.training.compute import operations as operations_of
+from morel_search.training.compute_settings import FLOAT32, Compute, ComputeSettings
 from morel_search.training.datasets.loading import Development, ImageSet, load_development, load_test
 from morel_search.training.evaluation import evaluate
 from morel_search.training.networks import build_network
-from morel_search.training.settings import (
-    FLOAT32,
-    Compute,
-    ComputeSettings,
-    DataSettings,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 from morel_search.training.step import MorelStep
 from morel_search.training.trainer import Training
 from morel_search.verification.attack_suite import autoattack

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from morel_search._format import duration, printable
 from morel_search.errors import TrainingError
@@ -75,7 +75,7 @@ def time_limit(what: str, seconds: float = LIMIT_SECONDS) -> Iterator[None]:
         timer.start()
     _active.limit = True
     try:
-        with _alarm(seconds) if in_main else _nothing():
+        with _alarm(seconds) if in_main else nullcontext():
             yield
     except Expired:
         raise TrainingError(over) from None
@@ -102,11 +102,6 @@ def _alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
         if remaining:
             signal.setitimer(signal.ITIMER_REAL, max(0.001, remaining - (time.monotonic() - began)), interval)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def _say(text: str) -> None:

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from morel_search.results.attack_names import STAGES
 from morel_search.training.augment import to_float
+from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.datasets.loading import Development, ImageSet, load_development
 from morel_search.training.evaluation_attacks import margin_attack
 from morel_search.training.settings import (
-    FLOAT32,
-    Compute,
     DataSettings,
     EvaluationSettings,
     NetworkSettings,

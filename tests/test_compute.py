@@ -21,18 +21,11 @@ from morel_search.training.compute import (
     resolve_compute,
     supports_channels_last,
 )
+from morel_search.training.compute_settings import FLOAT32, Compute, ComputeSettings
 from morel_search.training.datasets.loading import Development, ImageSet, load_development
 from morel_search.training.evaluation import evaluate
 from morel_search.training.networks import build_network
-from morel_search.training.settings import (
-    FLOAT32,
-    Compute,
-    ComputeSettings,
-    DataSettings,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 from morel_search.training.trainer import Training
 
 FAST = Compute(precision="bfloat16", channels_last=True)

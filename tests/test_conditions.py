@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from morel_search.analysis.parameters import read_parameters
 from morel_search.config import Space, changes
-from morel_search.config.condition import Interval, condition_text
+from morel_search.config.condition import Interval, condition_text, exact
 from morel_search.config.parameter import Parameter
 from morel_search.errors import SpaceError
 from morel_search.results.new_run import create_run_folder
@@ -285,6 +285,11 @@ def test_the_ends_of_a_range_are_included_after_a_study_has_stored_them(
         assert active(space, epsilon=Fraction(end))
         assert active(space, epsilon=Fraction(str(float(Fraction(end)))))
         assert active(space, epsilon=np.float64(Fraction(end)))
+
+
+@pytest.mark.parametrize("value", [0.1, np.float64(0.1), Fraction(1, 10)])
+def test_a_number_is_exactly_what_is_written(value: Any) -> None:
+    assert exact(value) == Fraction(1, 10)
 
 
 # laws

@@ -25,9 +25,10 @@ from morel_search.pick import main as pick
 from morel_search.report import main as report
 from morel_search.results.folder import RunFolder
 from morel_search.train import main as train
+from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.networks import build_network
 from morel_search.training.objectives import accuracy_objective
-from morel_search.training.settings import FLOAT32, NetworkSettings, TrainSettings
+from morel_search.training.settings import NetworkSettings, TrainSettings
 from morel_search.verification.worker import _model
 from morel_search.verify import main as verify
 

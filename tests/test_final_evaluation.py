@@ -27,7 +27,7 @@ from morel_search.training.evaluation_attacks import final_attack, quick_attack
 from morel_search.training.selection import EpochResult, chosen_epochs
 from morel_search.training.settings import EvaluationSettings
 from morel_search.training.trainer import Training
-from morel_search.workflows.search import _check_identity
+from morel_search.workflows.resume import check_identity
 
 RULES = ["last", "best_robust", "best_sum", "front"]
 
@@ -132,11 +132,11 @@ def test_a_search_of_an_earlier_version_is_refused_with_the_way_to_continue_it(t
     store = TrialStore.of_file(tmp_path / "study.db", "run")
     store.set_identity(old)
     with pytest.raises(RunFolderError) as error:
-        _check_identity(space, store, run)
+        check_identity(space, store, run)
     assert "continue it with the earlier values, in the space file or by --set" in str(error.value)
     assert "evaluation.final_steps was 0 and is 20" in str(error.value)
     earlier = ["evaluation.loss=cross_entropy", "evaluation.steps=20", "evaluation.final_steps=0"]
-    _check_identity(load(tmp_path, changed(), earlier), store, run)
+    check_identity(load(tmp_path, changed(), earlier), store, run)
 
 
 def test_an_evaluation_of_an_earlier_version_keeps_the_defaults_of_that_version() -> None:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from morel_search.training.attacks import attack_mode
+from morel_search.training.compute_settings import Compute
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.networks import build_network
-from morel_search.training.settings import Compute, NetworkSettings
+from morel_search.training.settings import NetworkSettings
 
 SHAPE = (3, 16, 16)
 NARROW = {

@@ -15,15 +15,10 @@ from torch import Tensor, nn
 from morel_search.analysis.masking import masking_warnings
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.training.augment import to_float
+from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.evaluation import evaluate
-from morel_search.training.settings import (
-    FLOAT32,
-    DataSettings,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 from morel_search.training.trainer import Training
 from morel_search.verification.masking import diagnose_masking
 from morel_search.verification.transfer import transfer_accuracy, transfer_examples

@@ -19,7 +19,7 @@ from morel_search.analysis.report.page import write_report
 from morel_search.errors import RunFolderError
 from morel_search.search import optuna_private
 from morel_search.search.study import TrialStore
-from morel_search.training.settings import FLOAT32
+from morel_search.training.compute_settings import FLOAT32
 from morel_search.workflows.preflight import PreflightResult
 from morel_search.workflows.run_settings import new_settings
 

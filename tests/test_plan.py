@@ -9,7 +9,7 @@ import pytest
 from config_files import changed, load
 
 from morel_search.search.successive_halving import rungs_of
-from morel_search.training.settings import FLOAT32
+from morel_search.training.compute_settings import FLOAT32
 from morel_search.workflows.plan import _generations, _least_share, _stopping, plan_text
 from morel_search.workflows.preflight import PreflightResult
 

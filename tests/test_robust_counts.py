@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from morel_search import load_model
 from morel_search.analysis.masking import masking_warnings
 from morel_search.training.augment import to_float
+from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.datasets.loading import ImageSet, load_development
-from morel_search.training.settings import FLOAT32, DataSettings, EvaluationSettings
+from morel_search.training.settings import DataSettings, EvaluationSettings
 from morel_search.verification.attack_suite import AttackSuite, autoattack
 
 IMAGES, EPSILON, TOLERANCE = 500, 0.2, 3

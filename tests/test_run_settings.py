@@ -13,7 +13,7 @@ from morel_search.errors import RunFolderError
 from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.new_run import create_run_folder
 from morel_search.results.settings import FORMAT, ComputeRecord, RunSettings
-from morel_search.training.settings import Compute, ComputeSettings
+from morel_search.training.compute_settings import Compute, ComputeSettings
 from morel_search.workflows.run_settings import continued_compute
 
 EXAMPLE = Path(__file__).parents[1] / "results" / "example"

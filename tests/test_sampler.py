@@ -327,11 +327,21 @@ def test_a_warm_up_by_tpe() -> None:
         )
 
 
-def test_states_of_the_study() -> None:
-    proposer = make_proposer(population=4, warmup="sobol")
+@pytest.mark.parametrize(
+    ("options", "diverged"),
+    [
+        ({"warmup": "sobol"}, TrialState.FAIL),
+        ({"sampler": "gp"}, TrialState.FAIL),
+        ({"sampler": "tpe"}, TrialState.COMPLETE),
+        ({"warmup": "tpe"}, TrialState.COMPLETE),
+    ],
+)
+def test_states_of_the_study(options: dict[str, Any], diverged: TrialState) -> None:
+    """Only TPE learns from a trial that diverged: as COMPLETE with the worst values, and infeasible."""
+    proposer = make_proposer(population=10, **options)
     outcomes = [finished(0.1, 0.2), stopped_at(3, 0.1, 0.2), Outcome(failure="no such file"), DIVERGED]
     for number, result in enumerate(outcomes):
         proposer.propose(number)
         proposer.finish(number, result)
     states = [trial.state for trial in proposer._study.trials]
-    assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, diverged]

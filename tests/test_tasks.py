@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import ray
@@ -80,6 +81,19 @@ def test_the_first_result_may_take_six_hours(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(TimeoutError, match="no result for 6 h 00 min"):
         Results(clock).next(["a"])
     assert clock.now == pytest.approx(6 * 3600, abs=2 * tasks.WAIT_SECONDS)
+
+
+def test_a_first_task_that_hangs_ends_the_wait(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock, task = Clock(set()), Mock()
+    task.options.return_value.remote.return_value = "reference"
+    monkeypatch.setattr(ray, "wait", clock.wait)
+    monkeypatch.setattr(ray, "remote", lambda _: task)
+    monkeypatch.setattr(tasks, "Results", lambda: Results(clock))
+    with pytest.raises(ResourceError, match=r"^a first task .* \(no result for 6 h 00 min: a worker hangs"):
+        tasks.on_cluster(len, "x")
+    assert "waiting for a free machine" in capsys.readouterr().err
 
 
 def test_an_error_of_the_driver_passes() -> None:

@@ -23,11 +23,11 @@ from morel_search.models.checkpoint import load_model as load_checkpoint
 from morel_search.pick import main as pick
 from morel_search.results.folder import RunFolder
 from morel_search.train import main
+from morel_search.training.compute_settings import Compute
 from morel_search.training.datasets import loading as data
 from morel_search.training.datasets.loading import load_test
 from morel_search.training.evaluation import evaluate
 from morel_search.training.selection import EpochResult
-from morel_search.training.settings import Compute
 from morel_search.training.trainer import Training
 from morel_search.workflows import retrain as retraining
 

@@ -18,7 +18,7 @@ from morel_search.training.evaluation import evaluate
 from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
-from morel_search.training.trainer import Training, train
+from morel_search.training.trainer import Training
 
 NETWORK = NetworkSettings(name="small_cnn", options={"width": 8})
 EVALUATION = EvaluationSettings(epsilon=Fraction(1, 5), steps=5)
@@ -89,8 +89,8 @@ def test_training_with_an_attack_gains_robustness_and_without_one_does_not(digit
     assert weak.clean_accuracy > 0.85
 
 
-def test_train_is_an_iterator_of_epochs(digits: Development) -> None:
-    results = train(SETTINGS, NETWORK, digits, dataclasses.replace(EVALUATION, every=2), seed=0)
+def test_a_training_is_an_iterator_of_epochs(digits: Development) -> None:
+    results = iter(Training(SETTINGS, NETWORK, digits, dataclasses.replace(EVALUATION, every=2), seed=0))
     first = next(results)
     assert (first.epoch, first.clean_accuracy, first.robust_accuracy) == (1, None, None)
     second = next(results)

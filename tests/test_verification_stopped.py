@@ -37,8 +37,9 @@ from morel_search.results.attack_records import (
 )
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
+from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.datasets.loading import ImageSet
-from morel_search.training.settings import FLOAT32, DataSettings, EvaluationSettings
+from morel_search.training.settings import DataSettings, EvaluationSettings
 from morel_search.verification import chunks, runner, worker
 from morel_search.workflows.terminal import verification_text
 from morel_search.workflows.verify import verify_run

@@ -16,14 +16,9 @@ from morel_search.models.checkpoint import load_model, save_model
 from morel_search.results.folder import RunFolder
 from morel_search.results.new_run import create_run_folder
 from morel_search.results.tables import FRONT_COLUMNS, TRIAL_COLUMNS
+from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.selection import EpochResult
-from morel_search.training.settings import (
-    FLOAT32,
-    DataSettings,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 NETWORK = NetworkSettings(name="small_cnn", options={"width": 4})
 DATA = DataSettings(name="digits", validation=60, limit=260, test_limit=80)

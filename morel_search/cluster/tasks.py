@@ -127,4 +127,4 @@ def on_cluster(function: Callable[..., Result], *arguments: object, **options: o
         task = ray.remote(function).options(**options).remote(*arguments)
         if not ray.wait([task], timeout=BUSY_SECONDS)[0]:
             print_err("waiting for a free machine of the cluster")
-        return cast("Result", ray.get(task))
+        return cast("Result", ray.get(Results().next([task])))

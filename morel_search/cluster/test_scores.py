@@ -14,7 +14,8 @@ from morel_search.cluster.tasks import Results, task_errors, trial_task
 from morel_search.cluster.worker_data import test_images
 from morel_search.config import Space
 from morel_search.search.pareto import Member
-from morel_search.training.settings import FLOAT32, Compute, DataSettings, EvaluationSettings
+from morel_search.training.compute_settings import FLOAT32, Compute
+from morel_search.training.settings import DataSettings, EvaluationSettings
 
 __all__ = ["score_on_test"]
 

@@ -16,15 +16,9 @@ from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.worker_data import development_for
 from morel_search.errors import MorelSearchError, NetworkError, RunFolderError
 from morel_search.results.files import os_error_sentence
+from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.selection import EpochResult, chosen_epochs
-from morel_search.training.settings import (
-    FLOAT32,
-    Compute,
-    DataSettings,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
     from morel_search.training.datasets.loading import Development

@@ -23,8 +23,8 @@ from morel_search.search.hang_detector import HangDetector
 from morel_search.search.study import TrialStore
 from morel_search.search.successive_halving import rungs_of
 from morel_search.search.trial import Assignment
+from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.selection import EpochResult
-from morel_search.training.settings import FLOAT32, Compute
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial

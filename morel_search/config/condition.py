@@ -55,4 +55,4 @@ def condition_text(condition: Condition) -> str:
 
 def exact(value: Number) -> Fraction:
     """Return a finite number exactly as it is written: 1/10 for 0.1, not the nearest binary fraction."""
-    return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+    return Fraction(str(value)) if isinstance(value, float) else Fraction(value)

@@ -30,13 +30,8 @@ from morel_search.config.sections import REQUIRED, SECTIONS
 from morel_search.config.space import Space
 from morel_search.config.warnings import warnings
 from morel_search.errors import SpaceError
-from morel_search.training.settings import (
-    ComputeSettings,
-    DataSettings,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.compute_settings import ComputeSettings
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 __all__ = ["load_space"]
 

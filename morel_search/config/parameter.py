@@ -103,9 +103,10 @@ class Parameter:
         """
         lists = [condition for condition in conditions if not isinstance(condition, Interval)]
         if lists or self.kind == "categorical":
+            candidates = lists[0] if lists else self.choices
             return tuple(
                 value
-                for value in (*lists, self.choices)[0]
+                for value in candidates
                 if self.contains(value) and all(value in condition for condition in conditions)
             )
         ranges = [condition for condition in conditions if isinstance(condition, Interval)]

@@ -41,12 +41,12 @@ def possible_values(space: Space, name: str) -> Sequence[SettingValue]:
 
 
 def drawn_with(space: Space, parameter: Parameter, other: str) -> Sequence[SettingValue]:
-    """Return the values that another setting can have while this parameter is active."""
+    """Return the values that another setting has while this parameter is active; both ends of a range."""
     searched = parameter_of(space, other)
     if other not in parameter.when or searched is None:
         return possible_values(space, other)
     values = searched.values_meeting([parameter.when[other]])
-    return tuple(bound for bound in (values.low, values.high)) if isinstance(values, Interval) else values
+    return (values.low, values.high) if isinstance(values, Interval) else values
 
 
 def lowest(space: Space, name: str) -> Number:

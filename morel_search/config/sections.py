@@ -10,13 +10,8 @@ from morel_search.config.search_settings import (
     SearchSettings,
     VerifySettings,
 )
-from morel_search.training.settings import (
-    ComputeSettings,
-    DataSettings,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.compute_settings import ComputeSettings
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

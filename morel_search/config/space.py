@@ -20,13 +20,8 @@ from morel_search.config.search_settings import (
     VerifySettings,
 )
 from morel_search.errors import SpaceError
-from morel_search.training.settings import (
-    ComputeSettings,
-    DataSettings,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.compute_settings import ComputeSettings
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 __all__ = ["Configuration", "Control", "Space"]
 

@@ -13,14 +13,9 @@ from morel_search._format import shortened
 from morel_search.errors import NetworkError
 from morel_search.models.sections import read_section
 from morel_search.models.settings import ModelSettings
+from morel_search.training.compute_settings import Compute
 from morel_search.training.selection import EPOCH_RULES, EpochResult, chosen_epoch
-from morel_search.training.settings import (
-    Compute,
-    DataSettings,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
     from torch import nn

@@ -66,7 +66,7 @@ class ModelSettings:
         classes: Names of the classes, in the order of the logits.
         figures: The accuracies, by their kind: ``verified``, ``test``, ``validation``.
         picked: Why the network was picked; None if it was not.
-        compute: The arithmetic: JSON values of :class:`~morel_search.training.settings.Compute`.
+        compute: The arithmetic: JSON values of :class:`~morel_search.training.compute_settings.Compute`.
         rungs: Epochs that the search evaluated for its early stopping.
         threads: Number of processor threads of the training.
         device: Device of the training: ``cpu``, ``cuda`` or ``mps``.

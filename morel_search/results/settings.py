@@ -52,7 +52,7 @@ class Hardware(TypedDict, total=False):
 
 
 class ComputeRecord(TypedDict):
-    """The arithmetic of the trainings: the fields of :class:`morel_search.training.settings.Compute`."""
+    """The arithmetic of the trainings: the fields of ``training.compute_settings.Compute``."""
 
     precision: str
     channels_last: bool

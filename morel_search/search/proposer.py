@@ -212,4 +212,5 @@ class Proposer:
 
     @property
     def _learns_from_failures(self) -> bool:
-        return "tpe" in (self._settings.sampler, self._settings.warmup)
+        settings = self._settings
+        return settings.sampler == "tpe" or (settings.is_genetic and settings.warmup == "tpe")

@@ -167,7 +167,7 @@ def make_sampler(
     """
     if settings.sampler in OTHERS:
         return OTHERS[settings.sampler](settings, seed)
-    if number < settings.least_warmup or len(population) < settings.population:
+    if _in_warmup(settings, population, number):
         return TPESampler(seed=seed) if settings.warmup == "tpe" else RandomSampler(seed=seed)
     return GENETIC[settings.sampler](space, population, **_genetic_options(settings, seed))
 
@@ -179,4 +179,8 @@ def begins_with_sobol(settings: SearchSettings, population: Population, number: 
     """
     if not settings.is_genetic or settings.warmup != "sobol":
         return False
+    return _in_warmup(settings, population, number)
+
+
+def _in_warmup(settings: SearchSettings, population: Population, number: int) -> bool:
     return number < settings.least_warmup or len(population) < settings.population

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from morel_search.errors import TrainingError
-from morel_search.training.settings import Compute, ComputeSettings
+from morel_search.training.compute_settings import Compute, ComputeSettings
 
 __all__ = [
     "autocast",

@@ -22,10 +22,11 @@ from morel_search.training.attacks import (
 )
 from morel_search.training.augment import to_float
 from morel_search.training.compute import exact_arithmetic, to_memory_format
+from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.datasets.loading import ImageSet
 from morel_search.training.evaluation_attacks import EvaluationAttack, final_attack, quick_attack
 from morel_search.training.frozen import FrozenNetwork
-from morel_search.training.settings import FLOAT32, Compute, EvaluationLoss, EvaluationSettings
+from morel_search.training.settings import EvaluationLoss, EvaluationSettings
 
 __all__ = ["TEST_SEED", "Evaluation", "attack_starts", "correct", "evaluate", "robust_mask", "score"]
 

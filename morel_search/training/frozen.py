@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from morel_search.training.compute import autocast
+from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.networks import Classifier
 from morel_search.training.networks.classifier import BatchNorm
-from morel_search.training.settings import FLOAT32, Compute
 
 __all__ = ["FrozenNetwork"]
 

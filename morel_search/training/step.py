@@ -12,12 +12,13 @@ from morel_search.errors import OutOfMemoryError
 from morel_search.training import losses
 from morel_search.training.attacks import Objective, cross_entropy_objective, kl_objective, pgd
 from morel_search.training.compute import autocast, to_memory_format
+from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.embedding import EmbeddingSpace, stack
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.memory import outline_problem
 from morel_search.training.networks import Classifier
 from morel_search.training.objectives import accuracy_objective
-from morel_search.training.settings import FLOAT32, Compute, TrainSettings
+from morel_search.training.settings import TrainSettings
 
 __all__ = ["MorelStep", "StepLosses", "TermGradients"]
 

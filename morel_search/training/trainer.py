@@ -15,23 +15,17 @@ from torch.optim.swa_utils import AveragedModel
 from morel_search.errors import DivergedError, OutOfMemoryError
 from morel_search.training.augment import augment, resolve_augmentation, to_float
 from morel_search.training.compute import configure
+from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.datasets.loading import Development
 from morel_search.training.evaluation import Evaluation, evaluate
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.networks import Classifier, build_network
 from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
-from morel_search.training.settings import (
-    FLOAT32,
-    Augmentation,
-    Compute,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainSettings,
-)
+from morel_search.training.settings import Augmentation, EvaluationSettings, NetworkSettings, TrainSettings
 from morel_search.training.step import MorelStep, StepLosses, TermGradients
 
-__all__ = ["Training", "seed_everything", "train"]
+__all__ = ["Training", "seed_everything"]
 
 
 def seed_everything(seed: int) -> None:
@@ -250,33 +244,6 @@ class Training:
         torch.set_rng_state(state["torch"].cpu())
         if state["cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
-
-
-def train(
-    settings: TrainSettings,
-    network: NetworkSettings,
-    development: Development,
-    evaluation: EvaluationSettings,
-    *,
-    seed: int,
-    device: torch.device | str = "cpu",
-    augmentation: Augmentation = "auto",
-    compute: Compute = FLOAT32,
-) -> Iterator[EpochResult]:
-    """Train one network and yield each epoch's result.
-
-    See :class:`Training`, which also saves and continues.
-    """
-    yield from Training(
-        settings,
-        network,
-        development,
-        evaluation,
-        seed=seed,
-        device=device,
-        augmentation=augmentation,
-        compute=compute,
-    )
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from morel_search.results.attack_names import STAGES, STANDARD
 from morel_search.training.attacks import attack_mode, project
 from morel_search.training.augment import to_float
+from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.datasets.loading import ImageSet
 from morel_search.training.evaluation import attack_starts, correct, robust_mask
 from morel_search.training.evaluation_attacks import (
@@ -28,7 +29,7 @@ from morel_search.training.evaluation_attacks import (
     plain_attack,
 )
 from morel_search.training.frozen import FrozenNetwork
-from morel_search.training.settings import FLOAT32, Compute, EvaluationSettings
+from morel_search.training.settings import EvaluationSettings
 
 __all__ = ["AttackSuite", "SuiteResult", "autoattack"]
 

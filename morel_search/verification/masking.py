@@ -20,10 +20,11 @@ from morel_search.training.attacks import (
     cross_entropy_objective,
     input_gradient,
 )
+from morel_search.training.compute_settings import Compute
 from morel_search.training.evaluation import attack_starts, correct, robust_mask
 from morel_search.training.evaluation_attacks import plain_attack
 from morel_search.training.frozen import FrozenNetwork
-from morel_search.training.settings import Compute, EvaluationSettings
+from morel_search.training.settings import EvaluationSettings
 
 __all__ = ["diagnose_masking"]
 

@@ -17,8 +17,8 @@ from morel_search.models.recipe import TrainingConfig, train_from_config
 from morel_search.results.folder import RunFolder
 from morel_search.results.tables import REPLICATE_COLUMNS
 from morel_search.search.seeds import derive_seed
+from morel_search.training.compute_settings import Compute
 from morel_search.training.evaluation import TEST_SEED, evaluate
-from morel_search.training.settings import Compute
 
 __all__ = ["Replicate", "missing_replicates", "train_replicates"]
 

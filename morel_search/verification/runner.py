@@ -26,7 +26,7 @@ from morel_search.results.attack_records import (
 )
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
-from morel_search.training.settings import Compute
+from morel_search.training.compute_settings import Compute
 from morel_search.verification.chunks import Chunk, chunks_to_run, is_open
 from morel_search.verification.worker import (
     ChunkResult,
@@ -136,9 +136,8 @@ def _describe(setup: WorkerSetup, model: Path) -> SplitSummary:
     import ray
 
     with task_errors("the test split could not be read", "run the same command again"):
-        summary: SplitSummary = ray.get(
-            ray.remote(describe_test_split).remote(setup.data, str(model.absolute()), setup.consent)
-        )
+        task = ray.remote(describe_test_split).remote(setup.data, str(model.absolute()), setup.consent)
+        summary: SplitSummary = ray.get(Results().next([task]))
     return summary
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from morel_search.training.attacks import attack_mode, cross_entropy_objective, pgd
+from morel_search.training.compute_settings import Compute
 from morel_search.training.evaluation import correct
 from morel_search.training.frozen import FrozenNetwork
-from morel_search.training.settings import Compute, EvaluationSettings
+from morel_search.training.settings import EvaluationSettings
 
 __all__ = ["transfer_accuracy", "transfer_examples"]
 

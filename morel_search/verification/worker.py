@@ -22,7 +22,8 @@ from morel_search.results.attack_names import STAGES, STANDARD
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, skip_misclassified
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.names import member_trial
-from morel_search.training.settings import Compute, DataSettings, EvaluationSettings
+from morel_search.training.compute_settings import Compute
+from morel_search.training.settings import DataSettings, EvaluationSettings
 
 if TYPE_CHECKING:
     from torch import Tensor

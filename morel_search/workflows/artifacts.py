@@ -21,7 +21,7 @@ from morel_search.results.names import member_name
 from morel_search.results.reading import read_regular
 from morel_search.results.settings import FORMAT
 from morel_search.search.pareto import Member
-from morel_search.training.settings import FLOAT32, Compute
+from morel_search.training.compute_settings import FLOAT32, Compute
 
 if TYPE_CHECKING:
     from morel_search.search.controller import FinishedTrial, SearchController

@@ -12,7 +12,7 @@ from morel_search.errors import MorelSearchError
 from morel_search.results.folder import RunFolder
 
 if TYPE_CHECKING:
-    from morel_search.training.settings import Compute
+    from morel_search.training.compute_settings import Compute
 
 __all__ = ["verify_after_search", "verify_command"]
 

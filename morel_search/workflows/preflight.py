@@ -6,31 +6,18 @@ Whether data, network and device fit together, and how long an epoch takes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from morel_search._consent import import_paths
 from morel_search._format import points
 from morel_search._machine import usable_cpus
-from morel_search._user_code import PASSED_ON, error_text, time_limit
 from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
-from morel_search.config.possible_values import highest, possible_values
-from morel_search.errors import (
-    DataError,
-    MorelSearchError,
-    NetworkError,
-    OutOfMemoryError,
-    ResourceError,
-    TrainingError,
-)
-from morel_search.training.settings import Compute
+from morel_search.errors import DataError, ResourceError
+from morel_search.training.compute_settings import Compute
+from morel_search.workflows.network_checks import checked_network, own_code
 
 if TYPE_CHECKING:
-    from morel_search.training.datasets.loading import ImageSet
-    from morel_search.training.networks import Classifier
     from morel_search.training.trainer import Training
 
 __all__ = ["PreflightResult", "check_device", "inspect", "preflight_warnings", "time_epoch"]
@@ -40,6 +27,9 @@ FEW_VALIDATION = 200
 
 TIMED_BATCHES = 3
 """Training batches on which the duration of an epoch is measured."""
+
+MEASUREMENT_SECONDS = 3600.0
+"""Time limit of that measurement."""
 
 TIMED_VALIDATION, TIMED_PASSES = 128, 3
 """Validation images, and gradient passes over them, on which the duration of an attack is measured."""
@@ -85,17 +75,11 @@ def inspect(space: Space) -> PreflightResult:
             arithmetic, or its memory does not hold the weights of a training.
     """
     from morel_search.training.datasets.loading import check_test, load_development
-    from morel_search.training.networks import build_network
 
     notes = check_test(space.data)
     development = load_development(space.data)
     channels, height, width = (int(size) for size in development.train.images.shape[1:])
-    with _own_code(space):
-        network = build_network(space.network, (channels, height, width), len(development.classes))
-        warnings = _check_predictions(space, network, development.train)
-        compute = _compute(space, network, development.train)
-        _check_memory(space, network)
-        _try_objectives(space, network, development.train)
+    network, compute, warnings = checked_network(space, development.train, len(development.classes))
     if not len(development.validation):
         raise DataError("the validation split is empty: raise data.validation")
     return PreflightResult(
@@ -108,146 +92,6 @@ def inspect(space: Space) -> PreflightResult:
         warnings=warnings,
         notes=(*development.notes, *notes),
     )
-
-
-@contextmanager
-def _own_code(space: Space) -> Iterator[None]:
-    """Limit the time of the checks inside; explain an error of the user's own network."""
-    name = space.network.name
-    with time_limit(f"the check of the network {name} and the losses"):
-        try:
-            yield
-        except (MorelSearchError, *PASSED_ON):
-            raise
-        except BaseException as error:
-            if not import_paths({"network": name}):
-                raise
-            raise NetworkError(f"the check of the network {name} fails: {error_text(error)}") from error
-
-
-def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
-    """Return the arithmetic of trainings on this machine.
-
-    Raises:
-        TrainingError: The device or the network does not support the requested arithmetic.
-    """
-    from morel_search.training.augment import to_float
-    from morel_search.training.compute import operations, resolve_compute, supports_channels_last
-
-    channels, height, width = (int(size) for size in images.images.shape[1:])
-    compute = resolve_compute(
-        space.compute, device_for(space.resources), operations(network, (channels, height, width))
-    )
-    if compute.channels_last and not supports_channels_last(network, to_float(images.images[:2])):
-        if space.compute.channels_last == "on":
-            raise TrainingError(
-                f"compute.channels_last is on, but {space.network.name} does not work with that "
-                "memory layout; set it to off or auto"
-            )
-        compute = replace(compute, channels_last=False)
-    return compute
-
-
-def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> tuple[str, ...]:
-    """Check that a prediction in eval mode depends on the image alone; return a warning if it is random.
-
-    Features are compared, not logits: the last layer may be initialised with zeros.
-
-    Raises:
-        NetworkError: It depends on the other images of the batch.
-    """
-    from morel_search.training.augment import to_float
-    from morel_search.training.predictions import DEPENDS_ON_BATCH, NOISE, batch_effect, randomness
-
-    few = to_float(_first(images, 8).images)
-    if randomness(network, few, network.features) > NOISE:
-        return (
-            f"network: {space.network.name} is random in eval mode: two passes over the same images differ; "
-            "if dropout remains active, switch it off in eval mode. Accuracies and attacks are not reliable",
-        )
-    if batch_effect(network, few, network.features) > NOISE:
-        raise NetworkError(f"network {space.network.name} {DEPENDS_ON_BATCH}")
-    return ()
-
-
-def _check_memory(space: Space, network: Classifier) -> None:
-    """Check that weights, gradients and the optimizer's state fit into the memory of a device.
-
-    Raises:
-        OutOfMemoryError: They do not, with the largest embedding space of the search.
-    """
-    from torch import nn
-
-    from morel_search.training.embedding import EmbeddingSpace
-    from morel_search.training.memory import outline_problem
-
-    dimension = int(highest(space, "embedding_dim"))
-    copies = 4 if "adamw" in possible_values(space, "optimizer") else 3
-    if problem := outline_problem(
-        lambda: nn.ModuleList([network, EmbeddingSpace(network.feature_dim, dimension, 1)]),
-        copies,
-        device_for(space.resources),
-    ):
-        raise OutOfMemoryError(
-            f"a training of {space.network.name} with embedding_dim {dimension} {problem}: weights, "
-            "gradients and the state of the optimizer; lower embedding_dim or the size of the network"
-        )
-
-
-def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None:
-    """Run one forward and backward pass in training mode with each accuracy objective of the space.
-
-    Raises:
-        TrainingError: An objective cannot be imported, raises an error, or does not return a finite scalar
-            with a gradient.
-    """
-    import torch
-
-    from morel_search.training.augment import to_float
-    from morel_search.training.step import MorelStep
-
-    used = [
-        space.train.accuracy_loss,
-        *(space.control_settings(control).accuracy_loss for control in space.controls),
-    ]
-    used += [
-        str(choice)
-        for parameter in space.parameters
-        if parameter.name == "accuracy_loss"
-        for choice in parameter.choices
-    ]
-    for name in dict.fromkeys(used):
-        step = MorelStep(network, replace(space.train, accuracy_loss=name, attack_steps=1)).train()
-        few = _first(images, 8)
-        try:
-            with torch.random.fork_rng(devices=[]):
-                losses, _ = step(to_float(few.images), few.labels)
-            losses.total.backward()
-            is_number = losses.accuracy.ndim == 0 and bool(torch.isfinite(losses.accuracy))
-            has_gradient = losses.accuracy.requires_grad
-        except PASSED_ON:
-            raise
-        except BaseException as error:
-            raise TrainingError(
-                f"a first training step with accuracy_loss {name} and {space.network.name} fails: "
-                f"{error_text(error, 300)}"
-            ) from error
-        if not is_number:
-            raise TrainingError(
-                f"accuracy_loss {name} must return one finite number, got {losses.accuracy.detach()}"
-            )
-        if not has_gradient:
-            raise TrainingError(
-                f"accuracy_loss {name} must return a tensor with a gradient; it does not depend on the "
-                "logits, or was computed under torch.no_grad"
-            )
-        if not torch.isfinite(losses.total):
-            raise TrainingError(
-                f"the loss of a first training step is {float(losses.total)} with accuracy_loss {name}: "
-                f"accuracy loss {float(losses.accuracy):.3g}, cosine loss {float(losses.cosine):.3g}, "
-                f"contrastive loss {float(losses.contrastive):.3g}; check temperature, alpha, k_robust, "
-                "k_accuracy and gamma"
-            )
 
 
 def check_device(space: Space) -> None:
@@ -285,7 +129,16 @@ def check_device(space: Space) -> None:
 
 
 def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> float:
-    """Estimate the seconds of one epoch with the settings of ``train``, on a few batches after a warm-up."""
+    """Estimate the seconds of one epoch with the settings of ``train``, on a few batches after a warm-up.
+
+    Raises:
+        TrainingError: The user's own network or loss failed or took too long, or the training diverged.
+    """
+    with own_code(space, "the measurement of an epoch", MEASUREMENT_SECONDS):
+        return _epoch_seconds(space, compute, batches)
+
+
+def _epoch_seconds(space: Space, compute: Compute, batches: int) -> float:
     import torch
 
     from morel_search.training.datasets.loading import Development, load_development
@@ -294,8 +147,8 @@ def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> 
 
     torch.set_num_threads(threads_for(space.resources))
     development = load_development(space.data)
-    train = _first(development.train, batches * space.train.batch_size)
-    validation = _first(development.validation, TIMED_VALIDATION)
+    train = development.train.first(batches * space.train.batch_size)
+    validation = development.validation.first(TIMED_VALIDATION)
     training = Training(
         space.train,
         space.network,
@@ -349,7 +202,3 @@ def preflight_warnings(space: Space, preflight_result: PreflightResult) -> list[
             f"to {points(0.5 / validation**0.5)}; use at least {FEW_VALIDATION}"
         )
     return warnings
-
-
-def _first(images: ImageSet, count: int) -> ImageSet:
-    return replace(images, images=images.images[:count], labels=images.labels[:count])

@@ -1,4 +1,4 @@
-"""Opening the study of a run: a resumed search must know every trial that its folder holds as finished."""
+"""Opening the study of a run: a resumed search has the same settings, and knows every finished trial."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err
+from morel_search.config import Space, changes
 from morel_search.errors import RunFolderError
 from morel_search.results.cells import is_empty, whole_number
 from morel_search.results.folder import RunFolder
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from morel_search.search.study import TrialStore
 
-__all__ = ["check_study_file", "open_study"]
+__all__ = ["check_identity", "check_study_file", "open_study"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,24 @@ def open_study(run: RunFolder, *, resume: bool) -> TrialStore:
         store.close()
         raise
     return store
+
+
+def check_identity(space: Space, record: TrialStore, run: RunFolder) -> None:
+    """Compare the settings that a resume must not change with those of the study; a new study gets them.
+
+    Raises:
+        RunFolderError: The study has other settings.
+    """
+    identity, known = space.identity(), record.identity()
+    if known is None:
+        record.set_identity(identity)
+        return
+    differences = changes(known, identity)
+    if differences:
+        raise RunFolderError(
+            f"{run.path} holds a search with other settings; start a new one with --name, or continue it "
+            "with the earlier values, in the space file or by --set: " + "; ".join(differences)
+        )
 
 
 def _finished(run: RunFolder) -> Iterator[_Finished]:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from morel_search._consent import Consent
     from morel_search.models.recipe import TrainingConfig
     from morel_search.models.settings import Accuracies, ModelSettings
+    from morel_search.training.compute_settings import Compute
     from morel_search.training.datasets.loading import Development
     from morel_search.training.selection import EpochResult
-    from morel_search.training.settings import Compute, DataSettings
+    from morel_search.training.settings import DataSettings
 
 __all__ = ["retrain"]
 
@@ -219,7 +220,7 @@ def _development(data: DataSettings) -> Development:
 def _compute(before: Compute | None, device: str) -> Compute:
     """Return the arithmetic of the first training if this device supports it, else float32."""
     from morel_search.training.compute import resolve_compute
-    from morel_search.training.settings import FLOAT32, ComputeSettings
+    from morel_search.training.compute_settings import FLOAT32, ComputeSettings
 
     before = before or FLOAT32
     requested = ComputeSettings(

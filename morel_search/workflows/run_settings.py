@@ -13,7 +13,7 @@ from morel_search.config import Space
 from morel_search.results.settings import ComputeRecord, ImageCounts, RunSettings
 
 if TYPE_CHECKING:
-    from morel_search.training.settings import Compute, ComputeSettings
+    from morel_search.training.compute_settings import Compute, ComputeSettings
     from morel_search.workflows.preflight import PreflightResult
 
 __all__ = ["compute_of", "continued_compute", "new_settings", "resumed_settings"]
@@ -84,7 +84,7 @@ def continued_compute(before: RunSettings, settings: ComputeSettings, compute: C
 
 def compute_of(record: ComputeRecord) -> Compute:
     """Return the recorded arithmetic."""
-    from morel_search.training.settings import Compute
+    from morel_search.training.compute_settings import Compute
 
     return Compute(record["precision"], record["channels_last"], record["compile"], record["deterministic"])
 

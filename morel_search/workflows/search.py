@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
 from morel_search._machine import usable_cpus
-from morel_search._user_code import time_limit
-from morel_search.config import Space, changes
+from morel_search.config import Space
 from morel_search.errors import RunFolderError
 from morel_search.results.files import kind_of_path
 from morel_search.results.folder import RunFolder, open_run_folder
@@ -22,7 +21,7 @@ from morel_search.results.new_run import check_new_run, create_run_folder
 from morel_search.results.settings import RunSettings
 from morel_search.workflows.final_verification import verify_after_search
 from morel_search.workflows.loss_of_ray import finish_search, finish_verification
-from morel_search.workflows.resume import check_study_file, open_study
+from morel_search.workflows.resume import check_identity, check_study_file, open_study
 from morel_search.workflows.run_settings import (
     compute_of,
     continued_compute,
@@ -33,14 +32,11 @@ from morel_search.workflows.run_settings import (
 if TYPE_CHECKING:
     from morel_search.search.controller import FinishedTrial, SearchController
     from morel_search.search.study import TrialStore
-    from morel_search.training.settings import Compute
+    from morel_search.training.compute_settings import Compute
     from morel_search.workflows.artifacts import RunArtifacts
     from morel_search.workflows.preflight import PreflightResult
 
 __all__ = ["Request", "dry_run", "execute"]
-
-MEASUREMENT_SECONDS = 3600.0
-"""Time limit of the measurement of an epoch, which trains on three batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +72,7 @@ def dry_run(request: Request) -> int:
     space = request.space
     preflight_result = inspect(space)
     concurrent = space.resources.concurrent or max(1, int(usable_cpus() // space.resources.cpu))
-    with time_limit("the measurement of an epoch", MEASUREMENT_SECONDS):
-        epoch_seconds = time_epoch(space, preflight_result.compute)
+    epoch_seconds = time_epoch(space, preflight_result.compute)
     print_out(plan_text(space, preflight_result, epoch_seconds, concurrent))
     return 0
 
@@ -168,7 +163,7 @@ def _begin(request: Request, run: RunFolder) -> tuple[SearchController, TrialSto
     record: TrialStore | None = None
     try:
         record = open_study(run, resume=request.resume)
-        _check_identity(request.space, record, run)
+        check_identity(request.space, record, run)
         begun = any(read_plan(trial).origin == "enqueued" for trial in record.trials())
         from_run = isinstance(
             request.space.search.start_from, str
@@ -290,19 +285,6 @@ def _exit_code(controller: SearchController, *, complete: bool, interrupted: boo
         )
         return INTERRUPTED
     return INTERRUPTED if interrupted else 0
-
-
-def _check_identity(space: Space, record: TrialStore, run: RunFolder) -> None:
-    identity, known = space.identity(), record.identity()
-    if known is None:
-        record.set_identity(identity)
-        return
-    differences = changes(known, identity)
-    if differences:
-        raise RunFolderError(
-            f"{run.path} holds a search with other settings; start a new one with --name, or continue it "
-            "with the earlier values, in the space file or by --set: " + "; ".join(differences)
-        )
 
 
 def _report(request: Request, run: RunFolder) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from morel_search.analysis.verification import Verification
     from morel_search.config import Space
     from morel_search.results.folder import RunFolder
-    from morel_search.training.settings import Compute
+    from morel_search.training.compute_settings import Compute
     from morel_search.verification.runner import VerificationBudget
 
 __all__ = ["networks_of", "replicate_run", "verify_run"]

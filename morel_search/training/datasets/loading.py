@@ -54,6 +54,10 @@ class ImageSet:
         """Return the same images on a device."""
         return ImageSet(self.images.to(device), self.labels.to(device))
 
+    def first(self, count: int) -> ImageSet:
+        """Return the first images; all where there are no more."""
+        return ImageSet(self.images[:count], self.labels[:count])
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Development:

@@ -1,0 +1,203 @@
+"""Checks of the network and the accuracy objectives before a search starts, on a few training images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from morel_search._consent import import_paths
+from morel_search._user_code import LIMIT_SECONDS, PASSED_ON, error_text, time_limit
+from morel_search.cluster.placement import device_for
+from morel_search.config import Space
+from morel_search.config.possible_values import highest, possible_values
+from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError, TrainingError
+from morel_search.training.compute_settings import Compute
+
+if TYPE_CHECKING:
+    from morel_search.training.datasets.loading import ImageSet
+    from morel_search.training.networks import Classifier
+
+__all__ = ["checked_network", "own_code"]
+
+
+def checked_network(
+    space: Space, images: ImageSet, classes: int
+) -> tuple[Classifier, Compute, tuple[str, ...]]:
+    """Build the network, and check it and the accuracy objectives.
+
+    Args:
+        space: The space.
+        images: The training images.
+        classes: Number of classes.
+
+    Returns:
+        The network, the arithmetic of trainings on this machine, and properties of the network that make its
+        accuracies unreliable, one sentence each.
+
+    Raises:
+        NetworkError: The network does not fit the images, or its predictions depend on the other images of a
+            batch.
+        TrainingError: An accuracy objective cannot be used, the device does not support the requested
+            arithmetic, or its memory does not hold the weights of a training.
+    """
+    from morel_search.training.networks import build_network
+
+    channels, height, width = (int(size) for size in images.images.shape[1:])
+    with own_code(space, f"the check of the network {space.network.name} and the losses"):
+        network = build_network(space.network, (channels, height, width), classes)
+        warnings = _check_predictions(space, network, images)
+        compute = _compute(space, network, images)
+        _check_memory(space, network)
+        _try_objectives(space, network, images)
+    return network, compute, warnings
+
+
+@contextmanager
+def own_code(space: Space, what: str, seconds: float = LIMIT_SECONDS) -> Iterator[None]:
+    """Limit the time of the code inside; explain an error if the space names code of the user's own.
+
+    Args:
+        space: The space.
+        what: What the code does, as the subject of a sentence.
+        seconds: The limit.
+
+    Raises:
+        TrainingError: The limit is over, or the user's code may have failed.
+    """
+    with time_limit(what, seconds):
+        try:
+            yield
+        except (MorelSearchError, *PASSED_ON):
+            raise
+        except BaseException as error:
+            if not any(import_paths(space.describe())):
+                raise
+            raise TrainingError(f"{what} failed: {error_text(error)}") from error
+
+
+def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
+    """Return the arithmetic of trainings on this machine.
+
+    Raises:
+        TrainingError: The device or the network does not support the requested arithmetic.
+    """
+    from morel_search.training.augment import to_float
+    from morel_search.training.compute import operations, resolve_compute, supports_channels_last
+
+    channels, height, width = (int(size) for size in images.images.shape[1:])
+    compute = resolve_compute(
+        space.compute, device_for(space.resources), operations(network, (channels, height, width))
+    )
+    if compute.channels_last and not supports_channels_last(network, to_float(images.images[:2])):
+        if space.compute.channels_last == "on":
+            raise TrainingError(
+                f"compute.channels_last is on, but {space.network.name} does not work with that "
+                "memory layout; set it to off or auto"
+            )
+        compute = replace(compute, channels_last=False)
+    return compute
+
+
+def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> tuple[str, ...]:
+    """Check that a prediction in eval mode depends on the image alone; return a warning if it is random.
+
+    Features are compared, not logits: the last layer may be initialised with zeros.
+
+    Raises:
+        NetworkError: It depends on the other images of the batch.
+    """
+    from morel_search.training.augment import to_float
+    from morel_search.training.predictions import DEPENDS_ON_BATCH, NOISE, batch_effect, randomness
+
+    few = to_float(images.first(8).images)
+    if randomness(network, few, network.features) > NOISE:
+        return (
+            f"network: {space.network.name} is random in eval mode: two passes over the same images differ; "
+            "if dropout remains active, switch it off in eval mode. Accuracies and attacks are not reliable",
+        )
+    if batch_effect(network, few, network.features) > NOISE:
+        raise NetworkError(f"network {space.network.name} {DEPENDS_ON_BATCH}")
+    return ()
+
+
+def _check_memory(space: Space, network: Classifier) -> None:
+    """Check that weights, gradients and the optimizer's state fit into the memory of a device.
+
+    Raises:
+        OutOfMemoryError: They do not, with the largest embedding space of the search.
+    """
+    from torch import nn
+
+    from morel_search.training.embedding import EmbeddingSpace
+    from morel_search.training.memory import outline_problem
+
+    dimension = int(highest(space, "embedding_dim"))
+    copies = 4 if "adamw" in possible_values(space, "optimizer") else 3
+    if problem := outline_problem(
+        lambda: nn.ModuleList([network, EmbeddingSpace(network.feature_dim, dimension, 1)]),
+        copies,
+        device_for(space.resources),
+    ):
+        raise OutOfMemoryError(
+            f"a training of {space.network.name} with embedding_dim {dimension} {problem}: weights, "
+            "gradients and the state of the optimizer; lower embedding_dim or the size of the network"
+        )
+
+
+def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None:
+    """Run one forward and backward pass in training mode with each accuracy objective of the space.
+
+    Raises:
+        TrainingError: An objective cannot be imported, raises an error, or does not return a finite scalar
+            with a gradient.
+    """
+    import torch
+
+    from morel_search.training.augment import to_float
+    from morel_search.training.step import MorelStep
+
+    used = [
+        space.train.accuracy_loss,
+        *(space.control_settings(control).accuracy_loss for control in space.controls),
+    ]
+    used += [
+        str(choice)
+        for parameter in space.parameters
+        if parameter.name == "accuracy_loss"
+        for choice in parameter.choices
+    ]
+    for name in dict.fromkeys(used):
+        step = MorelStep(network, replace(space.train, accuracy_loss=name, attack_steps=1)).train()
+        few = images.first(8)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                losses, _ = step(to_float(few.images), few.labels)
+            is_number = losses.accuracy.ndim == 0 and bool(torch.isfinite(losses.accuracy))
+            has_gradient = losses.accuracy.requires_grad
+            if is_number:
+                losses.total.backward()
+        except PASSED_ON:
+            raise
+        except BaseException as error:
+            raise TrainingError(
+                f"a first training step with accuracy_loss {name} and {space.network.name} fails: "
+                f"{error_text(error, 300)}"
+            ) from error
+        if not is_number:
+            raise TrainingError(
+                f"accuracy_loss {name} must return one finite number, got {losses.accuracy.detach()}"
+            )
+        if not has_gradient:
+            raise TrainingError(
+                f"accuracy_loss {name} must return a tensor with a gradient; it does not depend on the "
+                "logits, or was computed under torch.no_grad"
+            )
+        if not torch.isfinite(losses.total):
+            raise TrainingError(
+                f"the loss of a first training step is {float(losses.total)} with accuracy_loss {name}: "
+                f"accuracy loss {float(losses.accuracy):.3g}, cosine loss {float(losses.cosine):.3g}, "
+                f"contrastive loss {float(losses.contrastive):.3g}; check temperature, alpha, k_robust, "
+                "k_accuracy and gamma"
+            )

@@ -1,0 +1,155 @@
+"""Sentences about early stopping and the samplers against the tables that the benchmarks have written."""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+from morel_search.config import SearchSettings
+from morel_search.workflows.plan import MANY, _search_notes
+
+ROOT = Path(__file__).parents[1]
+DEFAULT = "keep 0.6 at 1/9 and 1/3 (the default)"
+EARLIER = "keep 1/3 at 1/9 and 1/3 (the earlier default)"
+ONE_LATE_RUNG = "keep 0.6 at 1/3"
+NSGA2, SOBOL, TPE = (
+    "morel_search, no stopping",
+    "morel_search, Sobol start, no stopping",
+    "tpe, Optuna's defaults",
+)
+
+
+def rows(name: str) -> dict[tuple[str, ...], list[str]]:
+    """Return the rows of the tables of a page, by the heading above and the first cell, or the first two."""
+    found, heading = {}, ""
+    for line in (ROOT / "benchmarks" / name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            heading = line.removeprefix("## ")
+        elif line.startswith("|"):
+            cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
+            keys = 2 if "±" in line else 1
+            found[heading, *cells[:keys]] = cells[keys:]
+    return found
+
+
+def text_of(name: str) -> str:
+    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
+
+
+def whole(percentage: str) -> int:
+    """Return a percentage of a table as a whole number."""
+    return int(Decimal(percentage.rstrip("%")).quantize(Decimal(1), ROUND_HALF_UP))
+
+
+STOPPING, SAMPLERS = rows("early_stopping.md"), rows("search.md")
+GRID, SHIPPED = (
+    {size: f"{name}, searches of {size}" for size in (60, 100)}
+    for name in ("Grid (360 trainings)", "Shipped space (148 trainings)")
+)
+
+
+def cost(heading: str, rule: str) -> int:
+    return whole(STOPPING[heading, rule][0])
+
+
+def front(heading: str, rule: str) -> int:
+    """Return the percentage of the front that a rule stops."""
+    return whole(STOPPING[heading, rule][1])
+
+
+def most_robust(heading: str, rule: str) -> int:
+    return whole(STOPPING[heading, rule][2].split(",")[0])
+
+
+def mean(method: str, workers: int, column: int = 3) -> float:
+    """Return the mean hypervolume on ZDT1 to ZDT3, at the end or in another column."""
+    values = [
+        float(SAMPLERS[problem, str(workers), method][column].split()[0].strip("*"))
+        for problem in ("ZDT1", "ZDT2", "ZDT3")
+    ]
+    return sum(values) / len(values)
+
+
+def test_the_figures_of_early_stopping_are_those_of_its_table() -> None:
+    grid, shipped = GRID[60], SHIPPED[60]
+    trained = f"{cost(shipped, DEFAULT)} % of the epochs instead of {cost(shipped, EARLIER)} %"
+    claims = {
+        "docs/how-it-searches.md": [
+            f"trained {cost(shipped, EARLIER)} % of the epochs in this way stopped "
+            f"{front(shipped, EARLIER)} % of the members",
+            f"With the default they train {cost(shipped, DEFAULT)} % and stop {front(shipped, DEFAULT)} %",
+            f"epochs, {cost(shipped, ONE_LATE_RUNG)} % and {front(shipped, ONE_LATE_RUNG)} %.",
+        ],
+        "CHANGELOG.md": [
+            f"stop {front(shipped, DEFAULT)} % of the members of the final front instead of "
+            f"{front(shipped, EARLIER)} %, and train {trained}",
+        ],
+        "docs/decisions/0021-a-rung-keeps-most-trainings.md": [
+            f"this rule stopped {front(grid, EARLIER)} % of the members of the final front on the recorded "
+            f"grid and {front(shipped, EARLIER)} % on the shipped digits space",
+            f"in {most_robust(grid, EARLIER)} to {most_robust(shipped, EARLIER)} % of the searches of 60",
+            f"trains {trained}",
+            f"{front(GRID[60], DEFAULT)} to {front(GRID[100], DEFAULT)} % (grid) and "
+            f"{front(SHIPPED[100], DEFAULT)} to {front(SHIPPED[60], DEFAULT)} % (shipped space)",
+        ],
+    }
+    for page, sentences in claims.items():
+        for sentence in sentences:
+            assert sentence in text_of(page), page
+
+
+def test_the_rules_that_decision_21_compares() -> None:
+    rules = {rule for heading, rule in STOPPING if heading == SHIPPED[60] and rule.startswith("keep")}
+    least = min(rules, key=lambda rule: front(SHIPPED[60], rule))
+    assert least == ONE_LATE_RUNG
+    decision = text_of("docs/decisions/0021-a-rung-keeps-most-trainings.md")
+    assert (
+        f"stopped the least, {front(SHIPPED[60], least)} % of the front on the shipped space, and trained "
+        f"{cost(SHIPPED[60], least)} % of the epochs"
+    ) in decision
+    assert front(SHIPPED[60], least) > 5
+    half = [rule for rule in rules if 50 <= cost(SHIPPED[60], rule) < 59]
+    assert min(half, key=lambda rule: front(SHIPPED[60], rule)) == DEFAULT
+    earlier_rungs = "keep 0.6 at 1/14 and 1/7"
+    assert front(GRID[100], earlier_rungs) < front(GRID[100], DEFAULT)
+    for heading in (*GRID.values(), *SHIPPED.values()):
+        assert most_robust(heading, earlier_rungs) > most_robust(heading, DEFAULT)
+
+
+def test_the_figures_of_the_samplers_are_those_of_their_table() -> None:
+    readme = text_of("README.md")
+    reached = {
+        workers: float(share.rstrip("%"))
+        for workers, share in zip((1, 8, 32), SAMPLERS["Recorded trainings", "morel_search"], strict=True)
+    }
+    for sentence in (
+        f"after {reached[1]:g} % of it with 1 worker, {reached[8]:g} % with 8 and {reached[32]:g} % with 32",
+        f"with 1 worker ({mean(NSGA2, 1):.3f} against {mean(TPE, 1):.3f} on average)",
+        f"behind with 32 ({mean(NSGA2, 32):.3f} against {mean(TPE, 32):.3f})",
+        f"random search reaches {whole(str(100 * random_at_the_end(1)))} % of the hypervolume",
+    ):
+        assert sentence in readme
+    for problem in ("ZDT1", "ZDT2", "ZDT3"):
+        best, error = SAMPLERS[problem, "8", TPE][3].split(" ± ")
+        mine = SAMPLERS[problem, "8", NSGA2][3].split(" ± ")
+        assert abs(float(best) - float(mine[0])) < float(error) + float(mine[1])
+
+
+def random_at_the_end(workers: int) -> float:
+    return float(SAMPLERS["Recorded trainings", str(workers), "random"][3].split()[0])
+
+
+def test_tpe_is_ahead_early_and_nsga2_late_with_one_worker_alone() -> None:
+    """The reason for the start by TPE, and why the plan names TPE where many trials run at a time."""
+    assert "with one worker, TPE is ahead of it early in a search and behind it at the end" in text_of(
+        "docs/how-it-searches.md"
+    )
+    assert mean(TPE, 1, 0) > mean(SOBOL, 1, 0)
+    assert mean(TPE, 1) < mean(SOBOL, 1)
+    assert all(mean(TPE, 32, column) > mean(SOBOL, 32, column) for column in range(4))
+
+
+def test_the_plan_gives_the_means_of_the_table() -> None:
+    (note,) = _search_notes(SearchSettings(), MANY)
+    assert re.findall(r"\d\.\d+", note) == [f"{mean(method, MANY):.2f}" for method in (TPE, NSGA2)]
