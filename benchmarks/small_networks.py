@@ -24,8 +24,9 @@ from scipy.stats import t as student
 from morel_search.config import load_space
 from morel_search.results.provenance import hardware
 from morel_search.training.compute import TINY, operations
+from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.datasets.loading import load_development
-from morel_search.training.settings import FLOAT32, Compute, NetworkSettings, TrainSettings
+from morel_search.training.settings import NetworkSettings, TrainSettings
 from morel_search.training.trainer import Training
 
 HERE = Path(__file__).parent
