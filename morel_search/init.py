@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -43,16 +43,8 @@ def init(*, name: str | None, out: Path | None) -> int:
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The words of the command line; None takes those of the process.
-
-    Returns:
-        The exit code: 0, or 2 after a mistake, which one sentence on the error stream explains.
-    """
-    return main_of(init, "python -m morel_search.init", arguments)
+main = partial(main_of, init, "python -m morel_search.init")
+"""Run the command with the words of a command line; see :func:`morel_search._cli.main_of`."""
 
 
 if __name__ == "__main__":

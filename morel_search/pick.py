@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -135,16 +134,8 @@ def pick(
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The words of the command line; None takes those of the process.
-
-    Returns:
-        The exit code: 0, or 2 after a mistake, which one sentence on the error stream explains.
-    """
-    return main_of(pick, "python -m morel_search.pick", arguments)
+main = partial(main_of, pick, "python -m morel_search.pick")
+"""Run the command with the words of a command line; see :func:`morel_search._cli.main_of`."""
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -114,16 +114,8 @@ def run(
     return search.execute(request)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The words of the command line; None takes those of the process.
-
-    Returns:
-        The exit code, see ``--help``.
-    """
-    return main_of(run, "python -m morel_search.run", arguments)
+main = partial(main_of, run, "python -m morel_search.run")
+"""Run the command with the words of a command line; see :func:`morel_search._cli.main_of`."""
 
 
 if __name__ == "__main__":

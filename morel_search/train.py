@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -66,16 +66,8 @@ def train(*, folder: Path, seed: int | None, out: Path | None, device: str, trus
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The words of the command line; None takes those of the process.
-
-    Returns:
-        The exit code, see ``--help``.
-    """
-    return main_of(train, "python -m morel_search.train", arguments)
+main = partial(main_of, train, "python -m morel_search.train")
+"""Run the command with the words of a command line; see :func:`morel_search._cli.main_of`."""
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -70,16 +70,8 @@ def verify(
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The words of the command line; None takes those of the process.
-
-    Returns:
-        The exit code: 0, 2 after a mistake, 130 after an interrupt.
-    """
-    return main_of(verify, "python -m morel_search.verify", arguments)
+main = partial(main_of, verify, "python -m morel_search.verify")
+"""Run the command with the words of a command line; see :func:`morel_search._cli.main_of`."""
 
 
 if __name__ == "__main__":
