@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def coded(names: tuple[str, ...], kinds: list[str]) -> tuple[pa.Array, tuple[str
     return pa.array([names.index(kind) for kind in kinds]), names
 
 
-def texts(kinds: list[str], kind: pa.DataType | None = None) -> tuple[pa.Array, None]:
+def texts(kinds: Sequence[str | None], kind: pa.DataType | None = None) -> tuple[pa.Array, None]:
     return pa.array(kinds, kind), None
 
 
@@ -203,7 +204,7 @@ def test_numbers_without_names_are_their_own_names(tmp_path: Path, train: Any, t
         ),
         ([(pa.array([True, False]), None)], "row 0 has the class true, which data.train lacks"),
         ([(pa.array([0, None]), None)], "row 1 has no label"),
-        ([texts(["cat", None])], "row 1 has no label"),  # type: ignore[list-item]
+        ([texts(["cat", None])], "row 1 has no label"),
         ([(pa.array([None, None]), None)], "row 0 has no label"),
         ([texts(["cat", ""])], "row 1 has an empty label"),
         ([(pa.array([0.0, 1.0]), None)], "holds double, not whole numbers, names or booleans"),

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -48,10 +49,10 @@ def padded(rows: Rows) -> Rows:
     return [*wide[:3], [""] * len(wide[0]), *wide[3:], [""] * len(wide[0])]
 
 
-def written(rows: Rows, separator: str = ",", end: str = "\n", quoting: int = csv.QUOTE_MINIMAL) -> str:
+def written(rows: Rows, separator: str = ",", end: str = "\n", all_quoted: bool = False) -> str:
     stream = io.StringIO()
-    # The quoting constants are a Literal in typeshed.
-    csv.writer(stream, delimiter=separator, lineterminator=end, quoting=quoting).writerows(rows)  # type: ignore[arg-type]
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL
+    csv.writer(stream, delimiter=separator, lineterminator=end, quoting=quoting).writerows(rows)
     return stream.getvalue()
 
 
@@ -61,7 +62,7 @@ FORMS: dict[str, Callable[[Rows], bytes]] = {
     "line ends of old Macs": lambda rows: written(rows, end="\r").encode(),
     "semicolons": lambda rows: written(rows, ";").encode(),
     "tabs": lambda rows: written(rows, "\t").encode(),
-    "everything quoted": lambda rows: written(rows, quoting=csv.QUOTE_ALL).encode(),
+    "everything quoted": lambda rows: written(rows, all_quoted=True).encode(),
     "semicolons and decimal commas": lambda rows: written(with_commas(rows), ";").encode(),
     "Excel, German": lambda rows: written(with_commas(rows), ";", "\r\n").encode("utf-8-sig"),
     "Excel, Unicode text": lambda rows: written(with_commas(rows), "\t", "\r\n").encode("utf-16"),
