@@ -19,6 +19,7 @@ import torch
 from morel_search.config.reader import read_text
 from morel_search.errors import NetworkError, RunFolderError, SpaceError
 from morel_search.models import checkpoint
+from morel_search.models.archive import check_archive
 from morel_search.models.load import load_model
 from morel_search.results import reading
 from morel_search.results.attack_records import fingerprint
@@ -302,6 +303,17 @@ def test_compressed_weights_are_refused_before_they_fill_the_memory(tmp_path: Pa
     assert torch.load(path, weights_only=True)["image_shape"] == [1, 8, 8]  # torch would read it
     with pytest.raises(NetworkError, match="it is compressed"):
         checkpoint.load_model(path)
+
+
+def test_an_archive_of_a_zip_version_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({}, path)
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\1\2")  # the first entry of the central directory
+    content[entry + 6] = 255  # version needed to extract
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged, or torch\.save did not write it"):
+        check_archive(path)
 
 
 def test_no_message_advises_to_load_weights_as_code(tmp_path: Path) -> None:
