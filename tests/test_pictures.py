@@ -15,6 +15,7 @@ from image_files import encoded, pictures
 from PIL import Image, ImageOps, PngImagePlugin
 
 from morel_search.errors import DataError
+from morel_search.training.datasets.folders import open_folder
 from morel_search.training.datasets.loading import Development, check_test, load_development
 from morel_search.training.settings import DataSettings
 
@@ -45,8 +46,6 @@ def load(
         (folder / name).write_bytes(files[number // 2])
     count = 2 * len(files)
     settings = DataSettings(name="image_folder", train=str(folder / "train"), validation=count // 2, **more)
-    from morel_search.training.datasets.folders import open_folder
-
     source = open_folder(settings, "development")
     return source.read(torch.arange(len(files))), load_development(settings)
 
@@ -66,17 +65,7 @@ def test_orientation_is_applied(tmp_path: Path, kind: str, orientation: int, gre
     exif[274] = orientation
     options = {"exif": exif} | ({"lossless": True} if kind == "WEBP" else {})
     content = saved(image, kind, **options)
-    plain = Image.open(io.BytesIO(saved(image, kind, **{**options, "exif": Image.Exif()})))
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
-    upright = plain.transpose(turns[orientation]) if orientation > 1 else plain
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
     images, development = load(tmp_path, [content] * 2, kind)
     assert torch.equal(images[0], chw(upright))
     notes = [note for note in development.notes if "upright" in note]
@@ -137,6 +126,19 @@ def test_damaged_exif_data_does_not_matter(tmp_path: Path, recwarn: pytest.Warni
         images, _ = load(tmp_path, [broken] * 2, "JPEG")
         assert images.shape == (2, 3, 6, 6)
     assert not recwarn.list
+
+
+def test_another_damaged_tag_does_not_matter(tmp_path: Path) -> None:
+    """The resolution has the type of a text; Pillow reads this, but cannot write it again."""
+    exif = Image.Exif()
+    exif[274] = 6
+    exif[282] = 72.0
+    image = Image.fromarray(pictures(1, side=16)[0][:, :10])
+    content = bytearray(saved(image, "JPEG", exif=exif))
+    plain = Image.open(io.BytesIO(saved(image, "JPEG")))
+    content[content.index(struct.pack(">HH", 282, 5)) + 3] = 2
+    images, _ = load(tmp_path, [bytes(content)] * 2, "JPEG")
+    assert torch.equal(images[0], chw(plain.rotate(-90, expand=True)))
 
 
 def glyph(colour: int, hidden: int = 0) -> Image.Image:

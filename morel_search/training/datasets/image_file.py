@@ -39,6 +39,12 @@ less than ``LEAST_CONTRAST`` of 255, the usual radius of an attack: nothing of i
 ORIENTATION, BITS_PER_SAMPLE = 274, 258
 """Numbers of tags in EXIF and TIFF."""
 
+TURNS = {
+    **{2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"},
+    **{6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"},
+}
+"""For each orientation but 1, which is upright, the name in Pillow of what sets the image upright."""
+
 NOTES = {
     "turned": "are stored turned or mirrored; they are set upright, as the orientation in the file says",
     "transparent": "are transparent; they are composed on {background} (data.background)",
@@ -162,16 +168,17 @@ def _bits(image: Image.Image, data: bytes) -> int:
 
 def _upright(image: Image.Image, place: str) -> tuple[Image.Image, bool]:
     """Decode an image and apply its orientation; return whether it was turned or mirrored."""
-    from PIL import ImageOps
+    from PIL import Image
 
     before = _orientation(image) if image.format == "TIFF" else 1  # Pillow turns a TIFF when it decodes it
     try:
         image.load()
     except (OSError, ValueError, SyntaxError) as error:
         raise _damaged(place, error) from error
-    if _orientation(image) != 1:
-        image = ImageOps.exif_transpose(image)
-        return image, True
+    orientation = _orientation(image)
+    if orientation != 1:
+        # Not ImageOps.exif_transpose: it writes all EXIF data again, which fails if another tag is damaged.
+        return image.transpose(Image.Transpose[TURNS[orientation]]), True
     return image, before != 1
 
 
@@ -181,7 +188,7 @@ def _orientation(image: Image.Image) -> int:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF data raises errors of many kinds, and the pixels are whole
         return 1
-    return orientation if orientation in range(2, 9) else 1
+    return orientation if orientation in TURNS else 1
 
 
 def _opaque(image: Image.Image, place: str, background: Background) -> tuple[Image.Image, bool]:
