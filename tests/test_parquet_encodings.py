@@ -180,6 +180,7 @@ def shards(folder: Path, names: list[str]) -> None:
             table = table.replace_schema_metadata(
                 {"huggingface": json.dumps({"info": {"features": features}})}
             )
+        (folder / name).parent.mkdir(exist_ok=True)
         pq.write_table(table, folder / name)
 
 
@@ -218,6 +219,8 @@ def test_folders_may_have_any_name(tmp_path: Path, folder: str, pattern: str) ->
         (["[a]-0.parquet", "[a]-1.parquet"], "[a]-0.parquet", 6),
         (["a-0.parquet", "b-1.parquet"], "[ab]-*.parquet", 12),
         (["a-0.PARQUET", "._a-1.parquet"], "", 6),
+        (["a-0.parquet", "._a-1.parquet"], "*.parquet", 6),
+        (["a-0.parquet", ".a/a-1.parquet"], "**/*.parquet", 6),
         (["x.data", "y.data"], "*.data", 12),
     ],
 )
@@ -235,6 +238,17 @@ def test_patterns_of_folders(tmp_path: Path) -> None:
         load(tmp_path / "[d]")
     with pytest.raises(DataError, match="no such file"):
         load(tmp_path / "[e]" / "*.parquet")
+
+
+def test_a_folder_that_cannot_be_read_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match=r"data\.train .*: this folder cannot be read: Permission denied"):
+        load(tmp_path)
 
 
 def test_the_names_of_one_shard_are_those_of_all(tmp_path: Path) -> None:

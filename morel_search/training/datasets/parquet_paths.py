@@ -38,7 +38,10 @@ def _matches(field: str, text: str | None) -> tuple[Path, ...]:
         raise DataError(f"data.{field} must name one or more Parquet files")
     path = local_path(field, text)
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if _is_shard(file))
+        try:
+            files = sorted(file for file in path.iterdir() if _is_shard(file))
+        except OSError as error:
+            raise DataError(f"data.{field} {text}: this folder cannot be read: {error.strerror}") from error
         if not files:
             raise DataError(f"data.{field} {text}: this folder has no file that ends with .parquet")
     elif path.exists():
@@ -69,7 +72,7 @@ def _glob(pattern: Path) -> list[Path]:
         root, rest = root.parent, [root.name, *rest]
     text = str(Path(*rest))
     for form in (text, text.replace("[", "[[]")):
-        # Path.glob matches hidden files too.
+        # Not Path.glob: it matches hidden files too, such as ._train.parquet of macOS.
         if names := glob.glob(form, root_dir=root, recursive=True):  # noqa: PTH207
             return sorted(root / name for name in names)
     return []
