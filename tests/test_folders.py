@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,31 @@ def test_the_order_of_the_test_folders_does_not_matter(tmp_path: Path) -> None:
     train = write_folder(tmp_path / "train", {name: list(pictures(4)) for name in ("ant", "bee", "cat")})
     test = write_folder(tmp_path / "test", {"cat": list(pictures(2)), "bee": list(pictures(1, seed=1))})
     assert load_test(folder_settings(train, test)).labels.tolist() == [1, 2, 2]
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
+    train = write_folder(tmp_path / "train", {"cat/a": list(pictures(5)), "dog": list(pictures(5))})
+    for name in ("cat/._000.png", "cat/.thumbnails/000.png", "cat/a/.ipynb_checkpoints/b/000.png"):
+        (train / name).parent.mkdir(parents=True, exist_ok=True)
+        (train / name).write_bytes(b"no image")
+    development = load_development(folder_settings(train))
+    assert len(development.train) + len(development.validation) == 10
+
+
+def test_a_subfolder_that_cannot_be_read_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = write_folder(tmp_path / "train", {"cat": list(pictures(5)), "dog/a": list(pictures(5))})
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("dog/a"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"the folder .*dog/a cannot be read: Permission denied"):
+        load_development(folder_settings(train))
 
 
 @pytest.mark.parametrize("name", ["[x]", "a b", "50%", "%20", "a*b", "{1,2}", "\u00e9"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -42,7 +43,8 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
         if unknown:
             raise DataError(unknown_class(f"data.test {test}", unknown[0], classes))
         files = _files(folders)
-    labels = torch.tensor([classes.index(name) for name, _ in files], dtype=torch.int64)
+    number_of = {name: number for number, name in enumerate(classes)}
+    labels = torch.tensor([number_of[name] for name, _ in files], dtype=torch.int64)
     read = Decoder(lambda number: _read(files[number]), shape, settings)
     return Source(labels, classes, read, () if split == "test" else tuple(spelling_notes(classes)))
 
@@ -77,22 +79,36 @@ def _files(folders: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
     """Return the class and the path of each image, sorted by class and path."""
     files = []
     for name, folder in folders:
-        paths = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        )
+        paths = _images(folder)
         if not paths:
             raise DataError(f"the folder {folder} has no image ({', '.join(sorted(SUFFIXES))})")
         files += [(name, path) for path in paths]
     return files
 
 
+def _images(folder: Path) -> list[Path]:
+    """Return the images in a folder and its subfolders, sorted; hidden files and folders are left out."""
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(error.filename, error) from error
+
+    images = []
+    for parent, folders, names in os.walk(folder, onerror=refuse):  # Path.rglob skips unreadable folders
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(parent, name) for name in names if not name.startswith("."))
+        images += [path for path in paths if path.suffix.lower() in SUFFIXES]
+    return sorted(images)
+
+
 def _entries(folder: Path) -> list[Path]:
     try:
         return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     except OSError as error:
-        raise DataError(f"the folder {folder} cannot be read: {error.strerror}") from error
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path | str, error: OSError) -> DataError:
+    return DataError(f"the folder {folder} cannot be read: {error.strerror}")
 
 
 def _read(file: tuple[str, Path]) -> tuple[bytes, str]:
