@@ -158,3 +158,36 @@ def test_a_data_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     with pytest.raises(DataError, match="could not be downloaded"):
         load_development(cifar(tmp_path / "data"))
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("name", ["cifar-10-batches-py", "cifar-10-python.tar.gz"])
+def test_nothing_is_written_through_a_link_in_the_data_folder(tmp_path: Path, name: str) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "data"
+    folder.mkdir()
+    (folder / name).symlink_to(outside)
+    with pytest.raises(
+        DataError, match=rf"data/{name} is a link to {outside}, which does not have the files"
+    ):
+        load_development(cifar(folder))
+    assert not outside.exists()
+
+
+@pytest.mark.usefixtures("server")
+def test_the_lock_of_a_download_is_not_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / ".cifar-10-batches-py.lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(DataError, match="symbolic links"):
+        load_development(cifar(folder))
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_links_to_images_elsewhere_are_read(tmp_path: Path, archive: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / archive.name).symlink_to(archive)
+    check_cifar(tmp_path / "one", download=False)
+    (tmp_path / "two" / "cifar-10-batches-py").symlink_to(tmp_path / "one" / "cifar-10-batches-py")
+    check_cifar(tmp_path / "two", download=False)

@@ -57,7 +57,7 @@ def settings(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "settings.json").read_text()))
 
 
-def change(folder: Path, section: str, **values: Any) -> None:
+def change(folder: Path, section: str, /, **values: Any) -> None:
     before = settings(folder)
     (folder / "settings.json").write_text(json.dumps({**before, section: {**before[section], **values}}))
 
@@ -98,6 +98,7 @@ def test_the_same_seed_gives_the_trial_s_weights_to_the_bit(
         "robust_accuracy": scored.robust_accuracy,
         "images": 80,
     }
+    assert said.splitlines()[0] == "images: digits"
     lines = [line for line in said.splitlines() if " of 3: loss " in line]
     assert len(lines) == 3
     assert all(f"loss {result.loss:.4f}" in line for line, result in zip(lines, trial[1], strict=True))
@@ -179,6 +180,19 @@ def test_an_existing_folder_is_refused_before_training(
     (tmp_path / "full" / "thesis.tex").write_text("")
     refused(capsys, [member, "--out", str(tmp_path / "full")], "exists already and holds thesis.tex", "--out")
     refused(capsys, [member, "--out", member], "exists already and holds model.pt")
+
+
+def test_the_paths_of_the_images_are_printed_before_they_are_read(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder from somebody else names them."""
+    folder = run.front_models / "1"
+    change(folder, "data", name="image_folder", train="/no/train", test="/no/test")
+    assert main([str(folder)]) == 2
+    assert capsys.readouterr().out == "images: image_folder, data.train /no/train, data.test /no/test\n"
+    change(folder, "data", name="cifar10", folder="/no/data", download=False)
+    assert main([str(folder)]) == 2
+    assert capsys.readouterr().out == "images: cifar10, data.folder /no/data\n"
 
 
 @pytest.mark.parametrize(
@@ -299,6 +313,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(run: RunFolder, number: signal.
     command = [sys.executable, "-m", "morel_search.train", str(folder)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
+    assert process.stdout.readline() == "images: digits\n"
     assert process.stdout.readline().startswith("epoch   1 of 5000")
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)

@@ -201,12 +201,16 @@ def _device(requested: str, before: str | None) -> str:
 def _development(data: DataSettings) -> Development:
     from morel_search.training.datasets.loading import check_test, load_development
 
+    used = (
+        {"folder": data.folder} if data.name.startswith("cifar") else {"train": data.train, "test": data.test}
+    )
+    paths = {name: path for name, path in used.items() if path is not None}
+    print_out(", ".join([f"images: {data.name}", *(f"data.{name} {path}" for name, path in paths.items())]))
     try:
         notes = check_test(data)
         development = load_development(data)
     except DataError as error:
-        used = [data.folder] if data.name.startswith("cifar") else [data.train, data.test]
-        if any(path is not None and not Path(path).expanduser().is_absolute() for path in used):
+        if any(not Path(path).expanduser().is_absolute() for path in paths.values()):
             raise DataError(
                 f"{error}; relative paths start from the current folder: "
                 "change to the folder in which the search was started"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 import tarfile
@@ -127,7 +128,13 @@ def _unpack(folder: Path, dataset: _Dataset, download: bool) -> None:
     """
     from torchvision.datasets.utils import calculate_md5, check_integrity, download_and_extract_archive
 
-    archive = folder / dataset.filename
+    archive, unpacked = folder / dataset.filename, folder / dataset.base_folder
+    if unpacked.is_symlink() or (archive.is_symlink() and not archive.exists()):
+        link = unpacked if unpacked.is_symlink() else archive
+        raise DataError(
+            f"{link} is a link to {link.readlink()}, which does not have the files of {dataset.__name__}; "
+            "nothing is written through a link: delete it, or name another folder in data.folder"
+        )
     if not archive.exists() and not download:
         raise _archive_error(folder, dataset, "is missing, and data.download is off")
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,6 +176,10 @@ def _lock(path: Path) -> Iterator[None]:
     """Hold a lock on a file: several trials may start at once on a machine without the images."""
     import fcntl  # exists only on POSIX systems, and is needed only before a download
 
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # Through a link, the lock could be any file of the user: a model folder names the folder of its images.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
