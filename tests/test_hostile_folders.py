@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import pickle
 import shutil
 import sqlite3
 import struct
@@ -11,11 +13,14 @@ import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 import torch
+from trained_runs import TRAIN, train_trial
 
+from morel_search.cluster.trainable import STATE_FILE
 from morel_search.config.reader import read_text
 from morel_search.errors import NetworkError, RunFolderError, SpaceError
 from morel_search.models import checkpoint
@@ -189,6 +194,12 @@ def test_a_link_that_leads_nowhere_is_no_traceback(run: RunFolder, target: str) 
     check_links(run.path)
 
 
+def test_a_link_in_a_circle_is_named(run: RunFolder) -> None:
+    (run.path / "circle").symlink_to("circle")
+    with pytest.raises(RunFolderError, match=r"cannot \w+ .*circle/x: "):
+        run.write_text("circle/x", "")
+
+
 def super_journal(victim: Path, pages: int) -> bytes:
     """Return a journal without pages that names a super-journal, as SQLite's file format describes it."""
     name, magic = str(victim).encode(), bytes.fromhex("d9d505f920a163d7")
@@ -314,6 +325,24 @@ def test_an_archive_of_a_zip_version_that_does_not_exist_is_refused(tmp_path: Pa
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"damaged, or torch\.save did not write it"):
         check_archive(path)
+
+
+@pytest.mark.parametrize("error", [OverflowError, MemoryError, EOFError, pickle.UnpicklingError])
+def test_a_training_whose_checkpoint_cannot_be_read_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    train = dataclasses.replace(TRAIN, epochs=1)
+    (before,) = train_trial(tmp_path, train=train)
+    load = torch.load
+
+    def fail(path: Path, **options: Any) -> Any:
+        if Path(path).name == STATE_FILE:
+            raise error
+        return load(path, **options)
+
+    monkeypatch.setattr(torch, "load", fail)
+    (after,) = train_trial(tmp_path, train=train)
+    assert (after.loss, after.robust_accuracy) == (before.loss, before.robust_accuracy)
 
 
 def test_no_message_advises_to_load_weights_as_code(tmp_path: Path) -> None:

@@ -233,11 +233,9 @@ def begin_training(
     Returns:
         The training, and the results of the epochs that it has finished.
     """
-    import pickle
-
     import torch
 
-    from morel_search.models.archive import check_archive
+    from morel_search.models.archive import UNREADABLE, check_archive
     from morel_search.training.trainer import Training
 
     def fresh() -> Training:
@@ -263,9 +261,6 @@ def begin_training(
         training.load_state_dict(state["training"])
     except FileNotFoundError:
         return training, []
-    except (
-        *(OSError, RuntimeError, EOFError, AttributeError, LookupError, TypeError, ValueError),
-        pickle.UnpicklingError,
-    ):
+    except UNREADABLE:
         return fresh(), []
     return training, history

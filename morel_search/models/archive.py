@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from pathlib import Path
 
 from morel_search.results.reading import require_regular
 
-__all__ = ["NO_DATA", "check_archive"]
+__all__ = ["NO_DATA", "UNREADABLE", "check_archive"]
+
+UNREADABLE = (
+    *(OSError, RuntimeError, EOFError, AttributeError, LookupError, TypeError, ValueError),
+    *(ArithmeticError, MemoryError, pickle.UnpicklingError),
+)
+"""Errors of ``torch.load`` for a damaged file, and of the code that reads its content."""
 
 NO_DATA = "it is damaged, or holds more than tensors and plain values"
 """The reason why ``torch.load`` refuses a file; its own text advises to load the file as code."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from morel_search._consent import NO_CODE, Consent
 from morel_search.errors import NetworkError
-from morel_search.models.archive import NO_DATA, check_archive
+from morel_search.models.archive import NO_DATA, UNREADABLE, check_archive
 from morel_search.results.files import os_error_sentence
 from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings
@@ -93,17 +93,7 @@ def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metad
         epoch = content["facts"].get("epoch")
     except pickle.UnpicklingError as error:
         raise NetworkError(f"{path} is not a network of this project: {NO_DATA}") from error
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        MemoryError,
-    ) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise NetworkError(f"{path} is not a network of this project: {reason}") from error
     return model.eval(), Metadata((channels, height, width), classes, epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -32,8 +33,8 @@ def check_inside(folder: Path, target: Path) -> None:
             return
     except OSError as error:
         raise os_error_sentence("open", target, error) from error
-    except RuntimeError:  # Python before 3.13: links in a circle
-        place = target.parent
+    except RuntimeError as error:  # Python before 3.13
+        raise os_error_sentence("open", target, OSError(errno.ELOOP, str(error))) from error
     raise _leads_out(target.parent, place)
 
 
