@@ -28,9 +28,16 @@ def whole_number(cell: object) -> int | None:
 
 
 def typed_column(
-    name: str, cells: Sequence[str], is_text: bool, is_count: bool, is_required: bool
+    name: str, cells: Sequence[str], *, is_text: bool, is_count: bool, is_required: bool
 ) -> pd.Series[Any]:
     """Convert the cells of a column to its type.
+
+    Args:
+        name: Name of the column.
+        cells: Its cells.
+        is_text: Whether it holds text.
+        is_count: Whether it holds whole numbers or nothing.
+        is_required: Whether a cell that is not a number is an error; otherwise the column is text then.
 
     Raises:
         ValueError: A cell is of another type, too large, or an accuracy outside 0 to 1.

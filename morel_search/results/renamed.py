@@ -64,7 +64,8 @@ def _most_epochs(space: Mapping[str, object]) -> int | None:
     values: list[object] = [train.get("epochs") if isinstance(train, Mapping) else None]
     for parameter in parameters if isinstance(parameters, list) else ():
         if isinstance(parameter, Mapping) and parameter.get("name") == "epochs":
-            choices, inactive = parameter.get("choices"), values if parameter.get("when") else []
+            choices = parameter.get("choices")
+            inactive = values if parameter.get("when") else []
             searched = choices if isinstance(choices, list) and choices else [parameter.get("high")]
             values = [*searched, *inactive]
     return max((value for value in values if isinstance(value, int)), default=None)

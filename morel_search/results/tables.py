@@ -241,12 +241,11 @@ def read_table(
         added = {name: cell for name, cell in later.items() if name not in cells}
         cells |= {name: (cell,) * rows for name, cell in added.items()}
         required = {*columns, *added}
-        return pd.DataFrame(
-            {
-                name: typed_column(name, cells[name], name in text, name in counts, name in required)
-                for name in cells
-            }
-        )
+        typed = {}
+        for name in cells:
+            kind = {"is_text": name in text, "is_count": name in counts, "is_required": name in required}
+            typed[name] = typed_column(name, cells[name], **kind)
+        return pd.DataFrame(typed)
     except (ValueError, TypeError, ArithmeticError, csv.Error) as error:
         reason = str(error).strip().splitlines()[0]
         raise RunFolderError(f"{path} is damaged: {reason[:LONGEST_REASON]}") from error
