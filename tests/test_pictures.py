@@ -226,8 +226,11 @@ def test_images_that_are_opaque_everywhere_get_no_note(tmp_path: Path, mode: str
     assert development.notes == ()
 
 
-def png16(kind: int, channels: int) -> bytes:
-    """A PNG with 16 bits for each channel, which Pillow cannot write in colour."""
+def png16(kind: int, channels: int, before: bytes = b"") -> bytes:
+    """A PNG with 16 bits for each channel, which Pillow cannot write in colour.
+
+    The name of a chunk before the header, which must come first, is one that Pillow skips.
+    """
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -236,6 +239,7 @@ def png16(kind: int, channels: int) -> bytes:
     head = struct.pack(">IIBBBBB", 6, 6, 16, kind, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
+        + (chunk(before, b"") if before else b"")
         + chunk(b"IHDR", head)
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
@@ -277,6 +281,8 @@ def tiff16(channels: int) -> bytes:
         (png16(2, 3), "PNG"),
         (png16(4, 2), "PNG"),
         (png16(6, 4), "PNG"),
+        (png16(2, 3, before=b"CgBI"), "PNG"),
+        (png16(6, 4, before=b"teSt"), "PNG"),
         (tiff16(1), "TIFF"),
         (tiff16(3), "TIFF"),
         (b"P5 6 6 65535\n" + bytes(72), "PPM"),

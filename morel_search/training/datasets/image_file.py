@@ -140,7 +140,7 @@ def _open(data: Encoded, place: str) -> Image.Image:
         raise DataError(
             f"{place} has {image.height} x {image.width} pixels; images may have {MOST_PIXELS:,} pixels"
         )
-    bits = _bits(image, data)
+    bits = _bits(image)
     if bits > 8 or image.mode not in GREY + COLOUR:
         depth = f"{bits} bits for each channel" if bits > 8 else f"pixels of the mode {image.mode}"
         raise DataError(
@@ -150,17 +150,17 @@ def _open(data: Encoded, place: str) -> Image.Image:
     return image
 
 
-def _bits(image: Image.Image, data: bytes) -> int:
+def _bits(image: Image.Image) -> int:
     """Return the number of bits of a channel in the file; Pillow cuts 16 bits to 8 in several modes."""
     from PIL.PpmImagePlugin import PpmImageFile
     from PIL.TiffImagePlugin import TiffImageFile
 
+    arguments = image.tile[0][3] if image.tile else None
     if image.format == "PNG":
-        return data[24]  # the header is the first chunk: 8 bytes signature, 8 of the chunk, width, height
+        return 16 if "16" in str(arguments) else 8  # the mode in the file, such as RGB;16B
     if isinstance(image, TiffImageFile):
         return max(image.tag_v2.get(BITS_PER_SAMPLE) or (8,))
     if isinstance(image, PpmImageFile):
-        arguments = image.tile[0][3] if image.tile else None
         highest = arguments[1] if isinstance(arguments, tuple) and len(arguments) == 2 else 255
         return 16 if image.mode == "I" or (isinstance(highest, int) and highest > 255) else 8
     return 8
