@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -59,6 +60,24 @@ def test_a_file_that_exists_is_kept(folder: Path, capsys: pytest.CaptureFixture[
     assert "cannot write no/folder.yaml: no such folder" in capsys.readouterr().err
     assert main(["init", "digits", "--out", "."]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_name_that_is_not_utf8(folder: Path) -> None:
+    assert main(["init", "digits", "--out", os.fsdecode(b"\xff.yaml")]) == 0
+    (path,) = folder.iterdir()
+    assert "digits" in load_space(path).describe()["data"].values()
+
+
+def test_a_full_disk_leaves_no_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert main(["init", "digits"]) == 2
+    assert "cannot write digits.yaml: the disk is full" in capsys.readouterr().err
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
 
 from morel_search.errors import RunFolderError, SpaceError
-from morel_search.results.files import os_error_sentence
+from morel_search.results.files import write_atomically
 
 __all__ = ["summary", "template_text", "templates", "write_template"]
 
@@ -57,10 +58,6 @@ def write_template(name: str, path: Path) -> None:
         RunFolderError: The file exists, or cannot be written.
     """
     text = template_text(name, path)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise RunFolderError(f"{path} exists already; name another file with --out") from error
-    except OSError as error:
-        raise os_error_sentence("write", path, error) from error
+    if os.path.lexists(path):
+        raise RunFolderError(f"{path} exists already; name another file with --out")
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))  # a path may not be UTF-8
