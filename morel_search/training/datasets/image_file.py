@@ -12,7 +12,7 @@ from morel_search.errors import DataError
 from morel_search.training.settings import Background
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 __all__ = ["NOTES", "Encoded", "Shape", "decode", "header"]
 
@@ -150,7 +150,7 @@ def _open(data: Encoded, place: str) -> Image.Image:
     return image
 
 
-def _bits(image: Image.Image) -> int:
+def _bits(image: ImageFile.ImageFile) -> int:
     """Return the number of bits of a channel in the file; Pillow cuts 16 bits to 8 in several modes."""
     from PIL.PpmImagePlugin import PpmImageFile
     from PIL.TiffImagePlugin import TiffImageFile
