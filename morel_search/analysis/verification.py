@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.analysis.hypervolume import hypervolume
+from morel_search.analysis.hypervolume import hypervolume, hypervolume_interval
 from morel_search.analysis.intervals import Difference, paired_difference, wilson
 from morel_search.analysis.run_data import NetworkEntry
 from morel_search.analysis.statistics import spearman
@@ -189,6 +189,11 @@ class Verification:
         validation = [network.validation for network in self.members]
         verified = [network.accuracy for network in self.unflagged]
         return hypervolume(validation), hypervolume(verified)
+
+    @cached_property
+    def hypervolume_interval(self) -> tuple[float, float]:
+        """95 % interval of the hypervolume of the unflagged members under all attacks."""
+        return hypervolume_interval([(network.clean, network.robust) for network in self.unflagged])
 
     @property
     def rank_correlation(self) -> float | None:
