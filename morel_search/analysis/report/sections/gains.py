@@ -12,7 +12,7 @@ from morel_search.analysis.report.seeds import (
     ACCURACIES,
     Claim,
     Reversal,
-    reversal_notes,
+    reversal_reference,
     reversals,
     seed_clause,
 )
@@ -28,7 +28,6 @@ def gains_section(verification: Verification, replicated: Sequence[Replicated] =
         return None
     lines = "".join(f"<div><dt>{text(name)}</dt><dd>{paragraphs(lines)}</dd></div>" for name, lines in gains)
     reversed_pairs = reversals(verified_claims(verification), replicated)
-    notes = paragraphs(reversal_notes(reversed_pairs), "note")
     caption = (
         f"Accuracies on {verification.images} test images under all attacks that ran. Each control is "
         "compared twice: with the most robust network of the front among those whose clean accuracy is at "
@@ -38,7 +37,7 @@ def gains_section(verification: Verification, replicated: Sequence[Replicated] =
         "In parentheses: 95% intervals in points, for differences on the same images, and between seeds by "
         "Welch's t. Each interval holds by itself: of twenty, one misses the truth on average."
     )
-    content = f'{notes}<dl class="controls">{lines}</dl>'
+    content = f'{reversal_reference(reversed_pairs)}<dl class="controls">{lines}</dl>'
     return section(
         "Gain over the controls",
         content,

@@ -8,7 +8,7 @@ from morel_search._format import attack_text, percent
 from morel_search.analysis.picking import Candidate, knee_point
 from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.html import Cell, Section, paragraphs, section, table, text
-from morel_search.analysis.report.seeds import Reversal, reversal_notes
+from morel_search.analysis.report.seeds import Reversal, reversal_reference
 from morel_search.analysis.run_data import POINT, TEST, Row, RunData
 from morel_search.analysis.verification import Network, Verification
 from morel_search.results.cells import whole_number
@@ -81,7 +81,6 @@ def _advice(run_data: RunData, verification: Verification | None, reversed_pairs
                 "clean or robust accuracy, choose among them by that."
             )
     own = [reversal for reversal in reversed_pairs if reversal.claim.network == chosen.name]
-    lines += reversal_notes(own)
     commands = [
         f"# network {chosen.name}, as a folder of its own",
         module_command("pick", run_data, "--member", chosen.name),
@@ -93,7 +92,7 @@ def _advice(run_data: RunData, verification: Verification | None, reversed_pairs
         lines.append(
             f"Its weights are not in this copy of the run folder ({_folder(run_data, chosen.name)})."
         )
-    return f"{_words(lines)}<pre>{text(chr(10).join(commands))}</pre>"
+    return f"{_words(lines)}{reversal_reference(own)}<pre>{text(chr(10).join(commands))}</pre>"
 
 
 def _folder(run_data: RunData, name: str) -> str:
