@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +105,26 @@ def test_test_accuracies_choose_nothing_and_the_report_recommends_the_same_netwo
     section = networks_section(read_run_data(run))
     assert section is not None
     assert "take network 1:" in section.html
+
+
+def test_the_commands_of_the_report_work_on_a_front_of_low_robust_accuracy(
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_trained_run(tmp_path, trained, figures=((0.95, 0.10), (0.90, 0.29), (0.70, 0.31)))
+    section = networks_section(read_run_data(run))
+    assert section is not None
+    commands = re.findall(r"morel_search\.pick \S+/small (--[^<\n]+)", section.html)
+    assert commands == ["--member 1", "--robust-at-least 0.3"]
+    for command in commands:
+        assert main([str(run.path), *shlex.split(command)]) == 0
+        assert "network 1: " in capsys.readouterr().out
+
+
+def test_the_report_of_a_running_search_says_when_the_weights_are_there(tmp_path: Path) -> None:
+    for status, words in (("running", "when it ends"), ("finished", "are not in this copy")):
+        section = networks_section(read_run_data(make_run(tmp_path, status, status=status)))
+        assert section is not None
+        assert words in section.html
 
 
 def test_the_knee_s_neighbours_are_priced(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
