@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_folders import make_run
+from scipy.stats import spearmanr
 
-from morel_search.analysis.importance import FEWEST_TRIALS, TARGETS, compare, importance
+from morel_search.analysis.importance import BEST, FEWEST_TRIALS, TARGETS, _cells, compare, importance
 from morel_search.analysis.parameters import read_parameters
+from morel_search.analysis.ped_anova import best_trials, importances
 from morel_search.analysis.report.sections.importance import importance_section
 from morel_search.analysis.run_data import read_run_data
+from morel_search.results.folder import open_run_folder
 
 DESCRIBED: list[dict[str, Any]] = [
     {
@@ -201,6 +205,32 @@ def test_a_conditional_parameter_is_assessed_where_it_is_active() -> None:
     assert rows.loc["theta", "trials"] == active.sum() < rows.loc["alpha", "trials"] == len(trials)
     assert rows.index[0] == "theta"
     assert rows.loc["theta", "stable"]
+
+
+def test_with_one_bandwidth_chance_is_not_first_on_the_example_run() -> None:
+    """Optuna's two bandwidths put beta first, which has no rank correlation with robust accuracy."""
+    run_data = read_run_data(open_run_folder(Path(__file__).parents[1] / "results" / "example"))
+    rows = compare(
+        run_data.trials, run_data.epochs, run_data.rungs, run_data.select_epoch, run_data.parameters
+    ).rows
+    robust = rows["robust_accuracy"].to_numpy(dtype=float)
+    correlations = {
+        name: spearmanr(rows[f"param_{name}"].astype(float), robust, nan_policy="omit").statistic
+        for name in ("beta", "epsilon")
+    }
+    assert correlations == pytest.approx({"beta": 0.0, "epsilon": 0.64}, abs=0.005)
+    weights = np.vstack([np.ones(len(rows)), 1 - np.eye(len(rows))])  # all trials, then all but one
+    best = [best_trials(robust, weights, BEST)]
+    first = {}
+    for same in (True, False):
+        by_name = {
+            parameter.name: importances(_cells(rows, parameter), weights, best, same_bandwidth=same)[0]
+            for parameter in run_data.parameters
+        }
+        order = np.argmax(list(by_name.values()), axis=0)
+        first[same] = [list(by_name)[index] for index in order]
+    assert set(first[True]) == {"epsilon"}
+    assert first[False][0] == "beta"
 
 
 def test_the_same_table_gives_the_same_figures() -> None:

@@ -8,9 +8,9 @@ which a test checks. Optuna's evaluator takes one study at a time and needs a se
 
 Optuna smooths the density of the best trials with a larger bandwidth than that of all trials, because they
 are fewer. NSGA-II repeats values, so that the density of all trials is narrow and almost 0 between clusters;
-even a fair sample of the trials then looks different. On ``results/example``, a parameter without correlation
-with robust accuracy (beta, -0.01; epsilon has 0.64) came first for this reason. With the bandwidth of
-the best trials for both, epsilon is first, also when any one of the trials is left out.
+even a fair sample of the trials then looks different. On ``results/example``, a parameter without rank
+correlation with robust accuracy (beta, 0.00; epsilon has 0.64) came first for this reason. With the bandwidth
+of the best trials for both, epsilon is first, also when any one of the trials is left out.
 """
 
 from __future__ import annotations
