@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from morel_search.results.folder import RunFolder
 
-__all__ = ["COMPARED", "Figures", "Member", "find_member", "read_members"]
+__all__ = ["COMPARED", "FEWEST_VERIFIED", "Figures", "Member", "find_member", "read_members"]
 
 COMPARED = ("verified", "validation")
 """Kinds of accuracies by which networks are compared, the more reliable first: on the test split under all

@@ -150,6 +150,11 @@ class Verification:
         return [network for network in self.members if not network.flags]
 
     @property
+    def controls(self) -> list[Network]:
+        """The controls without a sign of gradient masking."""
+        return [network for network in self.networks if network.label and not network.flags]
+
+    @property
     def flagged(self) -> list[str]:
         """Names of the networks with a sign of gradient masking."""
         return [network.name for network in self.networks if network.flags]

@@ -73,7 +73,7 @@ def data_set_words(run_data: RunData, verification: Verification | None = None) 
 
 
 def _verified_figures(verification: Verification) -> list[tuple[str, str]]:
-    controls = [network for network in verification.networks if network.label and not network.flags]
+    controls = verification.controls
     words = _with_interval(verification.hypervolumes[1], verification.hypervolume_interval)
     if controls:
         area = hypervolume([network.accuracy for network in controls])
