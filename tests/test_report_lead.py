@@ -25,11 +25,12 @@ from morel_search.analysis.report.head import data_set_words, key_figures
 from morel_search.analysis.report.lead import ends, leading, sentences, title
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.paper_figure import paper_figure
+from morel_search.analysis.report.sections import gradient_shares, learning_curves, slices
 from morel_search.analysis.report.sections.attacks import missing_section
 from morel_search.analysis.report.sections.controls import search_claims
 from morel_search.analysis.report.sections.gains import gain_sentences, verified_claims
 from morel_search.analysis.report.sections.networks import networks_section
-from morel_search.analysis.report.sections.radius import radius_section
+from morel_search.analysis.report.sections.radius import MOST_CURVES, radius_section
 from morel_search.analysis.report.sections.replicates import replicates_section
 from morel_search.analysis.report.sections.verified_front import front_words
 from morel_search.analysis.report.seeds import MOST_SENTENCES, reversals, seed_difference
@@ -510,6 +511,47 @@ def test_members_differ_in_the_figure_of_the_radius(
     assert [trace["name"] for trace in traces] == [
         network.label or network.name for network in verification.networks[: len(traces)]
     ]
+
+
+def test_the_figure_of_the_radius_of_a_large_front_has_all_controls_and_says_what_it_leaves_out(
+    verified: tuple[RunFolder, RunData, Verification],
+) -> None:
+    _, _, verification = verified
+    one, controls = verification.members[0], [n for n in verification.networks if not n.member]
+    many = [replace(one, name=str(number), number=number) for number in range(40)]
+    section = radius_section(replace(verification, networks=(*many, *controls)), "0.2")
+    assert section is not None
+    names = [trace["name"] for trace in section.figures["radius"]["data"]]
+    assert names[-len(controls) :] == [control.label for control in controls]
+    drawn = names[: -len(controls)]
+    assert (drawn[0], drawn[-1], len(drawn)) == ("0", "39", MOST_CURVES)
+    assert f"{MOST_CURVES} of 40 networks of the front are drawn" in section.html
+    whole = radius_section(verification, "0.2")
+    assert whole is not None
+    assert "are drawn" not in whole.html
+
+
+def test_curves_that_are_left_out_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path, trials=30, pruned=8, rungs=(4, 8))
+    epochs = run.read_epochs()
+    run.write_table(run.epochs, epochs.assign(**dict.fromkeys(gradient_shares.TERMS, 0.5)))
+    run_data = read_run_data(run)
+    count = run_data.front["number"].nunique()
+    for module in (learning_curves, gradient_shares):
+        monkeypatch.setattr(module, "CURVES", 2)
+    monkeypatch.setattr(learning_curves, "STOPPED_CURVES", 3)
+    monkeypatch.setattr(slices, "SLICE_POINTS", 5)
+    curves = learning_curves.learning_curves_section(run_data)
+    shares = gradient_shares.gradient_shares_section(run_data)
+    assert curves is not None
+    assert shares is not None
+    assert set(shares.figures["term-0"]["data"][0]["y"]) == {33.33}, "of three equal gradients"
+    for section in (curves, shares):
+        assert f"2 of {count} trials on the front are drawn" in section.html
+    assert "3 of 8 trials stopped early are drawn" in curves.html
+    dots = slices.slices_section(run_data)
+    assert dots is not None
+    assert f"Of the {len(run_data.searched)} trials, those on the front and an evenly" in dots.html
 
 
 def test_the_figure_for_papers_changes_with_the_verification(
