@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from run_folders import make_run
 from scipy.stats import spearmanr
 
+from morel_search.analysis import importance as importance_module
 from morel_search.analysis.importance import BEST, FEWEST_TRIALS, TARGETS, _cells, compare, importance
 from morel_search.analysis.parameters import read_parameters
 from morel_search.analysis.ped_anova import best_trials, importances
@@ -231,6 +232,33 @@ def test_with_one_bandwidth_chance_is_not_first_on_the_example_run() -> None:
         first[same] = [list(by_name)[index] for index in order]
     assert set(first[True]) == {"epsilon"}
     assert first[False][0] == "beta"
+
+
+def test_a_quarter_shows_what_matters_more_often_than_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 of the 360 recorded trainings at epoch 3; epsilon decides their robust accuracy."""
+    root = Path(__file__).parents[1] / "benchmarks"
+    recorded = pd.read_csv(root / "curves.csv", dtype=str)
+    described: list[dict[str, Any]] = [
+        {"name": "epsilon", "type": "int", "low": 1, "high": 6, "when": {}},
+        {"name": "k_robust", "type": "int", "low": 0, "high": 3, "when": {}},
+    ]
+    described += [
+        {"name": name, "type": "categorical", "choices": sorted(set(recorded[name])), "when": {}}
+        for name in ("accuracy_loss", "lr")
+    ]
+    parameters = read_parameters(described)
+    rows = recorded[[parameter.name for parameter in parameters]].add_prefix("param_")
+    for kind in ("clean", "robust"):
+        at_epoch_3 = recorded[kind].str.split().str[2].astype(float)
+        rows[f"{kind}_accuracy"] = at_epoch_3 / recorded["images"].astype(float)
+    rows = rows.dropna()
+    exceeds = {}
+    for share in (0.25, 0.1):
+        monkeypatch.setattr(importance_module, "BEST", share)
+        draws = [importance(rows.sample(80, random_state=seed), parameters) for seed in range(40)]
+        found = [of_target(table, "robust_accuracy").loc["epsilon"] for table in draws]
+        exceeds[share] = np.mean([row["importance"] > row["chance"] for row in found])
+    assert exceeds == pytest.approx({0.25: 0.7, 0.1: 0.45}, abs=0.05)
 
 
 def test_the_same_table_gives_the_same_figures() -> None:
