@@ -18,9 +18,9 @@ DESCRIPTION = """\
 Take one network of a run's front, print the reason and the trade-off at its neighbours, and write it as a
 folder of its own.
 
-The rules use verified accuracies if the run has been verified (morel-search verify), otherwise test
-accuracies, otherwise validation accuracies. Networks that the verification flagged, or found beaten by
-another network, are taken with --member only."""
+The rules use verified accuracies if the run has been verified (morel-search verify), otherwise validation
+accuracies. Networks that the verification flagged, or found beaten by another network, are taken with
+--member only."""
 EXAMPLES = """\
 Examples:
   python -m morel_search.pick results/first                          # the knee point

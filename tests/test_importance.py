@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_folders import make_run
+from scipy.stats import spearmanr
 
-from morel_search.analysis.importance import FEWEST_TRIALS, TARGETS, compare, importance
+from morel_search.analysis import importance as importance_module
+from morel_search.analysis.importance import BEST, FEWEST_TRIALS, TARGETS, _cells, compare, importance
 from morel_search.analysis.parameters import read_parameters
+from morel_search.analysis.ped_anova import best_trials, importances
 from morel_search.analysis.report.sections.importance import importance_section
 from morel_search.analysis.run_data import read_run_data
+from morel_search.results.folder import open_run_folder
 
 DESCRIBED: list[dict[str, Any]] = [
     {
@@ -201,6 +206,59 @@ def test_a_conditional_parameter_is_assessed_where_it_is_active() -> None:
     assert rows.loc["theta", "trials"] == active.sum() < rows.loc["alpha", "trials"] == len(trials)
     assert rows.index[0] == "theta"
     assert rows.loc["theta", "stable"]
+
+
+def test_with_one_bandwidth_chance_is_not_first_on_the_example_run() -> None:
+    """Optuna's two bandwidths put beta first, which has no rank correlation with robust accuracy."""
+    run_data = read_run_data(open_run_folder(Path(__file__).parents[1] / "results" / "example"))
+    rows = compare(
+        run_data.trials, run_data.epochs, run_data.rungs, run_data.select_epoch, run_data.parameters
+    ).rows
+    robust = rows["robust_accuracy"].to_numpy(dtype=float)
+    correlations = {
+        name: spearmanr(rows[f"param_{name}"].astype(float), robust, nan_policy="omit").statistic
+        for name in ("beta", "epsilon")
+    }
+    assert correlations == pytest.approx({"beta": 0.0, "epsilon": 0.64}, abs=0.005)
+    weights = np.vstack([np.ones(len(rows)), 1 - np.eye(len(rows))])  # all trials, then all but one
+    best = [best_trials(robust, weights, BEST)]
+    first = {}
+    for same in (True, False):
+        by_name = {
+            parameter.name: importances(_cells(rows, parameter), weights, best, same_bandwidth=same)[0]
+            for parameter in run_data.parameters
+        }
+        order = np.argmax(list(by_name.values()), axis=0)
+        first[same] = [list(by_name)[index] for index in order]
+    assert set(first[True]) == {"epsilon"}
+    assert first[False][0] == "beta"
+
+
+def test_a_quarter_shows_what_matters_more_often_than_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 of the 360 recorded trainings at epoch 3; epsilon decides their robust accuracy."""
+    root = Path(__file__).parents[1] / "benchmarks"
+    recorded = pd.read_csv(root / "curves.csv", dtype=str)
+    described: list[dict[str, Any]] = [
+        {"name": "epsilon", "type": "int", "low": 1, "high": 6, "when": {}},
+        {"name": "k_robust", "type": "int", "low": 0, "high": 3, "when": {}},
+    ]
+    described += [
+        {"name": name, "type": "categorical", "choices": sorted(set(recorded[name])), "when": {}}
+        for name in ("accuracy_loss", "lr")
+    ]
+    parameters = read_parameters(described)
+    rows = recorded[[parameter.name for parameter in parameters]].add_prefix("param_")
+    for kind in ("clean", "robust"):
+        at_epoch_3 = recorded[kind].str.split().str[2].astype(float)
+        rows[f"{kind}_accuracy"] = at_epoch_3 / recorded["images"].astype(float)
+    rows = rows.dropna()
+    exceeds = {}
+    for share in (0.25, 0.1):
+        monkeypatch.setattr(importance_module, "BEST", share)
+        draws = [importance(rows.sample(80, random_state=seed), parameters) for seed in range(40)]
+        found = [of_target(table, "robust_accuracy").loc["epsilon"] for table in draws]
+        exceeds[share] = np.mean([row["importance"] > row["chance"] for row in found])
+    assert exceeds == pytest.approx({0.25: 0.7, 0.1: 0.45}, abs=0.05)
 
 
 def test_the_same_table_gives_the_same_figures() -> None:

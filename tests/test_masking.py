@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from verified_runs import HONEST
 
 from morel_search.analysis.masking import masking_warnings
 from morel_search.results.diagnostics import MaskingDiagnostics
@@ -169,30 +170,7 @@ LEFT = {
     "square": 109,
 }
 
-UNMASKED = MaskingDiagnostics(
-    images=200,
-    zero_gradients=0.0,
-    unfit=0.0,
-    gap=3.0,
-    same_class=0.1,
-    chance=0.0,
-    scale=1.0,
-    curve=(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2),
-    everywhere=0.0,
-)
-
-
-HONEST = MaskingDiagnostics(
-    images=200,
-    zero_gradients=0.0,
-    unfit=0.0,
-    gap=3.0,
-    same_class=0.1,
-    chance=0.0,
-    scale=1.0,
-    curve=(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2),
-    everywhere=0.0,
-)
+UNMASKED = dataclasses.replace(HONEST, images=200, curve=(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2))
 
 
 @pytest.mark.parametrize(

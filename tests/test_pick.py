@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from run_folders import make_run
-from trained_runs import make_trained_run, train_trial, write_verified
+from trained_runs import FIGURES, make_trained_run, train_trial, write_verified
 
 import morel_search
+from morel_search.analysis.report.sections.networks import networks_section
+from morel_search.analysis.run_data import read_run_data
 from morel_search.models.checkpoint import load_model as load_checkpoint
 from morel_search.pick import main
 from morel_search.results.folder import RunFolder
@@ -58,9 +62,9 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str], *words: st
             1,
             "most robust of the 2 networks with a clean accuracy of at least 85%",
         ),
-        (["--weights", "0.7,0.3"], 1, "0.7 x clean + 0.3 x robust = 81.0%"),
-        (["--weights", "9,1"], 0, "0.9 x clean + 0.1 x robust = 88.5%"),
-        (["--weights", "0,5"], 2, "0 x clean + 1 x robust = 70.0%"),
+        (["--weights", "0.7,0.3"], 1, "0.7 x clean + 0.3 x robust = 82.0%"),
+        (["--weights", "9,1"], 0, "0.9 x clean + 0.1 x robust = 89.5%"),
+        (["--weights", "0,5"], 2, "0 x clean + 1 x robust = 71.0%"),
         (["--member", "2"], 2, "It was named with --member"),
         (["--member", "2-3"], 2, "It was named with --member"),
     ],
@@ -73,17 +77,59 @@ def test_rules(
     output = capsys.readouterr().out
     assert words in output
     assert f"network {member}: " in output
-    assert "on test images, targeted PGD-20 (9 classes), L∞, ε = 0.2, 2 starts" in output
+    assert "on validation images, targeted PGD-20 (9 classes), L∞, ε = 0.2, 2 starts" in output
+    clean, robust = FIGURES[member]
+    assert f"On test images, under the same attack: {clean:.1%} clean and {robust:.1%} robust" in output
     assert f"not verified; python -m morel_search.verify {run.path} verifies them" in output
     written = json.loads((run.path / "picked" / str(member) / "settings.json").read_text())
     assert (written["number"], written["threads"]) == (member, 1)
-    assert written["picked"].get("figures") == (None if "--member" in arguments else "test")
+    assert written["picked"].get("figures") == (None if "--member" in arguments else "validation")
     assert f"python -m morel_search.train {run.path / 'picked' / str(member)}" in output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--robust-at-least", "0.5"], ["--clean-at-least", "0.85"], ["--weights", "1,1"]],
+    ids=" ".join,
+)
+def test_test_accuracies_choose_nothing_and_the_report_recommends_the_same_network(
+    run: RunFolder, arguments: list[str]
+) -> None:
+    """By these test accuracies every rule would pick network 2, or network 0 for its clean accuracy."""
+    front = run.read_front()
+    front["test_clean_accuracy"] = [0.95, 0.5, 0.94]
+    front["test_robust_accuracy"] = [0.7, 0.1, 0.9]
+    run.write_table(run.front, front)
+    assert main([str(run.path), *arguments]) == 0
+    assert [path.name for path in (run.path / "picked").iterdir()] == ["1"]
+    section = networks_section(read_run_data(run))
+    assert section is not None
+    assert "take network 1:" in section.html
+
+
+def test_the_commands_of_the_report_work_on_a_front_of_low_robust_accuracy(
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_trained_run(tmp_path, trained, figures=((0.95, 0.10), (0.90, 0.29), (0.70, 0.31)))
+    section = networks_section(read_run_data(run))
+    assert section is not None
+    commands = re.findall(r"morel_search\.pick \S+/small (--[^<\n]+)", section.html)
+    assert commands == ["--member 1", "--robust-at-least 0.3"]
+    for command in commands:
+        assert main([str(run.path), *shlex.split(command)]) == 0
+        assert "network 1: " in capsys.readouterr().out
+
+
+def test_the_report_of_a_running_search_says_when_the_weights_are_there(tmp_path: Path) -> None:
+    for status, words in (("running", "when it ends"), ("finished", "are not in this copy")):
+        section = networks_section(read_run_data(make_run(tmp_path, status, status=status)))
+        assert section is not None
+        assert words in section.html
 
 
 def test_the_knee_s_neighbours_are_priced(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run.path)]) == 0
-    assert "The number of images is not known, so the cost of robustness is not: " in capsys.readouterr().out
+    assert "No cost of robustness was measurable here" in capsys.readouterr().out, "on 60 validation images"
     write_verified(run, (0, 0.95, 0.3, ""), (1, 0.9, 0.6, ""), (2, 0.5, 0.95, ""))
     assert main([str(run.path)]) == 0
     output = capsys.readouterr().out
@@ -151,12 +197,14 @@ def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(
     refused(capsys, [str(run.path)], "each verified network was flagged", "1 is flagged", "--member")
 
 
-def test_validation_figures_are_the_last_resort(
+def test_without_test_accuracies_the_validation_accuracies_are_printed_alone(
     tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_trained_run(tmp_path, trained, tested=False)
     assert main([str(run.path)]) == 0
-    assert "91.0% clean and 61.0% robust accuracy, on validation images" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "91.0% clean and 61.0% robust accuracy, on validation images" in output
+    assert "test images" not in output
     figures = json.loads((run.path / "picked" / "1" / "settings.json").read_text())["figures"]
     assert figures == {"validation": {"clean_accuracy": 0.91, "robust_accuracy": 0.61, "images": 60}}
 
@@ -216,11 +264,11 @@ def test_an_earlier_pick_is_replaced_and_nothing_else(
         (["--weights", "1"], ["--weights"]),
         (
             ["--robust-at-least", "0.9"],
-            ["at least 90%", "network 2 comes nearest with 70%, which is 20 points less"],
+            ["at least 90%", "network 2 comes nearest with 71%, which is 19 points less"],
         ),
         (
-            ["--clean-at-least", "0.9501"],
-            ["at least 95.01%", "network 0 comes nearest with 95%, which is 0.01 points less"],
+            ["--clean-at-least", "0.9601"],
+            ["at least 96.01%", "network 0 comes nearest with 96%, which is 0.01 points less"],
         ),
         (["--member", "8"], ["8 is not on the front; its networks are 0, 1, 2"]),
     ],

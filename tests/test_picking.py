@@ -248,7 +248,7 @@ def test_verified_figures_come_first_and_flagged_networks_are_left_out() -> None
         member(1, verified=(0.9, 0.3), test=(0.9, 0.5)),
         member(2, verified=(0.8, 0.4), test=(0.8, 0.6)),
         member(3, "one step breaks what twenty do not", verified=(0.85, 0.6), test=(0.85, 0.6)),
-        member(4, test=(0.7, 0.9)),
+        member(4, test=(0.7, 0.9), validation=(0.7, 0.8)),
     ]
     picked, kind, _ = choose(members, lambda among: most_accurate(among, 0.35))
     assert (picked.number, kind) == (2, "verified")
@@ -260,7 +260,7 @@ def test_verified_figures_come_first_and_flagged_networks_are_left_out() -> None
         RunFolderError, match=r"was flagged or beaten by another network \(3 is flagged\); .* --member"
     ):
         choose(members[2:], knee_point)
-    assert choose(members[3:], knee_point)[:2] == (members[3], "test")
+    assert choose(members[3:], knee_point)[:2] == (members[3], "validation")
 
 
 def test_a_network_that_another_one_beats_is_left_out() -> None:
@@ -305,7 +305,7 @@ def test_figures_are_read_by_trial_and_epoch(tmp_path: Path) -> None:
     assert [network.number for network in members] == list(front["number"])
     assert members[0].figures["verified"] == Figures(0.9, 0.2, 400, (0.88, 0.92), (0.18, 0.22), "")
     assert members[0].figures["test"].clean == front.iloc[0]["test_clean_accuracy"]
-    assert [network.kind for network in members[1:]] == ["test"] * (len(members) - 1)
+    assert [network.kind for network in members[1:]] == ["validation"] * (len(members) - 1)
     run.write_text("verified.csv", "number,epoch\n1,2\n")
     with pytest.raises(RunFolderError, match=r"verified.csv is damaged: it has no column images"):
         read_members(read_run_data(run))

@@ -25,12 +25,15 @@ from morel_search.analysis.report.head import data_set_words, key_figures
 from morel_search.analysis.report.lead import ends, leading, sentences, title
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.paper_figure import paper_figure
+from morel_search.analysis.report.sections import gradient_shares, learning_curves, slices
 from morel_search.analysis.report.sections.attacks import missing_section
+from morel_search.analysis.report.sections.controls import search_claims
 from morel_search.analysis.report.sections.gains import gain_sentences, verified_claims
 from morel_search.analysis.report.sections.networks import networks_section
-from morel_search.analysis.report.sections.radius import radius_section
+from morel_search.analysis.report.sections.radius import MOST_CURVES, radius_section
 from morel_search.analysis.report.sections.replicates import replicates_section
-from morel_search.analysis.report.seeds import reversals, seed_difference
+from morel_search.analysis.report.sections.verified_front import front_words
+from morel_search.analysis.report.seeds import MOST_SENTENCES, reversals, seed_difference
 from morel_search.analysis.report.verified_figure import verified_figure
 from morel_search.analysis.run_data import RunData, read_run_data
 from morel_search.analysis.verification import Verification
@@ -112,7 +115,10 @@ def test_the_key_figures_begin_with_the_verified_ones(
     assert labels[:2] == ["Verified hypervolume above (0, 0)", "Attacks of the verification"]
     words = dict(key_figures(run_data, verification))
     area = hypervolume([network.accuracy for network in verification.unflagged])
-    assert words[labels[0]].startswith(f"{area:.4f} (95% interval 0.")
+    low, high = hypervolume_interval([(network.clean, network.robust) for network in verification.unflagged])
+    interval = f"(95% interval {low:.3f} to {high:.3f})"
+    assert words[labels[0]].startswith(f"{area:.4f} {interval}")
+    assert interval in " ".join(front_words(verification)), "the section states the same interval"
     assert words[labels[0]].endswith(f"on {IMAGES} test images")
     assert "on validation images under the search's attack" in words["Hypervolume above (0, 0)"]
 
@@ -369,10 +375,44 @@ def test_an_order_that_other_seeds_reverse_is_said(tmp_path: Path) -> None:
     )
     assert f"all 3 trainings of the control are above all 3 of {claim.network}" in found.sentence
     shown = write_report(run).read_text(encoding="utf-8")
-    for ident in ("gains-verified", "replicates"):
-        part = shown[shown.index(f'id="{ident}"') :]
-        assert found.sentence in part[: part.index("</details>")]
+    assert shown.count(found.sentence) == part_of(shown, "replicates").count(found.sentence) == 1
+    named = f"network {claim.network} and control {claim.control} in robust accuracy"
+    gains = part_of(shown, "gains-verified")
+    assert named in gains
+    assert 'See <a href="#replicates">' in gains
     assert f"reversed with other seeds: {claim.control}" in shown
+
+
+def part_of(page: str, ident: str) -> str:
+    part = page[page.index(f'id="{ident}"') :]
+    return part[: part.index("</details>")]
+
+
+def test_without_a_verification_each_reversed_order_is_stated_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run_data = read_run_data(run)
+    claims = search_claims(run_data)
+    names = {claim.network for claim in claims}
+    low = {name: [0.1, 0.11] for name in names}
+    add_replicates(run, run_data, low | {claim.control_network: [0.5, 0.51] for claim in claims})
+    found = reversals(claims, read_replication(run_data))
+    assert found
+    shown = write_report(run).read_text(encoding="utf-8")
+    for reversal in found[:MOST_SENTENCES]:
+        assert shown.count(reversal.sentence) == 1
+        assert f"network {reversal.claim.network} and control {reversal.claim.control} in " in (
+            part_of(shown, "controls")
+        )
+    assert shown.count("This run does not rank such a pair") == 1
+    section = networks_section(run_data)
+    assert section is not None
+    assert "#replicates" not in section.html
+    (recommended,) = re.findall(r"--member (\S+)", section.html)
+    own = replace(found[0], claim=replace(found[0].claim, network=recommended))
+    section = networks_section(run_data, None, [*found, own])
+    assert section is not None
+    assert section.html.count("the order is the reverse") == 1
+    assert f"network {recommended} and control {own.claim.control} in " in section.html
 
 
 def test_controls_have_their_names_in_every_list(tmp_path: Path) -> None:
@@ -471,6 +511,47 @@ def test_members_differ_in_the_figure_of_the_radius(
     assert [trace["name"] for trace in traces] == [
         network.label or network.name for network in verification.networks[: len(traces)]
     ]
+
+
+def test_the_figure_of_the_radius_of_a_large_front_has_all_controls_and_says_what_it_leaves_out(
+    verified: tuple[RunFolder, RunData, Verification],
+) -> None:
+    _, _, verification = verified
+    one, controls = verification.members[0], [n for n in verification.networks if not n.member]
+    many = [replace(one, name=str(number), number=number) for number in range(40)]
+    section = radius_section(replace(verification, networks=(*many, *controls)), "0.2")
+    assert section is not None
+    names = [trace["name"] for trace in section.figures["radius"]["data"]]
+    assert names[-len(controls) :] == [control.label for control in controls]
+    drawn = names[: -len(controls)]
+    assert (drawn[0], drawn[-1], len(drawn)) == ("0", "39", MOST_CURVES)
+    assert f"{MOST_CURVES} of 40 networks of the front are drawn" in section.html
+    whole = radius_section(verification, "0.2")
+    assert whole is not None
+    assert "are drawn" not in whole.html
+
+
+def test_curves_that_are_left_out_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path, trials=30, pruned=8, rungs=(4, 8))
+    epochs = run.read_epochs()
+    run.write_table(run.epochs, epochs.assign(**dict.fromkeys(gradient_shares.TERMS, 0.5)))
+    run_data = read_run_data(run)
+    count = run_data.front["number"].nunique()
+    for module in (learning_curves, gradient_shares):
+        monkeypatch.setattr(module, "CURVES", 2)
+    monkeypatch.setattr(learning_curves, "STOPPED_CURVES", 3)
+    monkeypatch.setattr(slices, "SLICE_POINTS", 5)
+    curves = learning_curves.learning_curves_section(run_data)
+    shares = gradient_shares.gradient_shares_section(run_data)
+    assert curves is not None
+    assert shares is not None
+    assert set(shares.figures["term-0"]["data"][0]["y"]) == {33.33}, "of three equal gradients"
+    for section in (curves, shares):
+        assert f"2 of {count} trials on the front are drawn" in section.html
+    assert "3 of 8 trials stopped early are drawn" in curves.html
+    dots = slices.slices_section(run_data)
+    assert dots is not None
+    assert f"Of the {len(run_data.searched)} trials, those on the front and an evenly" in dots.html
 
 
 def test_the_figure_for_papers_changes_with_the_verification(

@@ -17,6 +17,7 @@ import ray
 import torch
 from run_folders import make_run, make_space
 from torch import Tensor
+from verified_runs import HONEST
 
 from morel_search.analysis.attacks_run import is_complete
 from morel_search.analysis.report.page import write_report
@@ -35,7 +36,6 @@ from morel_search.results.attack_records import (
     AttackSetup,
     read_records,
 )
-from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.datasets.loading import ImageSet
@@ -45,17 +45,6 @@ from morel_search.workflows.terminal import verification_text
 from morel_search.workflows.verify import verify_run
 
 IMAGES = 24
-DIAGNOSTICS = MaskingDiagnostics(
-    images=10,
-    zero_gradients=0.0,
-    unfit=0.0,
-    gap=3.0,
-    same_class=0.1,
-    chance=0.0,
-    scale=1.0,
-    curve=(0.5,) * 8,
-    everywhere=0.0,
-)
 TITLES = {**{stage: stage.upper() for stage in STAGES}, "square": "Square"}
 
 
@@ -124,7 +113,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     monkeypatch.setattr(ray, "get", lambda reference: reference.value)
     monkeypatch.setattr(ray, "cancel", lambda reference: None)
     monkeypatch.setattr(runner, "concurrency", lambda resources: 1)
-    monkeypatch.setattr(runner, "diagnose_network", lambda path, rows, setup: DIAGNOSTICS)
+    monkeypatch.setattr(runner, "diagnose_network", lambda path, rows, setup: HONEST)
     monkeypatch.setattr(runner, "_chunk_images", lambda split, device: 8)
     return run
 
@@ -391,7 +380,7 @@ def earlier_version(run: RunFolder, name: str, late_rows: int) -> AttackRecord:
         if image < late_rows or stage != "fab-t":
             table[image, column:] = UNKNOWN
             table[image, column] = BROKEN
-    AttackRecord(name, SETUP, table, DIAGNOSTICS).write(run)
+    AttackRecord(name, SETUP, table, HONEST).write(run)
     return read_records(run)[name]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search._format import percent, points
-from morel_search.analysis.intervals import ratio_interval
+from morel_search.analysis.intervals import paired_covariance, ratio_interval
 from morel_search.analysis.picking import Candidate, nondominated
 
 __all__ = ["ImageResults", "cost_sentences"]
@@ -101,10 +101,7 @@ def _trade_off(chosen: Candidate, neighbour: Candidate, axis: int, results: Imag
 def _covariance(chosen: Candidate, neighbour: Candidate, results: ImageResults) -> NDArray[np.float64] | None:
     """Return the covariance matrix of the differences in clean and robust accuracy, shape (2, 2)."""
     if chosen.name in results and neighbour.name in results:
-        differences = np.subtract(
-            np.array(results[neighbour.name], dtype=float), np.array(results[chosen.name], dtype=float)
-        )
-        return np.asarray(np.cov(differences, bias=True) / differences.shape[1])
+        return paired_covariance(results[neighbour.name], results[chosen.name])
     if chosen.images is None or neighbour.images is None:
         return None
     total = np.zeros((2, 2))

@@ -24,7 +24,7 @@ TARGETS = (*ACCURACIES, "front")
 BEST = 0.25
 """Fraction of the trials that are among the best. Optuna's default is 0.1. On 80 of the recorded trainings
 (``benchmarks/curves.csv``, at epoch 3, 40 draws), the importance of the training epsilon for robust accuracy
-exceeded chance in 93 % of the draws with 0.25, and in 53 % with 0.1."""
+exceeds chance in 70 % of the draws with 0.25, and in 45 % with 0.1. A test computes both."""
 
 FEWEST_TRIALS = 10
 """Fewest trials for which an importance is computed: the best are then three. A rule of thumb."""

@@ -13,6 +13,7 @@ __all__ = [
     "Difference",
     "mcnemar",
     "normal_quantile",
+    "paired_covariance",
     "paired_difference",
     "ratio_interval",
     "wilson",
@@ -108,6 +109,21 @@ def paired_difference(first: Flags, second: Flags, level: float = LEVEL) -> Diff
     )
     low, high = max(-1.0, p_first - p_second - half_width), min(1.0, p_first - p_second + half_width)
     return Difference((only_first - only_second) / count, low, high, mcnemar(only_first, only_second))
+
+
+def paired_covariance(first: tuple[Flags, Flags], second: tuple[Flags, Flags]) -> NDArray[np.float64]:
+    """Compute the covariance of the differences in two accuracies between networks on the same images.
+
+    Args:
+        first: Whether the first network classifies each image correctly without and under attack, both of
+            shape (N,).
+        second: The same for the second network.
+
+    Returns:
+        Covariance of the differences in clean and in robust accuracy, shape (2, 2).
+    """
+    changes = np.array(first, dtype=float) - np.array(second, dtype=float)
+    return np.asarray(np.cov(changes, bias=True) / changes.shape[1])
 
 
 def ratio_interval(

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from morel_search.results.folder import RunFolder
 
-__all__ = ["KINDS", "Figures", "Member", "find_member", "read_members"]
+__all__ = ["COMPARED", "FEWEST_VERIFIED", "Figures", "Member", "find_member", "read_members"]
 
-KINDS = ("verified", "test", "validation")
-"""Kinds of accuracies, from the most to the least reliable: on the test split under all attacks, on the test
-split under the final attack of the search, on the validation split under the same attack."""
+COMPARED = ("verified", "validation")
+"""Kinds of accuracies by which networks are compared, the more reliable first: on the test split under all
+attacks, and on the validation split under the final attack of the search. The kind ``test``, on the test
+split under the search's attack, is only printed: a choice by these accuracies would make them optimistic."""
 
 FEWEST_VERIFIED = 50
 """Fewest images for which verified accuracies are used: on fewer, the 95 % interval of an accuracy is wider
@@ -62,7 +63,7 @@ class Member:
         number: Number of the trial.
         epoch: Epoch of the trial; None when it is not known.
         name: Name of its folder.
-        figures: Its accuracies, by their kind (one of :data:`KINDS`); at least one kind.
+        figures: Its accuracies by their kind: one or both of :data:`COMPARED`, and ``test``.
     """
 
     number: int
@@ -72,8 +73,8 @@ class Member:
 
     @property
     def kind(self) -> str:
-        """The most reliable kind of accuracies of this network."""
-        return next(kind for kind in KINDS if kind in self.figures)
+        """The more reliable kind of :data:`COMPARED` that this network has."""
+        return next(kind for kind in COMPARED if kind in self.figures)
 
     @property
     def flags(self) -> str:
@@ -105,7 +106,7 @@ def read_members(run_data: RunData) -> tuple[Member, ...]:
             "validation": _figures(row, POINT, run_data.settings.validation_images),
         }
         known = {kind: values for kind, values in figures.items() if values is not None}
-        if known:
+        if any(kind in known for kind in COMPARED):
             members.append(Member(number, epoch, run_data.network(number, epoch), known))
     if not members:
         raise RunFolderError(f"{run_data.run.path} has no network to pick: {headline(run_data)}")

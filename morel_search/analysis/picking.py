@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from morel_search._format import percent
 from morel_search.analysis.front import front_mask
-from morel_search.analysis.members import KINDS, Member
+from morel_search.analysis.members import COMPARED, Member
 from morel_search.errors import RunFolderError
 
 __all__ = [
@@ -55,7 +55,7 @@ Rule = Callable[[Sequence[Candidate]], Choice]
 
 
 def choose(members: Sequence[Member], rule: Rule) -> tuple[Member, str, str]:
-    """Apply a rule to the most reliable kind of accuracies that any member has.
+    """Apply a rule to the verified accuracies; to the validation accuracies when no member is verified.
 
     Returns:
         The picked member, the kind of accuracies, and the reason.
@@ -63,7 +63,7 @@ def choose(members: Sequence[Member], rule: Rule) -> tuple[Member, str, str]:
     Raises:
         RunFolderError: Every verified network was flagged or beaten, or no network satisfies the rule.
     """
-    kind = next(kind for kind in KINDS if any(kind in member.figures for member in members))
+    kind = next(kind for kind in COMPARED if any(kind in member.figures for member in members))
     eligible = candidates(members, kind)
     if not eligible:
         reasons = ", ".join(f"{member.name} is {member.left_out}" for member in members if member.left_out)

@@ -194,14 +194,15 @@ def replication_words(replicated: Sequence[Replicated]) -> list[str]:
 
 
 def _bias(networks: Sequence[Replicated], axis: int) -> Difference:
-    """Compute the mean of the networks' own accuracies minus those of their replicates.
+    """Compute the mean of the networks' own accuracies, which are known, minus those of their replicates.
 
     The interval is that of Student's t with the standard deviation between seeds, pooled over the networks;
     NaN when no network has two replicates.
     """
     from scipy.special import stdtrit
 
-    value = float(np.mean([(network.own or network.mean)[axis] - network.mean[axis] for network in networks]))
+    own = np.array([network.own for network in networks], dtype=float)
+    value = float((own - [network.mean for network in networks])[:, axis].mean())
     counts = np.array([len(network.points) for network in networks])
     freedom = int((counts - 1).sum())
     if not freedom:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search.analysis.hypervolume import hypervolume
+from morel_search.analysis.hypervolume import hypervolume, hypervolume_interval
 from morel_search.analysis.intervals import Difference, paired_difference, wilson
 from morel_search.analysis.run_data import NetworkEntry
 from morel_search.analysis.statistics import spearman
@@ -150,6 +150,11 @@ class Verification:
         return [network for network in self.members if not network.flags]
 
     @property
+    def controls(self) -> list[Network]:
+        """The controls without a sign of gradient masking."""
+        return [network for network in self.networks if network.label and not network.flags]
+
+    @property
     def flagged(self) -> list[str]:
         """Names of the networks with a sign of gradient masking."""
         return [network.name for network in self.networks if network.flags]
@@ -189,6 +194,11 @@ class Verification:
         validation = [network.validation for network in self.members]
         verified = [network.accuracy for network in self.unflagged]
         return hypervolume(validation), hypervolume(verified)
+
+    @cached_property
+    def hypervolume_interval(self) -> tuple[float, float]:
+        """95 % interval of the hypervolume of the unflagged members under all attacks."""
+        return hypervolume_interval([(network.clean, network.robust) for network in self.unflagged])
 
     @property
     def rank_correlation(self) -> float | None:

@@ -167,6 +167,11 @@ def _describe(member: Member, kind: str, why: str, settings: ModelSettings, run:
         why,
     ]
     if kind != "verified":
+        if test := member.figures.get("test"):
+            lines.append(
+                f"On test images, under the same attack: {percent(test.clean)} clean and "
+                f"{percent(test.robust)} robust accuracy, which choose nothing."
+            )
         trust = trust_option((settings.network, settings.train))
         lines.append(
             f"These figures are not verified; python -m morel_search.verify {shlex.quote(str(run))}{trust} "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from morel_search.analysis.report.plotly_traces import Figure, line, rounded
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CURVES", "Curve", "curve_of", "member_traces", "some_of"]
+__all__ = ["CURVES", "Curve", "curve_of", "member_traces", "some_of", "subset_words"]
+
+T = TypeVar("T")
 
 CURVES = 24
 """Largest number of trials on the front whose curves are drawn."""
@@ -50,8 +52,13 @@ def member_traces(number: int, curve: Curve, on_front: Container[int], share: fl
     ]
 
 
-def some_of(numbers: Sequence[int], most: int) -> list[int]:
-    """Return an evenly spaced subset with both ends, of at most ``most`` numbers."""
-    if len(numbers) <= most:
-        return list(numbers)
-    return [numbers[index] for index in np.unique(np.linspace(0, len(numbers) - 1, most).round().astype(int))]
+def some_of(items: Sequence[T], most: int) -> list[T]:
+    """Return an evenly spaced subset with both ends, of at most ``most`` items."""
+    if len(items) <= most:
+        return list(items)
+    return [items[index] for index in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))]
+
+
+def subset_words(total: int, most: int, name: str) -> str:
+    """Return a sentence for a caption, after a space, that :func:`some_of` left some out; else nothing."""
+    return f" {most} of {total} {name} are drawn, evenly spaced." if total > most else ""

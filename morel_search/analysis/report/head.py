@@ -9,7 +9,7 @@ from morel_search.analysis.attacks_run import attack_counts
 from morel_search.analysis.hypervolume import hypervolume, hypervolume_interval
 from morel_search.analysis.report.lead import leading
 from morel_search.analysis.run_data import RunData
-from morel_search.analysis.verification import Network, Verification
+from morel_search.analysis.verification import Verification
 
 __all__ = ["data_set_words", "key_figures", "status_notes"]
 
@@ -73,19 +73,20 @@ def data_set_words(run_data: RunData, verification: Verification | None = None) 
 
 
 def _verified_figures(verification: Verification) -> list[tuple[str, str]]:
-    controls = [network for network in verification.networks if network.label and not network.flags]
-    words = _with_interval(verification.unflagged)
-    words += f"; controls alone {_with_interval(controls)}" if controls else ""
+    controls = verification.controls
+    words = _with_interval(verification.hypervolumes[1], verification.hypervolume_interval)
+    if controls:
+        area = hypervolume([network.accuracy for network in controls])
+        interval = hypervolume_interval([(network.clean, network.robust) for network in controls])
+        words += f"; controls alone {_with_interval(area, interval)}"
     return [
         ("Verified hypervolume above (0, 0)", f"{words}, on {verification.images} test images"),
         ("Attacks of the verification", attack_counts(verification)),
     ]
 
 
-def _with_interval(networks: list[Network]) -> str:
-    area = hypervolume([network.accuracy for network in networks])
-    low, high = hypervolume_interval([(network.clean, network.robust) for network in networks])
-    return f"{area:.4f} (95% interval {low:.3f} to {high:.3f})"
+def _with_interval(area: float, interval: tuple[float, float]) -> str:
+    return f"{area:.4f} (95% interval {interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def _hypervolume_words(run_data: RunData) -> str:

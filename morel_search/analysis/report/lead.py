@@ -11,7 +11,7 @@ from morel_search.analysis.attacks_run import unverified
 from morel_search.analysis.differences import difference_words
 from morel_search.analysis.front import front_mask
 from morel_search.analysis.headline import headline
-from morel_search.analysis.intervals import ratio_interval
+from morel_search.analysis.intervals import paired_covariance, ratio_interval
 from morel_search.analysis.members import FEWEST_VERIFIED
 from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.constraints import constraint_words, nearest_words
@@ -127,10 +127,7 @@ def _cost_words(accurate: Network, robust: Network) -> str:
         f"{difference_words(clean_change, 'clean accuracy')} than {accurate.reference}, with one training "
         "of each"
     )
-    changes = np.array([robust.clean, robust.robust], dtype=float) - np.array(
-        [accurate.clean, accurate.robust], dtype=float
-    )
-    covariance = np.cov(changes, bias=True) / changes.shape[1]
+    covariance = paired_covariance((robust.clean, robust.robust), (accurate.clean, accurate.robust))
     interval = ratio_interval(
         -clean_change.value,
         gain.value,

@@ -221,7 +221,7 @@
       draw();
       name();
     }));
-    const follow = () => {
+    const openTarget = () => {
       const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
       const part = target && target.closest("details");
       if (part && !part.open) {
@@ -229,8 +229,8 @@
         target.scrollIntoView();
       }
     };
-    addEventListener("hashchange", follow);
-    follow();
+    addEventListener("hashchange", openTarget);
+    openTarget();
   }
 
   // Plotly draws for the screen; on paper a figure has the width of its place there.

@@ -41,6 +41,9 @@ SIZE = (4.6, 3.4)
 FONT = 8.5
 """Size of the names of the controls, in points."""
 
+SIGNS = "…←→↑↓"
+"""Characters above U+2000 that the font has and the labels use."""
+
 FAINT = "search, validation"
 """Legend of the points of the search behind the verified front."""
 
@@ -255,6 +258,5 @@ def _xy(rows: pd.DataFrame) -> tuple[list[float], list[float]]:
 
 def _plain(name: str) -> str:
     """Return a name without the characters that the font does not have."""
-    return "".join(
-        letter for letter in name if letter in "…←→↑↓" or (letter.isprintable() and ord(letter) < 0x2000)
-    )
+    shown = [letter for letter in name if letter in SIGNS or (letter.isprintable() and ord(letter) < 0x2000)]
+    return "".join(shown)

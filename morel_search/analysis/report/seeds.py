@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from morel_search.analysis.differences import difference_words
 from morel_search.analysis.intervals import LEVEL, Difference
 from morel_search.analysis.replication import Replicated
+from morel_search.analysis.report.html import text
 
 __all__ = [
     "ACCURACIES",
     "Claim",
     "Reversal",
     "reversal_notes",
+    "reversal_reference",
     "reversals",
     "seed_clause",
     "seed_difference",
@@ -27,7 +29,7 @@ ACCURACIES = ("clean accuracy", "robust accuracy")
 """Names of the two accuracies, by their index."""
 
 MOST_SENTENCES = 6
-"""Largest number of reversed claims with a sentence."""
+"""Largest number of reversed claims with a sentence, and of pairs that a reference names."""
 
 SMALLEST = 0.0005
 """Smallest difference with a sign: half of the last digit that is printed."""
@@ -124,7 +126,10 @@ def reversals(claims: Sequence[Claim], replicated: Sequence[Replicated]) -> list
 
 
 def reversal_notes(found: Sequence[Reversal]) -> list[str]:
-    """Return the sentences of the reversed claims, and how to read them; empty without any."""
+    """Return the sentences of the reversed claims, and how to read them; empty without any.
+
+    They stand once on the page, in the section of the replicates; elsewhere :func:`reversal_reference` does.
+    """
     if not found:
         return []
     more = len(found) - MOST_SENTENCES
@@ -134,6 +139,21 @@ def reversal_notes(found: Sequence[Reversal]) -> list[str]:
         "This run does not rank such a pair: the first figure is about these two sets of weights, the second "
         "about their settings, trained again.",
     ]
+
+
+def reversal_reference(found: Sequence[Reversal]) -> str:
+    """Return HTML that names the reversed pairs and links to their sentences; empty without any."""
+    if not found:
+        return ""
+    accuracies: dict[str, list[str]] = {}
+    for reversal in found:
+        pair = f"network {reversal.claim.network} and control {reversal.claim.control}"
+        accuracies.setdefault(pair, []).append(ACCURACIES[reversal.claim.axis])
+    pairs = [f"{pair} in {' and '.join(names)}" for pair, names in accuracies.items()]
+    more = len(pairs) - MOST_SENTENCES
+    listed = "; ".join([*pairs[:MOST_SENTENCES], *([f"{more} more pairs"] if more > 0 else [])])
+    words = f"With other seeds the order is the reverse, so this run does not rank the two: {listed}."
+    return f'<p class="note">{text(words)} See <a href="#replicates">the replicates</a>.</p>'
 
 
 def _pair(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from morel_search._format import percent, points
 from morel_search.analysis.differences import difference_words, unpaired_difference
 from morel_search.analysis.replication import Replicated
-from morel_search.analysis.report.html import Section, paragraphs, section, text
+from morel_search.analysis.report.html import Section, section, text
 from morel_search.analysis.report.seeds import (
     ACCURACIES,
     Claim,
-    reversal_notes,
+    reversal_reference,
     reversals,
 )
 from morel_search.analysis.run_data import POINT, Row, RunData
@@ -44,7 +44,7 @@ def controls_section(run_data: RunData, replicated: Sequence[Replicated] = ()) -
         f'<div><dt>{text(name)}</dt><dd><span class="point">{text(point)}.</span> {text(sentence)}</dd></div>'
         for name, point, sentence in compared
     ]
-    notes = paragraphs(reversal_notes(reversals(search_claims(run_data), replicated)), "note")
+    notes = reversal_reference(reversals(search_claims(run_data), replicated))
     count = len([control for _, control in run_data.controls.iterrows() if _rival(run_data, control) is None])
     summary = f"{len(compared) - count} of {len(compared)} controls dominated"
     content = f'{notes}<dl class="controls">{"".join(lines)}</dl>'

@@ -12,7 +12,7 @@ from morel_search.analysis.report.seeds import (
     ACCURACIES,
     Claim,
     Reversal,
-    reversal_notes,
+    reversal_reference,
     reversals,
     seed_clause,
 )
@@ -23,12 +23,11 @@ __all__ = ["gain_claims", "gain_sentences", "gains_section", "verified_claims"]
 
 def gains_section(verification: Verification, replicated: Sequence[Replicated] = ()) -> Section | None:
     """Return the section of the gain over the controls; None without a verified, unflagged control."""
-    gains = _gains(verification, replicated)
+    gains = gain_sentences(verification, replicated)
     if not gains:
         return None
     lines = "".join(f"<div><dt>{text(name)}</dt><dd>{paragraphs(lines)}</dd></div>" for name, lines in gains)
     reversed_pairs = reversals(verified_claims(verification), replicated)
-    notes = paragraphs(reversal_notes(reversed_pairs), "note")
     caption = (
         f"Accuracies on {verification.images} test images under all attacks that ran. Each control is "
         "compared twice: with the most robust network of the front among those whose clean accuracy is at "
@@ -38,7 +37,7 @@ def gains_section(verification: Verification, replicated: Sequence[Replicated] =
         "In parentheses: 95% intervals in points, for differences on the same images, and between seeds by "
         "Welch's t. Each interval holds by itself: of twenty, one misses the truth on average."
     )
-    content = f'{notes}<dl class="controls">{lines}</dl>'
+    content = f'{reversal_reference(reversed_pairs)}<dl class="controls">{lines}</dl>'
     return section(
         "Gain over the controls",
         content,
@@ -48,20 +47,6 @@ def gains_section(verification: Verification, replicated: Sequence[Replicated] =
     )
 
 
-def gain_sentences(
-    verification: Verification, replicated: Sequence[Replicated] = ()
-) -> list[tuple[str, str]]:
-    """Compare each control with the front, at equal clean accuracy and at equal robust accuracy.
-
-    The network of the front is selected by its validation accuracies, and the difference is measured on the
-    test split: a selection on the test split would bias the difference in favour of the search.
-
-    Returns:
-        Name of the control and sentences, for each control without signs of gradient masking.
-    """
-    return [(name, " ".join(lines)) for name, lines in _gains(verification, replicated)]
-
-
 def verified_claims(verification: Verification) -> list[Claim]:
     """Return the differences between the front and the controls that the page states or shows.
 
@@ -69,7 +54,7 @@ def verified_claims(verification: Verification) -> list[Claim]:
     that it dominates, as the figure shows it.
     """
     claims = []
-    for control in _controls(verification):
+    for control in verification.controls:
         claims += gain_claims(verification, control)
         for network in verification.front:
             ahead = compare(network, control)
@@ -78,10 +63,19 @@ def verified_claims(verification: Verification) -> list[Claim]:
     return claims
 
 
-def _gains(verification: Verification, replicated: Sequence[Replicated]) -> list[tuple[str, list[str]]]:
-    """Return the sentences of each control as a list."""
+def gain_sentences(
+    verification: Verification, replicated: Sequence[Replicated] = ()
+) -> list[tuple[str, list[str]]]:
+    """Compare each control with the front, at equal clean accuracy and at equal robust accuracy.
+
+    The network of the front is selected by its validation accuracies, and the difference is measured on the
+    test split: a selection on the test split would bias the difference in favour of the search.
+
+    Returns:
+        Name of the control and sentences, for each control without signs of gradient masking.
+    """
     gains = []
-    for control in _controls(verification):
+    for control in verification.controls:
         clean, robust = control.accuracy
         sentences = [f"{percent(clean)} clean, {percent(robust)} robust."]
         claims = {claim.axis: claim for claim in gain_claims(verification, control)}
@@ -115,15 +109,11 @@ def _claim(network: Network, control: Network, axis: int) -> Claim:
     return Claim(network.name, control.label, control.name, axis, difference, "in the verification")
 
 
-def _controls(verification: Verification) -> list[Network]:
-    return [network for network in verification.networks if network.label and not network.flags]
-
-
 def _summary(verification: Verification, reversed_pairs: Sequence[Reversal]) -> str:
     """Name the controls over which there is a gain beyond chance, the others, and those reversed by seeds."""
     gained: list[str] = []
     not_gained: list[str] = []
-    for control in _controls(verification):
+    for control in verification.controls:
         beyond = any(claim.difference.low > 0 for claim in gain_claims(verification, control))
         (gained if beyond else not_gained).append(control.label)
     parts = [f"beyond chance over {', '.join(gained)}"] if gained else ["none beyond chance"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from morel_search.analysis.report.curves import CURVES, curve_of, member_traces, some_of
+from morel_search.analysis.report.curves import CURVES, curve_of, member_traces, some_of, subset_words
 from morel_search.analysis.report.html import Section, figure_place, section
 from morel_search.analysis.report.plotly_traces import Figure, layout_of
 from morel_search.analysis.run_data import RunData
@@ -29,6 +29,7 @@ def gradient_shares_section(run_data: RunData) -> Section | None:
         "first training batch of each epoch, for the trials on the front; the remaining share is that of the "
         "accuracy objective. A term with a share near zero hardly affects the training, whatever its weight."
     )
+    caption += subset_words(run_data.front["number"].nunique(), CURVES, "trials on the front")
     content = f'<div class="pair">{places}</div>'
     return section("Gradient share of each loss term", content, caption, "terms", figures)
 

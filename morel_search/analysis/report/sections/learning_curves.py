@@ -10,7 +10,7 @@ import numpy as np
 from morel_search._format import attack_text, points
 from morel_search.analysis.differences import difference_words, interval_words, unpaired_difference
 from morel_search.analysis.intervals import Difference
-from morel_search.analysis.report.curves import CURVES, Curve, curve_of, member_traces, some_of
+from morel_search.analysis.report.curves import CURVES, Curve, curve_of, member_traces, some_of, subset_words
 from morel_search.analysis.report.html import Section, figure_place, section, text
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line
 from morel_search.analysis.run_data import POINT, RunData
@@ -39,7 +39,10 @@ def learning_curves_section(run_data: RunData) -> Section | None:
         f"on clean images (ochre) to the most robust (blue). Dots: {dots}. Attack after each epoch: "
         f"{attack_text(run_data.section('evaluation'), quick=True)}."
     )
-    caption += " Faint lines that end in a cross: trials stopped early." if len(run_data.stopped) else ""
+    caption += subset_words(run_data.front["number"].nunique(), CURVES, "trials on the front")
+    if count := len(run_data.stopped):
+        caption += " Faint lines that end in a cross: trials stopped early."
+        caption += subset_words(count, STOPPED_CURVES, "trials stopped early")
     caption += " Dotted vertical lines: the rungs of early stopping." if run_data.rungs else ""
     places = "".join(f"<div>{figure_place(ident, 'half')}</div>" for ident in figures)
     comparison = last_epoch_words(run_data)

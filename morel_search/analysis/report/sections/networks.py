@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from morel_search._format import attack_text, percent
 from morel_search.analysis.picking import Candidate, knee_point
 from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.html import Cell, Section, paragraphs, section, table, text
-from morel_search.analysis.report.seeds import Reversal, reversal_notes
+from morel_search.analysis.report.seeds import Reversal, reversal_reference
 from morel_search.analysis.run_data import POINT, TEST, Row, RunData
 from morel_search.analysis.verification import Network, Verification
 from morel_search.results.cells import whole_number
@@ -81,19 +82,21 @@ def _advice(run_data: RunData, verification: Verification | None, reversed_pairs
                 "clean or robust accuracy, choose among them by that."
             )
     own = [reversal for reversal in reversed_pairs if reversal.claim.network == chosen.name]
-    lines += reversal_notes(own)
+    bound = math.floor(100 * chosen.robust) / 100  # the recommended network has it, so the command works
     commands = [
         f"# network {chosen.name}, as a folder of its own",
         module_command("pick", run_data, "--member", chosen.name),
         "",
-        "# or the most accurate network with a required robust accuracy, here 50%",
-        module_command("pick", run_data, "--robust-at-least", "0.5"),
+        f"# or the most accurate network with a required robust accuracy, here {percent(bound, 0)}",
+        module_command("pick", run_data, "--robust-at-least", f"{bound:g}"),
     ]
-    if run_data.settings.status != "running" and not (run_data.run.front_models / chosen.name).is_dir():
+    if not (run_data.run.front_models / chosen.name).is_dir():
         lines.append(
-            f"Its weights are not in this copy of the run folder ({_folder(run_data, chosen.name)})."
+            "The search writes its weights when it ends; the commands work from then on."
+            if run_data.settings.status == "running"
+            else f"Its weights are not in this copy of the run folder ({_folder(run_data, chosen.name)})."
         )
-    return f"{_words(lines)}<pre>{text(chr(10).join(commands))}</pre>"
+    return f"{_words(lines)}{reversal_reference(own)}<pre>{text(chr(10).join(commands))}</pre>"
 
 
 def _folder(run_data: RunData, name: str) -> str:

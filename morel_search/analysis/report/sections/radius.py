@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from morel_search.analysis.report.curves import some_of, subset_words
 from morel_search.analysis.report.html import Section, figure_place, section
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded, safe, short
-from morel_search.analysis.verification import Verification
+from morel_search.analysis.verification import Network, Verification
 from morel_search.results.attack_names import MULTIPLES
 
 __all__ = ["radius_section"]
 
 MOST_CURVES = 12
-"""Largest number of curves in the figure."""
+"""Largest number of networks of the front in the figure; it has all controls."""
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 """Markers of the curves, so that they differ without colour as well."""
@@ -25,7 +26,7 @@ def radius_section(verification: Verification, epsilon: str) -> Section | None:
         verification: The verification.
         epsilon: The radius of the attacks, as in the space file.
     """
-    if not any(network.diagnostics.curve for network in verification.networks):
+    if not _drawable(verification.networks):
         return None
     images = min(network.diagnostics.images for network in verification.networks)
     caption = (
@@ -33,7 +34,8 @@ def radius_section(verification: Verification, epsilon: str) -> Section | None:
         "curve that does not fall with the radius is a sign of gradient masking. Solid: the networks of the "
         "front, from the most accurate on clean images (ochre) to the most robust (blue); dotted: controls."
     )
-    content, figures = figure_place("radius", "wide tall"), {"radius": _figure(verification, MULTIPLES)}
+    caption += subset_words(len(_drawable(verification.members)), MOST_CURVES, "networks of the front")
+    content, figures = figure_place("radius", "wide tall"), {"radius": _figure(verification)}
     flagged = verification.flagged
     summary = (
         f"flagged for gradient masking: {', '.join(flagged)}" if flagged else "no sign of gradient masking"
@@ -41,19 +43,23 @@ def radius_section(verification: Verification, epsilon: str) -> Section | None:
     return section("Robust accuracy against the radius", content, caption, "radius", figures, summary)
 
 
-def _figure(verification: Verification, multiples: Sequence[float]) -> Figure:
+def _drawable(networks: Sequence[Network]) -> list[Network]:
+    return [network for network in networks if network.diagnostics.curve]
+
+
+def _figure(verification: Verification) -> Figure:
     """Draw robust accuracy over the radius.
 
     The clean accuracy of these images alone is not recorded, so a curve begins at the smallest radius.
     """
-    shown = [network for network in verification.networks if network.diagnostics.curve][:MOST_CURVES]
-    members = [network for network in shown if network.member]
+    members = some_of(_drawable(verification.members), MOST_CURVES)
+    shown = [*members, *_drawable([network for network in verification.networks if not network.member])]
     data = []
     for index, network in enumerate(shown):
         values = rounded([100 * value for value in network.diagnostics.curve], 2)
         share = members.index(network) / max(1, len(members) - 1) if network.member else 0.0
         colour = f"@mix{share:.3f}" if network.member else "@control"
-        pen = line(list(multiples), values, colour, 1.6, "solid" if network.member else "dot")
+        pen = line(MULTIPLES, values, colour, 1.6, "solid" if network.member else "dot")
         hover = f"<b>{safe(network.title)}</b><br>%{{x}} ε: %{{y:.1f}}%<extra></extra>"
         marker = {"color": colour, "size": 7, "symbol": SYMBOLS[index % len(SYMBOLS)]}
         data.append(
@@ -63,5 +69,5 @@ def _figure(verification: Verification, multiples: Sequence[float]) -> Figure:
             }
         )  # fmt: skip
     layout = layout_of("radius, in units of ε", "robust accuracy (%)", legend=True)
-    layout["xaxis"]["range"] = [0, multiples[-1] * 1.02]
+    layout["xaxis"]["range"] = [0, MULTIPLES[-1] * 1.02]
     return {"data": data, "layout": layout}

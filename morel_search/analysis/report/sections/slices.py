@@ -35,6 +35,11 @@ def slices_section(run_data: RunData) -> Section | None:
         "Above, hollow: clean accuracy. Below, filled: robust accuracy. Both in percent on the validation "
         "split, each on its own scale, one dot of each per searched trial that finished."
     )
+    if len(run_data.searched) > SLICE_POINTS:
+        caption += (
+            f" Of the {len(run_data.searched)} trials, those on the front and an evenly spaced part of the "
+            "others are drawn."
+        )
     content = f'<div class="grid">{"".join(blocks)}</div>'
     return section("Each parameter against both accuracies", content, caption, "slices", figures)
 

@@ -10,7 +10,6 @@ from morel_search.analysis.attacks_run import (
     unverified,
     weakness,
 )
-from morel_search.analysis.hypervolume import hypervolume_interval
 from morel_search.analysis.report.html import Section, figure_place, paragraphs, section
 from morel_search.analysis.report.verified_figure import verified_figure
 from morel_search.analysis.verification import Network, Verification
@@ -41,7 +40,7 @@ def front_words(verification: Verification) -> list[str]:
     count = f"all {images}" if images == verification.all_images else f"{images} of {verification.all_images}"
     more = "" if is_complete(verification) else " python -m morel_search.verify continues."
     before, after = verification.hypervolumes
-    low, high = hypervolume_interval([(network.clean, network.robust) for network in verification.unflagged])
+    low, high = verification.hypervolume_interval
     return [
         f"Each network was attacked on {count} test images: {attack_counts(verification)}. PGD is the attack "
         f"of the search.{more}",
