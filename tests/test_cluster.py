@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,19 +218,21 @@ def test_a_search_runs_on_both_nodes_and_leaves_the_cluster_up(
     cluster: Cluster, tmp_path: Path, address: str
 ) -> None:
     before = cluster.trial_nodes()
+    seen: set[tuple[str, str]] = set()
     address = address.format(gcs=cluster.gcs, client=cluster.client)
     # "auto" means this cluster, and not another one on this machine
-    done = cluster.search(
-        tmp_path / "results",
-        "x",
-        address,
-        RAY_ADDRESS=f"127.0.0.1:{cluster.gcs}" if address == "auto" else None,
-    )
+    known = f"127.0.0.1:{cluster.gcs}" if address == "auto" else None
+    with ThreadPoolExecutor() as pool:
+        search = pool.submit(cluster.search, tmp_path / "results", "x", address, RAY_ADDRESS=known)
+        # Asked while the search runs, because Ray may forget the actors of a job that has ended.
+        while not search.done():
+            seen |= cluster.trial_nodes()
+        done = search.result()
     assert done.returncode == 0, done.stderr
     assert len(FINISHED.findall(done.stdout)) == TRIALS + 1
     assert "report: " in done.stdout
     check_finished(tmp_path / "results/x")
-    new = cluster.trial_nodes() - before
+    new = seen - before
     assert len({job for job, _ in new}) == 1
     assert len({node for _, node in new}) == 2
     check_alive(cluster)
