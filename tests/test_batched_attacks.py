@@ -13,6 +13,7 @@ from morel_search.training.augment import to_float
 from morel_search.training.datasets.loading import load_development
 from morel_search.training.settings import DataSettings
 from morel_search.verification.batched_attacks import AllTargetsFab, SparingSquare
+from morel_search.verification.square_l2 import SquareL2
 
 IMAGES = 24
 
@@ -77,6 +78,7 @@ SUBJECTS = [
     ("digits", 10, "Linf", 0.2),
     ("digits", 3, "Linf", 0.2),
     ("digits", 10, "L2", 1.0),
+    ("digits", 3, "L2", 0.7),
     ("colour", 5, "Linf", 0.05),
 ]
 
@@ -118,7 +120,7 @@ def test_square_finds_what_the_library_finds(kind: str, classes: int, norm: str,
     _, square = attacks(network, norm, epsilon)
     expected = square.perturb(x, y)
     asked, network.images = network.images, 0
-    found = SparingSquare(square).perturb(x, y)
+    found = (SquareL2 if norm == "L2" else SparingSquare)(square).perturb(x, y)
     asked_now = network.images
     broken = misclassified(network, expected, y)
     assert torch.equal(misclassified(network, found, y), broken)
@@ -139,6 +141,38 @@ def test_square_counts_its_queries_as_the_library_does() -> None:
         torch.manual_seed(5)
         results.append(attack.attack_single_run(x, y))
     assert torch.equal(results[0][0], results[1][0])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 3), (4, 4), (12, 12), (24, 24), (12, 30), (30, 8)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_square_attacks_images_of_every_shape_with_l2(shape: tuple[int, int], channels: int) -> None:
+    """How far a linear network's boundary is from an image is known: nothing beyond it may be found."""
+    torch.manual_seed(0)
+    linear = nn.Linear(channels * shape[0] * shape[1], 2)
+    with torch.no_grad():
+        linear.bias.copy_(-linear.weight.sum(dim=1) / 2)
+        network, x = nn.Sequential(nn.Flatten(), linear), 0.3 + 0.4 * torch.rand(20, channels, *shape)
+        logits = network(x)
+        nearest = (logits[:, 0] - logits[:, 1]).abs() / (linear.weight[0] - linear.weight[1]).norm()
+    y, epsilon = logits.argmax(dim=1), 4.0 * float(nearest.median())
+    _, square = attacks(network, "L2", epsilon)
+    found = SquareL2(square).perturb(x, y)
+    assert float((found - x).flatten(1).norm(dim=1).max()) <= epsilon * (1 + 1e-5)
+    assert 0.0 <= float(found.min()) <= float(found.max()) <= 1.0
+    broken = misclassified(network, found, y)
+    assert not broken[nearest > epsilon].any()
+    assert int(broken.sum()) >= 0.35 * int((nearest < epsilon).sum())
+
+
+def test_every_pixel_is_part_of_the_start_where_the_library_has_none() -> None:
+    for shape in ((2, 2), (12, 12), (24, 24), (12, 30), (30, 8)):
+        _, square = attacks(nn.Flatten(), "L2", 0.5)
+        x = torch.zeros(1, 1, *shape)
+        square.init_hyperparam(x)
+        start = SquareL2(square)._start(x)[0, 0]
+        margin = 2 * max(1, min(shape) // 5)
+        inside = start[margin:, margin:]
+        assert int((inside != 0).sum()) >= 0.9 * inside.numel()
 
 
 def test_nothing_to_attack_is_no_error() -> None:

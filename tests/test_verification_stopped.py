@@ -400,10 +400,10 @@ def test_an_unfinished_record_of_an_earlier_version_counts_on_the_attacked_image
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (12, 16), (2, 2)])
-def test_where_square_cannot_run_with_l2_the_other_attacks_do(
+def test_every_attack_runs_with_l2_on_images_of_every_shape(
     shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AutoAttack's Square tiles the image with squares of a fifth of its height, which do not always fit."""
+    """The library's own Square raises an error on these."""
     pixels = torch.randint(0, 256, (6, 1, *shape), generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[0] * shape[1], 5))
@@ -425,10 +425,8 @@ def test_where_square_cannot_run_with_l2_the_other_attacks_do(
     rows, table = np.arange(6), np.full((6, len(COLUMNS)), UNKNOWN, dtype=np.int8)
     result = worker.attack_chunk("a", STAGES, rows, table, 1.0, setup)
     worker._attack_suite.cache_clear()
-    assert (result.table[:, :-1] == ROBUST).all()
-    assert (result.table[:, -1] == UNKNOWN).all()
-    assert list(result.failures) == ["square"]
-    assert "Error: " in result.failures["square"]
+    assert (result.table == ROBUST).all()
+    assert not result.failures
 
 
 def test_a_verification_without_results_keeps_the_table_of_an_earlier_one(

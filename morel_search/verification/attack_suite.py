@@ -245,6 +245,7 @@ def _standard(
     from pyautoattack import AutoAttack
 
     from morel_search.verification.batched_attacks import AllTargetsFab, SparingSquare
+    from morel_search.verification.square_l2 import SquareL2
 
     suite = AutoAttack(
         network, norm=NORMS[evaluation.norm], eps=float(evaluation.epsilon), seed=seed, device=device
@@ -255,7 +256,7 @@ def _standard(
         "apgd-ce": suite.apgd,
         "apgd-t": suite.apgd_targeted,
         "fab-t": AllTargetsFab(suite.fab, evaluation.batch_size),
-        "square": SparingSquare(suite.square),
+        "square": (SquareL2 if evaluation.norm == "l2" else SparingSquare)(suite.square),
     }
     return {
         name: attack.perturb for name, attack in attacks.items() if name != "apgd-t" or classes >= DLR_CLASSES

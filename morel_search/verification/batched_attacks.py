@@ -112,9 +112,6 @@ class SparingSquare(SquareAttack):  # type: ignore[misc]
         Returns:
             Queries of each image, shape (N,), and the images with the smallest loss, shape (N, C, H, W).
         """
-        if self.norm != "Linf":
-            result: tuple[Tensor, Tensor] = super().attack_single_run(x, y)
-            return result
         channels, height, width = x.shape[1:]
         best = (x + self.eps * self.random_choice([len(x), channels, 1, width])).clamp(0.0, 1.0)
         margin, loss = self.margin_and_loss(best, y)

@@ -184,7 +184,7 @@ def attack_chunk(
             try:
                 is_robust = _robust(suite, stage, images[part], labels[part]).cpu().numpy()
             except Exception as error:
-                # Square, for example, does not run with L2 on images of 24 x 24.
+                # An attack of the library can fail on images or networks that it was not made for.
                 if stage not in STANDARD or isinstance(error, MorelSearchError):
                     raise
                 failures[stage] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
