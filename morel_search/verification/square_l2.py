@@ -15,8 +15,8 @@ class SquareL2(SquareAttack):  # type: ignore[misc]  # pyautoattack has no types
     """Square for the L2 norm (Andriushchenko et al. 2020, arXiv:1912.00049).
 
     The library's version starts from tiles of a fifth of the image's height. On many shapes (24 x 24, oblong
-    images, fewer than five rows) they do not fit, and it raises an error. Here a tile that does not fit is cut
-    at the border. Where the library's version runs, the results are the same.
+    images, fewer than five rows) they do not fit, and it raises an error. Here such a tile is cut at the
+    border. Where the library's version runs, the results are the same.
 
     Args:
         original: Square as AutoAttack sets it up.
@@ -93,7 +93,8 @@ class SquareL2(SquareAttack):  # type: ignore[misc]  # pyautoattack has no types
         pattern = pattern * (unused / channels + freed).sqrt()
         moved[emptied] = 0.0
         moved[window] = pattern
-        return (x + self.normalize(moved) * self.eps).clamp(0.0, 1.0)
+        points: Tensor = (x + self.normalize(moved) * self.eps).clamp(0.0, 1.0)
+        return points
 
     def _window(self, height: int, width: int, side: int) -> tuple[slice, slice, slice, slice]:
         """Return the index of a random window, as the library draws it."""
