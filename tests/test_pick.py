@@ -195,6 +195,12 @@ def test_verified_figures_decide_and_flagged_networks_wait_to_be_named(
     assert "95% intervals" in card
     write_verified(run, (1, 0.9, 0.55, "gradients vanish, attacks stand still"))
     refused(capsys, [str(run.path)], "each verified network was flagged", "1 is flagged", "--member")
+    write_verified(run, (1, 0.9, 0.55, "gradients vanish"), images=20)
+    assert main([str(run.path), "--member", "1"]) == 0
+    assert "is not reliable: gradients vanish" in capsys.readouterr().err
+    card = (run.path / "picked" / "1" / "README.md").read_text()
+    assert "its robust accuracy is not reliable: gradients vanish.**" in card
+    assert "55.0%" not in card, "on so few images the accuracies are not used"
 
 
 def test_without_test_accuracies_the_validation_accuracies_are_printed_alone(

@@ -27,6 +27,7 @@ from morel_search.analysis.picking import (
     most_accurate,
     most_robust,
 )
+from morel_search.analysis.report.sections.networks import networks_section
 from morel_search.analysis.run_data import read_run_data
 from morel_search.errors import RunFolderError
 from morel_search.results.folder import RunFolder
@@ -236,11 +237,8 @@ def test_the_same_images_make_the_interval_of_a_cost_narrower_and_it_includes_th
 
 
 def member(number: int, flags: str = "", **figures: tuple[float, float]) -> Member:
-    known = {
-        kind: Figures(clean, robust, flags=flags if kind == "verified" else "")
-        for kind, (clean, robust) in figures.items()
-    }
-    return Member(number, 5, str(number), known)
+    known = {kind: Figures(clean, robust) for kind, (clean, robust) in figures.items()}
+    return Member(number, 5, str(number), known, flags)
 
 
 def test_verified_figures_come_first_and_flagged_networks_are_left_out() -> None:
@@ -303,12 +301,50 @@ def test_figures_are_read_by_trial_and_epoch(tmp_path: Path) -> None:
     verify(run, f"{number},{epoch},0.9,0.2,0.88,0.92,0.18,0.22,400,,true", *others)
     members = read_members(read_run_data(run))
     assert [network.number for network in members] == list(front["number"])
-    assert members[0].figures["verified"] == Figures(0.9, 0.2, 400, (0.88, 0.92), (0.18, 0.22), "")
+    assert members[0].figures["verified"] == Figures(0.9, 0.2, 400, (0.88, 0.92), (0.18, 0.22))
     assert members[0].figures["test"].clean == front.iloc[0]["test_clean_accuracy"]
     assert [network.kind for network in members[1:]] == ["validation"] * (len(members) - 1)
     run.write_text("verified.csv", "number,epoch\n1,2\n")
     with pytest.raises(RunFolderError, match=r"verified.csv is damaged: it has no column images"):
         read_members(read_run_data(run))
+
+
+def test_a_sign_of_gradient_masking_counts_however_few_images_were_attacked(tmp_path: Path) -> None:
+    """For ``pick`` and for the page, which then both choose by the validation accuracies."""
+    run = make_run(tmp_path, "made")
+    favourite = choose(read_members(read_run_data(run)), knee_point)[0]
+    verify(run, f"{favourite.number},{favourite.epoch},0.9,0.2,,,,,20,the gradients are 0 on 9 images,false")
+    members = read_members(read_run_data(run))
+    assert [network.number for network in members if network.left_out == "flagged"] == [favourite.number]
+    chosen, kind, _ = choose(members, knee_point)
+    assert (chosen.number != favourite.number, kind) == (True, "validation")
+    shown = networks_section(read_run_data(run))
+    assert shown is not None
+    assert f"take network {chosen.name}:" in shown.html
+    rest = (network for network in members if network is not favourite)
+    verify(run, *(f"{network.number},{network.epoch},0.9,0.2,,,,,20,a sign,false" for network in rest))
+    shown = networks_section(read_run_data(run))
+    assert shown is not None
+    assert "No network is recommended" in shown.html
+    with pytest.raises(RunFolderError, match="each network was flagged or beaten"):
+        choose(read_members(read_run_data(run)), knee_point)
+
+
+def test_the_page_recommends_what_pick_takes_where_the_records_of_the_attacks_are_missing(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path, "made")
+    first, second = read_members(read_run_data(run))[:2]
+    verify(
+        run,
+        f"{first.number},{first.epoch},0.9,0.1,,,,,400,,true",
+        f"{second.number},{second.epoch},0.9,0.5,,,,,400,,true",
+    )
+    chosen, kind, _ = choose(read_members(read_run_data(run)), knee_point)
+    assert (chosen.number, kind) == (second.number, "verified")
+    shown = networks_section(read_run_data(run))
+    assert shown is not None
+    assert f"take network {chosen.name}: 90.0% clean and 50.0% robust accuracy, verified." in shown.html
 
 
 def test_a_run_without_a_front_has_nothing_to_pick(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def make_trained_run(
     return run
 
 
-def write_verified(run: RunFolder, *rows: tuple[int, float, float, str]) -> None:
+def write_verified(run: RunFolder, *rows: tuple[int, float, float, str], images: int = 80) -> None:
     """Write ``verified.csv`` from number, clean and robust accuracy and flags of each network.
 
     The intervals are the accuracies plus and minus 0.02.
@@ -137,8 +137,8 @@ def write_verified(run: RunFolder, *rows: tuple[int, float, float, str]) -> None
         "robust_accuracy,robust_low,robust_high,after_pgd,on_front,beaten_by,flags"
     ]
     lines += [
-        f"{number},3,none,80,80,{c},{c - 0.02},{c + 0.02},{r},{r - 0.02},{r + 0.02},0.7,{not flags},,"
-        f'"{flags}"'
+        f"{number},3,none,{images},{images},{c},{c - 0.02},{c + 0.02},{r},{r - 0.02},{r + 0.02},0.7,"
+        f'{not flags},,"{flags}"'
         for number, c, r, flags in rows
     ]
     run.write_text("verified.csv", "\n".join(lines) + "\n")

@@ -16,8 +16,6 @@ from morel_search.results.names import member_name
 if TYPE_CHECKING:
     import pandas as pd
 
-    from morel_search.results.folder import RunFolder
-
 __all__ = ["COMPARED", "FEWEST_VERIFIED", "Figures", "Member", "find_member", "read_members"]
 
 COMPARED = ("verified", "validation")
@@ -40,8 +38,6 @@ class Figures:
         images: Number of images; None when it is not known.
         clean_interval: 95 % interval of the clean accuracy; None when it is not known.
         robust_interval: 95 % interval of the robust accuracy; None when it is not known.
-        flags: Signs of gradient masking, because of which the robust accuracy is not reliable; empty without
-            any.
         beaten_by: The network that is better in one accuracy and not worse in the other, beyond chance; empty
             without any.
     """
@@ -51,7 +47,6 @@ class Figures:
     images: int | None = None
     clean_interval: tuple[float, float] | None = None
     robust_interval: tuple[float, float] | None = None
-    flags: str = ""
     beaten_by: str = ""
 
 
@@ -64,22 +59,20 @@ class Member:
         epoch: Epoch of the trial; None when it is not known.
         name: Name of its folder.
         figures: Its accuracies by their kind: one or both of :data:`COMPARED`, and ``test``.
+        flags: Signs of gradient masking, because of which no robust accuracy of it is reliable, however few
+            images the verification attacked; empty without any.
     """
 
     number: int
     epoch: int | None
     name: str
     figures: Mapping[str, Figures]
+    flags: str = ""
 
     @property
     def kind(self) -> str:
         """The more reliable kind of :data:`COMPARED` that this network has."""
         return next(kind for kind in COMPARED if kind in self.figures)
-
-    @property
-    def flags(self) -> str:
-        """Signs of gradient masking; empty without any."""
-        return self.figures["verified"].flags if "verified" in self.figures else ""
 
     @property
     def left_out(self) -> str:
@@ -96,7 +89,8 @@ def read_members(run_data: RunData) -> tuple[Member, ...]:
     Raises:
         RunFolderError: There is no front, or ``verified.csv`` is damaged.
     """
-    verified = _verified(run_data.run)
+    table = run_data.run.read_verified()
+    verified, flags = _verified(table), _flags(table)
     members = []
     for _, row in run_data.front.iterrows():
         number, epoch = int(row["number"]), whole_number(row["epoch"])
@@ -107,7 +101,9 @@ def read_members(run_data: RunData) -> tuple[Member, ...]:
         }
         known = {kind: values for kind, values in figures.items() if values is not None}
         if any(kind in known for kind in COMPARED):
-            members.append(Member(number, epoch, run_data.network(number, epoch), known))
+            name = run_data.network(number, epoch)
+            signs = flags.get((number, epoch)) or flags.get((number, None), "")
+            members.append(Member(number, epoch, name, known, signs))
     if not members:
         raise RunFolderError(f"{run_data.run.path} has no network to pick: {headline(run_data)}")
     return tuple(members)
@@ -141,10 +137,18 @@ def _figures(row: pd.Series[float], columns: Sequence[str], images: int | None =
     return None if math.isnan(clean) or math.isnan(robust) else Figures(clean, robust, images)
 
 
-def _verified(run: RunFolder) -> dict[tuple[int, int | None], Figures]:
+def _flags(table: pd.DataFrame) -> dict[tuple[int, int | None], str]:
+    """Read the flags of ``verified.csv``, by trial and epoch."""
+    return {
+        (int(row["number"]), whole_number(row["epoch"])): str(row["flags"]).strip()
+        for row in table.dropna(subset="number").to_dict("records")
+    }
+
+
+def _verified(table: pd.DataFrame) -> dict[tuple[int, int | None], Figures]:
     """Read the accuracies of ``verified.csv``, by trial and epoch; empty before a verification."""
     verified: dict[tuple[int, int | None], Figures] = {}
-    for row in run.read_verified().to_dict("records"):
+    for row in table.to_dict("records"):
         number, images = whole_number(row["number"]), whole_number(row["images"])
         clean, robust = (float(row[column]) for column in POINT)
         if number is None or math.isnan(clean) or math.isnan(robust):
@@ -157,7 +161,6 @@ def _verified(run: RunFolder) -> dict[tuple[int, int | None], Figures]:
             images,
             _interval(row["clean_low"], row["clean_high"]),
             _interval(row["robust_low"], row["robust_high"]),
-            str(row["flags"]).strip(),
             str(row.get("beaten_by") or "").strip(),
         )
     return verified

@@ -22,6 +22,7 @@ __all__ = [
     "candidate",
     "candidates",
     "choose",
+    "compared_kind",
     "knee_distances",
     "knee_point",
     "most_accurate",
@@ -55,24 +56,29 @@ Rule = Callable[[Sequence[Candidate]], Choice]
 
 
 def choose(members: Sequence[Member], rule: Rule) -> tuple[Member, str, str]:
-    """Apply a rule to the verified accuracies; to the validation accuracies when no member is verified.
+    """Apply a rule to the accuracies of :func:`compared_kind`.
 
     Returns:
         The picked member, the kind of accuracies, and the reason.
 
     Raises:
-        RunFolderError: Every verified network was flagged or beaten, or no network satisfies the rule.
+        RunFolderError: Every network was flagged or beaten, or no network satisfies the rule.
     """
-    kind = next(kind for kind in COMPARED if any(kind in member.figures for member in members))
+    kind = compared_kind(members)
     eligible = candidates(members, kind)
     if not eligible:
         reasons = ", ".join(f"{member.name} is {member.left_out}" for member in members if member.left_out)
         raise RunFolderError(
-            f"each verified network was flagged or beaten by another network ({reasons}); pick one with "
-            "--member"
+            f"each {'verified ' if kind == 'verified' else ''}network was flagged or beaten by another "
+            f"network ({reasons}); pick one with --member"
         )
     chosen, reason = rule(eligible)
     return next(member for member in members if member.name == chosen.name), kind, reason
+
+
+def compared_kind(members: Sequence[Member]) -> str:
+    """Return the kind of accuracies to choose by: verified, or validation where no network is verified."""
+    return next(kind for kind in COMPARED if any(kind in member.figures for member in members))
 
 
 def candidates(members: Sequence[Member], kind: str) -> list[Candidate]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from morel_search.results.folder import RunFolder
 if TYPE_CHECKING:
     from torch import nn
 
-    from morel_search.analysis.members import Figures
+    from morel_search.analysis.members import Figures, Member
     from morel_search.models.settings import Accuracies, ModelSettings
 
 __all__ = ["check_target", "figures_json", "run_around", "settings_of", "write_export"]
@@ -60,9 +60,15 @@ def settings_of(folder: Path) -> ModelSettings:
     )
 
 
-def figures_json(figures: Mapping[str, Figures]) -> dict[str, Accuracies]:
-    """Return accuracies by their kind, as ``settings.json`` holds them; unknown values are left out."""
-    return {kind: _accuracies(one_kind) for kind, one_kind in figures.items()}
+def figures_json(member: Member) -> dict[str, Accuracies]:
+    """Return accuracies by their kind, as ``settings.json`` holds them; unknown values are left out.
+
+    Signs of gradient masking stand with the most reliable kind.
+    """
+    accuracies = {kind: _accuracies(figures) for kind, figures in member.figures.items()}
+    if member.flags:
+        accuracies[member.kind]["flags"] = member.flags
+    return accuracies
 
 
 def _accuracies(figures: Figures) -> Accuracies:
@@ -73,8 +79,6 @@ def _accuracies(figures: Figures) -> Accuracies:
         accuracies["clean_interval"] = list(figures.clean_interval)
     if figures.robust_interval is not None:
         accuracies["robust_interval"] = list(figures.robust_interval)
-    if figures.flags:
-        accuracies["flags"] = figures.flags
     return accuracies
 
 

@@ -103,7 +103,8 @@ def _accuracies(settings: ModelSettings) -> str:
             "No figure is verified: the attack is short, and stronger attacks find more adversarial "
             "examples. The robust accuracy is an upper bound."
         )
-    elif flags := figures["verified"].get("flags"):
+    flags = next((accuracies["flags"] for accuracies in figures.values() if "flags" in accuracies), "")
+    if flags:
         sentences.append(
             "**The verification flagged this network; its robust accuracy is not reliable: "
             f"{md_text(flags)}.**"

@@ -141,7 +141,7 @@ def _export(
         made_by="python -m morel_search.pick",
         image_shape=metadata.image_shape,
         classes=metadata.classes,
-        figures=figures_json(member.figures),
+        figures=figures_json(member),
         picked=picked,
     )
     check_target(target, settings)

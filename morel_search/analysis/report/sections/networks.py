@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from morel_search._format import attack_text, percent
-from morel_search.analysis.picking import Candidate, knee_point
+from morel_search.analysis.members import read_members
+from morel_search.analysis.picking import Candidate, candidates, compared_kind, knee_point
 from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.html import Cell, Section, paragraphs, section, table, text
 from morel_search.analysis.report.seeds import Reversal, reversal_reference
@@ -54,23 +55,23 @@ def _caption(run_data: RunData, verification: Verification | None) -> str:
 
 def _advice(run_data: RunData, verification: Verification | None, reversed_pairs: Sequence[Reversal]) -> str:
     """Return which network to take, and the commands that take this one and others."""
-    candidates = _candidates(run_data, verification)
-    if not candidates:
+    among, kind = _candidates(run_data, verification)
+    if not among:
         return _words(
             [
-                "No network is recommended: each verified network of the search's front was beaten by "
-                "another network or flagged for gradient masking."
+                "No network is recommended: each network of the search's front was beaten by another network "
+                "or flagged for gradient masking."
             ]
         )
-    chosen, reason = knee_point(candidates)
+    chosen, reason = knee_point(among)
     by_name = {entry.name: entry for entry in run_data.networks}
     name = chosen.name + (f" (control {label})" if (label := by_name[chosen.name].label) else "")
-    kind = "verified" if verification else "on validation images, not verified"
+    words = "verified" if kind == "verified" else "on validation images, not verified"
     lines = [
         f"Without another requirement, take network {name}: {percent(chosen.clean)} clean and "
-        f"{percent(chosen.robust)} robust accuracy, {kind}. {reason}"
+        f"{percent(chosen.robust)} robust accuracy, {words}. {reason}"
     ]
-    if verification is not None and len(candidates) > 1:
+    if verification is not None and len(among) > 1:
         undecided = [
             network.labelled_name
             for network in verification.front
@@ -107,11 +108,13 @@ def _words(lines: Sequence[str]) -> str:
     return f'<div class="words">{paragraphs(lines)}</div>'
 
 
-def _candidates(run_data: RunData, verification: Verification | None) -> list[Candidate]:
-    """Return the networks from which one is recommended; a beaten or flagged network is none of them."""
+def _candidates(run_data: RunData, verification: Verification | None) -> tuple[list[Candidate], str]:
+    """Return the networks from which one is recommended, those that ``pick`` chooses from, and their kind."""
     if verification is not None:
-        return [Candidate(network.name, *network.accuracy) for network in verification.front]
-    return [Candidate(entry.name, *entry.validation) for entry in run_data.networks if entry.member]
+        return [Candidate(network.name, *network.accuracy) for network in verification.front], "verified"
+    members = read_members(run_data)
+    kind = compared_kind(members)
+    return candidates(members, kind), kind
 
 
 def _table(run_data: RunData, verification: Verification | None) -> str:
