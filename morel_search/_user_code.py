@@ -7,13 +7,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from traceback import walk_tb
 
 from morel_search._format import duration, printable
-from morel_search.errors import TrainingError
+from morel_search.errors import MorelSearchError, NetworkError, TrainingError
 
-__all__ = ["PASSED_ON", "Expired", "error_text", "time_limit"]
+__all__ = ["PASSED_ON", "Expired", "error_text", "named_errors", "time_limit"]
 
 NOTE_SECONDS = 30.0
 """Seconds after which the user is told what is being waited for."""
@@ -45,6 +46,34 @@ def error_text(error: BaseException, length: int = 200) -> str:
     except BaseException:
         text = "its text cannot be read"
     return f"{name}: {text}" if text else name
+
+
+@contextmanager
+def named_errors(what: str, import_paths: Iterable[str]) -> Iterator[None]:
+    """Turn an error that the user's code raises into one sentence; any other error passes unchanged.
+
+    Args:
+        what: The subject of the sentence: ``the network in front/3/model.pt``.
+        import_paths: The code (``package.module:name``) that may run inside the block. An error is the user's
+            if a frame of its traceback is in one of these packages.
+
+    Raises:
+        NetworkError: The user's code raised an error.
+    """
+    packages = {_package(path.partition(":")[0]) for path in import_paths}
+    try:
+        yield
+    except MorelSearchError:
+        raise
+    except Exception as error:
+        modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+        if packages.isdisjoint(_package(str(module)) for module in modules):
+            raise
+        raise NetworkError(f"{what} raised {error_text(error)}") from error
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 @contextmanager

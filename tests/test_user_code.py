@@ -7,20 +7,29 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from morel_search import _user_code
+from morel_search._consent import consent_to
 from morel_search._user_code import error_text, time_limit
-from morel_search.cluster import trainable
+from morel_search.cluster import test_scores, trainable
 from morel_search.cluster.trainable import Job
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.config import Space, load_space
 from morel_search.errors import NetworkError, SpaceError, TrainingError
+from morel_search.models.checkpoint import save_model
+from morel_search.results.attack_names import WHITE_BOX
+from morel_search.results.attack_records import COLUMNS, UNKNOWN
+from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.networks import build_network
-from morel_search.training.settings import NetworkSettings
+from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings
+from morel_search.verification import worker
 from morel_search.workflows import network_checks, preflight
 
 NUMBERS = itertools.count()
@@ -244,3 +253,51 @@ def test_the_exit_with_which_ray_ends_a_trial_is_no_failure(
     with pytest.raises(SystemExit):
         trainable.run_job({"job": job})
     assert len(calls) == 1
+
+
+LATE_NETWORK = """
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.last = nn.Linear(64, num_classes)
+    def forward(self, x):
+        if len(x) > 8:
+            raise ValueError("only in the\\n verification")
+        return self.last(x.flatten(1))
+"""
+
+
+def test_a_network_that_fails_only_after_its_training_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the verification, and when the front is scored on the test split."""
+    name = f"{code(tmp_path, LATE_NETWORK, monkeypatch)}:Net"
+    settings, path = NetworkSettings(name=name), tmp_path / "model.pt"
+    save_model(path, build_network(settings, (1, 8, 8), 10), settings, (1, 8, 8), list("0123456789"))
+    consent = consent_to({"name": name})
+    setup = worker.WorkerSetup(
+        data=DataSettings(name="digits", limit=260, test_limit=20),
+        evaluation=EvaluationSettings(epsilon=Fraction(1, 5), steps=2, final_steps=2),
+        compute=FLOAT32,
+        device="cpu",
+        threads=1,
+        seed=0,
+        sources=(),
+        consent=consent,
+    )
+    rows, table = np.arange(10), np.full((10, len(COLUMNS)), UNKNOWN, dtype=np.int8)
+    assert worker.describe_test_split(setup.data, str(path), consent).images == 20
+    score = (setup.data, setup.evaluation, FLOAT32, "cpu", 1, consent)
+    tasks: list[Callable[[], object]] = [
+        lambda: worker.attack_chunk(str(path), WHITE_BOX, rows, table, 1.0, setup),
+        lambda: worker.diagnose_network(str(path), rows, setup),
+        lambda: test_scores._score((3, None), str(path), *score),
+    ]
+    for task in tasks:
+        with pytest.raises(
+            NetworkError, match=r"the network in .*model\.pt raised ValueError: only in the ver"
+        ):
+            task()
+    monkeypatch.setattr(worker, "_chunk_images", lambda *_: {}["a bug"])
+    with pytest.raises(KeyError, match="a bug"):
+        worker.diagnose_network(str(path), rows, setup)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from morel_search._consent import Consent, consent_to
+from morel_search._user_code import named_errors
 from morel_search.cluster.placement import device_for, threads_for, with_absolute_paths
 from morel_search.cluster.tasks import Results, task_errors, trial_task
 from morel_search.cluster.worker_data import test_images
@@ -79,13 +80,8 @@ def _score(
 
     torch.set_num_threads(threads)
     configure(compute, device)
-    model, _ = load_model(Path(path), consent)
-    result = evaluate(
-        model.to(device),
-        test_images(data).to(device),
-        evaluation,
-        final=True,
-        seed=TEST_SEED,
-        compute=compute,
-    )
+    images = test_images(data).to(device)
+    with named_errors(f"the network in {path}", consent.names):
+        model, _ = load_model(Path(path), consent)
+        result = evaluate(model.to(device), images, evaluation, final=True, seed=TEST_SEED, compute=compute)
     return member, result.clean_accuracy, result.robust_accuracy

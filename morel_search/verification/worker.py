@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search._consent import NO_CODE, Consent
+from morel_search._user_code import named_errors
 from morel_search.cluster.worker_data import test_images
 from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError
 from morel_search.results.attack_names import STAGES, STANDARD
@@ -107,19 +108,21 @@ def describe_test_split(data: DataSettings, path: str, consent: Consent = NO_COD
         consent: The code that the file may name.
 
     Raises:
-        NetworkError: A prediction of the network depends on the other images of the batch.
+        NetworkError: A prediction of the network depends on the other images of the batch, or the user's
+            own network raised an error.
     """
     from morel_search.training.augment import to_float
     from morel_search.training.compute import operations
     from morel_search.training.predictions import DEPENDS_ON_BATCH, NOISE, batch_effect
 
     test = test_images(data)
-    model = _model(path, "cpu", consent)
-    if batch_effect(model, to_float(test.images[:8])) > NOISE:
-        raise NetworkError(f"the network in {path} {DEPENDS_ON_BATCH}")
     channels, height, width = (int(size) for size in test.images.shape[1:])
     digest = hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
-    return SplitSummary(len(test), operations(model, (channels, height, width)), digest)
+    with named_errors(f"the network in {path}", consent.names):
+        model = _model(path, "cpu", consent)
+        if batch_effect(model, to_float(test.images[:8])) > NOISE:
+            raise NetworkError(f"the network in {path} {DEPENDS_ON_BATCH}")
+        return SplitSummary(len(test), operations(model, (channels, height, width)), digest)
 
 
 def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> MaskingDiagnostics:
@@ -129,21 +132,25 @@ def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> 
         path: File with the network's weights.
         rows: Images, as indices into the test split.
         setup: The settings of all chunks.
+
+    Raises:
+        NetworkError: The user's own network raised an error.
     """
     from morel_search.verification.masking import diagnose_masking
     from morel_search.verification.transfer import transfer_accuracy
 
     images, labels = _chunk_images(rows, setup)
-    model = _model(path, setup.device, setup.consent)
-    diagnostics = diagnose_masking(
-        model, images, labels, setup.evaluation, seed=setup.seed, compute=setup.compute
-    )
-    transfer = {
-        name: transfer_accuracy(model, _examples(source, rows.tobytes(), setup).to(setup.device), labels)
-        for name, source in setup.sources
-        # Another epoch of the same training is not an independent network.
-        if member_trial(Path(source).parent.name) != member_trial(Path(path).parent.name)
-    }
+    with named_errors(f"the network in {path}", setup.consent.names):
+        model = _model(path, setup.device, setup.consent)
+        diagnostics = diagnose_masking(
+            model, images, labels, setup.evaluation, seed=setup.seed, compute=setup.compute
+        )
+        transfer = {
+            name: transfer_accuracy(model, _examples(source, rows.tobytes(), setup).to(setup.device), labels)
+            for name, source in setup.sources
+            # Another epoch of the same training is not an independent network.
+            if member_trial(Path(source).parent.name) != member_trial(Path(path).parent.name)
+        }
     return replace(diagnostics, transfer=transfer)
 
 
@@ -167,7 +174,23 @@ def attack_chunk(
         known: The rows of the attack record's table as they are now, shape (images, 1 + attacks).
         scale: Divisor of the logits, see :class:`MaskingDiagnostics`.
         setup: The settings of all chunks.
+
+    Raises:
+        NetworkError: The user's own network raised an error without an attack, or under this project's own
+            attacks. An error under an attack of AutoAttack is recorded instead.
     """
+    with named_errors(f"the network in {path}", setup.consent.names):
+        return _attack(path, stages, rows, known, scale, setup)
+
+
+def _attack(
+    path: str,
+    stages: tuple[str, ...],
+    rows: NDArray[np.int64],
+    known: Table,
+    scale: float,
+    setup: WorkerSetup,
+) -> ChunkResult:
     import torch
 
     images, labels = _chunk_images(rows, setup)
