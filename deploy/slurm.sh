@@ -9,6 +9,8 @@
 #SBATCH --gpus-per-node=4
 #SBATCH --time=24:00:00
 #SBATCH --signal=B:TERM@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
 # Five minutes before the time is up SLURM sends SIGTERM: the search ends in order, and the same command with --resume continues it.
 set -euo pipefail
 space=${1:?usage: sbatch deploy/slurm.sh SPACE [OPTIONS of morel_search.run]}
@@ -36,17 +38,10 @@ if [ "$others" -gt 0 ]; then
     srun --nodes="$others" --ntasks="$others" --exclude="$head" "${start[@]}" ray start --address="$address" "${ray[@]}" &
 fi
 
-# A search plans with the nodes that are there when it starts.
-python - "$address" "${#nodes[@]}" <<'PYTHON'
-import sys, time, ray
-ray.init(address=sys.argv[1], logging_level="ERROR", log_to_driver=False)
-for _ in range(120):
-    if sum(node["Alive"] for node in ray.nodes()) >= int(sys.argv[2]):
-        break
-    time.sleep(1)
-PYTHON
-
-python -m morel_search.run --space "$space" --address "$address" "$@" &
+# Nodes that come later get trials too. A job that SLURM starts again continues its search.
+again=()
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then again=(--continue); fi
+python -m morel_search.run --space "$space" --address "$address" "$@" "${again[@]}" &
 search=$!
 trap 'kill -TERM "$search"' TERM
 code=0

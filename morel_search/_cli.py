@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -40,8 +41,12 @@ RAY_LOST = 3
 CONTEXT = {"show_default": True, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
 
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+"""Begins the address of an object store, such as ``s3://bucket/results``."""
+
+
 class PathText(click.Path):
-    """A path on the command line; one with a zero byte is refused, which :class:`click.Path` does not do."""
+    """A path on the command line; refuses one with a zero byte, and the address of an object store."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -52,6 +57,12 @@ class PathText(click.Path):
         """Return the path."""
         if "\0" in os.fspath(value):
             self.fail("a path must not contain a zero byte", param, ctx)
+        if ADDRESS.match(os.fspath(value)):
+            self.fail(
+                f"{value} is an address, but only files and folders can be used; mount the store as a folder",
+                param,
+                ctx,
+            )
         return super().convert(value, param, ctx)
 
 

@@ -64,6 +64,12 @@ Exit codes:
     "--resume", is_flag=True, help="Continue a run that was stopped, or add trials to a finished one."
 )
 @click.option(
+    "--continue",
+    "or_start",
+    is_flag=True,
+    help="Resume the run if it exists, else start it: one command for jobs that are requeued.",
+)
+@click.option(
     "--dry-run",
     is_flag=True,
     help="Check everything and print the plan and its estimated cost; train nothing.",
@@ -85,6 +91,7 @@ def run(
     trials: int | None,
     seed: int | None,
     resume: bool,
+    or_start: bool,
     dry_run: bool,
     address: str | None,
     verbose: bool,
@@ -104,6 +111,7 @@ def run(
         name=name or space.stem,
         results=results.absolute(),
         resume=resume,
+        or_start=or_start,
         address=address,
         verbosity=0 if quiet else 2 if verbose else 1,
     )

@@ -73,6 +73,25 @@ class Cluster:
     client: int
     dashboard: int
     environment: dict[str, str]
+    folder: Path
+    node_environment: dict[str, str]
+
+    def start_node(self, name: str, *options: str) -> None:
+        """Start a node with a core of its own and a folder of its own.
+
+        In a shared folder, the second node takes the first's unpacked packages away to unpack them anew.
+        """
+        folder = self.folder / name
+        folder.mkdir()
+        agent, grpc, metrics = free_ports(3)
+        listens = [f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={grpc}"]
+        listens += [f"--metrics-export-port={metrics}", "--num-cpus=1"]
+        marked = {**self.node_environment, MARK: f"{self.node_environment[MARK]}{name}"}
+        done = self.run(RAY, "start", f"--temp-dir={folder}", *options, *listens, cwd=folder, **marked)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def kill_node(self, name: str) -> None:
+        kill_marked(f"{self.node_environment[MARK]}{name}")
 
     def run(
         self, *command: str, timeout: float = 400, cwd: Path = ROOT, **changes: str | None
@@ -158,11 +177,7 @@ def kill_marked(mark: str) -> None:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     temporary = Path(tempfile.mkdtemp(prefix="msc", dir="/tmp"))  # socket paths may have 107 bytes
-    # Each node its own folder: in a shared one, the second takes the first's unpacked packages away to unpack
-    # them anew.
-    (temporary / "a").mkdir()
-    (temporary / "b").mkdir()
-    mark, ports = secrets.token_hex(8), [str(port) for port in free_ports(9)]
+    mark, ports = secrets.token_hex(8), [str(port) for port in free_ports(3)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment = kept | {
         "OMP_NUM_THREADS": "1",
@@ -171,33 +186,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     }
     site = tmp_path_factory.mktemp("site")
     (site / "sitecustomize.py").write_text(f"CHECKOUT = {str(ROOT)!r}\n{NODE_SITE}")
-    started = Cluster(int(ports[0]), int(ports[1]), int(ports[2]), environment)
     node = {"PYTHONPATH": str(site), MARK: mark, "RAY_USAGE_STATS_ENABLED": "0"}
-
-    def start(agent: int, folder: str, *options: str) -> None:
-        listens = [
-            f"--dashboard-agent-listen-port={ports[agent]}",
-            f"--dashboard-agent-grpc-port={ports[agent + 1]}",
-        ]
-        listens += [f"--metrics-export-port={ports[agent + 2]}", "--num-cpus=1"]
-        done = started.run(
-            RAY,
-            "start",
-            f"--temp-dir={temporary / folder}",
-            *options,
-            *listens,
-            cwd=temporary / folder,
-            **node,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
+    started = Cluster(int(ports[0]), int(ports[1]), int(ports[2]), environment, temporary, node)
     try:
         head = [f"--port={ports[0]}", f"--ray-client-server-port={ports[1]}", f"--dashboard-port={ports[2]}"]
-        start(3, "a", "--head", *head)
-        start(6, "b", f"--address=127.0.0.1:{ports[0]}")
+        started.start_node("a", "--head", *head)
+        started.start_node("b", f"--address=127.0.0.1:{ports[0]}")
         yield started
     finally:
-        kill_marked(mark)
+        for name in ("a", "b", "c"):
+            started.kill_node(name)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -209,8 +207,12 @@ def check_finished(run: Path, trials: int = TRIALS + 1) -> None:
     assert (run / "report.html").stat().st_size > 10_000
 
 
+def alive(cluster: Cluster) -> set[str]:
+    return {node["node_id"] for node in cluster.listed("nodes") if node["state"] == "ALIVE"}
+
+
 def check_alive(cluster: Cluster) -> None:
-    assert [node["state"] for node in cluster.listed("nodes")] == ["ALIVE", "ALIVE"]
+    assert len(alive(cluster)) == 2
 
 
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:{gcs}", "ray://127.0.0.1:{client}"])
@@ -294,6 +296,31 @@ def test_a_terminated_client_ends_the_search_in_order_and_resume_finishes_it(
     done = cluster.search(results, "x", f"127.0.0.1:{cluster.gcs}", "--resume", trials=known + 1)
     assert done.returncode == 0, done.stderr
     check_finished(results / "x", known + 2)
+
+
+def test_a_machine_that_joins_gets_trials_and_its_loss_is_no_failure(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    trials, before = 30, alive(cluster)
+    command = search_command(tmp_path / "results", "x", f"127.0.0.1:{cluster.gcs}", trials)
+    with (tmp_path / "printed").open("w+") as printed:
+        process = subprocess.Popen(
+            command, env=cluster.environment, cwd=tmp_path, stdout=printed, stderr=subprocess.STDOUT
+        )
+        try:
+            while not FINISHED.search((tmp_path / "printed").read_text()):
+                assert process.poll() is None, (tmp_path / "printed").read_text()
+                time.sleep(0.5)
+            cluster.start_node("c", f"--address=127.0.0.1:{cluster.gcs}")
+            (joined,) = alive(cluster) - before
+            while joined not in {node for _, node in cluster.trial_nodes()}:
+                assert process.poll() is None, "no trial ran on the machine that joined"
+            cluster.kill_node("c")
+            assert process.wait(300) == 0
+        finally:
+            process.kill()
+    check_finished(tmp_path / "results/x", trials + 1)
+    check_alive(cluster)
 
 
 def check_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:

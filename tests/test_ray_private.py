@@ -74,7 +74,38 @@ def test_a_kill_by_ray_s_memory_monitor_is_a_death_and_not_the_end_of_the_experi
     assert lost == ["a"]
     assert [type(death) for death in seen] == [ray.exceptions.RayActorError] * (2 if started else 1)
     assert ray_private.loss_reason(error).startswith(DETERMINISTIC_FAILURES)
-    assert not ray_private.loss_reason(ray.exceptions.NodeDiedError("lost"))
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (ray.exceptions.NodeDiedError("lost"), True),
+        (
+            ray.exceptions.RayActorError(error_msg="The actor died because its node has died. Node Id: 6"),
+            True,
+        ),
+        (ray.exceptions.RayActorError(error_msg="drained", preempted=True), True),
+        (ray.exceptions.RayActorError(error_msg="The actor is dead because its process has died"), False),
+        (ray.exceptions.ObjectLostError("a", None, ""), False),
+    ],
+)
+def test_a_lost_machine_is_told_from_a_dead_process(error: Exception, lost: bool) -> None:
+    assert ray_private.loss_reason(error) == (ray_private.MACHINE_LOST if lost else "")
+
+
+def test_every_lost_process_of_a_trial_is_noted() -> None:
+    manager = RayActorManager(resource_manager=None)  # type: ignore[arg-type]
+    seen: list[Exception] = []
+    lost: list[Exception] = []
+    actor = TrackedActor(1, on_error=lambda _, error: seen.append(error))
+    controller = SimpleNamespace(
+        _actor_manager=manager, _actor_to_trial={actor: SimpleNamespace(trial_id="a")}
+    )
+    manager._cleanup_actor = lambda **_: None  # type: ignore[method-assign]
+    ray_private.watch_losses(controller, lambda _, error: lost.append(error))
+    error = ray.exceptions.RayActorError(error_msg="The actor died because its node has died.")
+    manager._actor_start_failed(actor, error)
+    assert seen == lost == [error]
 
 
 def test_other_errors_stay_what_they_are() -> None:

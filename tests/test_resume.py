@@ -6,16 +6,18 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from morel_search.config import Space, load_space
-from morel_search.errors import RunFolderError
+from morel_search.errors import ResourceError, RunFolderError
 from morel_search.results.folder import RunFolder
 from morel_search.results.settings import RunSettings
 from morel_search.search.controller import FinishedTrial, SearchController
 from morel_search.search.study import TrialStore
+from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.selection import EpochResult
 from morel_search.workflows import preflight, search
 from morel_search.workflows.artifacts import RunArtifacts
@@ -254,3 +256,42 @@ def test_a_run_that_another_process_continues_is_refused_before_anything_starts(
     request = search.Request(space=space_of(), name=run.path.name, results=run.path.parent, resume=True)
     with run.lock(), pytest.raises(RunFolderError, match="in use"):
         search.execute(request)
+
+
+def test_one_command_starts_a_run_and_continues_it(run: RunFolder, tmp_path: Path) -> None:
+    request = search.Request(space=space_of(), name="run", results=tmp_path)
+    assert request.decided() == request
+    assert replace(request, or_start=True).decided().resume
+    assert not replace(request, or_start=True, name="new").decided().resume
+    assert replace(request, or_start=True, name="new", resume=True).decided().resume is False
+    with pytest.raises(RunFolderError):
+        replace(request, or_start=True, name="../run").decided()
+
+
+@pytest.mark.parametrize("place", ["trials", "scores"])
+def test_what_finished_has_its_tables_and_its_page_whatever_fails_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    begun = Search(new_run(tmp_path / "run"))
+
+    def trials(*_: object) -> bool:
+        for point in ((0.5, 0.5), (0.9, 0.6), (0.6, 0.9)):
+            begun.train(*point)
+        if place == "trials":
+            raise ResourceError("the cluster is gone")
+        return True
+
+    def scores(_: object) -> None:
+        raise ResourceError("the cluster is gone")
+
+    monkeypatch.setattr(search, "_run_trials", trials)
+    monkeypatch.setattr(RunArtifacts, "_test", scores)
+    request = search.Request(space=space_of(), name="run", results=tmp_path, verbosity=0)
+    with pytest.raises(ResourceError, match="the cluster is gone"):
+        search._search(request, begun.run, begun.controller, begun.store, FLOAT32)
+    begun.store.close()
+    run = begun.run
+    assert len(run.read_trials()) == 3
+    assert set(weights(run, "front")) == {"1", "2"}
+    assert run.read_settings().status == "stopped"
+    assert "The trade-off" in run.report.read_text()

@@ -168,7 +168,7 @@ def test_a_finished_search_is_not_overwritten_and_can_be_given_more_trials(
     settings.write_text(
         settings.read_text().replace(f'"precision": "{here}"', f'"precision": "{there}"')
     )  # begun on another machine
-    result = call("--results", str(tmp_path), "--name", "tiny", "--resume", *more)
+    result = call("--results", str(tmp_path), "--name", "tiny", "--continue", *more)
     assert result.returncode == 0, result.stderr
     assert (
         f"so far were computed in {there}, channels last; on this machine the next ones are computed in "
@@ -366,7 +366,7 @@ def test_relative_paths_of_the_data_and_a_stopped_scoring(tmp_path: Path) -> Non
         for i, one in enumerate(TINY)
         if "data.limit" not in one and not (one == "--set" and "data.limit" in TINY[i + 1])
     ]
-    arguments = ["--results", "r", "--name", "relative", *data, *rest]
+    arguments = ["--results", "r", "--name", "relative", "--continue", *data, *rest]
     run = [*command(space=str(ROOT / "search_spaces/digits.yaml")), *arguments]
     result = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert result.returncode == 0, result.stderr

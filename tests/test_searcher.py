@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from ray.air.execution._internal import RayActorManager
-from ray.exceptions import OutOfMemoryError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from morel_search.cluster.ray_private import OUT_OF_HOST_MEMORY
+from morel_search.cluster.ray_private import MACHINE_LOST, OUT_OF_HOST_MEMORY
 from morel_search.cluster.scheduler import StudyScheduler
-from morel_search.cluster.searcher import StudySearcher
+from morel_search.cluster.searcher import MOVES, StudySearcher
 from morel_search.cluster.trainable import describe_failure
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.watch import SearchWatch
@@ -74,6 +74,7 @@ class Driver:
         detector = HangDetector(1, self.notes.append, self.clock)
         self.watch = SearchWatch(self.controller, detector, self.errors, self.notes.append, self.clock)
         self.losses: dict[str, str] = {}
+        self.places = 8
         self.searcher = StudySearcher(
             self.controller,
             lambda assignment: SimpleNamespace(
@@ -86,6 +87,8 @@ class Driver:
             self.errors,
             self.losses,
             detector.reason,
+            lambda: self.places,
+            self.notes.append,
         )
         self.scheduler = StudyScheduler(self.controller, on_epoch, self.errors, self.watch, self.losses)
 
@@ -172,6 +175,85 @@ def test_a_process_that_ran_out_of_host_memory_is_avoided_like_one_that_ran_out_
     outcome = read_outcome(driver.record.trials()[0])
     assert outcome.failure == OUT_OF_HOST_MEMORY
     assert outcome.deterministic_failure
+
+
+def test_as_many_trials_start_as_the_cluster_has_places_now(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.places = 2
+    assert [driver.searcher.suggest(name) is not None for name in "abc"] == [True, True, False]
+    driver.places = 3  # a machine has joined
+    assert driver.searcher.suggest("d") is not None
+    driver.places = 1  # two have left
+    driver.searcher.on_trial_complete("a", final())
+    assert driver.searcher.suggest("e") is None
+    driver.searcher.on_trial_complete("b", final())
+    assert driver.searcher.suggest("f") is None
+    driver.searcher.on_trial_complete("d", final())
+    assert driver.searcher.suggest("g") is not None
+    assert not driver.errors
+
+
+def test_a_search_ends_only_when_no_running_trial_can_lose_its_machine(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, overrides=("search.trials=2",))
+    first = driver.searcher.suggest("a")
+    driver.searcher.suggest("b")
+    assert driver.searcher.suggest("c") is None
+    driver.scheduler._lost("a", NodeDiedError("lost"))
+    driver.searcher.on_trial_complete("a", None, error=True)
+    again = driver.searcher.suggest("d")
+    assert again["job"].number == first["job"].number
+    driver.searcher.on_trial_complete("b", final())
+    assert driver.searcher.suggest("e") is None
+    driver.searcher.on_trial_complete("d", final())
+    assert driver.searcher.suggest("f") == Searcher.FINISHED
+    assert [trial.state.name for trial in driver.record.trials()] == ["COMPLETE"] * 2
+
+
+@pytest.mark.parametrize("unshared", [False, True])
+def test_a_trial_without_its_machine_is_no_failure_and_begins_first_on_another(
+    tmp_path: Path, unshared: bool
+) -> None:
+    """The machine was lost, or does not share the run folder."""
+    driver = Driver(tmp_path)
+
+    def lose(name: str, config: Any) -> None:
+        if unshared:
+            report = TrialReport(final=True, failure="not the same folder", wrong_machine=True)
+            driver.searcher.on_trial_complete(name, report.to_ray())
+        else:
+            driver.epoch(config, 1)
+            driver.scheduler._lost(name, NodeDiedError("lost"))
+            driver.searcher.on_trial_complete(name, {"final": False}, error=True)
+
+    for move in range(MOVES):
+        config = driver.searcher.suggest(str(move))
+        assert config["job"].number == 0
+        lose(str(move), config)
+        assert [trial.state.name for trial in driver.record.trials()] == ["WAITING"]
+    reason = "not the same folder" if unshared else MACHINE_LOST
+    assert driver.notes == [f"trial 0 is moved to another machine: {reason}"] * MOVES
+    lose("last", driver.searcher.suggest("last"))
+    outcome = read_outcome(driver.record.trials()[0])
+    assert outcome.failure == f"{reason}, after {MOVES} moves to other machines"
+    assert not outcome.deterministic_failure
+    assert driver.searcher.suggest("b")["job"].number == 1
+
+
+def test_a_dead_process_after_a_lost_machine_is_a_failure(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.searcher.suggest("a")
+    driver.scheduler._lost("a", NodeDiedError("lost"))
+    driver.scheduler._lost("a", RayActorError(error_msg="killed"))
+    driver.searcher.on_trial_complete("a", None, error=True)
+    assert "process died" in read_outcome(driver.record.trials()[0]).failure
+
+
+def test_a_finished_trial_needs_its_machine_no_more(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.searcher.suggest("a")
+    driver.scheduler._lost("a", NodeDiedError("lost"))
+    driver.searcher.on_trial_complete("a", final(), error=True)
+    assert [trial.state.name for trial in driver.record.trials()] == ["COMPLETE"]
 
 
 def test_a_run_folder_that_a_worker_cannot_write_ends_the_search_and_the_trial_waits(tmp_path: Path) -> None:

@@ -287,17 +287,17 @@ def test_a_network_that_fails_only_after_its_training_is_one_sentence(
     )
     rows, table = np.arange(10), np.full((10, len(COLUMNS)), UNKNOWN, dtype=np.int8)
     assert worker.describe_test_split(setup.data, str(path), consent).images == 20
-    score = (setup.data, setup.evaluation, FLOAT32, "cpu", 1, consent)
     tasks: list[Callable[[], object]] = [
         lambda: worker.attack_chunk(str(path), WHITE_BOX, rows, table, 1.0, setup),
         lambda: worker.diagnose_network(str(path), rows, setup),
-        lambda: test_scores._score((3, None), str(path), *score),
     ]
     for task in tasks:
         with pytest.raises(
             NetworkError, match=r"the network in .*model\.pt raised ValueError: only in the ver"
         ):
             task()
+    score = test_scores._score((3, 2), str(path), setup.data, setup.evaluation, FLOAT32, "cpu", 1, consent)
+    assert "model.pt raised ValueError: only in the verification" in str(score.result)
     monkeypatch.setattr(worker, "_chunk_images", lambda *_: {}["a bug"])
     with pytest.raises(KeyError, match="a bug"):
         worker.diagnose_network(str(path), rows, setup)

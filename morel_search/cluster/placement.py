@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
@@ -13,6 +15,7 @@ from morel_search.training.settings import DataSettings
 
 __all__ = [
     "MACHINE_SECONDS",
+    "PlacesNow",
     "check_resources",
     "concurrency",
     "device_for",
@@ -23,6 +26,10 @@ __all__ = [
 
 MACHINE_SECONDS = 30
 """Seconds that a machine with the resources of one trial may take to join a cluster that was just started."""
+
+
+SECONDS_BETWEEN_COUNTS = 5.0
+"""Seconds after which the machines of the cluster are counted anew."""
 
 
 class Machine(TypedDict):
@@ -80,6 +87,26 @@ def concurrency(resources: ResourceSettings) -> int:
         by_cpu = node["Resources"].get("CPU", 0) // resources.cpu
         fit += int(min(by_cpu, node["Resources"].get("GPU", 0) // resources.gpu) if resources.gpu else by_cpu)
     return max(1, min(fit, resources.concurrent or fit))
+
+
+class PlacesNow:
+    """Returns :func:`concurrency` as it is now: machines may join and leave a cluster during a search.
+
+    Args:
+        resources: Processor cores and GPUs of one trial.
+        clock: Returns seconds since a fixed moment.
+    """
+
+    def __init__(self, resources: ResourceSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._resources, self._clock = resources, clock
+        self._places, self._next_look = 1, -math.inf
+
+    def __call__(self) -> int:
+        """Return the number of trials that can run at the same time; it is counted anew every few seconds."""
+        if self._clock() >= self._next_look:
+            self._places = concurrency(self._resources)
+            self._next_look = self._clock() + SECONDS_BETWEEN_COUNTS
+        return self._places
 
 
 def device_for(resources: ResourceSettings) -> str:

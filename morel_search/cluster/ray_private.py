@@ -37,6 +37,7 @@ __all__ = [
     "CONNECT_RETRIES",
     "FORK_FAILED",
     "KILL_SECONDS",
+    "MACHINE_LOST",
     "START_SECONDS",
     "VERSION_MISMATCH",
     "endpoints",
@@ -62,6 +63,12 @@ OUT_OF_HOST_MEMORY = (
     "out of memory: the memory of the machine was almost used up, and Ray ended the training's process"
 )
 """The reason of a failure; its first words are those of failures that similar configurations share."""
+
+MACHINE_LOST = "the trial's machine was lost"
+"""The reason when a whole machine of the cluster is gone, which is no fault of its trials."""
+
+_NODE_DIED = "node has died"
+"""In Ray's message about an actor whose machine is gone."""
 
 CONNECT_RETRIES = {"RAY_NUM_REDIS_GET_RETRIES": "3"}
 """Environment of a process that only tests the connection.
@@ -110,7 +117,8 @@ def watch_losses(tune_controller: object, on_loss: Callable[[str, Exception], No
 
     Args:
         tune_controller: The object that Ray Tune passes to a scheduler.
-        on_loss: Called with Ray's id of the trial and the error, before Ray Tune decides about a retry.
+        on_loss: Called with Ray's id of the trial and the error of each lost process, before Ray Tune decides
+            about a retry.
     """
     from ray.exceptions import LocalRayletDiedError, RayActorError, RayError, RayTaskError
 
@@ -119,15 +127,15 @@ def watch_losses(tune_controller: object, on_loss: Callable[[str, Exception], No
     if "_actor_task_failed" in vars(manager):
         return
     task_failed, start_failed = manager._actor_task_failed, manager._actor_start_failed
-    expected = (RayActorError, RayTaskError, LocalRayletDiedError)
 
     def as_death(tracked_actor: object, error: Exception) -> Exception:
-        if not isinstance(error, RayError) or isinstance(error, expected):
+        if not isinstance(error, RayError) or isinstance(error, RayTaskError):
             return error
         trial = controller._actor_to_trial.get(tracked_actor)
         if trial is not None:
             on_loss(trial.trial_id, error)
-        death: Exception = RayActorError(error_msg=str(error))
+        known = isinstance(error, (RayActorError, LocalRayletDiedError))
+        death: Exception = error if known else RayActorError(error_msg=str(error))
         return death
 
     def on_task_failure(tracked_actor_task: TrackedActorTask, exception: Exception) -> None:
@@ -140,10 +148,15 @@ def watch_losses(tune_controller: object, on_loss: Callable[[str, Exception], No
 
 
 def loss_reason(error: Exception) -> str:
-    """Return the reason for which Ray ended the process of a trial; empty if there is no special one."""
-    from ray.exceptions import OutOfMemoryError
+    """Return the reason for which the process of a trial was lost; empty if there is no special one."""
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 
-    return OUT_OF_HOST_MEMORY if isinstance(error, OutOfMemoryError) else ""
+    if isinstance(error, OutOfMemoryError):
+        return OUT_OF_HOST_MEMORY
+    lost = isinstance(error, NodeDiedError) or (
+        isinstance(error, RayActorError) and (error.preempted or _NODE_DIED in str(error))
+    )
+    return MACHINE_LOST if lost else ""
 
 
 def _unwrapped(tune_controller: object) -> TuneController:

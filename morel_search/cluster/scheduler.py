@@ -28,8 +28,8 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         on_epoch: Called with a trial's number and the result of each new epoch.
         errors: List to which errors raised here are appended; shared with :class:`StudySearcher`.
         watch: The watch over the trials; it learns of their reports.
-        losses: Ray's id of each trial whose process Ray ended to the reason; shared with
-            :class:`StudySearcher`.
+        losses: Ray's id of each trial that lost a process to the reason of the last loss, which may be empty;
+            shared with :class:`StudySearcher`.
     """
 
     def __init__(
@@ -55,8 +55,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         set_kill_seconds(tune_controller)
 
     def _lost(self, trial_id: str, error: Exception) -> None:
-        if reason := loss_reason(error):
-            self._losses[trial_id] = reason
+        self._losses[trial_id] = loss_reason(error)
 
     def on_trial_result(
         self,

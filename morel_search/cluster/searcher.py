@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from ray.tune.search import Searcher
 
 from morel_search.cluster.lifeline import working
+from morel_search.cluster.ray_private import MACHINE_LOST
 from morel_search.cluster.trainable import Job
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.errors import RunFolderError
@@ -15,7 +17,13 @@ from morel_search.search.trial import Assignment
 
 __all__ = ["StudySearcher"]
 
-LOST = "the trial's process died (killed, out of memory, or its machine was lost)"
+LOST = "the trial's process died (killed or out of memory)"
+
+MOVES = 5
+"""How often a trial is moved away from machines that were lost or do not share the run folder.
+
+After that it is recorded as failed, so that a training that brings its machine down cannot go on for ever.
+"""
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
@@ -32,7 +40,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         errors: List to which errors raised here are appended. Ray Tune would attribute such an error to the
             trial and run that trial again; instead, the search ends, and
             :func:`morel_search.cluster.tuner.search` raises the first error of the list.
-        losses: Ray's id of each trial whose process Ray ended to the reason.
+        losses: Ray's id of each trial that lost a process to the reason of the last loss, which may be empty.
+        limit: Returns how many trials can run at the same time on the machines that the cluster has now.
+        note: Called with a sentence for the user when a trial is moved to another machine.
     """
 
     def __init__(
@@ -43,15 +53,24 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         errors: list[Exception],
         losses: Mapping[str, str],
         hung: Callable[[int], str],
+        limit: Callable[[], int],
+        note: Callable[[str], None],
     ) -> None:
         super().__init__()
         self._errors, self._losses = errors, losses
+        self._limit, self._note = limit, note
+        self._moves: Counter[int] = Counter()
         self._controller, self._job, self._on_finished = controller, job, on_finished
         self._hung = hung
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Job] | str | None:
-        """Return the config of the next trial, or ``Searcher.FINISHED`` when there is none."""
+        """Return the config of the next trial.
+
+        None if none can start now, and ``Searcher.FINISHED`` when there will be none.
+        """
+        if self._numbers and not self._errors and len(self._numbers) >= self._limit():
+            return None
         assignment = None
         try:
             with working():
@@ -60,6 +79,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         except Exception as error:
             self._errors.append(error)
         if assignment is None:
+            if self._numbers and not self._errors:
+                return None  # a running trial may lose its machine, and begin again
             finished: str = Searcher.FINISHED
             return finished
         self._numbers[trial_id] = assignment.number
@@ -80,7 +101,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
             return
         try:
             with working():
-                lost = (self._hung(number) or self._losses.get(trial_id, LOST)) if error else ""
+                lost = (self._hung(number) or self._losses.get(trial_id) or LOST) if error else ""
                 finished = self._finish(number, TrialReport.from_ray(result), lost)
                 if finished is not None:
                     self._on_finished(finished)
@@ -91,13 +112,26 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         if report.folder_error:
             self._controller.pause(number)
             raise RunFolderError(report.failure)
+        if report.wrong_machine:
+            return self._move(number, report.failure)
         if report.final:
             return self._controller.finish(number, report.history, report.failure)
         if self._controller.early_stopping.stopped(number):
             return self._controller.finish(number, (), "")
+        if lost == MACHINE_LOST:
+            return self._move(number, lost)
         if lost:
             return self._controller.finish(number, (), lost)
         self._controller.pause(number)
+        return None
+
+    def _move(self, number: int, reason: str) -> FinishedTrial | None:
+        """Let a trial begin on another machine; record it as failed if it was moved too often."""
+        self._moves[number] += 1
+        if self._moves[number] > MOVES:
+            return self._controller.finish(number, (), f"{reason}, after {MOVES} moves to other machines")
+        self._note(f"trial {number} is moved to another machine: {reason}")
+        self._controller.requeue(number)
         return None
 
     def save(self, checkpoint_path: str) -> None:

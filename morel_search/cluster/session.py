@@ -47,11 +47,13 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
 }
-"""Environment variables that Ray reads when it is imported.
+"""Environment variables that Ray reads when it is imported, or when a search starts.
 
-They reduce Ray's messages and turn off copies of data that the study holds. A process whose GCS server is
-lost ends itself after the last of them, by default after 60 s, which may be too short to write a report.
+The last one lets all trials start at the same time; the searcher limits their number. The others reduce Ray's
+messages and turn off copies of data that the study holds. A process whose GCS server is lost ends itself
+after the last but one, by default after 60 s, which may be too short to write a report.
 """
 
 PACKAGE = Path(__file__).parents[1]

@@ -1,21 +1,64 @@
-"""A check that all machines of a cluster see the same results folder."""
+"""Checks that all machines of a cluster see the same results folder, also those that join during a search."""
 
 from __future__ import annotations
 
 import socket
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from morel_search.cluster.placement import machines_for
 from morel_search.cluster.tasks import on_cluster
 from morel_search.config import ResourceSettings
 from morel_search.errors import MorelSearchError, RunFolderError
+from morel_search.results.folder import RunFolder
+from morel_search.results.reading import read_regular
 
-__all__ = ["check_shared"]
+__all__ = ["check_shared", "unshared_reason", "write_token"]
+
+SECONDS_BETWEEN_LOOKS = 0.5
 
 VISIBLE_SECONDS = 5.0
 """Seconds that a new file on a network file system may take to appear on the other machines."""
+
+
+LATE_SECONDS = 300.0
+"""Seconds that the results folder may take to appear on a machine that joins the cluster."""
+
+TOKEN_FILE = ".token"
+
+
+def write_token(run: RunFolder) -> str:
+    """Write a random text to a run's folder ``ray/`` and return it; each start of a search writes another.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
+    """
+    token = uuid.uuid4().hex
+    run.write_text(run.ray / TOKEN_FILE, token)
+    return token
+
+
+def unshared_reason(ray_folder: Path, token: str, seconds: float = LATE_SECONDS) -> str:
+    """Return why this machine does not see a run's folder ``ray/``; empty once it does.
+
+    Args:
+        ray_folder: The folder, as the search's own machine names it.
+        token: The text that :func:`write_token` returned there.
+        seconds: How long to wait for the folder.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(OSError):
+            if read_regular(ray_folder / TOKEN_FILE) == token.encode():
+                return ""
+        if time.monotonic() > deadline:
+            return (
+                f"{ray_folder} is not the same folder on {socket.gethostname()}, a machine that joined the "
+                "cluster; mount the results folder there"
+            )
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def check_shared(results: Path, resources: ResourceSettings) -> None:

@@ -5,15 +5,18 @@ They are not used to select networks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from morel_search._cli import print_err
 from morel_search._consent import Consent, consent_to
 from morel_search._user_code import named_errors
 from morel_search.cluster.placement import device_for, threads_for, with_absolute_paths
 from morel_search.cluster.tasks import Results, task_errors, trial_task
 from morel_search.cluster.worker_data import test_images
 from morel_search.config import Space
+from morel_search.errors import NetworkError
 from morel_search.search.pareto import Member
 from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.settings import DataSettings, EvaluationSettings
@@ -21,8 +24,24 @@ from morel_search.training.settings import DataSettings, EvaluationSettings
 __all__ = ["score_on_test"]
 
 
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The score of one network.
+
+    Attributes:
+        member: Trial and epoch.
+        result: Clean and robust accuracy, fractions; a text is the reason why there are none.
+    """
+
+    member: Member
+    result: tuple[float, float] | str
+
+
 def score_on_test(
-    space: Space, models: Mapping[Member, Path], compute: Compute = FLOAT32
+    space: Space,
+    models: Mapping[Member, Path],
+    compute: Compute = FLOAT32,
+    note: Callable[[str], None] = print_err,
 ) -> dict[Member, tuple[float, float]]:
     """Compute clean and robust accuracy of saved networks on the test split.
 
@@ -33,6 +52,8 @@ def score_on_test(
         space: Its data, evaluation and resources are used.
         models: Trial and epoch to the file with the network's weights.
         compute: The arithmetic of the attack's gradients.
+        note: Called with a sentence about each network that has no scores, because it cannot be read or
+            raises an error.
 
     Returns:
         Trial and epoch to (clean accuracy, robust accuracy), fractions.
@@ -54,12 +75,16 @@ def score_on_test(
             )
             for member, path in models.items()
         ]
-        results, scores = Results(), list[tuple[Member, float, float]]()
+        results, scores = Results(), dict[Member, tuple[float, float]]()
         while pending:
             reference = results.next(pending)
             pending.remove(reference)
-            scores.append(ray.get(reference))
-    return {(member[0], member[1]): (clean, robust) for member, clean, robust in scores}
+            score: Score = ray.get(reference)
+            if isinstance(score.result, str):
+                note(f"warning: a network has no test accuracies: {score.result}")
+            else:
+                scores[score.member] = score.result
+    return scores
 
 
 def _score(
@@ -71,7 +96,8 @@ def _score(
     device: str,
     threads: int,
     consent: Consent,
-) -> tuple[Member, float, float]:
+) -> Score:
+    """Score one network, on a worker; an error of this network does not keep the others from their scores."""
     import torch
 
     from morel_search.models.checkpoint import load_model
@@ -81,7 +107,11 @@ def _score(
     torch.set_num_threads(threads)
     configure(compute, device)
     images = test_images(data).to(device)
-    with named_errors(f"the network in {path}", consent.names):
-        model, _ = load_model(Path(path), consent)
-        result = evaluate(model.to(device), images, evaluation, final=True, seed=TEST_SEED, compute=compute)
-    return member, result.clean_accuracy, result.robust_accuracy
+    try:
+        with named_errors(f"the network in {path}", consent.names):
+            model, _ = load_model(Path(path), consent)
+            model = model.to(device)
+            result = evaluate(model, images, evaluation, final=True, seed=TEST_SEED, compute=compute)
+    except NetworkError as error:
+        return Score(member, str(error))
+    return Score(member, (result.clean_accuracy, result.robust_accuracy))

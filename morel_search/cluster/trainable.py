@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from morel_search._consent import consent_to
 from morel_search._user_code import error_text
+from morel_search.cluster.shared_folder import unshared_reason
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.worker_data import development_for
 from morel_search.errors import MorelSearchError, NetworkError, RunFolderError
@@ -57,6 +58,8 @@ class Job:
         folder: The trial's own folder; it must be the same folder on every machine.
         compute: The arithmetic.
         rungs: Epochs after which early stopping compares trials; the network is evaluated after each of them.
+        token: Content of the file that shows whether the trial's machine shares the run folder, see
+            :mod:`morel_search.cluster.shared_folder`; empty to skip this check.
     """
 
     number: int
@@ -71,6 +74,7 @@ class Job:
     folder: str
     compute: Compute = FLOAT32
     rungs: tuple[int, ...] = ()
+    token: str = ""
 
 
 def run_job(config: dict[str, Job]) -> None:
@@ -94,6 +98,10 @@ def run_job(config: dict[str, Job]) -> None:
             raise
 
     job = config["job"]
+    unshared = unshared_reason(Path(job.folder).parents[1], job.token) if job.token else ""
+    if unshared:
+        report(TrialReport(final=True, failure=unshared, wrong_machine=True))
+        return
     try:
         history = train_job(job, report)
     except BaseException as error:  # a network or loss of the user may raise anything

@@ -21,12 +21,15 @@ class TrialReport:
         failure: The reason, if the training failed.
         folder_error: Whether the reason is that the run folder cannot be written: the search ends then, and
             the trial continues when it is resumed.
+        wrong_machine: Whether the reason is that the trial's machine does not share the run folder: the trial
+            is moved to another machine.
     """
 
     history: tuple[EpochResult, ...] = ()
     final: bool = False
     failure: str = ""
     folder_error: bool = False
+    wrong_machine: bool = False
 
     def to_ray(self) -> dict[str, object]:
         """Return the dictionary that Ray Tune transmits; it flattens dictionaries, but not lists."""
@@ -34,6 +37,7 @@ class TrialReport:
             "final": self.final,
             "failure": self.failure,
             "folder_error": self.folder_error,
+            "wrong_machine": self.wrong_machine,
             "history": [asdict(result) for result in self.history],
         }
 
@@ -51,4 +55,5 @@ class TrialReport:
             final=bool(result.get("final")),
             failure=str(result.get("failure", "")),
             folder_error=bool(result.get("folder_error")),
+            wrong_machine=bool(result.get("wrong_machine")),
         )

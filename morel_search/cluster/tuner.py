@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err
 from morel_search.cluster.lifeline import waiting
-from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
+from morel_search.cluster.placement import PlacesNow, device_for, threads_for, with_absolute_paths
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
 from morel_search.cluster.trainable import Job, run_job
@@ -87,11 +87,17 @@ def search(
                     tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
                     tune_config=tune.TuneConfig(
                         search_alg=StudySearcher(
-                            controller, job, on_finished, errors, losses, detector.reason
+                            controller,
+                            job,
+                            on_finished,
+                            errors,
+                            losses,
+                            detector.reason,
+                            PlacesNow(resources),
+                            note,
                         ),
                         scheduler=StudyScheduler(controller, on_epoch, errors, watch, losses),
                         num_samples=UNLIMITED,
-                        max_concurrent_trials=concurrency(resources),
                         reuse_actors=True,
                         trial_name_creator=_name,
                         trial_dirname_creator=_name,
@@ -141,8 +147,17 @@ def _settle(controller: SearchController, record: TrialStore, errors: list[Excep
         errors.append(error)
 
 
-def job_maker(space: Space, folder: Path, compute: Compute = FLOAT32) -> Callable[[Assignment], Job]:
-    """Return a function from assignments to jobs whose checkpoints are in ``folder/NUMBER``."""
+def job_maker(
+    space: Space, folder: Path, compute: Compute = FLOAT32, token: str = ""
+) -> Callable[[Assignment], Job]:
+    """Return a function from assignments to jobs whose checkpoints are in ``folder/NUMBER``.
+
+    Args:
+        space: The space.
+        folder: Folder of the checkpoints of all trials.
+        compute: The arithmetic.
+        token: See :attr:`Job.token`.
+    """
 
     def make(assignment: Assignment) -> Job:
         return Job(
@@ -158,6 +173,7 @@ def job_maker(space: Space, folder: Path, compute: Compute = FLOAT32) -> Callabl
             folder=str((folder / str(assignment.number)).absolute()),
             compute=compute,
             rungs=rungs_of(space),
+            token=token,
         )
 
     return make

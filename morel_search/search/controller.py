@@ -200,6 +200,12 @@ class SearchController:
         self._running.pop(number)
         self.early_stopping.leave(number)
 
+    def requeue(self, number: int) -> None:
+        """Let a running trial wait for another machine; it is handed out before any new proposal."""
+        self._running.pop(number)
+        self._store.requeue(number)
+        self._waiting.append(self._store.trials()[number])
+
     def pause_all(self) -> None:
         """Pause the trials that still run, because the search ends."""
         for number in list(self._running):

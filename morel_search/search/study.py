@@ -227,6 +227,11 @@ class TrialStore:
         )  # as Optuna's trial.set_constraint writes them
         self._rows.finish(self._ids[number], outcome.state, outcome.values, attributes, constraints)
 
+    @guarded("written")
+    def requeue(self, number: int) -> None:
+        """Make a RUNNING trial WAITING."""
+        self._storage.set_trial_state_values(self._ids[number], TrialState.WAITING)
+
     def requeue_running(self) -> None:
         """Make every RUNNING trial WAITING, also on a full disk.
 

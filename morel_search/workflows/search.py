@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
 from morel_search._machine import usable_cpus
 from morel_search.config import Space
-from morel_search.errors import RunFolderError
+from morel_search.errors import MorelSearchError, RunFolderError
 from morel_search.results.files import kind_of_path
 from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.names import check_run_name
@@ -48,6 +48,8 @@ class Request:
         name: The run's name.
         results: Absolute folder of all runs.
         resume: Whether to continue an existing run.
+        or_start: Whether to continue the run if it exists, and to start it otherwise; ``resume`` is then
+            decided where the search runs.
         address: Address of a Ray cluster; None to start Ray on this machine.
         verbosity: 0 prints only warnings, errors and the report's path; 1 also a line for each trial; 2 also
             one for each epoch.
@@ -57,8 +59,16 @@ class Request:
     name: str
     results: Path
     resume: bool = False
+    or_start: bool = False
     address: str | None = None
     verbosity: int = 1
+
+    def decided(self) -> Request:
+        """Return the request with ``resume`` as the run folder decides."""
+        if not self.or_start:
+            return self
+        check_run_name(self.name)
+        return replace(self, resume=RunFolder(self.results / self.name).settings.is_file())
 
 
 def dry_run(request: Request) -> int:
@@ -66,6 +76,7 @@ def dry_run(request: Request) -> int:
     from morel_search.workflows.plan import plan_text
     from morel_search.workflows.preflight import check_device, inspect, time_epoch
 
+    request = request.decided()
     _refuse_early(request)
     if request.address is None:
         check_device(request.space)
@@ -94,6 +105,7 @@ def execute(request: Request) -> int:
     from morel_search.cluster.tasks import on_cluster
     from morel_search.workflows import preflight
 
+    request = request.decided()
     _refuse_early(request)
     if request.resume:
         with RunFolder(request.results / request.name).lock():
@@ -201,9 +213,16 @@ def _search(
             if request.verbosity and finished:
                 print_out("scoring the front and the controls on the test split")
             artifacts.finish("finished" if finished else "failed" if failed else "stopped", test=finished)
+    except MorelSearchError:
+        # What has finished gets its tables and its page, as far as the error, such as a full disk, allows it.
+        with suppress(MorelSearchError):
+            artifacts.finish("stopped", test=False)
+        _mark_stopped(run)
+        with suppress(MorelSearchError):
+            report()
+        raise
     except BaseException:
-        with suppress(RunFolderError):  # the error may be a full disk
-            run.write_settings(replace(run.read_settings(), status="stopped"))
+        _mark_stopped(run)
         raise
     if missing := artifacts.missing_networks():
         print_err(
@@ -224,6 +243,11 @@ def _search(
     return _exit_code(controller, complete=complete, interrupted=verified is None)
 
 
+def _mark_stopped(run: RunFolder) -> None:
+    with suppress(RunFolderError):  # the disk may be full
+        run.write_settings(replace(run.read_settings(), status="stopped"))
+
+
 def _warn_of_other_compute(before: RunSettings, compute: Compute) -> None:
     earlier = compute if before.compute is None else compute_of(before.compute)
     if earlier != compute:
@@ -242,6 +266,7 @@ def _run_trials(
     artifacts: RunArtifacts,
 ) -> bool:
     """Run the trials until the search ends; return whether it is complete, not interrupted."""
+    from morel_search.cluster.shared_folder import write_token
     from morel_search.cluster.tuner import job_maker, search
     from morel_search.workflows.progress import Progress
 
@@ -256,7 +281,7 @@ def _run_trials(
             controller,
             record,
             ray_folder=run.ray,
-            job=job_maker(request.space, run.checkpoints, compute),
+            job=job_maker(request.space, run.checkpoints, compute, write_token(run)),
             on_finished=finished,
             on_epoch=progress.epoch,
         )

@@ -1,0 +1,80 @@
+"""Machines that join a cluster during a search: whether they see the run folder."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+from test_final_evaluation import job_in
+
+from morel_search.cluster import placement, shared_folder, trainable
+from morel_search.cluster.placement import PlacesNow
+from morel_search.cluster.shared_folder import TOKEN_FILE, unshared_reason, write_token
+from morel_search.config import ResourceSettings
+from morel_search.results.folder import RunFolder
+from morel_search.results.new_run import create_run_folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return create_run_folder(tmp_path, "run")
+
+
+def test_a_machine_that_sees_the_token_shares_the_folder(run: RunFolder) -> None:
+    token = write_token(run)
+    assert unshared_reason(run.ray, token, 0) == ""
+    assert write_token(run) != token
+    assert unshared_reason(run.ray, token, 0), "the token of an earlier start"
+
+
+@pytest.mark.parametrize("content", [None, "", "that of another run"])
+def test_a_machine_without_the_folder_or_with_one_of_its_own_is_named(
+    run: RunFolder, content: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_folder.socket, "gethostname", lambda: "node-7")
+    if content is not None:
+        run.write_text(run.ray / TOKEN_FILE, content)
+    reason = unshared_reason(run.ray, "abc", 0)
+    assert reason.startswith(f"{run.ray} is not the same folder on node-7")
+
+
+def test_a_folder_that_is_mounted_late_is_waited_for(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_folder, "SECONDS_BETWEEN_LOOKS", 0.01)
+    timer = threading.Timer(0.1, run.write_text, [run.ray / TOKEN_FILE, "abc"])
+    timer.start()
+    assert unshared_reason(run.ray, "abc", 60) == ""
+    timer.join()
+
+
+def test_a_trial_on_a_machine_without_the_folder_trains_nothing_and_says_why(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would train, report COMPLETE, and leave its weights on a disk that nobody reads."""
+    reports: list[dict[str, Any]] = []
+    monkeypatch.setattr(tune, "report", reports.append)
+    monkeypatch.setattr(trainable, "unshared_reason", lambda folder, token: unshared_reason(folder, token, 0))
+    job = replace(job_in(run.checkpoints / "3", "last"), token="abc")
+    trainable.run_job({"job": job})
+    (report,) = reports
+    assert (report["final"], report["wrong_machine"], report["folder_error"]) == (True, True, False)
+    assert "not the same folder" in report["failure"]
+    assert not (run.checkpoints / "3").exists()
+    trainable.run_job({"job": replace(job, token=write_token(run))})
+    assert [report["final"] for report in reports[1:]] == [*[False] * 5, True]
+    assert not any(report["wrong_machine"] for report in reports[1:])
+    assert (run.checkpoints / "3/model.pt").exists()
+
+
+def test_the_places_of_a_cluster_are_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    places, now = [2, 3], [0.0]
+    monkeypatch.setattr(placement, "concurrency", lambda resources: places[0])
+    count = PlacesNow(ResourceSettings(), lambda: now[0])
+    assert count() == 2
+    places.pop(0)
+    assert count() == 2, "asking Ray takes time"
+    now[0] += placement.SECONDS_BETWEEN_COUNTS
+    assert count() == 3
