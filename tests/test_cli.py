@@ -91,7 +91,9 @@ LONG, DEEP = "x" * 300, "/".join(["d" * 200] * 30)
 SPACE = str(ROOT / "search_spaces" / "digits.yaml")
 
 
-@pytest.mark.parametrize("path", [LONG, DEEP, "loop", "zero\0byte", "file/inside"], ids=lambda path: path[:9])
+@pytest.mark.parametrize(
+    "path", [LONG, DEEP, "loop", "zero\0byte", "file/inside", "s3://bucket/x"], ids=lambda path: path[:9]
+)
 @pytest.mark.parametrize(
     "words",
     [
