@@ -129,11 +129,11 @@ class Cluster:
         return [] if done.stdout.strip() == "No resource in the cluster" else json.loads(done.stdout)
 
     def trial_nodes(self) -> set[tuple[str, str]]:
-        """(job, node) of every actor that has run trials; Ray Tune calls their class ImplicitFunc."""
+        """(job, node) of every actor that runs or has run trials; Ray Tune calls their class ImplicitFunc."""
         return {
             (actor["job_id"], actor["node_id"])
             for actor in self.listed("actors")
-            if actor["class_name"] == "ImplicitFunc"
+            if actor["class_name"] == "ImplicitFunc" and actor["node_id"] is not None
         }
 
 
