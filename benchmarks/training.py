@@ -434,7 +434,7 @@ def epoch(arguments: argparse.Namespace, device: torch.device, _: Rates) -> None
         ) -> None:
             for _ in range(10):
                 losses, _ = training.step(images, labels, 0, training.noise)
-                training.optimizer.zero_grad(set_to_none=True)
+                training.optimizer.zero_grad()
                 losses.total.backward()
                 training.optimizer.step()
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchattacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,7 +126,18 @@ def test_objectives_are_what_they_say() -> None:
     logits, clean = torch.tensor([[2.0, 0.5, 1.0]]), torch.tensor([[0.0, 1.0, 0.0]])
     assert float(margin_objective(torch.tensor([0]))(logits)) == pytest.approx(-1.0)
     p, q = torch.softmax(clean, 1), torch.softmax(logits, 1)
-    assert float(kl_objective(clean)(logits)) == pytest.approx(float((p * (p / q).log()).sum()), rel=1e-5)
+    divergence = float((p * (p / q).log()).sum())
+    entropy = -float((p * p.log()).sum())
+    assert float(kl_objective(clean)(logits)) == pytest.approx(divergence + entropy, rel=1e-5)
+
+
+def test_kl_has_torchs_gradient_to_the_last_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean = 5 * torch.randn(50, 10, generator=generator)
+    logits = (5 * torch.randn(50, 10, generator=generator)).requires_grad_()
+    expected = F.kl_div(F.log_softmax(logits, dim=1), F.softmax(clean, dim=1), reduction="sum")
+    (gradient,) = torch.autograd.grad(kl_objective(clean)(logits), logits)
+    assert torch.equal(gradient, *torch.autograd.grad(expected, logits))
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -15,6 +15,7 @@ from image_files import every_row
 from sklearn.datasets import load_digits
 
 from morel_search.errors import DataError
+from morel_search.training.datasets.digits import open_digits
 from morel_search.training.datasets.loading import READERS, load_development, load_test
 from morel_search.training.datasets.splits import split_indices, stratified_order, validation_count
 from morel_search.training.settings import DataSettings
@@ -170,3 +171,32 @@ def test_importing_the_data_module_loads_no_reader() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "set()\n"
     )
+
+
+def digits_of(split: Any) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
+    source = open_digits(DataSettings(name="digits"), split)
+    return source.read(torch.arange(len(source.labels))), source.labels, source.classes
+
+
+@pytest.mark.parametrize("split", ["development", "test"])
+def test_digits_are_the_same_from_the_file_and_from_scikit_learn(
+    split: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels, classes = digits_of(split)
+    with monkeypatch.context() as without_the_file:
+        without_the_file.setattr(Path, "is_file", lambda _: False)
+        others = digits_of(split)
+    assert torch.equal(images, others[0])
+    assert torch.equal(labels, others[1])
+    assert classes == others[2] == tuple(str(name) for name in load_digits().target_names)
+
+
+def test_digits_do_not_import_scikit_learn() -> None:
+    code = (
+        "import sys\n"
+        "from morel_search.training.datasets.loading import load_test\n"
+        "from morel_search.training.settings import DataSettings\n"
+        "print(len(load_test(DataSettings(name='digits'))), {'sklearn', 'scipy'} & set(sys.modules))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert run.stdout == "359 set()\n"

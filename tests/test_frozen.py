@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from morel_search.training.attacks import attack_mode
 from morel_search.training.compute_settings import Compute
@@ -104,6 +105,34 @@ def test_it_follows_the_network_at_refresh_and_only_then() -> None:
     with attack_mode(network):
         assert relative(frozen(images), network(images)) < 1e-5
     assert relative(before, frozen(images)) > 1e-3
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize(("affine", "bias"), [(True, False), (False, True), (True, True), (False, False)])
+def test_folding_is_torchs_to_the_last_bit(affine: bool, bias: bool, narrow: bool) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, bias=bias),
+        nn.BatchNorm2d(6, eps=1e-3, affine=affine),
+        nn.ReLU(),
+        nn.Conv2d(6, 5, 1),
+        nn.BatchNorm2d(5),
+        nn.Flatten(),
+    )
+    for _ in range(3):
+        network(3 * torch.randn(8, 3, 6, 6) + 1)
+    frozen = FrozenNetwork(
+        network, torch.rand(2, 3, 6, 6), Compute(precision="bfloat16" if narrow else "float32")
+    )
+    copies = [part for part in frozen.modules() if isinstance(part, nn.Conv2d)]
+    for conv, norm, made in zip(network[0::3], network[1::3], copies, strict=False):
+        weight, offset = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        assert torch.equal(made.weight, weight.to(made.weight.dtype))
+        assert made.bias is not None
+        assert torch.equal(made.bias, offset.to(made.bias.dtype))
+        assert made.weight.dtype == (torch.bfloat16 if narrow else torch.float32)
 
 
 def test_the_network_and_the_random_state_are_left_alone() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 from morel_search.errors import NetworkError
 from morel_search.training.names import NETWORK_NAMES
 from morel_search.training.networks import NETWORKS, Classifier, build_network, outline_of
+from morel_search.training.networks.classifier import BatchNorm, count_batches
 from morel_search.training.settings import NetworkSettings
 
 
@@ -275,3 +278,32 @@ def test_an_outline_has_the_weights_of_the_network_and_draws_none(name: str) -> 
         key: tensor.shape for key, tensor in build_network(settings, (3, 32, 32), 10).state_dict().items()
     }
     assert {key: tensor.shape for key, tensor in outline.state_dict().items()} == shapes
+
+
+def test_an_outline_does_not_import_torchs_compiler() -> None:
+    code = (
+        "import sys\n"
+        "from morel_search.training.networks import NETWORKS, outline_of\n"
+        "from morel_search.training.settings import NetworkSettings\n"
+        "for name in NETWORKS: outline_of(NetworkSettings(name=name), (3, 32, 32), 10)\n"
+        "print('torch._dynamo' in sys.modules)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert run.stdout.strip() == "False"
+
+
+def test_batch_norm_is_torchs_and_its_batches_are_counted_together() -> None:
+    torch.manual_seed(0)
+    own, torchs = (
+        nn.Sequential(BatchNorm(3), BatchNorm(3)),
+        nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3)),
+    )
+    for _ in range(2):
+        images = torch.randn(4, 3, 5, 5)
+        assert torch.equal(own(images), torchs(images))
+    count_batches(own, 2)
+    assert all(torch.equal(value, own.state_dict()[name]) for name, value in torchs.state_dict().items())
+    assert torch.equal(own.eval()(images), torchs.eval()(images))
+    count_batches(nn.ReLU(), 1)  # a network without one

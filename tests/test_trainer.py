@@ -114,7 +114,7 @@ def test_the_average_is_what_is_evaluated(digits: Development) -> None:
     for step, value in enumerate([1.0, 2.0, 4.0]):
         for weight in training.classifier.parameters():
             weight.data.fill_(value)
-        training.average.update_parameters(training.classifier)
+        training.average.update(training.classifier)
         decay = min(0.99, (1 + step) / (10 + step))
         expected = value if step == 0 else decay * expected + (1 - decay) * value
     for weight in training.model.parameters():

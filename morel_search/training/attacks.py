@@ -59,12 +59,12 @@ def cross_entropy_objective(labels: Tensor) -> Objective:
 
 
 def kl_objective(clean_logits: Tensor) -> Objective:
-    """KL(p(x) || p(x')) summed over the batch.
+    """KL(p(x) || p(x')) summed over the batch, without the entropy of p(x), which no attack changes.
 
     p(x) is computed once from ``clean_logits``, shape (N, C); the reference computes it in every step.
     """
-    clean = F.softmax(clean_logits.detach(), dim=1)
-    return lambda logits: F.kl_div(F.log_softmax(logits, dim=1), clean, reduction="sum")
+    negative = -F.softmax(clean_logits.detach(), dim=1)
+    return lambda logits: (negative * F.log_softmax(logits, dim=1)).sum()
 
 
 def margin_objective(labels: Tensor) -> Objective:

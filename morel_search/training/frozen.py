@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from morel_search.training.compute import autocast
 from morel_search.training.compute_settings import FLOAT32, Compute
@@ -74,8 +73,7 @@ class FrozenNetwork:
     @torch.no_grad()
     def refresh(self) -> None:
         """Take over the network's parameters and buffers as they are now."""
-        for conv, norm, target in self._folded:
-            _write_fused(conv, norm, target)
+        _write_fused(self._folded)
         if self._targets:
             source = _state(self._network)  # anew: a forward pass may put another tensor in a buffer's place
             torch._foreach_copy_([*self._targets.values()], [source[name] for name in self._targets])
@@ -93,12 +91,35 @@ def _make_room(module: nn.Module, pairs: list[Pair]) -> None:
         module.set_submodule(norm, nn.Identity())
 
 
-def _write_fused(conv: Any, norm: Any, target: Any) -> None:
-    weight, bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    )
-    target.weight.copy_(weight)
-    target.bias.copy_(bias)
+def _write_fused(folded: Sequence[tuple[Any, Any, Any]]) -> None:
+    """Write each convolution and the batch norm behind it into the convolution of the copy.
+
+    The arithmetic is that of ``torch.nn.utils.fusion.fuse_conv_bn_weights``. Each operation takes all layers
+    at once; only the product of a weight and its gain, which have different shapes, is one for each layer.
+    """
+    if not folded:
+        return
+    convs, norms, targets = ([*parts] for parts in zip(*folded, strict=True))
+    gains = torch._foreach_add([norm.running_var for norm in norms], [norm.eps for norm in norms])
+    torch._foreach_rsqrt_(gains)
+    offsets = torch._foreach_neg([norm.running_mean for norm in norms])
+    _grouped(torch._foreach_add_, offsets, [conv.bias for conv in convs])
+    torch._foreach_mul_(offsets, gains)
+    _grouped(torch._foreach_mul_, offsets, [norm.weight for norm in norms])
+    _grouped(torch._foreach_add_, offsets, [norm.bias for norm in norms])
+    torch._foreach_copy_([target.bias for target in targets], offsets)
+    _grouped(torch._foreach_mul_, gains, [norm.weight for norm in norms])
+    for conv, gain, target in zip(convs, gains, targets, strict=True):
+        torch.mul(conv.weight, gain.reshape(-1, 1, 1, 1), out=target.weight)
+
+
+def _grouped(
+    operation: Callable[..., object], tensors: Sequence[Tensor], others: Sequence[Tensor | None]
+) -> None:
+    """Change each tensor that has a partner, in one operation."""
+    pairs = [(tensor, other) for tensor, other in zip(tensors, others, strict=True) if other is not None]
+    if pairs:
+        operation([tensor for tensor, _ in pairs], [other for _, other in pairs])
 
 
 def _narrow(module: nn.Module) -> None:
@@ -137,8 +158,12 @@ def _kept(network: nn.Module, pairs: list[Pair], images: Tensor, expected: Tenso
     """The pairs that can be folded: all of them, or those of each half."""
     folded = copy.deepcopy(network)
     _make_room(folded, pairs)
-    for conv, norm in pairs:
-        _write_fused(network.get_submodule(conv), network.get_submodule(norm), folded.get_submodule(conv))
+    _write_fused(
+        [
+            (network.get_submodule(conv), network.get_submodule(norm), folded.get_submodule(conv))
+            for conv, norm in pairs
+        ]
+    )
     if torch.allclose(folded(images), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
         return pairs
     middle = len(pairs) // 2

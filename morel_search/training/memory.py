@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from morel_search._machine import memory_bytes
 
 __all__ = ["outline", "outline_problem"]
 
 GIB = 2**30
+
+RANDOM = (Tensor.bernoulli_, Tensor.normal_, Tensor.random_, Tensor.uniform_)
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -23,8 +26,26 @@ def outline(build: Callable[[], Module]) -> Module:
     Raises:
         RuntimeError: A tensor has more elements than torch can address.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _NoRandomNumbers():
         return build()
+
+
+class _NoRandomNumbers(TorchFunctionMode):
+    """Leaves out the in-place random functions of tensors on ``meta``, which have no numbers.
+
+    torch imports its compiler for them: 1.5 s of processor time.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., object],
+        types: Sequence[type],
+        arguments: tuple[object, ...] = (),
+        keywords: Mapping[str, object] | None = None,
+    ) -> object:
+        if function in RANDOM and isinstance(arguments[0], Tensor) and arguments[0].is_meta:
+            return arguments[0]
+        return function(*arguments, **(keywords or {}))
 
 
 def outline_problem(build: Callable[[], nn.Module], copies: int = 1, device: str = "cpu") -> str:

@@ -17,6 +17,7 @@ from morel_search.training.embedding import EmbeddingSpace, stack
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.memory import outline_problem
 from morel_search.training.networks import Classifier
+from morel_search.training.networks.classifier import count_batches
 from morel_search.training.objectives import accuracy_objective
 from morel_search.training.settings import TrainSettings
 
@@ -99,13 +100,13 @@ class MorelStep(nn.Module):
             if self.objective.needs_attack or self.embedding is not None
             else None
         )
-        features = self._features(images)
+        batches = [images] if adversarial is None else [images, adversarial]
+        encoded = self._features(batches)
+        features, features_adv = encoded[0], encoded[-1]
         logits: Tensor = self.classifier.head(features)
-        if adversarial is None:
-            features_adv, logits_adv = features, logits
-        else:
-            features_adv = self._features(adversarial)
-            logits_adv = self.classifier.head(features_adv)
+        logits_adv = logits if adversarial is None else self.classifier.head(features_adv)
+        if self.classifier.training:
+            count_batches(self.classifier, len(batches))
         accuracy = self.objective.loss(logits, logits_adv, labels, epoch)
         robust, cosine, contrastive = self._robust(features, features_adv, labels)
         total = losses.conic_scalarization(
@@ -172,10 +173,11 @@ class MorelStep(nn.Module):
             else cross_entropy_objective(labels)
         )
 
-    def _features(self, images: Tensor) -> Tensor:
-        with autocast(self.compute, images.device):
-            features = self._encode(images)
-        return features.float()
+    def _features(self, batches: list[Tensor]) -> list[Tensor]:
+        """Encode each batch; in bfloat16 the weights are converted once for all of them."""
+        with autocast(self.compute, batches[0].device):
+            features = [self._encode(images) for images in batches]
+        return [part.float() for part in features]
 
     def _robust(
         self, features: Tensor, features_adv: Tensor, labels: Tensor

@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from morel_search.errors import DivergedError, OutOfMemoryError
 from morel_search.training.augment import augment, resolve_augmentation, to_float
+from morel_search.training.average import WeightAverage
 from morel_search.training.compute import configure
 from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.datasets.loading import Development
 from morel_search.training.evaluation import Evaluation, evaluate
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.networks import Classifier, build_network
+from morel_search.training.optimizers import SGD, AdamW, Optimizer
 from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
 from morel_search.training.settings import Augmentation, EvaluationSettings, NetworkSettings, TrainSettings
@@ -85,7 +86,7 @@ class Training:
         if compute.channels_last:
             self.classifier.to(memory_format=torch.channels_last)
         self.step = MorelStep(self.classifier, settings, compute).to(self.device)
-        self.average = _weight_average(self.classifier, settings.ema) if settings.ema else None
+        self.average = WeightAverage(self.classifier, settings.ema) if settings.ema else None
         self.optimizer = _optimizer(self.step, settings)
         self.order = torch.Generator().manual_seed(seed)
         self.noise = torch.Generator(self.device).manual_seed(seed)
@@ -96,15 +97,13 @@ class Training:
     @property
     def model(self) -> nn.Module:
         """The network that is evaluated and kept: the weight average where there is one."""
-        if self.average is None:
-            return self.classifier
-        averaged: nn.Module = self.average.module
-        return averaged
+        return self.classifier if self.average is None else self.average.module
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one epoch; the last one may be smaller."""
-        return len(_batches(torch.arange(len(self.data)), self.settings.batch_size))
+        images, size = len(self.data), self.settings.batch_size
+        return max(1, -(-images // size) - (images % size == 1))
 
     def __iter__(self) -> Iterator[EpochResult]:
         while self.epoch < self.settings.epochs:
@@ -179,42 +178,33 @@ class Training:
         sums = torch.zeros(5, device=self.device)
         correct = torch.zeros((), device=self.device)
         order = torch.randperm(len(self.data), generator=self.order).to(self.device)
-        rate = 0.0
+        batches = _batches(order, self.settings.batch_size)
         self.step.train()
-        for number, chosen in enumerate(_batches(order, self.settings.batch_size)):
-            rate = self._set_learning_rate(
-                (self.epoch + number / self.steps_per_epoch) / self.settings.epochs
-            )
+        for number, chosen in enumerate(batches):
+            progress = (self.epoch + number / len(batches)) / self.settings.epochs
+            self.optimizer.lr = learning_rate(self.settings, progress)
             labels = self.data.labels[chosen]
             images = to_float(augment(self.data.images[chosen], self.augmentation, self.noise))
             self.step.watch = number == 0
             losses, logits = self.step(images, labels, self.epoch, self.noise)
             if self.step.watch:
                 self._pulls = self.step.term_gradients()
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             losses.total.backward()
             self.optimizer.step()
             if self.average is not None:
-                self.average.update_parameters(self.classifier)
+                self.average.update(self.classifier)
             sums += len(chosen) * torch.stack([value.detach() for value in losses])
             correct += (logits.argmax(dim=1) == labels).sum()
-        means = [float(value) / len(self.data) for value in sums]
+        means = [value / len(self.data) for value in sums.tolist()]
         self._check_finite(means[0])
         self.epoch += 1
-        return StepLosses(*means), float(correct) / len(self.data), rate
+        return StepLosses(*means), float(correct) / len(self.data), self.optimizer.lr
 
     def _check_finite(self, loss: float) -> None:
-        finite = math.isfinite(loss) and all(
-            bool(torch.isfinite(weight).all()) for weight in self.step.parameters()
-        )
-        if not finite:
+        weights = [torch.isfinite(weight).all() for weight in self.step.parameters()]
+        if not (math.isfinite(loss) and bool(torch.stack(weights).all())):
             raise DivergedError(f"diverged in epoch {self.epoch + 1}: the training loss is {loss}")
-
-    def _set_learning_rate(self, progress: float) -> float:
-        rate = learning_rate(self.settings, progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which the training continues.
@@ -257,31 +247,8 @@ def _batches(order: Tensor, size: int) -> list[Tensor]:
     return batches
 
 
-def _optimizer(step: MorelStep, settings: TrainSettings) -> torch.optim.Optimizer:
-    parameters = list(step.parameters())
+def _optimizer(step: MorelStep, settings: TrainSettings) -> Optimizer:
+    lr, momentum, weight_decay = settings.lr, settings.momentum, settings.weight_decay
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(
-            parameters, lr=settings.lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay
-        )
-    return torch.optim.SGD(
-        parameters,
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.momentum > 0,
-    )
-
-
-def _weight_average(model: nn.Module, decay: float) -> AveragedModel:
-    """Exponential average of weights and buffers.
-
-    It follows faster at first: decay min(decay, (1 + n) / (10 + n)) after n steps.
-    """
-
-    def follow(averaged: Any, current: Any, steps: Any) -> None:
-        weight = 1.0 - min(decay, (1.0 + float(steps)) / (10.0 + float(steps)))
-        for old, new in zip(averaged, current, strict=True):
-            old.copy_(torch.lerp(old, new, weight) if old.is_floating_point() else new)
-
-    average_with: Callable[..., None] = torch.no_grad()(follow)
-    return AveragedModel(model, multi_avg_fn=average_with, use_buffers=True)
+        return AdamW(step.parameters(), lr, betas=(momentum, 0.999), weight_decay=weight_decay)
+    return SGD(step.parameters(), lr, momentum=momentum, weight_decay=weight_decay)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["BatchNorm", "Classifier", "Encoder", "Normalize", "initialise_convolutions"]
+__all__ = ["BatchNorm", "Classifier", "Encoder", "Normalize", "count_batches", "initialise_convolutions"]
 
 
 class Encoder(nn.Module):
@@ -41,16 +41,25 @@ class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation that accepts a single value for each channel in training mode.
 
     torch refuses one image with a map of 1 x 1, which has no variance. Such a batch is normalised with the
-    running statistics, and does not change them.
+    running statistics, and does not change them. The number of batches is not counted here but by
+    :func:`count_batches`, for all layers in one operation.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise maps, shape (N, C, H, W)."""
-        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
-            return functional.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
-            )
-        return super().forward(x)
+        if self.momentum is None:
+            return super().forward(x)
+        training = self.training and x.shape[0] * x.shape[2] * x.shape[3] > 1
+        return functional.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training,
+            self.momentum,
+            self.eps,
+        )
 
 
 class Classifier(nn.Module):
@@ -87,6 +96,18 @@ class Classifier(nn.Module):
         """Logits, shape (N, classes), of images in [0, 1], shape (N, C, H, W)."""
         logits: Tensor = self.head(self.features(x))
         return logits
+
+
+@torch.no_grad()
+def count_batches(network: nn.Module, passes: int) -> None:
+    """Add a number of passes in training mode to ``num_batches_tracked`` of every :class:`BatchNorm`."""
+    counts = [
+        part.num_batches_tracked
+        for part in network.modules()
+        if isinstance(part, BatchNorm) and part.num_batches_tracked is not None and part.momentum is not None
+    ]
+    if counts:
+        torch._foreach_add_(counts, passes)
 
 
 def initialise_convolutions(module: nn.Module) -> None:
