@@ -103,7 +103,7 @@ def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
 def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> tuple[str, ...]:
     """Check that a prediction in eval mode depends on the image alone; return a warning if it is random.
 
-    Features are compared, not logits: the last layer may be initialised with zeros.
+    Features are compared too: the last layer may be initialised with zeros.
 
     Raises:
         NetworkError: It depends on the other images of the batch.
@@ -112,13 +112,15 @@ def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> t
     from morel_search.training.predictions import DEPENDS_ON_BATCH, NOISE, batch_effect, randomness
 
     few = to_float(images.first(8).images)
-    if randomness(network, few, network.features) > NOISE:
-        return (
-            f"network: {space.network.name} is random in eval mode: two passes over the same images differ; "
-            "if dropout remains active, switch it off in eval mode. Accuracies and attacks are not reliable",
-        )
-    if batch_effect(network, few, network.features) > NOISE:
-        raise NetworkError(f"network {space.network.name} {DEPENDS_ON_BATCH}")
+    for outputs in (network.features, network):
+        if randomness(network, few, outputs) > NOISE:
+            return (
+                f"network: {space.network.name} is random in eval mode: two passes over the same images "
+                "differ; if dropout remains active, switch it off in eval mode. Accuracies and attacks are "
+                "not reliable",
+            )
+        if batch_effect(network, few, outputs) > NOISE:
+            raise NetworkError(f"network {space.network.name} {DEPENDS_ON_BATCH}")
     return ()
 
 
