@@ -29,7 +29,7 @@ Examples:
 @click.option("--out", type=PathText(), metavar="FILE", help="The file.  [default: NAME.yaml]")
 def init(*, name: str | None, out: Path | None) -> int:
     """Write a template, or list their names."""
-    from morel_search.workflows.templates import summary, templates, write_template
+    from morel_search.workflows.templates import summary, template_text, templates, write_space
 
     if name is None:
         names = templates()
@@ -38,7 +38,7 @@ def init(*, name: str | None, out: Path | None) -> int:
             print_out(f"{known:<{width}}  {summary(known)}")
         return 0
     path = out if out is not None else Path(f"{name}.yaml")
-    write_template(name, path)
+    write_space(template_text(name, path), path)
     print_out(f"{path}: edit it, then morel-search run --space {path} --dry-run")
     return 0
 

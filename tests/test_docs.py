@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 TOP = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "deploy/README.md"]
 PAGES = [*(ROOT / name for name in TOP), *sorted(DOCS.rglob("*.md"))]
-COMMANDS = ("init", "run", "report", "verify", "pick", "train")
+COMMANDS = ("init", "schema", "run", "report", "verify", "pick", "train")
 SHELLS = ("sh", "console", "bash")
 
 
@@ -155,7 +155,7 @@ def problems_of_command(line: str) -> str:
     if match is None:
         return "no command"
     name, rest = match[1], re.split(r"\s#|&&|'$|' ", match[2])[0].rstrip("'")
-    if name == "config":
+    if name in ("config", "completion"):
         return ""
     if name not in COMMANDS:
         return "" if line.strip().startswith(("docker", "pip", "kubectl")) else f"no command {name}"
