@@ -12,7 +12,7 @@ from morel_search.errors import RunFolderError, SpaceError
 from morel_search.results.files import write_atomically
 from morel_search.results.json_values import read_json
 
-__all__ = ["SCHEMA", "SCHEMA_LINE", "summary", "template_text", "templates", "write_space"]
+__all__ = ["SCHEMA", "SCHEMA_LINE", "check_new", "summary", "template_text", "templates", "write_space"]
 
 
 SCHEMA = "space.schema.json"
@@ -59,6 +59,16 @@ def template_text(name: str, path: Path) -> str:
     return text.replace("search_spaces/", "")
 
 
+def check_new(path: Path) -> None:
+    """Check that a file does not exist.
+
+    Raises:
+        RunFolderError: It does.
+    """
+    if os.path.lexists(path):
+        raise RunFolderError(f"{path} exists already; name another file with --out")
+
+
 def write_space(text: str, path: Path) -> None:
     """Write a space file, and its JSON Schema beside it.
 
@@ -67,8 +77,7 @@ def write_space(text: str, path: Path) -> None:
     Raises:
         RunFolderError: The space file exists, or a file cannot be written.
     """
-    if os.path.lexists(path):
-        raise RunFolderError(f"{path} exists already; name another file with --out")
+    check_new(path)
     write_atomically(path, text.encode("utf-8", "backslashreplace"))  # a path may not be UTF-8
     schema = path.parent / SCHEMA
     if not os.path.lexists(schema) or _is_schema(schema):

@@ -9,7 +9,7 @@ from torch import nn
 
 from morel_search._format import shortened
 from morel_search.errors import NetworkError
-from morel_search.training.library_names import is_library_name, library_problem
+from morel_search.training.library_names import is_library_name, library_problem, similar_name
 from morel_search.training.memory import outline, outline_problem
 from morel_search.training.networks.classifier import Classifier, Encoder, Parts
 from morel_search.training.networks.imported import build_imported
@@ -135,9 +135,10 @@ def _build(
     if ":" in name:
         return build_imported(name, options, image_shape, classes)
     if name not in NETWORKS:
+        meant = similar_name(name)
         raise NetworkError(
             f"is neither one of {', '.join(NETWORKS)} nor timm/NAME, torchvision/NAME or an import path "
-            "package.module:name"
+            f"package.module:name{f'; did you mean {meant}?' if meant else ''}"
         )
     known = [option for option in inspect.signature(NETWORKS[name]).parameters if option != "image_shape"]
     for option in options:
