@@ -34,7 +34,7 @@ class BuildWithSpaces(build_py):
     def _spaces(self) -> dict[str, str]:
         """Return the copies: source to target."""
         folder = Path(self.build_lib) / "morel_search" / SPACES
-        return {str(path): str(folder / path.name) for path in sorted(SPACES.glob("*.yaml"))}
+        return {str(path): str(folder / path.name) for path in sorted(SPACES.glob("*.*"))}
 
 
 setup(cmdclass={"build_py": BuildWithSpaces})

@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "init": "Write a commented space file to start from.",
+    "schema": "Print the JSON Schema of a space file, for editors.",
     "run": "Run a search, from its space file to its report.",
     "report": "Draw the report of a run again.",
     "verify": "Attack the networks of a run's front with strong attacks on the test split.",

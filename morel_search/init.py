@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from morel_search._cli import PathText, command, main_of, print_out
+from morel_search._cli import PathText, add_working_directory, command, main_of, print_out
 
 __all__ = ["init", "main"]
 
@@ -17,19 +17,39 @@ Examples:
   morel-search init
   morel-search init digits
   morel-search init image_folder --out my_images.yaml
+  morel-search init my_space.yaml --data images
+  morel-search init my_space.yaml --data train.parquet --test test.parquet --network timm/resnet18
 """
 
 
 @command(
-    "Write a commented space file into the current folder, from a template.\n\n"
-    "NAME is the name of a template; without it, the names are listed.",
+    "Write a commented space file, from a template or for data of your own.\n\n"
+    "NAME is the name of a template; without it, the names are listed. With --data, NAME is the file to "
+    "write, and the file holds what was found in the data: classes, sizes, and settings that suit them.",
     EXAMPLES,
 )
 @click.argument("name", required=False)
 @click.option("--out", type=PathText(), metavar="FILE", help="The file.  [default: NAME.yaml]")
-def init(*, name: str | None, out: Path | None) -> int:
-    """Write a template, or list their names."""
-    from morel_search.workflows.templates import summary, templates, write_template
+@click.option(
+    "--data",
+    type=PathText(),
+    metavar="PATH",
+    help="Folder with train and test images or Parquet files; with --test, the training images.",
+)
+@click.option("--test", type=PathText(), metavar="PATH", help="Folder or Parquet file of the test images.")
+@click.option(
+    "--network", metavar="NAME", help="The network, such as timm/resnet18.  [default: chosen for the data]"
+)
+def init(
+    *, name: str | None, out: Path | None, data: Path | None, test: Path | None, network: str | None
+) -> int:
+    """Write a space file, or list the templates."""
+    if data is not None:
+        return _init_for_data(out or Path(name or "space.yaml"), data, test, network)
+    for option, given in (("--test", test), ("--network", network)):
+        if given is not None:
+            raise click.UsageError(f"{option} needs --data")
+    from morel_search.workflows.templates import summary, template_text, templates, write_space
 
     if name is None:
         names = templates()
@@ -38,7 +58,26 @@ def init(*, name: str | None, out: Path | None) -> int:
             print_out(f"{known:<{width}}  {summary(known)}")
         return 0
     path = out if out is not None else Path(f"{name}.yaml")
-    write_template(name, path)
+    write_space(template_text(name, path), path)
+    print_out(f"{path}: edit it, then morel-search run --space {path} --dry-run")
+    return 0
+
+
+def _init_for_data(path: Path, data: Path, test: Path | None, network: str | None) -> int:
+    """Look at the data, and write a space file for it."""
+    from morel_search.workflows.new_space import space_for
+    from morel_search.workflows.templates import check_new, write_space
+
+    add_working_directory()
+    check_new(path)
+    text, facts = space_for(data, test, network, path)
+    write_space(text, path)
+    colour = "in colour" if facts.channels == 3 else "grey"
+    height, width = facts.size
+    print_out(
+        f"{facts.train:,} training images and {facts.test:,} test images, {len(facts.classes)} classes, "
+        f"{colour}, {height} x {width} pixels"
+    )
     print_out(f"{path}: edit it, then morel-search run --space {path} --dry-run")
     return 0
 

@@ -1,4 +1,4 @@
-"""Write the generated parts of the documentation again: the space file reference and the module tree.
+"""Write the generated files again: the space file reference, the module tree and the JSON Schema.
 
 Run ``python scripts/update_docs.py`` after a change of a setting, a module's name or the first line of a
 module's docstring; ``tests/test_docs.py`` compares the files with what this script would write.
@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "morel_search"
 REFERENCE = ROOT / "docs" / "reference" / "space-file.md"
+SCHEMA = ROOT / "search_spaces" / "space.schema.json"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- module tree: python scripts/update_docs.py -->\n", "<!-- end of the module tree -->\n"
 INDENT = 4
@@ -57,7 +58,10 @@ def _summary(path: Path) -> str:
 
 
 def main() -> int:
-    """Write both files."""
+    """Write the files."""
+    from morel_search.config.json_schema import schema_text
+
+    SCHEMA.write_text(schema_text(), encoding="utf-8")
     REFERENCE.write_text(space_file_reference(), encoding="utf-8")
     ARCHITECTURE.write_text(with_tree(ARCHITECTURE.read_text(encoding="utf-8")), encoding="utf-8")
     return 0

@@ -23,7 +23,7 @@ SECTIONS = {
     "search": SearchSettings,
     "resources": ResourceSettings,
 }
-NOR = "nor an import path package.module:name"
+NOR = "nor timm/NAME, torchvision/NAME or an import path package.module:name"
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 LIMITED = [
     (section, field.name, sign, field.metadata[sign])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import torchvision
 from torch import Tensor
 
 from morel_search.errors import NetworkError
+from morel_search.training.compute_settings import FLOAT32
+from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.networks import Classifier, build_network
-from morel_search.training.settings import NetworkSettings
+from morel_search.training.settings import NetworkSettings, TrainSettings
+from morel_search.training.step import MorelStep
 
 
 def build(
@@ -60,15 +64,29 @@ class Rectified(nn.Sequential):
 
 class WeightNorm(Plain):
     """The weight is computed from two others, with gradients, by a hook."""
-    def __init__(self):
+    def __init__(self, dim=0):
         super().__init__()
-        torch.nn.utils.weight_norm(self.body[1])
+        torch.nn.utils.weight_norm(self.body[1], dim=dim)
+        torch.nn.utils.weight_norm(self.head)
+        with torch.no_grad():
+            self.body[1].weight_g.mul_(1.7)
+        self.head.weight_v.requires_grad_(False)
 
 class SpectralNorm(Plain):
     """The weight is computed with gradients in a forward pass of training alone."""
     def __init__(self):
         super().__init__()
-        torch.nn.utils.spectral_norm(self.body[1])
+        torch.nn.utils.spectral_norm(self.body[1], n_power_iterations=2)
+
+class Remembering(Plain):
+    """It keeps features, which were computed with gradients."""
+    def forward(self, x):
+        self.last = self.body(x)
+        return self.head(self.last)
+
+class Lazy(nn.Sequential):
+    def __init__(self, num_classes=4):
+        super().__init__(nn.Flatten(), nn.LazyLinear(6), nn.ReLU(), nn.LazyLinear(num_classes))
 
 class Parametrized(Plain):
     def __init__(self):
@@ -100,6 +118,33 @@ class Maps(nn.Conv2d):
 
 def convolutional():
     return nn.Sequential(nn.Conv2d(1, 5, 8), nn.Flatten())
+
+class Cosine(nn.Module):
+    """Logits are cosines times a scale: a head that is not linear."""
+    def __init__(self, dim, classes):
+        super().__init__()
+        self.directions = nn.Parameter(torch.randn(classes, dim))
+    def forward(self, features):
+        return 8 * nn.functional.normalize(features) @ nn.functional.normalize(self.directions).T
+
+def cosine_parts(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 7), nn.ReLU()), Cosine(7, num_classes)
+
+def tuple_parts():
+    theirs = Tuple(num_classes=9)
+    return theirs.body, theirs.head
+
+def map_parts():
+    return nn.Conv2d(1, 2, 3), nn.Linear(2, 4)
+
+def unfitting_parts():
+    return nn.Flatten(), nn.Linear(63, 4)
+
+def parts_of_other_classes():
+    return nn.Flatten(), Cosine(64, 3)
+
+def three_parts():
+    return nn.Flatten(), nn.Linear(64, 4), nn.ReLU()
 
 def broken():
     raise ValueError("first line\\nsecond line")
@@ -166,13 +211,13 @@ def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
         (
             "somebodys_networks:Tuple",
             {},
-            r"must give logits of shape \(N, classes\) for N images of 1 x 8 x 8, got tuple",
+            r"must give logits of shape \(N, classes\) for N images of 1 x 8 x 8, got tuple; .*pair \(enc",
         ),
         ("somebodys_networks:TupleInTraining", {}, r"gives tuple in training mode and \(2, 7\) in eval mode"),
         ("somebodys_networks:Maps", {}, r"must give logits .* got \(2, 2, 6, 6\)"),
         ("somebodys_networks:convolutional", {}, r"has no nn\.Linear"),
         ("somebodys_networks:broken", {}, "fails with options {}: ValueError: first line second line"),
-        ("somebodys_networks:no_module", {}, "must return an nn.Module, got int"),
+        ("somebodys_networks:no_module", {}, "must return an nn.Module, or a pair .*, got int"),
         ("somebodys_networks:number", {}, "must be an nn.Module, or return one when called, got int"),
         (
             "somebodys_networks:Plain",
@@ -182,14 +227,29 @@ def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
         ("somebodys_networks:Plain", {"side": 9}, "does not take images of 1 x 8 x 8: RuntimeError"),
         ("somebodys_networks:ready", {"hidden": 3}, "is a module already and takes no options, got hidden"),
         (
-            "somebodys_networks:WeightNorm",
+            "somebodys_networks:Remembering",
             {},
-            r"cannot be copied by copy\.deepcopy: .*parametrizations\.weight_norm",
+            r"cannot be copied by copy\.deepcopy: .*; it keeps a tensor that was computed with gradients",
         ),
         (
-            "somebodys_networks:SpectralNorm",
+            "somebodys_networks:map_parts",
             {},
-            r"cannot be copied by copy\.deepcopy: .*parametrizations\.weight_norm and spectral_norm do not",
+            r"must have an encoder with features of shape \(N, d\), got \(2, 2, 6, 6\)$",
+        ),
+        (
+            "somebodys_networks:unfitting_parts",
+            {},
+            r"has a head that does not take features of shape \(2, 64\): RuntimeError",
+        ),
+        (
+            "somebodys_networks:parts_of_other_classes",
+            {},
+            r"must have a head with logits of shape \(N, 4\) for N images of 4 classes, got \(2, 3\)$",
+        ),
+        (
+            "somebodys_networks:three_parts",
+            {},
+            r"must return an nn\.Module, or a pair \(encoder, head\) of two, got tuple$",
         ),
         ("somebodys_networks:Uncopyable", {}, r"cannot be copied .*RuntimeError: there is one of me$"),
         ("somebodys_networks:absent", {}, "cannot be imported: AttributeError"),
@@ -202,6 +262,81 @@ def test_an_own_network_that_does_not_fit(name: str, options: dict[str, Any], wo
         build(name, (1, 8, 8), classes=4, **options)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"network {name} ")
+
+
+@pytest.mark.parametrize(("name", "options"), [("WeightNorm", {"dim": 0}), ("WeightNorm", {"dim": None})])
+def test_an_old_weight_norm_is_renewed_and_computes_and_learns_the_same(
+    own_networks: Any, name: str, options: dict[str, Any]
+) -> None:
+    model = build(f"somebodys_networks:{name}", (1, 8, 8), classes=4, **options).eval()
+    torch.manual_seed(0)
+    old = getattr(own_networks, name)(**options).eval()
+    x = images(5, 1, 8, 8)
+    torch.testing.assert_close(model(x), old(x))
+    for network in (model, old):
+        network(x).square().sum().backward()
+    new = dict(model.named_parameters())
+    prefix = "encoder.1.body.1.parametrizations.weight.original"
+    torch.testing.assert_close(new[f"{prefix}0"].grad, old.body[1].weight_g.grad)
+    torch.testing.assert_close(new[f"{prefix}1"].grad, old.body[1].weight_v.grad)
+    assert [name for name, weight in new.items() if not weight.requires_grad] == [
+        "head.parametrizations.weight.original1"
+    ]
+    assert isinstance(old.body[1].weight, Tensor), "the network of somebody else is not changed"
+    again = copy.deepcopy(model)
+    torch.testing.assert_close(again(x), model(x))
+
+
+def test_an_old_spectral_norm_is_renewed(own_networks: Any) -> None:
+    model = build("somebodys_networks:SpectralNorm", (1, 8, 8), classes=4)
+    torch.manual_seed(0)
+    old = own_networks.SpectralNorm()
+    x = images(5, 1, 8, 8)
+    torch.testing.assert_close(model.eval()(x), old.eval()(x))
+    for network in (model.train(), old.train()):
+        for _ in range(100):  # each pass improves the estimate of the norm
+            network(x)
+    torch.testing.assert_close(model.eval()(x), old.eval()(x), rtol=1e-4, atol=1e-5)
+    weight = model.encoder[1].body[1].weight
+    assert float(torch.linalg.matrix_norm(weight.detach(), 2)) == pytest.approx(1, rel=1e-3)
+    copy.deepcopy(model)
+
+
+def test_a_head_that_is_not_linear(own_networks: Any) -> None:
+    model = build("somebodys_networks:cosine_parts", (1, 8, 8), classes=3).eval()
+    assert model.feature_dim == 7
+    torch.manual_seed(0)
+    encoder, head = own_networks.cosine_parts(3)
+    x = images(4, 1, 8, 8)
+    torch.testing.assert_close(model(x), head(encoder(x)))
+    torch.testing.assert_close(FrozenNetwork(model, x)(x), model(x))
+    step = MorelStep(model, TrainSettings(accuracy_loss="trades", attack_steps=1))
+    losses, logits = step(x, torch.tensor([0, 1, 2, 0]))
+    losses.total.backward()
+    assert logits.shape == (4, 3)
+    assert model.head.directions.grad.abs().sum() > 0
+
+
+def test_a_head_that_is_not_linear_stays_in_float32_in_attacks(own_networks: Any) -> None:
+    model = build("somebodys_networks:cosine_parts", (1, 8, 8), classes=3)
+    deep = own_networks.Plain(hidden=7, num_classes=3, side=8)
+    model.head = torch.nn.Sequential(torch.nn.Linear(7, 64), deep)
+    x = images(4, 1, 8, 8)
+    frozen = FrozenNetwork(model, x, replace(FLOAT32, precision="bfloat16"))
+    assert {weight.dtype for weight in frozen._head.parameters()} == {torch.float32}
+
+
+@pytest.mark.usefixtures("own_networks")
+def test_a_network_that_returns_a_tuple_in_two_parts() -> None:
+    model = build("somebodys_networks:tuple_parts", (1, 8, 8), classes=4)
+    assert isinstance(model.head, torch.nn.Linear)
+    assert (model.head.in_features, model.head.out_features, model.feature_dim) == (7, 4, 7)
+
+
+@pytest.mark.usefixtures("own_networks")
+def test_lazy_layers_get_their_size_from_the_images() -> None:
+    model = build("somebodys_networks:Lazy", (1, 8, 8), classes=4)
+    assert (model.feature_dim, tuple(model.encoder[1][1].weight.shape)) == (6, (6, 64))
 
 
 @pytest.mark.parametrize(

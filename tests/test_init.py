@@ -16,6 +16,7 @@ from config_files import SHIPPED
 
 from morel_search.__main__ import main
 from morel_search.config import load_space
+from morel_search.config.json_schema import schema_text
 from morel_search.workflows.templates import summary, templates
 
 ROOT = Path(__file__).parents[1]
@@ -64,8 +65,22 @@ def test_a_file_that_exists_is_kept(folder: Path, capsys: pytest.CaptureFixture[
 
 def test_a_name_that_is_not_utf8(folder: Path) -> None:
     assert main(["init", "digits", "--out", os.fsdecode(b"\xff.yaml")]) == 0
-    (path,) = folder.iterdir()
+    (path,) = folder.glob("*.yaml")
     assert "digits" in load_space(path).describe()["data"].values()
+
+
+def test_the_schema_is_written_beside_the_space_file(folder: Path) -> None:
+    schema = folder / "space.schema.json"
+    assert main(["init", "digits"]) == 0
+    assert schema.read_text() == schema_text()
+    schema.write_text(schema_text().replace("Space file", "An older space file"))
+    assert main(["init", "digits", "--out", "second.yaml"]) == 0
+    assert schema.read_text() == schema_text()
+    schema.write_text("mine")
+    assert main(["init", "digits", "--out", "third.yaml"]) == 0
+    assert schema.read_text() == "mine"
+    first = (folder / "third.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=space.schema.json"
 
 
 def test_a_full_disk_leaves_no_file(
@@ -118,6 +133,7 @@ def test_a_wheel_and_a_source_distribution_hold_the_templates(tmp_path: Path) ->
     assert {path.name for path in (tmp_path / "installed").iterdir() if "dist-info" not in path.name} == {
         "morel_search"
     }
+    assert (tmp_path / "installed/morel_search/search_spaces/space.schema.json").read_text() == schema_text()
     empty = tmp_path / "empty"
     empty.mkdir()
     subprocess.run(

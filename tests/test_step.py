@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from reference import on_cpu, reference_model, reference_morel
 from torch import Tensor
+from torch.nn import functional
 
 from morel_search.errors import OutOfMemoryError
-from morel_search.training.attacks import attack_mode, kl_objective, pgd
+from morel_search.training.attacks import attack_mode, kl_objective, margin_objective, pgd
 from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings, TrainSettings
 from morel_search.training.step import MorelStep, TermGradients
@@ -230,6 +232,127 @@ def test_a_custom_accuracy_objective_by_import_path() -> None:
     torch.testing.assert_close(
         losses.total.detach(), 2.0 * torch.exp(-logits.gather(1, labels.unsqueeze(1))).mean() + 3.0
     )
+
+
+def trades_of_my_own(
+    logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, epoch: int, settings: TrainSettings
+) -> Tensor:
+    """TRADES, written again with torch's functions."""
+    divergence = functional.kl_div(
+        functional.log_softmax(adversarial_logits, dim=1),
+        functional.softmax(logits, dim=1),
+        reduction="batchmean",
+    )
+    return functional.cross_entropy(logits, labels) + settings.beta * divergence
+
+
+trades_of_my_own.attack_target = "kl"  # type: ignore[attr-defined]
+
+
+class WithMargin:
+    """A loss that is an object."""
+
+    attack_target = "margin"
+
+    def __call__(
+        self,
+        logits: Tensor,
+        adversarial_logits: Tensor,
+        labels: Tensor,
+        *,
+        epoch: int,
+        settings: TrainSettings,
+    ) -> Tensor:
+        return functional.cross_entropy(adversarial_logits, labels)
+
+
+with_margin = WithMargin()
+partial_trades = partial(trades_of_my_own)
+
+
+def distance(
+    logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, epoch: int, settings: TrainSettings
+) -> Tensor:
+    """One number for each image; its sign changes after epoch 0, and it has no meaning for training."""
+    assert not logits.requires_grad
+    return (1 if epoch == 0 else -1) * adversarial_logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
+def with_distance(
+    logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, epoch: int, settings: TrainSettings
+) -> Tensor:
+    return functional.cross_entropy(adversarial_logits, labels)
+
+
+with_distance.attack_target = distance  # type: ignore[attr-defined]
+
+
+def without_attack(
+    logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, epoch: int, settings: TrainSettings
+) -> Tensor:
+    assert adversarial_logits is logits
+    return functional.cross_entropy(logits, labels)
+
+
+without_attack.attack_target = None  # type: ignore[attr-defined]
+
+
+def own(name: str, **changes: Any) -> TrainSettings:
+    return TrainSettings(accuracy_loss=f"{__name__}:{name}", k_robust=0.0, gamma=0.0, **changes)
+
+
+@pytest.mark.parametrize("name", ["trades_of_my_own", "partial_trades"])
+def test_an_own_kl_loss_gets_the_attack_of_trades(name: str) -> None:
+    images, labels, noise = batch(16)
+    theirs, mine = make_step(TrainSettings(k_robust=0.0, gamma=0.0)), make_step(own(name))
+    attacked = []
+    for step in (theirs, mine, make_step(own("exponential"))):
+        with on_cpu(noise):
+            attacked.append(step.attack(images, labels))
+    torch.testing.assert_close(attacked[1], attacked[0], rtol=0, atol=0)
+    assert float((attacked[2] - attacked[0]).abs().max()) > 0.01, "cross entropy is another attack"
+    with on_cpu(noise):
+        expected, _ = theirs(images, labels)
+    with on_cpu(noise):
+        actual, _ = mine(images, labels)
+    torch.testing.assert_close(actual.total, expected.total)
+
+
+def test_an_own_loss_with_a_margin_attack() -> None:
+    images, labels, noise = batch(16)
+    step = make_step(own("with_margin"))
+    with on_cpu(noise):
+        adversarial = step.attack(images, labels)
+    frozen = copy.deepcopy(step.classifier).eval()
+    with on_cpu(noise), attack_mode(frozen):
+        expected = pgd(frozen, images, margin_objective(labels), step.settings.attack)
+    torch.testing.assert_close(adversarial, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_own_function_is_what_the_attack_maximises() -> None:
+    images, labels, _ = batch(16)
+    step = make_step(own("with_distance", attack_steps=5)).eval()
+
+    def of_the_label(points: Tensor) -> Tensor:
+        logits: Tensor = step.classifier(points)
+        return logits.gather(1, labels.unsqueeze(1)).squeeze(1).detach()
+
+    before = of_the_label(images)
+    assert (of_the_label(step.attack(images, labels, epoch=0)) > before).all()
+    assert (of_the_label(step.attack(images, labels, epoch=1)) < before).all()
+    losses, _ = step(images, labels, 1)
+    adversarial = step.attack(images, labels, epoch=1)
+    torch.testing.assert_close(
+        losses.accuracy, functional.cross_entropy(step.classifier(adversarial), labels), rtol=0.05, atol=0
+    )
+
+
+def test_an_own_loss_without_an_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels, _ = batch(8)
+    step = make_step(own("without_attack"))
+    monkeypatch.setattr(step, "attack", lambda *_: pytest.fail("no attack is needed"))
+    losses, logits = step(images, labels)
+    torch.testing.assert_close(losses.total.detach(), functional.cross_entropy(logits, labels))
 
 
 def test_the_terms_gradients_are_those_of_the_whole() -> None:

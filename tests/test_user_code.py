@@ -142,6 +142,64 @@ def test_a_loss_that_fails_before_the_search_is_one_sentence(
         preflight.inspect(space)
 
 
+LOSS = "def loss(clean, adv, y, *, epoch, settings):\n    return nn.functional.cross_entropy(adv, y)\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("'KL'", "must be one of cross_entropy, kl, margin, a function or None, got 'KL'$"),
+        ("3", "must be one of cross_entropy, kl, margin, a function or None, got 3$"),
+        (
+            "lambda clean, adv, y, epoch, settings: 3.0",
+            "must return one number, or one for each image, got float",
+        ),
+        ("lambda clean, adv, y, epoch, settings: adv", r"or one for each image, got \(8, 10\)$"),
+        (
+            "lambda clean, adv, y, epoch, settings: clean.sum()",
+            "must depend on the adversarial logits, with a ",
+        ),
+        (
+            "lambda clean, adv, y, epoch, settings: sys.exit(3)",
+            "a first training step .* fails: SystemExit: 3",
+        ),
+        ("lambda adv: adv.sum()", "a first training step .* fails: TypeError"),
+    ],
+)
+def test_a_wrong_attack_target_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, reason: str
+) -> None:
+    space = space_with_loss(tmp_path, f"{LOSS}loss.attack_target = {target}", monkeypatch)
+    with pytest.raises(TrainingError, match=reason) as caught:
+        preflight.inspect(space)
+    assert space.train.accuracy_loss in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("", "the training attack of {} maximises the cross entropy"),
+        (
+            "loss.attack_target = 'kl'",
+            "the training attack of {} maximises the KL divergence from the clean prediction",
+        ),
+        (
+            "def far(clean, adv, y, *, epoch, settings): return adv.sum()\nloss.attack_target = far",
+            "the training attack of {} maximises far",
+        ),
+        (
+            "loss.attack_target = None",
+            "{} needs no attack; that of the robust objective maximises the cross entropy",
+        ),
+    ],
+)
+def test_the_attack_of_an_own_loss_is_a_note_before_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, text: str
+) -> None:
+    space = space_with_loss(tmp_path, LOSS + line, monkeypatch)
+    assert text.format(space.train.accuracy_loss) in preflight.inspect(space).notes
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -75,7 +75,8 @@ def _value(spec: FieldSpec) -> str:
         return spec.values or "as the setting"
     names = ", ".join(f"`{name}`" for name in spec.choices)
     kind = names or _TYPES.get(spec.base) or ("mapping" if isinstance(spec.default, Mapping) else "list")
-    module = " or `package.module:name`" if spec.module else ""
+    library = ", `timm/NAME`, `torchvision/NAME`" if spec.libraries else ""
+    module = f"{library} or `package.module:name`" if spec.module else ""
     limits = "".join(f" {_SIGNS[name]} {limit}" for name, limit in spec.limits.items())
     return f"{kind}{module}{limits}{', or null' if spec.optional else ''}"
 

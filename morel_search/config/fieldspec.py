@@ -34,6 +34,7 @@ class FieldSpec:
         default: The default value, or ``dataclasses.MISSING``.
         doc: The meaning.
         values: The allowed values in words, for a field whose type does not tell them.
+        libraries: Whether ``timm/NAME`` and ``torchvision/NAME`` are allowed too.
     """
 
     name: str
@@ -45,6 +46,7 @@ class FieldSpec:
     default: object
     doc: str
     values: str = ""
+    libraries: bool = False
 
 
 @cache
@@ -68,8 +70,9 @@ def _spec(field: dataclasses.Field[object], hint: object) -> FieldSpec:
         default = field.default_factory()
     limits = {name: field.metadata[name] for name in _LIMITS if name in field.metadata}
     module = bool(field.metadata.get("optional_module"))
+    libraries = bool(field.metadata.get("libraries"))
     doc, values = (str(field.metadata.get(key, "")) for key in ("doc", "values"))
-    return FieldSpec(field.name, hint, optional, choices, module, limits, default, doc, values)
+    return FieldSpec(field.name, hint, optional, choices, module, limits, default, doc, values, libraries)
 
 
 def replaced(settings: Settings, values: Mapping[str, object]) -> Settings:

@@ -16,7 +16,7 @@ from morel_search.config.rational import format_value, parse_rational
 from morel_search.config.schema import annotation, check_keys, read_model, strict_model
 from morel_search.training.settings import TrainSettings
 
-__all__ = ["ParameterEntry", "read_parameters"]
+__all__ = ["ParameterEntry", "kinds_of", "read_parameters"]
 
 _PLACE: Location = ("parameters",)
 _RANGE_KEYS = ("low", "high", "log", "step")
@@ -54,6 +54,11 @@ class ParameterEntry:
             "included"
         },
     )
+
+
+def kinds_of(spec: FieldSpec) -> tuple[Kind, ...]:
+    """Return the types that a searched setting can have."""
+    return _KINDS.get(spec.base, ("categorical",))
 
 
 def read_parameters(given: object, fixed: object, faults: Faults) -> tuple[Parameter, ...]:
@@ -127,7 +132,7 @@ def _read(name: str, entry: JsonValue, fixed: JsonObject, faults: Faults) -> Par
 
 
 def _read_kind(spec: FieldSpec, entry: JsonObject, location: Location, faults: Faults) -> Kind | None:
-    allowed = _KINDS.get(spec.base, ("categorical",))
+    allowed = kinds_of(spec)
     given = entry.get("type")
     if given in allowed:
         return next(kind for kind in allowed if kind == given)

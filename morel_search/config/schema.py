@@ -33,6 +33,7 @@ from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.imports import check_import_path
 from morel_search.config.rational import parse_rational
 from morel_search.config.validation_text import add_validation_errors
+from morel_search.training.library_names import is_library_name, library_problem, similar_name
 from morel_search.training.limits import size_problem
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def annotation(
     if spec.choices and not spec.module:
         hint = Literal[spec.choices]
     elif spec.module:
-        marks.append(AfterValidator(_name_check(spec.choices)))
+        marks.append(AfterValidator(_name_check(spec.choices, spec.libraries)))
     elif hint is Fraction:
         marks.insert(0, BeforeValidator(_rational))
     elif hint not in (str, int, float, bool):
@@ -198,16 +199,22 @@ def _sized(value: float) -> float:
     return value
 
 
-def _name_check(choices: tuple[str, ...]) -> Callable[[str], str]:
+def _name_check(choices: tuple[str, ...], libraries: bool) -> Callable[[str], str]:
     def check(value: str) -> str:
         if value in choices:
             return value
         if is_import_path(value):
             reason = check_import_path(value)
+        elif libraries and is_library_name(value):
+            reason = library_problem(value)
         else:
-            reason = f"is neither one of {', '.join(choices)} nor an import path package.module:name"
+            others = "timm/NAME, torchvision/NAME or " if libraries else ""
+            reason = f"is neither one of {', '.join(choices)} nor {others}an import path package.module:name"
         if reason:
-            raise PydanticCustomError("explained", "{reason}", {"reason": reason, "names": choices})
+            meant = similar_name(value) if libraries else ""
+            names = () if "/" in value or "did you mean" in reason else choices
+            context = {"reason": reason, "names": names, "meant": meant}
+            raise PydanticCustomError("explained", "{reason}", context)
         return value
 
     return check

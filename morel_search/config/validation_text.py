@@ -74,6 +74,8 @@ def _suggestion(kind: str, context: Mapping[str, object], value: object) -> str:
     if kind == "literal_error":
         names = _names(context)
     else:
+        if meant := context.get("meant"):
+            return f"; did you mean {meant}?"
         given = context.get("names")
         names = [str(name) for name in given] if isinstance(given, tuple) else []
     similar = nearest(value, names) if isinstance(value, str) else ""

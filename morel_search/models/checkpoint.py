@@ -88,7 +88,7 @@ def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metad
         consent.check([settings.name], path)
         channels, height, width = content["image_shape"]
         classes = tuple(content["classes"])
-        model = build_network(settings, (channels, height, width), len(classes))
+        model = build_network(settings, (channels, height, width), len(classes), initial_weights=False)
         model.load_state_dict(content["weights"])
         epoch = content["facts"].get("epoch")
     except pickle.UnpicklingError as error:

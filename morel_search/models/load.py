@@ -99,7 +99,7 @@ def _load(path: Path, settings: ModelSettings, consent: Consent) -> nn.Module:
     consent.check([network.name], path.parent / SETTINGS)
     if network.name in NETWORKS:  # before memory is taken for weights that the file does not have
         _check_fit(path, network, outline_of(network, settings.image_shape, len(settings.classes)), weights)
-    model = build_network(network, settings.image_shape, len(settings.classes))
+    model = build_network(network, settings.image_shape, len(settings.classes), initial_weights=False)
     _check_fit(path, network, model, weights)
     model.load_state_dict(weights)
     return model

@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from morel_search._format import shortened
+from morel_search.training.library_names import is_library_name
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -67,8 +68,8 @@ def _value(name: str, hint: object, choices: Collection[str] | None, value: obje
     is_literal = get_origin(kind) is Literal
     if is_literal:
         choices = get_args(kind)
-    is_import_path = not is_literal and isinstance(value, str) and ":" in value
-    if choices is not None and value not in choices and not is_import_path:
+    names_code = not is_literal and isinstance(value, str) and (":" in value or is_library_name(value))
+    if choices is not None and value not in choices and not names_code:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shortened(repr(value))}")
     if kind is Fraction:
         return _rational(name, value)

@@ -127,9 +127,9 @@ def _narrow(module: nn.Module) -> None:
 
     A classifier's head stays in float32.
     """
-    head = module.head if isinstance(module, Classifier) else None
+    head = set(module.head.modules()) if isinstance(module, Classifier) else set()
     for part in module.modules():
-        if type(part) in (nn.Conv2d, nn.Linear) and part is not head:
+        if type(part) in (nn.Conv2d, nn.Linear) and part not in head:
             part.to(torch.bfloat16)
 
 

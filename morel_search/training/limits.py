@@ -21,8 +21,9 @@ def setting(default: Any = dataclasses.MISSING, *, doc: str, **limits: Any) -> A
     Args:
         default: The default value; without one the setting must be given.
         doc: What the setting means, with its unit.
-        **limits: ``ge``, ``gt``, ``le``, ``lt`` (numbers), ``choices`` (the names a text may be), or
-            ``optional_module=True`` for a name that may also be an import path ``package.module:name``.
+        **limits: ``ge``, ``gt``, ``le``, ``lt`` (numbers), ``choices`` (the names a text may be),
+            ``optional_module=True`` for a name that may also be an import path ``package.module:name``, or
+            ``libraries=True`` for one that may also be ``timm/NAME`` or ``torchvision/NAME``.
     """
     return dataclasses.field(default=default, metadata={"doc": doc, **limits})
 

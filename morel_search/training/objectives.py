@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from morel_search._format import shortened
 from morel_search._imports import import_object, not_callable_reason
 from morel_search.errors import TrainingError
 from morel_search.training import losses
+from morel_search.training.attacks import (
+    Objective,
+    cross_entropy_objective,
+    kl_objective,
+    margin_objective,
+)
 from morel_search.training.settings import TrainSettings
 
-__all__ = ["ACCURACY_OBJECTIVES", "AccuracyObjective", "accuracy_objective"]
+__all__ = ["ACCURACY_OBJECTIVES", "AccuracyObjective", "AttackTarget", "accuracy_objective"]
 
-AttackTarget = Literal["kl", "cross_entropy"]
+AttackTarget = Callable[[Callable[[], Tensor], Tensor, int], Objective]
+"""What an attack maximises, from a function that returns the clean logits, the labels and the epoch."""
+
+ATTACK_TARGETS: dict[str, tuple[AttackTarget, str]] = {
+    "cross_entropy": (lambda clean, y, _: cross_entropy_objective(y), "the cross entropy"),
+    "kl": (
+        lambda clean, y, _: kl_objective(clean()),
+        "the KL divergence from the clean prediction",
+    ),
+    "margin": (
+        lambda clean, y, _: margin_objective(y),
+        "the largest wrong logit minus that of the label",
+    ),
+}
+"""Name of a target to the target and its name in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +48,22 @@ class AccuracyObjective:
     Attributes:
         loss: Function of clean logits, adversarial logits, labels and epoch (from 0) that returns a scalar.
             Without an attack, both logits are the clean logits.
-        attack_target: The loss that the training attack maximises: the KL divergence from the clean
-            prediction, or the cross entropy.
+        attack_target: What the training attack maximises.
         needs_attack: Whether the loss depends on the adversarial logits.
+        attack_text: What the attack maximises, in words.
     """
 
     loss: Callable[[Tensor, Tensor, Tensor, int], Tensor]
-    attack_target: AttackTarget = "cross_entropy"
+    attack_target: AttackTarget = ATTACK_TARGETS["cross_entropy"][0]
     needs_attack: bool = True
+    attack_text: str = ATTACK_TARGETS["cross_entropy"][1]
 
 
 def _trades(settings: TrainSettings) -> AccuracyObjective:
-    return AccuracyObjective(lambda clean, adv, y, _: losses.trades(clean, adv, y, beta=settings.beta), "kl")
+    target, text = ATTACK_TARGETS["kl"]
+    return AccuracyObjective(
+        lambda clean, adv, y, _: losses.trades(clean, adv, y, beta=settings.beta), target, attack_text=text
+    )
 
 
 def _mart(settings: TrainSettings) -> AccuracyObjective:
@@ -86,20 +112,64 @@ def accuracy_objective(settings: TrainSettings) -> AccuracyObjective:
     """Return the accuracy objective that the settings name.
 
     An import path ``package.module:name`` names a function (clean logits, adversarial logits, labels, *,
-    epoch, settings) that returns a scalar. Its attribute ``attack_target``, "kl" or "cross_entropy" (the
-    default), selects the loss that the attack maximises.
+    epoch, settings) that returns a scalar. Its attribute ``attack_target`` selects what the training attack
+    maximises: a name of ``ATTACK_TARGETS`` (``cross_entropy`` is the default), a function with the arguments
+    of the loss, or None for a loss that does not depend on the adversarial logits.
 
     Raises:
-        TrainingError: The name is unknown, or the import path names nothing.
+        TrainingError: The name is unknown, the import path names nothing, or the attack target is none of
+            these.
     """
     build = ACCURACY_OBJECTIVES.get(settings.accuracy_loss)
     if build is not None:
         return build(settings)
     loss = _import_loss(settings.accuracy_loss)
-    target = cast(AttackTarget, getattr(loss, "attack_target", "cross_entropy"))
-    return AccuracyObjective(
-        lambda clean, adv, y, epoch: loss(clean, adv, y, epoch=epoch, settings=settings), target
-    )
+
+    def value(clean: Tensor, adv: Tensor, y: Tensor, epoch: int) -> Tensor:
+        return loss(clean, adv, y, epoch=epoch, settings=settings)
+
+    target = _attack_target_of(loss)
+    if target is None:
+        return AccuracyObjective(value, needs_attack=False)
+    if isinstance(target, str) and target in ATTACK_TARGETS:
+        known, text = ATTACK_TARGETS[target]
+        return AccuracyObjective(value, known, attack_text=text)
+    if not callable(target):
+        raise TrainingError(
+            f"the attack_target of accuracy_loss {settings.accuracy_loss} must be one of "
+            f"{', '.join(ATTACK_TARGETS)}, a function or None, got {shortened(repr(target))}"
+        )
+    name = getattr(target, "__name__", "its own function")
+    return AccuracyObjective(value, _own_target(target, settings), attack_text=str(name))
+
+
+def _attack_target_of(loss: Callable[..., Tensor]) -> object:
+    """Return the attribute of the loss, or of the function that a ``functools.partial`` calls."""
+    target: object = loss
+    while not hasattr(target, "attack_target") and isinstance(target, functools.partial):
+        target = target.func
+    return getattr(target, "attack_target", "cross_entropy")
+
+
+def _own_target(function: Callable[..., object], settings: TrainSettings) -> AttackTarget:
+    """Return the target that the user's own function computes, as a sum over the batch."""
+    place = f"the attack_target of accuracy_loss {settings.accuracy_loss}"
+
+    def target(clean: Callable[[], Tensor], y: Tensor, epoch: int) -> Objective:
+        clean_logits = clean()
+
+        def objective(adversarial_logits: Tensor) -> Tensor:
+            value = function(clean_logits, adversarial_logits, y, epoch=epoch, settings=settings)
+            if not isinstance(value, Tensor) or value.shape not in ((), (len(y),)):
+                got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise TrainingError(f"{place} must return one number, or one for each image, got {got}")
+            if not value.requires_grad:
+                raise TrainingError(f"{place} must depend on the adversarial logits, with a gradient")
+            return value.sum()
+
+        return objective
+
+    return target
 
 
 def _import_loss(path: str) -> Callable[..., Tensor]:

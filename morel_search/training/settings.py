@@ -288,9 +288,11 @@ class NetworkSettings:
     """Network and its options."""
 
     name: str = setting(
-        doc="a built-in network, or package.module:name of a class or function that returns an nn.Module",
+        doc="a built-in network, timm/NAME, torchvision/NAME, or package.module:name of a class or function "
+        "that returns an nn.Module",
         choices=NETWORK_NAMES,
         optional_module=True,
+        libraries=True,
     )
     options: Mapping[str, Any] = dataclasses.field(
         default_factory=dict,

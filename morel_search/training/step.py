@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from morel_search.errors import OutOfMemoryError
 from morel_search.training import losses
-from morel_search.training.attacks import Objective, cross_entropy_objective, kl_objective, pgd
+from morel_search.training.attacks import pgd
 from morel_search.training.compute import autocast, to_memory_format
 from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.embedding import EmbeddingSpace, stack
@@ -96,7 +96,7 @@ class MorelStep(nn.Module):
         """
         images = to_memory_format(self.compute, images)
         adversarial = (
-            self.attack(images, labels, generator)
+            self.attack(images, labels, generator, epoch)
             if self.objective.needs_attack or self.embedding is not None
             else None
         )
@@ -151,7 +151,13 @@ class MorelStep(nn.Module):
             norms.append(sum(float(part.square().sum()) for part in parts if part is not None) ** 0.5)
         return TermGradients(*norms)
 
-    def attack(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def attack(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator | None = None,
+        epoch: int = 0,
+    ) -> Tensor:
         """Return the adversarial batch, computed on a frozen copy of the network in eval mode.
 
         Arguments as in :meth:`forward`.
@@ -160,18 +166,14 @@ class MorelStep(nn.Module):
             self._adversary = FrozenNetwork(self.classifier, images, self.compute)
         else:
             self._adversary.refresh()
-        return pgd(
-            self._adversary, images, self._attack_objective(images, labels), self.settings.attack, generator
-        )
+        adversary = self._adversary
 
-    @torch.no_grad()
-    def _attack_objective(self, images: Tensor, labels: Tensor) -> Objective:
-        assert self._adversary is not None, "attack() builds it"
-        return (
-            kl_objective(self._adversary(images))
-            if self.objective.attack_target == "kl"
-            else cross_entropy_objective(labels)
-        )
+        @torch.no_grad()
+        def clean_logits() -> Tensor:
+            return adversary(images)
+
+        objective = self.objective.attack_target(clean_logits, labels, epoch)
+        return pgd(adversary, images, objective, self.settings.attack, generator)
 
     def _features(self, batches: list[Tensor]) -> list[Tensor]:
         """Encode each batch; in bfloat16 the weights are converted once for all of them."""

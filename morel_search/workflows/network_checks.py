@@ -14,12 +14,13 @@ from morel_search.config import Space
 from morel_search.config.possible_values import highest, possible_values
 from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError, TrainingError
 from morel_search.training.compute_settings import Compute
+from morel_search.training.names import ACCURACY_LOSSES
 
 if TYPE_CHECKING:
     from morel_search.training.datasets.loading import ImageSet
     from morel_search.training.networks import Classifier
 
-__all__ = ["checked_network", "own_code"]
+__all__ = ["checked_network", "objective_notes", "own_code"]
 
 
 def checked_network(
@@ -103,7 +104,7 @@ def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
 def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> tuple[str, ...]:
     """Check that a prediction in eval mode depends on the image alone; return a warning if it is random.
 
-    Features are compared, not logits: the last layer may be initialised with zeros.
+    Features are compared too: the last layer may be initialised with zeros.
 
     Raises:
         NetworkError: It depends on the other images of the batch.
@@ -112,13 +113,15 @@ def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> t
     from morel_search.training.predictions import DEPENDS_ON_BATCH, NOISE, batch_effect, randomness
 
     few = to_float(images.first(8).images)
-    if randomness(network, few, network.features) > NOISE:
-        return (
-            f"network: {space.network.name} is random in eval mode: two passes over the same images differ; "
-            "if dropout remains active, switch it off in eval mode. Accuracies and attacks are not reliable",
-        )
-    if batch_effect(network, few, network.features) > NOISE:
-        raise NetworkError(f"network {space.network.name} {DEPENDS_ON_BATCH}")
+    for outputs in (network.features, network):
+        if randomness(network, few, outputs) > NOISE:
+            return (
+                f"network: {space.network.name} is random in eval mode: two passes over the same images "
+                "differ; if dropout remains active, switch it off in eval mode. Accuracies and attacks are "
+                "not reliable",
+            )
+        if batch_effect(network, few, outputs) > NOISE:
+            raise NetworkError(f"network {space.network.name} {DEPENDS_ON_BATCH}")
     return ()
 
 
@@ -158,17 +161,7 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
     from morel_search.training.augment import to_float
     from morel_search.training.step import MorelStep
 
-    used = [
-        space.train.accuracy_loss,
-        *(space.control_settings(control).accuracy_loss for control in space.controls),
-    ]
-    used += [
-        str(choice)
-        for parameter in space.parameters
-        if parameter.name == "accuracy_loss"
-        for choice in parameter.choices
-    ]
-    for name in dict.fromkeys(used):
+    for name in _accuracy_losses(space):
         step = MorelStep(network, replace(space.train, accuracy_loss=name, attack_steps=1)).train()
         few = images.first(8)
         try:
@@ -178,7 +171,7 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
             has_gradient = losses.accuracy.requires_grad
             if is_number:
                 losses.total.backward()
-        except PASSED_ON:
+        except (TrainingError, *PASSED_ON):
             raise
         except BaseException as error:
             raise TrainingError(
@@ -201,3 +194,33 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
                 f"contrastive loss {float(losses.contrastive):.3g}; check temperature, alpha, k_robust, "
                 "k_accuracy and gamma"
             )
+
+
+def objective_notes(space: Space) -> tuple[str, ...]:
+    """Return what the training attack of each loss of the user's own maximises, one sentence each.
+
+    Raises:
+        TrainingError: A loss cannot be used.
+    """
+    from morel_search.training.objectives import accuracy_objective
+
+    notes = []
+    for name in _accuracy_losses(space):
+        if name not in ACCURACY_LOSSES:
+            objective = accuracy_objective(replace(space.train, accuracy_loss=name))
+            notes.append(
+                f"the training attack of {name} maximises {objective.attack_text}"
+                if objective.needs_attack
+                else f"{name} needs no attack; that of the robust objective maximises {objective.attack_text}"
+            )
+    return tuple(notes)
+
+
+def _accuracy_losses(space: Space) -> list[str]:
+    """Return the accuracy objectives of all trainings of a search."""
+    used = [space.train.accuracy_loss]
+    used += [space.control_settings(control).accuracy_loss for control in space.controls]
+    for parameter in space.parameters:
+        if parameter.name == "accuracy_loss":
+            used += [str(choice) for choice in parameter.choices]
+    return list(dict.fromkeys(used))

@@ -7,10 +7,19 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
+from morel_search.config.json_schema import IDENTIFIER, schema_text
 from morel_search.errors import RunFolderError, SpaceError
 from morel_search.results.files import write_atomically
+from morel_search.results.json_values import read_json
 
-__all__ = ["summary", "template_text", "templates", "write_template"]
+__all__ = ["SCHEMA", "SCHEMA_LINE", "check_new", "summary", "template_text", "templates", "write_space"]
+
+
+SCHEMA = "space.schema.json"
+"""Name of the file with the JSON Schema, beside a space file."""
+
+SCHEMA_LINE = f"# yaml-language-server: $schema={SCHEMA}\n"
+"""First line of a template, by which editors find the schema."""
 
 
 def templates() -> dict[str, Path]:
@@ -26,7 +35,7 @@ def templates() -> dict[str, Path]:
 def summary(name: str) -> str:
     """Return what a template is, from the comment at its top."""
     lines = []
-    for line in templates()[name].read_text(encoding="utf-8").splitlines():
+    for line in templates()[name].read_text(encoding="utf-8").removeprefix(SCHEMA_LINE).splitlines():
         if not line.startswith("# "):
             break
         lines.append(line[2:])
@@ -50,14 +59,35 @@ def template_text(name: str, path: Path) -> str:
     return text.replace("search_spaces/", "")
 
 
-def write_template(name: str, path: Path) -> None:
-    """Write a template.
+def check_new(path: Path) -> None:
+    """Check that a file does not exist.
 
     Raises:
-        SpaceError: There is no template of this name.
-        RunFolderError: The file exists, or cannot be written.
+        RunFolderError: It does.
     """
-    text = template_text(name, path)
     if os.path.lexists(path):
         raise RunFolderError(f"{path} exists already; name another file with --out")
+
+
+def write_space(text: str, path: Path) -> None:
+    """Write a space file, and its JSON Schema beside it.
+
+    A file of that name which is not the schema of a version of this package is kept.
+
+    Raises:
+        RunFolderError: The space file exists, or a file cannot be written.
+    """
+    check_new(path)
     write_atomically(path, text.encode("utf-8", "backslashreplace"))  # a path may not be UTF-8
+    schema = path.parent / SCHEMA
+    if not os.path.lexists(schema) or _is_schema(schema):
+        write_atomically(schema, schema_text().encode())
+
+
+def _is_schema(path: Path) -> bool:
+    """Return whether a file is the schema of a version of this package."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("$id") == IDENTIFIER

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["BatchNorm", "Classifier", "Encoder", "Normalize", "count_batches", "initialise_convolutions"]
+__all__ = [
+    "BatchNorm",
+    "Classifier",
+    "Encoder",
+    "Normalize",
+    "Parts",
+    "count_batches",
+    "initialise_convolutions",
+]
 
 
 class Encoder(nn.Module):
     """A network without its last layer: (N, C, H, W) images to (N, ``feature_dim``) features."""
 
+    feature_dim: int
+
+
+class Parts(NamedTuple):
+    """A network in two parts.
+
+    Attributes:
+        encoder: Images to features, shape (N, ``feature_dim``).
+        head: Features to logits.
+        feature_dim: Length of a feature vector.
+    """
+
+    encoder: nn.Module
+    head: nn.Module
     feature_dim: int
 
 
@@ -68,24 +91,21 @@ class Classifier(nn.Module):
     The normalisation is part of the network, so that an epsilon is always in units of the pixel range.
 
     Args:
-        encoder: Normalised images to features.
-        head: Features to logits.
+        parts: Encoder, from normalised images to features, and head.
         mean: Mean of each channel, which is subtracted.
         std: Standard deviation of each channel, by which the difference is divided.
 
     Attributes:
         encoder: Normalisation and encoder: images in [0, 1] to features.
-        head: The last layer.
+        head: The last layer, or another module from features to logits.
         feature_dim: Length of a feature vector.
     """
 
-    def __init__(
-        self, encoder: nn.Module, head: nn.Linear, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
+    def __init__(self, parts: Parts, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(Normalize(mean, std), encoder)
-        self.head = head
-        self.feature_dim = head.in_features
+        self.encoder = nn.Sequential(Normalize(mean, std), parts.encoder)
+        self.head = parts.head
+        self.feature_dim = parts.feature_dim
 
     def features(self, x: Tensor) -> Tensor:
         """Features, shape (N, feature_dim), of images in [0, 1], shape (N, C, H, W)."""

@@ -1,0 +1,151 @@
+"""``morel-search init --data``: a space file from what the data holds."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from image_files import encoded
+from PIL import Image
+from ruamel.yaml import YAML
+
+from morel_search.__main__ import main
+from morel_search.config import Space, load_space
+from morel_search.config.json_schema import json_schema
+from morel_search.workflows import preflight
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def pixels(height: int, width: int, *, colour: bool) -> np.ndarray:
+    shape = (height, width, 3) if colour else (height, width)
+    return RANDOM.integers(0, 256, shape).astype(np.uint8)
+
+
+def image_folder(
+    root: Path, counts: dict[str, int], sizes: list[tuple[int, int]], *, colour: bool = True
+) -> None:
+    for name, count in counts.items():
+        folder = root / name
+        folder.mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(pixels(*sizes[number % len(sizes)], colour=colour)).save(folder / f"{number}.png")
+
+
+def parquet(path: Path, count: int, side: int = 12) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"bytes": encoded(pixels(side, side, colour=False))} for _ in range(count)]
+    labels = [("even", "odd")[number % 2] for number in range(count)]
+    pq.write_table(pa.table({"image": images, "label": labels}), path)
+
+
+def made(*words: str, out: str = "mine.yaml") -> Space:
+    assert main(["init", out, *words]) == 0
+    space = load_space(Path(out))
+    assert not [warning for warning in space.warnings if "validation" not in warning]
+    try:
+        import jsonschema
+    except ImportError:
+        return space
+    content = YAML(typ="safe", pure=True).load(Path(out).read_text(encoding="utf-8"))
+    assert not [*jsonschema.Draft7Validator(json_schema()).iter_errors(content)]
+    return space
+
+
+def test_image_folders_of_different_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = [(50, 60), (70, 52), (200, 55)]
+    image_folder(Path("images/train"), {"cat": 30, "dog": 20, "wombat": 2}, sizes)
+    image_folder(Path("images/test"), {"cat": 4, "dog": 4, "wombat": 1}, sizes)
+    space = made("--data", "images")
+    assert (space.data.name, space.data.train, space.data.test) == (
+        "image_folder",
+        "images/train",
+        "images/test",
+    )
+    assert space.data.image_size == 48, "the largest of 32, 48 and 64 that most images reach"
+    text = Path("mine.yaml").read_text(encoding="utf-8")
+    head = text.split("\ndata:")[0].replace("\n# ", " ")
+    assert "52 training images and 9 test images of 3 classes, in colour" in head
+    assert "shorter side 50 to 55, median 52 pixels" in head
+    assert "2 to 30 training images in a class" in head
+    assert "The class wombat is rare" in head
+    assert "morel-search run --space mine.yaml --dry-run" in head
+    assert "52 training images and 9 test images, 3 classes, in colour, 48 x 48 pixels" in (
+        capsys.readouterr().out
+    )
+    assert space.network.name == "small_cnn"
+    assert float(space.evaluation.epsilon) == pytest.approx(8 / 255)
+    # Uniform noise, scaled down a little.
+    assert space.network.options["mean"] == pytest.approx([0.5] * 3, abs=0.03)
+
+
+def test_parquet_files_as_a_hub_names_them() -> None:
+    parquet(Path("set/data/train-00000-of-00002.parquet"), 60)
+    parquet(Path("set/data/train-00001-of-00002.parquet"), 60)
+    parquet(Path("set/data/test-00000-of-00001.parquet"), 20)
+    space = made("--data", "set")
+    assert (space.data.name, space.data.train) == ("parquet", "set/data/train*.parquet")
+    assert space.data.test == "set/data/test-00000-of-00001.parquet"
+    assert space.data.image_size is None, "all images have the same size"
+    assert float(space.evaluation.epsilon) == 0.1
+    found = preflight.inspect(space)
+    assert (found.image_shape, found.classes, found.train + found.validation) == ((1, 12, 12), 2, 120)
+
+
+def test_two_files_and_a_network() -> None:
+    parquet(Path("a b.parquet"), 40, side=32)
+    parquet(Path("c: d.parquet"), 10, side=32)
+    words = ["--data", "a b.parquet", "--test", "c: d.parquet", "--network"]
+    space = made(*words, "torchvision/shufflenet_v2_x0_5")
+    assert (space.data.train, space.data.test) == ("a b.parquet", "c: d.parquet")
+    assert (space.network.name, space.train.optimizer) == ("torchvision/shufflenet_v2_x0_5", "adamw")
+    if importlib.util.find_spec("timm") is not None:
+        assert made(*words, "timm/test_resnet", out="other.yaml").network.name == "timm/test_resnet"
+
+
+def test_the_dry_run_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    image_folder(Path("images/train"), {"a": 40, "b": 40}, [(16, 16)], colour=False)
+    image_folder(Path("images/validation"), {"a": 4, "b": 4}, [(16, 16)], colour=False)
+    made("--data", "images")
+    assert main(["run", "--space", "mine.yaml", "--dry-run"]) == 0
+    assert "small_cnn" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--data", "nowhere"], "--data nowhere: no such file or folder"),
+        (["--data", "one"], "--data one has no training and test images side by side"),
+        (["--data", "one/a/0.png"], "holds one split; name the test images with --test"),
+        (["--data", "one", "--test", "nowhere"], "--test nowhere: no such file or folder"),
+        (["--data", "one", "--test", "one"], "is the folder of the training images"),
+        (["--data", "one/a", "--test", "one"], "must have folders of at least two classes"),
+        (["--data", "one", "--test", "two", "--network", "resnet50"], "did you mean torchvision/resnet50?"),
+        (["--data", "one", "--test", "two", "--network", "torchvision/vgg11x"], "is not in torchvision"),
+        (["--network", "vit"], "--network needs --data"),
+        (["--test", "two"], "--test needs --data"),
+    ],
+)
+def test_mistakes(capsys: pytest.CaptureFixture[str], words: list[str], sentence: str) -> None:
+    for name in ("one", "two"):
+        image_folder(Path(name), {"a": 8, "b": 8}, [(16, 16)])
+    assert main(["init", "mine.yaml", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not Path("mine.yaml").exists()
+
+
+def test_a_file_that_exists_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text("mine")
+    assert main(["init", "mine.yaml", "--data", "images"]) == 2
+    assert "mine.yaml exists already" in capsys.readouterr().err
+    assert Path("mine.yaml").read_text() == "mine"
