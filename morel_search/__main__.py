@@ -18,6 +18,7 @@ COMMANDS = {
     "init": "Write a commented space file to start from.",
     "run": "Run a search, from its space file to its report.",
     "report": "Draw the report of a run again.",
+    "compare": "Compare the fronts, the cost and the settings of several runs.",
     "verify": "Attack the networks of a run's front with strong attacks on the test split.",
     "pick": "Take one network of the front and write it as a folder of its own.",
     "train": "Train the configuration of one network again.",
