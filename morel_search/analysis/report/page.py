@@ -31,6 +31,7 @@ from morel_search.analysis.report.sections.replicates import replicates_section
 from morel_search.analysis.report.sections.reproduce import reproduce_section
 from morel_search.analysis.report.sections.settings import settings_section
 from morel_search.analysis.report.sections.slices import slices_section
+from morel_search.analysis.report.sections.trials import trials_section
 from morel_search.analysis.report.sections.verified_front import verified_front_section
 from morel_search.analysis.report.seeds import Reversal, reversals
 from morel_search.analysis.report.template import Head, page_text
@@ -77,7 +78,13 @@ def _groups(run_data: RunData, verification: Verification | None) -> list[Group]
     again = reversals(claims, replicated)
     groups = (
         ("tradeoff", "Trade-off", "The trade-off", [*_fronts(front, verification, leads)], 1),
-        ("choose", "Choose", "Which network to take", [networks_section(run_data, leads, again)], 1),
+        (
+            "choose",
+            "Choose",
+            "Which network to take",
+            [networks_section(run_data, leads, again), trials_section(run_data, verification)],
+            1,
+        ),
         ("trust", "Trust", "Can I believe it?", _evidence(run_data, verification, replicated, again), 0),
         (
             "gain",

@@ -13,6 +13,9 @@ from morel_search.analysis.report.plotly_traces import Figures
 
 __all__ = ["Head", "page_text"]
 
+SCRIPTS = ("selection.js", "page.js")
+"""The scripts of a page, in order: the selection listens before the first figure is drawn."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
@@ -64,5 +67,5 @@ def page_text(head: Head, groups: Sequence[Group]) -> str:
         source=text(head.source),
         figures=json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         plotly=get_plotlyjs(),
-        script=(folder / "page.js").read_text(encoding="utf-8"),
+        script="\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS),
     )
