@@ -13,11 +13,13 @@ __all__ = [
     "duration",
     "evaluation_text",
     "format_number",
+    "interval_text",
     "number_of",
     "percent",
     "points",
     "printable",
     "shortened",
+    "with_interval",
     "without_passwords",
 ]
 
@@ -35,6 +37,16 @@ def percent(value: float | None, digits: int = 1) -> str:
         digits: Number of digits after the decimal point.
     """
     return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}%"
+
+
+def interval_text(interval: tuple[float, float]) -> str:
+    """Return the interval of an accuracy as ``95.7% to 98.9%``."""
+    return " to ".join(percent(end) for end in interval)
+
+
+def with_interval(value: float, interval: tuple[float, float] | None) -> str:
+    """Return an accuracy with its interval as ``97.8% (95.7% to 98.9%)``; without one, the accuracy alone."""
+    return percent(value) if interval is None else f"{percent(value)} ({interval_text(interval)})"
 
 
 def points(difference: float) -> str:

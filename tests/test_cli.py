@@ -43,7 +43,7 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_program_has_every_command_and_each_is_a_module_too() -> None:
-    assert [*COMMANDS] == ["init", "schema", "run", "report", "verify", "pick", "train"]
+    assert [*COMMANDS] == ["init", "schema", "run", "report", "compare", "export", "verify", "pick", "train"]
     assert set(commands()) == {*COMMANDS, "completion"}
     for name in COMMANDS:
         assert (ROOT / "morel_search" / f"{name}.py").is_file()
@@ -83,6 +83,8 @@ MISTAKES = [
     (["pick", "x", "--knee", "--member", "3"], 2, "--knee and --member exclude each other"),
     (["verify", "x", "--minutes", "0"], 2, "--minutes must be above 0"),
     (["report", "results/absent"], 2, "does not exist"),
+    (["compare", "results/example"], 2, "give two to 8 run folders"),
+    (["compare", "results/example", "results/example/"], 2, "is given twice"),
     (["completion", "tcsh"], 2, "'tcsh' is not one of"),
 ]
 
@@ -102,6 +104,9 @@ SPACE = str(ROOT / "search_spaces" / "digits.yaml")
         ["run", "--space", SPACE, "--dry-run", "--resume", "--name"],
         ["run", "--dry-run", "--space"],
         ["report"],
+        ["compare", str(ROOT / "results" / "example")],
+        ["export"],
+        ["export", str(ROOT / "results" / "example"), "--optuna"],
         ["verify"],
         ["pick"],
         ["pick", str(ROOT / "results" / "example"), "--out"],

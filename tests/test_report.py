@@ -40,6 +40,7 @@ from morel_search.analysis.report.sections.hypervolume import history_figure
 from morel_search.analysis.report.sections.importance import importance_figure
 from morel_search.analysis.report.sections.learning_curves import learning_figures
 from morel_search.analysis.report.sections.slices import slice_figure
+from morel_search.analysis.report.sections.trials import STATES, trials_data
 from morel_search.analysis.run_data import POINT, RunData, read_run_data
 from morel_search.errors import RunFolderError
 from morel_search.report import main
@@ -317,6 +318,31 @@ def test_parallel_coordinates_hold_every_searched_trial(run_data: RunData) -> No
     beta = [parameter.name for parameter in run_data.parameters].index("beta")
     without = {row["number"] for row in data["rows"] if row["places"][beta] is None}
     assert without == set(run_data.searched.loc[run_data.searched["param_accuracy_loss"] == "pgd", "number"])
+
+
+def test_the_table_of_all_trials_has_the_numbers_of_the_run(run_data: RunData) -> None:
+    data, table = trials_data(run_data, None), run_data.trials
+    assert [row[0] for row in data["rows"]] == table["number"].tolist()
+    for shown, row in zip(data["rows"], table.to_dict("records"), strict=True):
+        assert len(shown) == len(data["heads"])
+        values = dict(zip(data["heads"], shown, strict=True))
+        assert STATES[values["state"]] == row["state"]
+        assert values["origin"] == (f"control {row['name']}" if row["origin"] == "control" else "search")
+        for head, column in (
+            ("clean", "clean_accuracy"),
+            ("robust", "robust_accuracy"),
+            ("last clean", "last_clean_accuracy"),
+            ("last robust", "last_robust_accuracy"),
+        ):
+            expected = None if np.isnan(row[column]) else pytest.approx(100 * row[column], abs=0.01)
+            assert values[head] == expected
+        assert values["time (s)"] == pytest.approx(row["seconds"], abs=0.051)
+        assert values["beta"] == ("" if np.isnan(row["param_beta"]) else f"{row['param_beta']:.3g}")
+    assert set(data["members"]) == set(run_data.front["number"])
+    failed = run_data.failed["number"].tolist()
+    assert all(any("failed: " in line for line in data["notes"][number]) for number in failed)
+    # A row of some hundred bytes: 1,000 trials with ten parameters stay below half a megabyte.
+    assert len(json.dumps(data["rows"], separators=(",", ":"))) / len(table) < 250
 
 
 def test_labels_of_a_crowd_lie_apart() -> None:

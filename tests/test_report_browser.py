@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_folders import make_run
@@ -206,9 +207,7 @@ def test_sections_fold_print_and_sort(tmp_path: Path, width: int) -> None:
     page = with_script(write_report(run), PROBE)
     dom, said = open_page(page, tmp_path / "profile", f"--window-size={width},2000")
     assert console(said) == []
-    found = re.search(r'data-result="([^"]*)"', dom)
-    assert found is not None
-    result = json.loads(html.unescape(found[1]))
+    result = result_of(dom)
     assert result["openAtFirst"] == []
     assert result["parts"] >= 10
     assert result["drawnAtFirst"] == ["figure-verified"], "a folded figure is drawn when it is opened"
@@ -236,3 +235,114 @@ def test_a_link_into_a_folded_section_opens_it(tmp_path: Path) -> None:
     assert opened == ["slices"]
     part = dom[dom.index('id="figure-slice-0"') :]
     assert 'class="main-svg"' in part[: part.index("</details>")]
+
+
+SELECT = """<script>
+setTimeout(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const get = (ident) => document.getElementById(ident);
+  const result = {};
+  get("fold").click();
+  const state = () => ({
+    rings: Object.fromEntries(all(".figure").filter((place) => place.data).map((place) => [place.id,
+      place.data.filter((trace) => trace.name === "selected")
+        .flatMap((trace) => trace.x.map((x, i) => [x, trace.y[i]]))])),
+    paths: all("#parallel path.chosen").map((path) => Number(path.dataset.number)),
+    rows: all("#trials-table tr.chosen").map((row) => Number(row.dataset.number)),
+    panel: get("chosen").hidden ? null : get("chosen").innerText,
+  });
+  setTimeout(() => {
+    const rows = () => all("#trials-table tbody tr");
+    const numbers = () => rows().map((row) => Number(row.dataset.number));
+    result.rows = numbers();
+    rows()[NUMBER].click();
+    result.byRow = state();
+    dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
+    result.afterEscape = state();
+    const figure = get("figure-front");
+    const trace = figure.data.find((one) => one.name === "front" && one.customdata);
+    const at = trace.customdata.indexOf(NUMBER);
+    figure.emit("plotly_click", { points: [{ data: trace, pointNumber: at }] });
+    result.byPoint = state();
+    const curve = get("figure-curve-0").data.find((one) => typeof one.meta === "number");
+    result.curve = curve.meta;
+    get("figure-curve-0").emit("plotly_click", { points: [{ data: curve, pointNumber: 0 }] });
+    result.byCurve = state();
+    get("parallel").dataset.near = String(NUMBER);
+    get("parallel").dispatchEvent(new MouseEvent("click", { bubbles: true }));
+    result.byPath = state();
+    get("chosen").querySelector("button").click();
+    result.afterButton = state();
+    const first = rows()[0].querySelector("button");
+    result.tabStops = all("#trials-table tbody button").filter((button) => button.tabIndex === 0).length;
+    first.focus();
+    first.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true }));
+    document.activeElement.click();
+    result.byKeys = state();
+    result.pressed = all("#trials-table button[aria-pressed=true]").map((button) => button.textContent);
+    result.filtered = {};
+    for (const option of all("#trials-state option")) {
+      get("trials-state").value = option.value;
+      get("trials-state").dispatchEvent(new Event("change"));
+      result.filtered[option.textContent] = numbers();
+    }
+    get("trials-state").value = "";
+    get("trials-state").dispatchEvent(new Event("change"));
+    all("#trials-table thead button")[5].click();
+    result.sorted = numbers();
+    result.markedAfterSorting = state().rows;
+    document.body.dataset.result = JSON.stringify(result);
+  }, 1500);
+}, 500);
+</script>"""
+
+
+def result_of(dom: str) -> Any:
+    found = re.search(r'data-result="([^"]*)"', dom)
+    assert found is not None
+    return json.loads(html.unescape(found[1]))
+
+
+def test_a_selection_in_one_view_is_a_selection_in_all(tmp_path: Path) -> None:
+    run, verification = verified_run(tmp_path)
+    table, front = run.read_trials(), run.read_front()
+    network = next(network for network in verification.front if not network.label)
+    page = with_script(write_report(run), SELECT.replace("NUMBER", str(network.number)))
+    dom, said = open_page(page, tmp_path / "profile")
+    assert console(said) == []
+    result = result_of(dom)
+    assert result["rows"] == table["number"].tolist()
+    row = table[table["number"] == network.number].iloc[0]
+    point = [100 * row["clean_accuracy"], 100 * row["robust_accuracy"]]
+    for view in ("byRow", "byPoint", "byPath"):
+        shown = result[view]
+        assert shown["rows"] == shown["paths"] == [network.number]
+        assert pytest.approx(point, abs=1e-3) in shown["rings"]["figure-front"]
+        assert shown["rings"]["figure-verified"] == [
+            pytest.approx([100 * accuracy for accuracy in network.accuracy], abs=1e-3)
+        ]
+        x = row["param_epsilon"]
+        assert shown["rings"]["figure-slice-0"] == [
+            [pytest.approx(x), pytest.approx(value, abs=0.01)] for value in point
+        ]
+        assert shown["rings"]["figure-curve-1"], "the curve of a network on the front is marked"
+        assert f"--member {network.name}" in shown["panel"]
+        assert f"{100 * network.accuracy[1]:.1f}%" in shown["panel"]
+        assert f"attack_steps {row['param_attack_steps']:.0f}" in shown["panel"]
+    for view in ("afterEscape", "afterButton"):
+        assert result[view]["panel"] is None
+        assert not any(result[view]["rings"].values())
+        assert result[view]["rows"] == result[view]["paths"] == []
+    assert result["byCurve"]["rows"] == [result["curve"]]
+    assert result["tabStops"] == 1
+    assert result["byKeys"]["rows"] == [table["number"].iloc[1]]
+    assert result["pressed"] == [str(table["number"].iloc[1])]
+    assert result["filtered"]["on the front"] == sorted(front["number"].unique())
+    for words, state in (("finished", "COMPLETE"), ("stopped early", "PRUNED"), ("failed", "FAIL")):
+        assert result["filtered"][words] == table["number"][table["state"] == state].tolist()
+    robust = dict(zip(table["number"], table["robust_accuracy"], strict=True))
+    known = [robust[number] for number in result["sorted"] if robust[number] == robust[number]]
+    assert known == sorted(known, reverse=True)
+    assert len(known) == (table["state"] == "COMPLETE").sum()
+    assert result["sorted"][len(known) :] == sorted(result["sorted"][len(known) :])
+    assert result["markedAfterSorting"] == [table["number"].iloc[1]]

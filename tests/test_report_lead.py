@@ -22,7 +22,7 @@ from morel_search.analysis.members import FEWEST_VERIFIED
 from morel_search.analysis.replication import read_replication
 from morel_search.analysis.report import page
 from morel_search.analysis.report.head import data_set_words, key_figures
-from morel_search.analysis.report.lead import ends, leading, sentences, title
+from morel_search.analysis.report.lead import ends, sentences, title
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.paper_figure import paper_figure
 from morel_search.analysis.report.sections import gradient_shares, learning_curves, slices
@@ -37,7 +37,7 @@ from morel_search.analysis.report.seeds import MOST_SENTENCES, reversals, seed_d
 from morel_search.analysis.report.verified_figure import verified_figure
 from morel_search.analysis.run_data import RunData, read_run_data
 from morel_search.analysis.verification import Verification
-from morel_search.analysis.verification_reader import read_verification
+from morel_search.analysis.verification_reader import leading, read_verification
 from morel_search.results.attack_records import AttackRecord
 from morel_search.results.folder import RunFolder
 from morel_search.results.tables import REPLICATE_COLUMNS

@@ -7,7 +7,7 @@ import math
 from morel_search._format import points
 from morel_search.analysis.intervals import Difference, wilson
 
-__all__ = ["difference_words", "interval_words", "unpaired_difference"]
+__all__ = ["NOT_BEYOND_CHANCE", "difference_words", "interval_words", "unpaired_difference"]
 
 NOT_BEYOND_CHANCE = "not beyond chance"
 NO_INTERVAL = "no interval is known"

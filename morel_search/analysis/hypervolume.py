@@ -9,9 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from morel_search.analysis.front import pairs
-from morel_search.analysis.intervals import LEVEL
+from morel_search.analysis.intervals import LEVEL, Difference
 
-__all__ = ["REFERENCE", "hypervolume", "hypervolume_history", "hypervolume_interval"]
+__all__ = [
+    "REFERENCE",
+    "hypervolume",
+    "hypervolume_difference",
+    "hypervolume_history",
+    "hypervolume_interval",
+]
 
 _DRAWS = 400
 """Number of draws of the bootstrap."""
@@ -70,9 +76,11 @@ def hypervolume_history(trials: Sequence[Iterable[tuple[float, float]]]) -> NDAr
     return history
 
 
-def hypervolume_interval(
-    networks: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
-) -> tuple[float, float]:
+Answers = Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+"""For each network, whether each of N images is correctly classified without an attack and under attack."""
+
+
+def hypervolume_interval(networks: Answers) -> tuple[float, float]:
     """Compute the 95 % interval of the hypervolume of networks, by a bootstrap over the images.
 
     The networks answered the same images, which are drawn again for all of them together. The interval is the
@@ -88,10 +96,43 @@ def hypervolume_interval(
     """
     if not networks:
         return 0.0, 0.0
-    results = np.array(networks, dtype=float)
-    count = results.shape[2]
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _DRAWS) / count
-    areas = [hypervolume(accuracies) for accuracies in np.moveaxis(results @ drawn.T, 2, 0)]
+    (areas,), (area,) = _drawn_areas([networks], paired=True)
     low, high = np.quantile(areas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    area = hypervolume(results.mean(axis=2))
     return max(0.0, 2 * area - float(high)), min(1.0, 2 * area - float(low))
+
+
+def hypervolume_difference(first: Answers, second: Answers, *, paired: bool) -> Difference:
+    """Compute the hypervolume of the first networks minus that of the second, with its 95 % interval.
+
+    The interval is the basic one of a bootstrap over the images, as in :func:`hypervolume_interval`.
+
+    Args:
+        first: The answers of the first networks, at least one.
+        second: The answers of the second networks, at least one.
+        paired: Whether all networks answered the same images, in the same order; then each draw takes the
+            same images for both.
+
+    Returns:
+        The difference with the ends of its interval; it has no p-value (NaN).
+    """
+    (ours, theirs), (area, other) = _drawn_areas([first, second], paired=paired)
+    low, high = np.quantile(ours - theirs, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    value = area - other
+    return Difference(value, max(-1.0, 2 * value - float(high)), min(1.0, 2 * value - float(low)), math.nan)
+
+
+def _drawn_areas(groups: Sequence[Answers], *, paired: bool) -> tuple[list[NDArray[np.float64]], list[float]]:
+    """Return the hypervolumes of groups of networks on drawn images, each of shape (draws,), and on all."""
+    areas, whole = [], []
+    rng = np.random.default_rng(0)
+    drawn: NDArray[np.float64] | None = None
+    for networks in groups:
+        results = np.array(networks, dtype=float)
+        count = results.shape[2]
+        if drawn is None or not paired:
+            drawn = rng.multinomial(count, np.full(count, 1 / count), _DRAWS) / count
+        areas.append(
+            np.array([hypervolume(accuracies) for accuracies in np.moveaxis(results @ drawn.T, 2, 0)])
+        )
+        whole.append(hypervolume(results.mean(axis=2)))
+    return areas, whole

@@ -110,12 +110,17 @@ class Verification:
         all_images: Number of images of the test split.
         absent: The networks that were not attacked yet, that were not checked for gradient masking, or that
             were attacked with a different setup.
+        data: SHA-256 of the images and the labels of the test split.
+        shown: Which images of the test split were attacked, shape (all_images,); the results of the networks
+            are in the order of these images.
     """
 
     networks: tuple[Network, ...]
     attacked: Mapping[str, int]
     all_images: int
     absent: tuple[NetworkEntry, ...] = ()
+    data: str = ""
+    shown: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     @property
     def images(self) -> int:

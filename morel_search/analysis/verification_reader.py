@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.analysis.masking import masking_warnings
+from morel_search.analysis.members import FEWEST_VERIFIED
 from morel_search.analysis.run_data import NetworkEntry, RunData
 from morel_search.analysis.verification import Network, Verification
 from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
 
-__all__ = ["read_verification"]
+__all__ = ["leading", "read_verification"]
 
 Flags = NDArray[np.bool_]
 
@@ -57,7 +58,19 @@ def read_verification(run_data: RunData) -> Verification | None:
     ]
     attacked = {attack: int(images.sum()) for attack, images in met.items()}
     absent = tuple(entry for entry in entries if entry.name not in comparable)
-    return Verification(tuple(networks), attacked, len(white_box), absent)
+    data = next(iter(comparable.values())).setup.data
+    return Verification(tuple(networks), attacked, len(white_box), absent, data, white_box)
+
+
+def leading(verification: Verification | None) -> Verification | None:
+    """Return the verification if a page or a comparison can lead with it.
+
+    None without one, with too few images, or when no network of the front is among its networks, as after a
+    resumed search that has replaced the front.
+    """
+    if verification is None or verification.images < FEWEST_VERIFIED or not verification.members:
+        return None
+    return verification
 
 
 def _attacked(record: AttackRecord) -> bool:

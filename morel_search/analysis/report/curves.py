@@ -40,7 +40,12 @@ def member_traces(number: int, curve: Curve, on_front: Container[int], share: fl
     """
     colour = f"@mix{share:.3f}"
     hover = [f"network {number}, epoch {x}: {y:.1f}%" for x, y in zip(*curve, strict=True)]
-    curve_line: Figure = {**line(*curve, colour, 1.4), "hoverinfo": "text", "hovertext": hover}
+    curve_line: Figure = {
+        **line(*curve, colour, 1.4),
+        "hoverinfo": "text",
+        "hovertext": hover,
+        "meta": number,
+    }
     counted = [(x, y) for x, y in zip(*curve, strict=True) if x in on_front]
     if not counted:
         return [curve_line]

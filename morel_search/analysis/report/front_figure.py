@@ -161,9 +161,15 @@ def _stopped_trace(run_data: RunData) -> list[Figure]:
     return [
         {
             "type": "scatter", "mode": "markers", "name": "stopped early", "x": xs, "y": ys,
-            "marker": marker, "hoverinfo": "text", "hovertext": hover,
+            "marker": marker, "hoverinfo": "text", "hovertext": hover, "customdata": _numbers(rows),
         }
     ]  # fmt: skip
+
+
+def _numbers(rows: pd.DataFrame) -> list[int]:
+    """Return the trials of the points, by which the script of the page marks a selected one."""
+    numbers: list[int] = rows["number"].astype(int).tolist()
+    return numbers
 
 
 def _test_traces(run_data: RunData) -> list[Figure]:
@@ -196,6 +202,7 @@ def _tested(rows: pd.DataFrame, run_data: RunData, name: str, colour: str, symbo
             "type": "scatter", "mode": "markers",
             "x": rounded(tested[TEST[0]] * 100, 3), "y": rounded(tested[TEST[1]] * 100, 3),
             "name": name, "marker": marker, "hoverinfo": "text", "hovertext": hover,
+            "customdata": _numbers(tested),
         },
     ]  # fmt: skip
 
@@ -231,7 +238,7 @@ def _dots(rows: pd.DataFrame, run_data: RunData, name: str, marker: Figure) -> F
     return {
         "type": "scatter", "mode": "markers", "name": name,
         "x": rounded(rows[POINT[0]] * 100, 3), "y": rounded(rows[POINT[1]] * 100, 3),
-        "marker": marker, "hoverinfo": "text",
+        "marker": marker, "hoverinfo": "text", "customdata": _numbers(rows),
         "hovertext": [_hover(row, run_data) for row in rows.to_dict("records")],
     }  # fmt: skip
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from morel_search._format import duration, evaluation_text, shortened
 from morel_search.analysis.attacks_run import attack_counts
 from morel_search.analysis.hypervolume import hypervolume, hypervolume_interval
-from morel_search.analysis.report.lead import leading
 from morel_search.analysis.run_data import RunData
 from morel_search.analysis.verification import Verification
+from morel_search.analysis.verification_reader import leading
 
 __all__ = ["data_set_words", "key_figures", "status_notes"]
 

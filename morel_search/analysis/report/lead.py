@@ -18,19 +18,9 @@ from morel_search.analysis.report.constraints import constraint_words, nearest_w
 from morel_search.analysis.report.exchange_rate import exchange_rate_words
 from morel_search.analysis.run_data import POINT, RunData
 from morel_search.analysis.verification import Network, Verification, compare
+from morel_search.analysis.verification_reader import leading
 
-__all__ = ["ends", "images_words", "leading", "sentences", "title"]
-
-
-def leading(verification: Verification | None) -> Verification | None:
-    """Return the verification if the page can lead with it.
-
-    None without one, with too few images, or when no network of the front is among its networks, as after a
-    resumed search that has replaced the front.
-    """
-    if verification is None or verification.images < FEWEST_VERIFIED or not verification.members:
-        return None
-    return verification
+__all__ = ["ends", "images_words", "sentences", "title"]
 
 
 def title(run_data: RunData, verification: Verification | None) -> str:

@@ -3,6 +3,8 @@
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const parallel = figures.parallel;
   delete figures.parallel;
+  delete figures.trials; // selection.js draws them
+  const announce = (place, config) => document.dispatchEvent(new CustomEvent("drawn", { detail: { place, config } }));
 
   // Colours: a figure says "@front" or "@mix0.3"; the style sheet says what that is, in light and in dark.
   function mix(low, high, share) {
@@ -44,12 +46,14 @@
         for (const note of layout.annotations ?? []) if (/^[←→↑↓]/.test(note.text)) note.text = note.text.replace(/ \([^()]*\)$/, "");
       }
       const small = place.classList.contains("small");
-      Plotly.react(place, data, layout, {
+      const config = {
         responsive: true, displaylogo: false, displayModeBar: !small && !narrow, modeBarButtons: [["toImage", "resetScale2d"]],
         toImageButtonOptions: { format: "svg", filename: name },
-      });
+      };
+      Plotly.react(place, data, layout, config);
       place.dataset.drawn = "yes";
       place.dataset.width = place.clientWidth;
+      announce(place, config);
     }
     drawParallel();
   }
@@ -81,6 +85,7 @@
       paths = rows.map((row) => {
         const path = make("path", { d: "M" + row.places.map((place, i) => `${x(i).toFixed(1)},${y(place).toFixed(1)}`).join("L") }, svg);
         path.style.stroke = `color-mix(in oklab, var(--high) ${Math.round(row.share * 100)}%, var(--low))`;
+        path.dataset.number = row.number;
         if (row.front) path.classList.add("front");
         return path;
       });
@@ -101,6 +106,7 @@
       svg.addEventListener("pointermove", hover);
       svg.addEventListener("pointerleave", () => point(-1));
       filter();
+      announce(root);
     }
 
     const placeAt = (event) => Math.min(1, Math.max(0, (bottom - (event.clientY - svg.getBoundingClientRect().top)) / (bottom - top)));
@@ -149,6 +155,7 @@
     function point(index, px, py) {
       if (near >= 0) paths[near].classList.remove("near");
       near = index;
+      root.dataset.near = index < 0 ? "" : rows[index].number;
       tip.style.display = index < 0 ? "none" : "block";
       if (index < 0) return;
       paths[index].classList.add("near");

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 from morel_search.analysis.replication import Replicated, read_replication
 from morel_search.analysis.report.head import key_figures, status_notes
-from morel_search.analysis.report.html import Group, Section, paragraphs, text
-from morel_search.analysis.report.lead import leading, sentences, title
+from morel_search.analysis.report.html import Group, Section
+from morel_search.analysis.report.lead import sentences, title
 from morel_search.analysis.report.paper_figure import paper_figure
-from morel_search.analysis.report.plotly_traces import Figures
 from morel_search.analysis.report.sections.attacks import (
     attacks_section,
     missing_section,
@@ -35,11 +31,13 @@ from morel_search.analysis.report.sections.replicates import replicates_section
 from morel_search.analysis.report.sections.reproduce import reproduce_section
 from morel_search.analysis.report.sections.settings import settings_section
 from morel_search.analysis.report.sections.slices import slices_section
+from morel_search.analysis.report.sections.trials import trials_section
 from morel_search.analysis.report.sections.verified_front import verified_front_section
 from morel_search.analysis.report.seeds import Reversal, reversals
+from morel_search.analysis.report.template import Head, page_text
 from morel_search.analysis.run_data import RunData, read_run_data
 from morel_search.analysis.verification import Verification
-from morel_search.analysis.verification_reader import read_verification
+from morel_search.analysis.verification_reader import leading, read_verification
 from morel_search.results.folder import RunFolder
 
 __all__ = ["write_report"]
@@ -80,7 +78,13 @@ def _groups(run_data: RunData, verification: Verification | None) -> list[Group]
     again = reversals(claims, replicated)
     groups = (
         ("tradeoff", "Trade-off", "The trade-off", [*_fronts(front, verification, leads)], 1),
-        ("choose", "Choose", "Which network to take", [networks_section(run_data, leads, again)], 1),
+        (
+            "choose",
+            "Choose",
+            "Which network to take",
+            [networks_section(run_data, leads, again), trials_section(run_data, verification)],
+            1,
+        ),
         ("trust", "Trust", "Can I believe it?", _evidence(run_data, verification, replicated, again), 0),
         (
             "gain",
@@ -152,33 +156,18 @@ def _evidence(
 
 
 def _page(run_data: RunData, verification: Verification | None) -> str:
-    """Fill the template of the page."""
-    from plotly.offline import get_plotlyjs
-
-    folder = resources.files("morel_search.analysis.report")
-    settings, head = run_data.settings, title(run_data, verification)
-    groups = _groups(run_data, verification)
-    figures: Figures = {}
-    for group in groups:
-        for section in group.sections:
-            figures |= section.figures
-    links = "".join(f'<a href="#{text(group.ident)}">{text(group.short)}</a>' for group in groups)
-    return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        title=text(f"{run_data.run.name}: {head}"),
-        name=text(run_data.run.name),
-        style=(folder / "page.css").read_text(encoding="utf-8"),
-        headline=text(head),
-        status=paragraphs(status_notes(run_data), "note"),
-        lead=paragraphs(sentences(run_data, verification)),
-        facts="".join(
-            f"<div><dt>{text(label)}</dt><dd>{text(value)}</dd></div>"
-            for label, value in key_figures(run_data, verification)
-        ),
-        contents=links,
-        body="\n".join(group.html for group in groups),
-        date=text((settings.created or "")[:16].replace("T", " ")),
-        version=text(settings.versions.get("morel_search", "")),
-        figures=json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-        plotly=get_plotlyjs(),
-        script=(folder / "page.js").read_text(encoding="utf-8"),
+    """Return the page."""
+    settings, headline = run_data.settings, title(run_data, verification)
+    version = settings.versions.get("morel_search", "")
+    head = Head(
+        title=f"{run_data.run.name}: {headline}",
+        name=run_data.run.name,
+        headline=headline,
+        notes=status_notes(run_data),
+        lead=sentences(run_data, verification),
+        facts=key_figures(run_data, verification),
+        date=(settings.created or "")[:16].replace("T", " "),
+        source=f"Written by morel_search {version} from the files of this run folder. Accuracies are "
+        "percentages on this page and fractions in the files.",
     )
+    return page_text(head, _groups(run_data, verification))

@@ -31,7 +31,9 @@ Figure = dict[str, Any]
 """A Plotly figure, trace or layout. Plotly has no types for these dictionaries."""
 
 Figures = dict[str, Figure]
-"""Figures of a page, by the id of their place; ``parallel`` holds the data of the parallel coordinates."""
+"""Figures of a page, by the id of their place. ``parallel`` has the data of the parallel coordinates,
+``trials`` those of the table of all trials. ``customdata`` of points and ``meta`` of curves are numbers of
+trials."""
 
 
 def line(

@@ -65,6 +65,7 @@ def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
             "type": "scatter", "mode": "markers", "x": values, "y": rounded(rows[column] * 100, 2),
             "name": title, "yaxis": axis,
             "marker": {"color": colour, "size": 5, "opacity": 0.75, "symbol": symbol}, "hoverinfo": "text",
+            "customdata": rows["number"].astype(int).tolist(),
             "hovertext": [
                 f"{text}<br>{title} {percent(value)} (validation)"
                 for text, value in zip(texts, rows[column], strict=True)
