@@ -23,7 +23,7 @@ from morel_search.search.early_stopping import EXEMPTION
 from morel_search.search.outcome import Outcome
 from morel_search.search.proposer import Proposer
 from morel_search.search.seeds import derive_seed
-from morel_search.search.successive_halving import AsyncSuccessiveHalving, rung_levels
+from morel_search.search.successive_halving import AsyncSuccessiveHalving
 
 __all__ = ["METHODS", "VARIANTS", "Make", "available", "silence"]
 
@@ -36,7 +36,7 @@ class Morel:
     def __init__(self, problem: Problem, search: SearchSettings, stopping: EarlyStoppingSettings) -> None:
         self._search, self._stopping, self._epochs = search, stopping, problem.epochs
         self._proposer = Proposer(search, problem.space, problem.configuration_key)
-        self._ladder = AsyncSuccessiveHalving(stopping, rung_levels(stopping, problem.epochs))
+        self._ladder = AsyncSuccessiveHalving(stopping, stopping.levels(problem.epochs))
 
     def ask(self, number: int) -> dict[str, Any]:
         return self._proposer.propose(number).params

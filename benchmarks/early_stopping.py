@@ -29,7 +29,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from morel_search.config import EarlyStoppingSettings
-from morel_search.search.successive_halving import AsyncSuccessiveHalving, rung_levels
+from morel_search.search.successive_halving import AsyncSuccessiveHalving
 
 HERE = Path(__file__).parent
 GRID, SHIPPED = HERE / "curves.csv", HERE / "digits_trainings.csv"
@@ -184,7 +184,7 @@ def last_epochs(rungs: Floats, settings: EarlyStoppingSettings) -> NDArray[np.in
     """Return the last epoch of each training; trainings reach each rung in their order."""
     epochs = rungs.shape[1]
     last = np.full(len(rungs), epochs)
-    levels = rung_levels(settings, epochs)
+    levels = settings.levels(epochs)
     halving = AsyncSuccessiveHalving(settings, levels)
     for level in levels:
         for number in np.flatnonzero(last > level):

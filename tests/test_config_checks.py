@@ -199,6 +199,14 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
             changed(search={"trials": 30, "population": 12, "sampler": "gp"}),
             "search.population is 12 for 30 trials, of which about 36% run to their end, so the search is",
         ),
+        (  # rungs after 1, 2, 4 and 8 of 10 epochs: 13 % of the trainings are left after four
+            changed(
+                search={"trials": 80, "population": 12, "sampler": "gp"},
+                early_stopping={"rungs": None, "grace": 1, "eta": 2},
+                train={"epochs": 10},
+            ),
+            "search.population is 12 for 80 trials, of which about 13% run to their end, so the search is",
+        ),
         (
             changed(
                 search={"trials": 12, "population": 12, "sampler": "gp"}, early_stopping={"enabled": False}

@@ -14,7 +14,7 @@ from optuna.study._multi_objective import _fast_non_domination_rank
 
 from morel_search.config import EarlyStoppingSettings
 from morel_search.search.diversity import DIVERSITY_RANKINGS
-from morel_search.search.successive_halving import AsyncSuccessiveHalving, rung_levels
+from morel_search.search.successive_halving import AsyncSuccessiveHalving
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30)
 
@@ -42,7 +42,7 @@ points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, m
 def test_the_rungs_of_some_settings(
     given_settings: dict[str, Any], epochs: int, levels: tuple[int, ...]
 ) -> None:
-    assert rung_levels(EarlyStoppingSettings(**given_settings), epochs) == levels
+    assert EarlyStoppingSettings(**given_settings).levels(epochs) == levels
 
 
 @given(points, st.fractions(Fraction(1, 5), Fraction(4, 5), max_denominator=20))

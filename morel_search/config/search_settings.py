@@ -122,6 +122,11 @@ class SearchSettings:
             )
 
 
+GRACE = 9
+"""The first rung lies after 1 / GRACE of the epochs, if ``early_stopping.grace`` is null. Earlier rungs
+predict the end too badly on the shipped space of the digits (benchmarks/early_stopping.md)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyStoppingSettings:
     """Early stopping of trainings by asynchronous successive halving."""
@@ -165,6 +170,18 @@ class EarlyStoppingSettings:
         if not self.enabled:
             return Fraction(1)
         return Fraction(1, self.eta) if self.keep is None else self.keep
+
+    def levels(self, epochs: int) -> tuple[int, ...]:
+        """Return the rungs: the epochs after which trials are compared, grace x eta^k below the last epoch.
+
+        Args:
+            epochs: Number of epochs of a training.
+        """
+        level, levels = self.grace or max(1, round(epochs / GRACE)), list[int]()
+        while self.enabled and level < epochs and (self.rungs is None or len(levels) < self.rungs):
+            levels.append(level)
+            level *= self.eta
+        return tuple(levels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,8 @@ def _sampler(space: Space) -> Iterator[str]:
             f"search.population is {search.population} for {search.trials} trials, so the search is random: "
             f"tpe proposes settings after as many trials"
         )
-    share = float(space.early_stopping.share) ** (space.early_stopping.rungs or 1)
+    rungs = space.early_stopping.levels(int(highest(space, "epochs")))
+    share = float(space.early_stopping.share) ** len(rungs)
     if search.sampler == "gp" and search.population / share >= search.trials:
         runs = f", of which about {percent(share, 0)} run to their end" if share < 1 else ""
         yield (
@@ -74,11 +75,10 @@ def _stopping(space: Space) -> Iterator[str]:
             if getattr(stopping, name) != getattr(defaults, name):
                 yield f"early_stopping.{name} has no effect: early_stopping.enabled is false"
         return
-    first_rung = stopping.grace or 1
-    if first_rung >= epochs:
+    if not stopping.levels(int(epochs)):
         yield (
-            f"early_stopping has no effect: its first rung is after {first_rung} epochs, and a training has "
-            f"{epochs}"
+            f"early_stopping has no effect: its first rung is after {stopping.grace or 1} epochs, and a "
+            f"training has {epochs}"
         )
     trainings = space.search.trials + len(space.controls)
     if stopping.min_peers > trainings:

@@ -12,34 +12,12 @@ from morel_search.config import EarlyStoppingSettings, Space, highest
 from morel_search.search.diversity import DIVERSITY_RANKINGS
 from morel_search.search.pareto import Point
 
-__all__ = ["AsyncSuccessiveHalving", "RungRank", "rung_levels", "rungs_of"]
-
-
-GRACE = 9
-"""The first rung lies after 1 / GRACE of the epochs, if ``early_stopping.grace`` is null. Earlier rungs
-predict the end too badly on the shipped space of the digits (benchmarks/early_stopping.md)."""
+__all__ = ["AsyncSuccessiveHalving", "RungRank", "rungs_of"]
 
 
 def rungs_of(space: Space) -> tuple[int, ...]:
     """Return the rungs of a space, which depend on its largest number of epochs."""
-    return rung_levels(space.early_stopping, int(highest(space, "epochs")))
-
-
-def rung_levels(settings: EarlyStoppingSettings, epochs: int) -> tuple[int, ...]:
-    """Return the rungs: the epochs after which trials are compared, grace x eta^k below the last epoch.
-
-    Args:
-        settings: Settings of early stopping; there are no rungs if it is switched off.
-        epochs: Number of epochs of a training.
-    """
-    if not settings.enabled:
-        return ()
-    level = settings.grace or max(1, round(epochs / GRACE))
-    levels: list[int] = []
-    while level < epochs and (settings.rungs is None or len(levels) < settings.rungs):
-        levels.append(level)
-        level *= settings.eta
-    return tuple(levels)
+    return space.early_stopping.levels(int(highest(space, "epochs")))
 
 
 @dataclass(frozen=True, slots=True)
