@@ -52,6 +52,7 @@ def warnings(space: Space, given: JsonObject) -> tuple[str, ...]:
         condition_warnings,
         _robust_objective,
         _accuracy_objective,
+        _own_losses,
         _phases,
         _schedule,
         _attack,
@@ -107,6 +108,20 @@ def _accuracy_objective(space: Space) -> Iterator[str]:
         if not any(loss in users or loss not in ACCURACY_LOSSES for loss in losses):
             yield (
                 f"parameters.{name} has no effect: accuracy_loss is {_listed(losses)}, which does not use it"
+            )
+
+
+def _own_losses(space: Space) -> Iterator[str]:
+    """Settings that a loss of the user's own must read itself."""
+    trainings = [space.train, *(space.control_settings(control) for control in space.controls)]
+    smoothed = highest(space, "label_smoothing") > 0
+    losses = [*possible_values(space, "accuracy_loss")] if smoothed else []
+    losses += [training.accuracy_loss for training in trainings if training.label_smoothing > 0]
+    for loss in dict.fromkeys(losses):
+        if loss not in ACCURACY_LOSSES:
+            yield (
+                f"label_smoothing has an effect on {loss} only if this function reads "
+                f"settings.label_smoothing itself"
             )
 
 

@@ -16,6 +16,7 @@ from morel_search.training.augment import augment, resolve_augmentation, to_floa
 from morel_search.training.average import WeightAverage
 from morel_search.training.compute import configure
 from morel_search.training.compute_settings import FLOAT32, Compute
+from morel_search.training.data_settings import Augmentation
 from morel_search.training.datasets.loading import Development
 from morel_search.training.evaluation import Evaluation, evaluate
 from morel_search.training.frozen import FrozenNetwork
@@ -23,7 +24,7 @@ from morel_search.training.networks import Classifier, build_network
 from morel_search.training.optimizers import SGD, AdamW, Optimizer
 from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
-from morel_search.training.settings import Augmentation, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import EvaluationSettings, NetworkSettings, TrainSettings
 from morel_search.training.step import MorelStep, StepLosses, TermGradients
 
 __all__ = ["Training", "seed_everything"]
