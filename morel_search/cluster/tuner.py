@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,8 +165,8 @@ def job_maker(
             number=assignment.number,
             seed=assignment.plan.seed,
             train=assignment.train,
-            network=space.network,
-            data=with_absolute_paths(space.data),
+            network=assignment.settings.network,
+            data=with_absolute_paths(replace(space.data, augmentation=assignment.settings.augmentation)),
             evaluation=space.evaluation,
             select_epoch=space.search.select_epoch,
             device=device_for(space.resources),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["development_for", "test_images"]
 
 
-@lru_cache(maxsize=1)
 def development_for(settings: DataSettings, device: str) -> Development:
     """Return the training and validation images on the device.
 
-    They are kept for the next trial of this process.
+    They are kept for the next trial of this process, whatever its augmentation.
     """
+    return _development_for(replace(settings, augmentation="auto"), device)
+
+
+@lru_cache(maxsize=1)
+def _development_for(settings: DataSettings, device: str) -> Development:
     from morel_search.training.datasets.loading import Development, load_development
 
     loaded = load_development(settings)
