@@ -153,6 +153,10 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
             "loat_late_from is 100, but the epochs of a training are 0 to 29: LOAT has no late phase",
         ),
         (
+            searched(awp_warmup={"type": "float", "low": 0, "high": 0.5}),
+            "parameters.awp_warmup has no effect: awp is 0",
+        ),
+        (
             searched(schedule_factor=NUMBER),
             "parameters.schedule_factor has no effect: schedule is never step",
         ),

@@ -55,6 +55,7 @@ def warnings(space: Space, given: JsonObject) -> tuple[str, ...]:
         _own_losses,
         _phases,
         _schedule,
+        _awp,
         _attack,
         _images,
         _device,
@@ -140,6 +141,11 @@ def _schedule(space: Space) -> Iterator[str]:
     for name in ("schedule_drops", "schedule_factor"):
         if parameter_of(space, name) and "step" not in possible_values(space, "schedule"):
             yield f"parameters.{name} has no effect: schedule is never step"
+
+
+def _awp(space: Space) -> Iterator[str]:
+    if parameter_of(space, "awp_warmup") and highest(space, "awp") == 0:
+        yield "parameters.awp_warmup has no effect: awp is 0, so no weights are perturbed"
 
 
 def _attack(space: Space) -> Iterator[str]:

@@ -19,7 +19,7 @@ RENAMED_SETTINGS: dict[str, dict[str, str]] = {"search": {"point": "select_epoch
 LATER_DATA = {"background": "white"}
 """Settings of the section ``data`` that earlier versions did not have, with their defaults."""
 
-LATER_TRAIN = {"label_smoothing": 0.0}
+LATER_TRAIN = {"label_smoothing": 0.0, "awp": 0.0, "awp_warmup": 0.0}
 """Settings of the section ``train`` that earlier versions did not have, with their defaults."""
 
 RENAMED_ORIGINS = {"seed": "enqueued"}

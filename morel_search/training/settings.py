@@ -80,6 +80,16 @@ class TrainSettings:
         ge=0,
         lt=1,
     )
+    awp: float = setting(
+        0.0,
+        doc="adversarial weight perturbation: length of the perturbation of each weight tensor, in units of "
+        "its norm; 0 switches it off (its authors: 0.01 with pgd, 0.005 with trades)",
+        ge=0,
+        lt=1,
+    )
+    awp_warmup: float = setting(
+        0.0, doc="fraction of the epochs after which the weights are perturbed", ge=0, lt=1
+    )
 
     accuracy_loss: str = setting(
         "trades",

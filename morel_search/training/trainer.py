@@ -193,6 +193,7 @@ class Training:
             self.optimizer.zero_grad()
             losses.total.backward()
             self.optimizer.step()
+            self.step.restore_weights()
             if self.average is not None:
                 self.average.update(self.classifier)
             sums += len(chosen) * torch.stack([value.detach() for value in losses])

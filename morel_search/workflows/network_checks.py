@@ -11,6 +11,7 @@ from morel_search._consent import import_paths
 from morel_search._user_code import LIMIT_SECONDS, PASSED_ON, error_text, time_limit
 from morel_search.cluster.placement import device_for
 from morel_search.config import Space
+from morel_search.config.possible_values import highest
 from morel_search.errors import MorelSearchError, NetworkError, TrainingError
 from morel_search.training.compute_settings import Compute
 from morel_search.training.names import ACCURACY_LOSSES
@@ -138,8 +139,11 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
     from morel_search.training.augment import to_float
     from morel_search.training.step import MorelStep
 
+    controls = (space.control_settings(control).awp for control in space.controls)
+    awp = max(float(highest(space, "awp")), *controls, 0.0)
     for name in _accuracy_losses(space):
-        step = MorelStep(network, replace(space.train, accuracy_loss=name, attack_steps=1)).train()
+        settings = replace(space.train, accuracy_loss=name, attack_steps=1, awp=awp, awp_warmup=0.0)
+        step = MorelStep(network, settings).train()
         few = images.first(8)
         try:
             with torch.random.fork_rng(devices=[]):
@@ -148,6 +152,7 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
             has_gradient = losses.accuracy.requires_grad
             if is_number:
                 losses.total.backward()
+            step.restore_weights()
         except (TrainingError, *PASSED_ON):
             raise
         except BaseException as error:
