@@ -100,8 +100,8 @@ def test_a_fixed_option_is_that_of_controls_and_of_inactive_trials(tmp_path: Pat
     assert space.control_trial(space.controls[0]).network.options == {"width": 3}
     none = space.trial_settings({WIDTH: 5, AUGMENTATION: "none"})
     crop = space.trial_settings({WIDTH: 5, AUGMENTATION: "crop"})
-    assert (none.network.options, none.augmentation) == ({"width": 3}, "none")
-    assert (crop.network.options, crop.augmentation) == ({"width": 5}, "crop")
+    assert (none.network.options, none.data.augmentation) == ({"width": 3}, "none")
+    assert (crop.network.options, crop.data.augmentation) == ({"width": 5}, "crop")
     assert [parameter.name for parameter in space.parameters] == [AUGMENTATION, WIDTH]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,7 +165,7 @@ def job_maker(
             seed=assignment.plan.seed,
             train=assignment.train,
             network=assignment.settings.network,
-            data=with_absolute_paths(replace(space.data, augmentation=assignment.settings.augmentation)),
+            data=with_absolute_paths(assignment.settings.data),
             evaluation=space.evaluation,
             select_epoch=space.search.select_epoch,
             device=device_for(space.resources),

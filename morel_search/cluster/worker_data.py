@@ -17,17 +17,17 @@ __all__ = ["development_for", "test_images"]
 def development_for(settings: DataSettings, device: str) -> Development:
     """Return the training and validation images on the device.
 
-    They are kept for the next trial of this process, whatever its augmentation.
+    They are kept for the next trial of this process, whatever its augmentation and its share
+    of extra images.
     """
-    return _development_for(replace(settings, augmentation="auto"), device)
+    return _development_for(replace(settings, augmentation="auto", extra_share=0.5), device)
 
 
 @lru_cache(maxsize=1)
 def _development_for(settings: DataSettings, device: str) -> Development:
-    from morel_search.training.datasets.loading import Development, load_development
+    from morel_search.training.datasets.loading import load_development
 
-    loaded = load_development(settings)
-    return Development(loaded.train.to(device), loaded.validation.to(device), loaded.classes)
+    return load_development(settings).to(device)
 
 
 @lru_cache(maxsize=1)

@@ -36,7 +36,7 @@ class ParameterEntry:
     type: Kind = field(
         metadata={
             "doc": "float, int or categorical; it must match the type of the setting, which is a key of "
-            "train, data.augmentation, or network.options.NAME for an option of the network"
+            "train, data.augmentation, data.extra_share, or network.options.NAME for an option of the network"
         }
     )
     low: Any = field(

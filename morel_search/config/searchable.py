@@ -1,4 +1,4 @@
-"""The settings that a search may vary: those of train, the augmentation, and the network's options."""
+"""The settings that a search may vary: those of train, some of data, and the network's options."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from morel_search._values import SettingValue
 from morel_search.config.faults import nearest
 from morel_search.config.fieldspec import FieldSpec, replaced, specs
-from morel_search.training.data_settings import Augmentation, DataSettings
+from morel_search.training.data_settings import DataSettings
 from morel_search.training.settings import NetworkSettings, TrainSettings
 
 __all__ = ["OptionValue", "TrialSettings", "joined_name", "searchable", "unsearchable"]
 
-AUGMENTATION = "data.augmentation"
+_DATA = ("data.augmentation", "data.extra_share")
 _OPTIONS = ("network", "options")
 _OPTION = re.compile(r"network\.options\.[A-Za-z_]\w*")
 
@@ -31,12 +31,13 @@ def searchable(name: str) -> FieldSpec | None:
     """Return the field of a setting that can be searched; None for any other name.
 
     Args:
-        name: A setting of ``train``, ``data.augmentation``, or ``network.options.NAME``.
+        name: A setting of ``train``, ``data.augmentation``, ``data.extra_share``, or
+            ``network.options.NAME``.
     """
-    if name == AUGMENTATION:
-        return dataclasses.replace(specs(DataSettings)["augmentation"], name=name)
+    if name in _DATA:
+        return dataclasses.replace(specs(DataSettings)[_last(name)], name=name)
     if _OPTION.fullmatch(name):
-        doc = f"option {name.rpartition('.')[2]} of the network"
+        doc = f"option {_last(name)} of the network"
         return FieldSpec(name, OptionValue, False, (), False, {}, None, doc)
     return specs(TrainSettings).get(name)
 
@@ -45,7 +46,8 @@ def unsearchable(name: str) -> str:
     """Return why a setting cannot be searched, as the second part of a sentence about it."""
     if name.partition(".")[0] in ("network", "data"):
         return (
-            f"cannot be searched; beside the settings of train, {AUGMENTATION} and network.options.NAME can"
+            f"cannot be searched; beside the settings of train, {', '.join(_DATA)} and network.options.NAME "
+            "can"
         )
     return f"is not a setting of train, so it cannot be searched{nearest(name, specs(TrainSettings))}"
 
@@ -56,7 +58,7 @@ def joined_name(keys: tuple[str, ...]) -> tuple[str, ...]:
     >>> joined_name(("network", "options", "width", "choices"))
     ('network.options.width', 'choices')
     """
-    count = 3 if keys[:2] == _OPTIONS else 2 if ".".join(keys[:2]) == AUGMENTATION else 1
+    count = 3 if keys[:2] == _OPTIONS else 2 if ".".join(keys[:2]) in _DATA else 1
     return (".".join(keys[:count]), *keys[count:]) if keys else keys
 
 
@@ -67,12 +69,12 @@ class TrialSettings:
     Attributes:
         train: Settings of the training.
         network: The network with its options.
-        augmentation: The augmentation.
+        data: The data set; only its settings for training vary.
     """
 
     train: TrainSettings
     network: NetworkSettings
-    augmentation: Augmentation
+    data: DataSettings
 
     def value(self, name: str) -> SettingValue:
         """Return the value of a setting, see :func:`searchable`.
@@ -80,10 +82,10 @@ class TrialSettings:
         An option of the network that is not given, so that the network's own default holds, is None.
         """
         value: SettingValue
-        if name == AUGMENTATION:
-            value = self.augmentation
+        if name in _DATA:
+            value = getattr(self.data, _last(name))
         elif _OPTION.fullmatch(name):
-            value = self.network.options.get(name.rpartition(".")[2])
+            value = self.network.options.get(_last(name))
         else:
             value = getattr(self.train, name)
         return value
@@ -95,21 +97,18 @@ class TrialSettings:
             ValueError: The values contradict each other or other settings.
         """
         options = {
-            name.rpartition(".")[2]: list(value) if isinstance(value, tuple) else value
+            _last(name): list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
             if _OPTION.fullmatch(name)
         }
-        train = {name: value for name, value in values.items() if name != AUGMENTATION and "." not in name}
-        augmentation: Augmentation = self.augmentation
-        if AUGMENTATION in values:
-            augmentation = _augmentation(values[AUGMENTATION])
+        train = {name: value for name, value in values.items() if "." not in name}
+        data = {_last(name): value for name, value in values.items() if name in _DATA}
         return TrialSettings(
             train=replaced(self.train, train),
             network=dataclasses.replace(self.network, options={**self.network.options, **options}),
-            augmentation=augmentation,
+            data=replaced(self.data, data),
         )
 
 
-def _augmentation(value: SettingValue) -> Augmentation:
-    settings = replaced(DataSettings(name="digits"), {"augmentation": value})
-    return settings.augmentation
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]

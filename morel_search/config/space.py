@@ -117,7 +117,7 @@ class Space:
     @property
     def base(self) -> TrialSettings:
         """The settings of a training without the values of the parameters."""
-        return TrialSettings(train=self.train, network=self.network, augmentation=self.data.augmentation)
+        return TrialSettings(train=self.train, network=self.network, data=self.data)
 
     def train_settings(self, values: Mapping[str, SettingValue]) -> TrainSettings:
         """Return the training settings with these values of the parameters.

@@ -39,6 +39,8 @@ _DATA_USED_BY = {
     "image_size": ("parquet", "image_folder"),
 }
 
+_EXTRA_USES = ("image_column", "label_column", "image_size")
+
 
 def warnings(space: Space, given: JsonObject) -> tuple[str, ...]:
     """Return a sentence for each setting that is allowed but probably a mistake.
@@ -216,8 +218,14 @@ def _images(space: Space) -> Iterator[str]:
 
 def _unused_data(space: Space, given: JsonObject) -> Iterator[str]:
     for name, users in _DATA_USED_BY.items():
-        if given.get(name) is not None and space.data.name not in users:
+        by_extra = space.data.extra is not None and name in _EXTRA_USES
+        if given.get(name) is not None and space.data.name not in users and not by_extra:
             yield f"data.{name} has no effect with {space.data.name}"
+    if space.data.extra is None:
+        if given.get("extra_share") is not None:
+            yield "data.extra_share has no effect: data.extra is not given"
+        if parameter_of(space, "data.extra_share"):
+            yield "parameters.data.extra_share has no effect: data.extra is not given"
 
 
 def _listed(values: Iterable[SettingValue]) -> str:

@@ -60,5 +60,12 @@ class DataSettings:
         "pixels, else none)",
     )
 
+    extra: str | None = setting(
+        None,
+        doc="extra training images, real or synthetic, with labels of the same classes: a Parquet file, a "
+        "folder or a glob of files; null means none",
+    )
+    extra_share: float = setting(0.5, doc="fraction of each training batch that is extra images", gt=0, lt=1)
+
     def __post_init__(self) -> None:
         check_limits(self)

@@ -189,7 +189,7 @@ class RunArtifacts:
             "epoch": epoch,
             "seed": assignment.plan.seed,
             "train": asdict(assignment.train),
-            "data": {**described["data"], "augmentation": assignment.settings.augmentation},
+            "data": settings_json(asdict(assignment.settings.data)),
             "network": settings_json(asdict(assignment.settings.network)),
             "evaluation": described["evaluation"],
             "select_epoch": self._space.search.select_epoch,
