@@ -201,6 +201,30 @@ def test_every_combination_is_checked(tmp_path: Path) -> None:
     assert {options["pooling"] for options in checked} == {"flatten", "global"}
 
 
+def test_combinations_that_conditions_exclude_are_not_checked(tmp_path: Path) -> None:
+    """Eight heads do not divide a width of 12, and are never drawn with it."""
+    heads = {"type": "categorical", "choices": [4, 8]}
+    widths = {"type": "categorical", "choices": [12, 16, 32]}
+    free = content(**{WIDTH: widths, "network.options.heads": heads})
+    free["network"] = {"name": "vit", "options": {"heads": 4}}
+    with pytest.raises(NetworkError, match="heads"):
+        variants.check_variants(load(tmp_path, free), (1, 8, 8), 10)
+    bound = content(**{WIDTH: widths, "network.options.heads": {**heads, "when": {WIDTH: [16, 32]}}})
+    bound["network"] = free["network"]
+    space = load(tmp_path, bound)
+    variants.check_variants(space, (1, 8, 8), 10)
+    assert [(options["width"], options["heads"]) for options in options_of(space)] == [
+        (12, 4),
+        (16, 4),
+        (16, 8),
+        (32, 4),
+        (32, 8),
+    ]
+    loss = {"type": "categorical", "choices": ["pgd", "mart"]}
+    other = content(**{WIDTH: {**WIDTHS, "when": {"accuracy_loss": "mart"}}, "accuracy_loss": loss})
+    assert options_of(load(tmp_path, other)) == [{"width": 2}, {"width": 5}, {"width": 3}]
+
+
 @pytest.mark.parametrize(
     ("parameters", "error", "text"),
     [

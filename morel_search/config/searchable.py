@@ -13,7 +13,7 @@ from morel_search.config.fieldspec import FieldSpec, replaced, specs
 from morel_search.training.data_settings import DataSettings
 from morel_search.training.settings import NetworkSettings, TrainSettings
 
-__all__ = ["OptionValue", "TrialSettings", "joined_name", "searchable", "unsearchable"]
+__all__ = ["OptionValue", "TrialSettings", "is_option", "joined_name", "searchable", "unsearchable"]
 
 _DATA = ("data.augmentation", "data.extra_share")
 _OPTIONS = ("network", "options")
@@ -36,10 +36,15 @@ def searchable(name: str) -> FieldSpec | None:
     """
     if name in _DATA:
         return dataclasses.replace(specs(DataSettings)[_last(name)], name=name)
-    if _OPTION.fullmatch(name):
+    if is_option(name):
         doc = f"option {_last(name)} of the network"
         return FieldSpec(name, OptionValue, False, (), False, {}, None, doc)
     return specs(TrainSettings).get(name)
+
+
+def is_option(name: str) -> bool:
+    """Return whether a name is that of an option of the network."""
+    return _OPTION.fullmatch(name) is not None
 
 
 def unsearchable(name: str) -> str:
@@ -84,7 +89,7 @@ class TrialSettings:
         value: SettingValue
         if name in _DATA:
             value = getattr(self.data, _last(name))
-        elif _OPTION.fullmatch(name):
+        elif is_option(name):
             value = self.network.options.get(_last(name))
         else:
             value = getattr(self.train, name)
@@ -99,7 +104,7 @@ class TrialSettings:
         options = {
             _last(name): list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
-            if _OPTION.fullmatch(name)
+            if is_option(name)
         }
         train = {name: value for name, value in values.items() if "." not in name}
         data = {_last(name): value for name, value in values.items() if name in _DATA}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from morel_search._values import SettingValue
 from morel_search.cluster.placement import device_for
 from morel_search.config import Parameter, Space
 from morel_search.config.possible_values import highest, possible_values
+from morel_search.config.searchable import is_option
 from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -26,24 +27,20 @@ def network_variants(space: Space) -> list[NetworkSettings]:
     """Return the networks with the extreme values of each searched option.
 
     These are all values of an option with at most :data:`MOST_VARIANTS` values, both ends of any other range,
-    and for an option that is not always active the value of ``network``. All combinations are returned if
+    and for an option that is not always active the value of ``network``. Combinations that the conditions
+    between options exclude are left out. All combinations are returned if
     they are at most :data:`MOST_VARIANTS`; else one option at a time has another value than its first, and
     one network has the last value of each option.
     """
-    options = [parameter for parameter in space.parameters if parameter.name.startswith("network.")]
-    if not options:
-        return []
+    options = [parameter for parameter in space.parameters if is_option(parameter.name)]
     values = [_extremes(parameter) for parameter in options]
-    return [
-        space.base.replaced(
-            {
-                parameter.name: value
-                for parameter, value in zip(options, combination, strict=True)
-                if value is not None
-            }
-        ).network
-        for combination in _combinations(values)
-    ]
+    networks: list[NetworkSettings] = []
+    for combination in _combinations(values) if options else ():
+        chosen = list(zip(options, combination, strict=True))
+        network = space.base.replaced(_active(space, chosen)).network
+        if network not in networks:
+            networks.append(network)
+    return networks
 
 
 def check_variants(space: Space, image_shape: tuple[int, int, int], classes: int) -> None:
@@ -97,8 +94,28 @@ def check_memory(space: Space, network: Classifier) -> None:
 
 def _names(space: Space) -> Iterator[str]:
     for parameter in space.parameters:
-        if parameter.name.startswith("network."):
+        if is_option(parameter.name):
             yield parameter.name.rpartition(".")[2]
+
+
+def _active(space: Space, values: Sequence[tuple[Parameter, SettingValue]]) -> dict[str, SettingValue]:
+    """Return the values of the options that are active together.
+
+    Conditions on other settings may hold or not: the value None leaves an option out.
+    """
+    active: dict[str, SettingValue] = {}
+    searched = {parameter.name for parameter, _ in values}
+    for parameter, value in values:  # each after those that its condition names
+        holds = all(
+            (other in active and active[other] in condition)
+            if other in searched
+            else space.base.value(other) in condition
+            for other, condition in parameter.when.items()
+            if is_option(other)
+        )
+        if holds and value is not None:
+            active[parameter.name] = value
+    return active
 
 
 def _extremes(parameter: Parameter) -> tuple[SettingValue, ...]:
