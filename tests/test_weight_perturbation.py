@@ -89,7 +89,8 @@ def test_a_step_equals_that_of_a_proxy_network(name: str, gamma: float) -> None:
     state, wanted = step.classifier.state_dict(), expected.state_dict()
     assert state.keys() == wanted.keys()
     for key, value in wanted.items():
-        torch.testing.assert_close(state[key], value, rtol=1e-3, atol=2e-5, msg=key)
+        if value.is_floating_point():  # batches are counted by the step, not by the layers
+            torch.testing.assert_close(state[key], value, rtol=1e-3, atol=2e-5, msg=key)
     differences = [float((plain.state_dict()[key] - value).abs().max()) for key, value in wanted.items()]
     assert max(differences) > 1e-3  # a step without the perturbation is another one
 

@@ -13,11 +13,22 @@ from morel_search.config.fieldspec import FieldSpec, replaced, specs
 from morel_search.training.data_settings import DataSettings
 from morel_search.training.settings import NetworkSettings, TrainSettings
 
-__all__ = ["OptionValue", "TrialSettings", "is_option", "joined_name", "searchable", "unsearchable"]
+__all__ = [
+    "OPTION_PATTERN",
+    "OptionValue",
+    "TrialSettings",
+    "is_option",
+    "joined_name",
+    "named_fields",
+    "searchable",
+    "unsearchable",
+]
 
 _DATA = ("data.augmentation", "data.extra_share")
 _OPTIONS = ("network", "options")
-_OPTION = re.compile(r"network\.options\.[A-Za-z_]\w*")
+OPTION_PATTERN = r"network\.options\.[A-Za-z_]\w*"
+"""The names of options of the network."""
+_OPTION = re.compile(OPTION_PATTERN)
 
 
 class OptionValue:
@@ -40,6 +51,12 @@ def searchable(name: str) -> FieldSpec | None:
         doc = f"option {_last(name)} of the network"
         return FieldSpec(name, OptionValue, False, (), False, {}, None, doc)
     return specs(TrainSettings).get(name)
+
+
+def named_fields() -> dict[str, FieldSpec]:
+    """Return the settings that can be searched, without the options of the network, by name."""
+    fields = {name: searchable(name) for name in (*specs(TrainSettings), *_DATA)}
+    return {name: spec for name, spec in fields.items() if spec is not None}
 
 
 def is_option(name: str) -> bool:
