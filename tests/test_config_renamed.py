@@ -10,7 +10,7 @@ from config_files import changed, faults, load
 from morel_search.config import SearchSettings, Space
 from morel_search.config.describe import changes, without_unused
 from morel_search.errors import SpaceError
-from morel_search.results.renamed import LATER_TRAIN, RENAMED_SETTINGS, current_space
+from morel_search.results.renamed import LATER_DATA, LATER_TRAIN, RENAMED_SETTINGS, current_space
 from morel_search.search.successive_halving import rungs_of
 
 WARNING = "search.point is now called search.select_epoch; the old name still works"
@@ -151,10 +151,14 @@ def test_a_search_that_knew_no_background_is_continued(tmp_path: Path) -> None:
 def test_a_search_that_knew_no_recipes_is_continued(tmp_path: Path) -> None:
     now = load(tmp_path, changed())
     old = now.identity()
-    train = old["train"]
-    assert isinstance(train, dict)
-    old["train"] = {key: value for key, value in train.items() if key not in LATER_TRAIN}
-    assert len(changes(old, now.identity())) == len(LATER_TRAIN) > 0
+    for section, later in (("train", LATER_TRAIN), ("data", LATER_DATA)):
+        content = old[section]
+        assert isinstance(content, dict)
+        old[section] = {key: value for key, value in content.items() if key not in later}
+    assert len(changes(old, now.identity())) == len(LATER_TRAIN) + len(LATER_DATA)
     assert changes(current_space(old), now.identity()) == []
-    smoothed = load(tmp_path, changed(), ["train.label_smoothing=0.1"])
-    assert changes(current_space(old), smoothed.identity()) == ["train.label_smoothing was 0.0 and is 0.1"]
+    other = load(tmp_path, changed(), ["train.label_smoothing=0.1", "data.extra=more.parquet"])
+    assert changes(current_space(old), other.identity()) == [
+        "data.extra was null and is more.parquet",
+        "train.label_smoothing was 0.0 and is 0.1",
+    ]
