@@ -138,8 +138,23 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
             "parameters.beta has no effect: accuracy_loss is pgd",
         ),
         (
+            changed(train={"accuracy_loss": "torch.nn.functional:cross_entropy", "label_smoothing": 0.1}),
+            "label_smoothing has an effect on torch.nn.functional:cross_entropy only if this function reads",
+        ),
+        (
+            changed(
+                train={"accuracy_loss": "torch.nn.functional:cross_entropy"},
+                controls={"own": {"label_smoothing": 0.1}},
+            ),
+            "label_smoothing has an effect on torch.nn.functional:cross_entropy only if this function reads",
+        ),
+        (
             changed(train={"accuracy_loss": "loat"}),
             "loat_late_from is 100, but the epochs of a training are 0 to 29: LOAT has no late phase",
+        ),
+        (
+            searched(awp_warmup={"type": "float", "low": 0, "high": 0.5}),
+            "parameters.awp_warmup has no effect: awp is 0",
         ),
         (
             searched(schedule_factor=NUMBER),
@@ -292,6 +307,8 @@ def test_what_looks_wrong_is_said(tmp_path: Path, content: Any, start: str) -> N
         searched(beta=NUMBER, accuracy_loss={"type": "categorical", "choices": ["pgd", "mart"]}),
         {**searched(beta=NUMBER), "train": {"accuracy_loss": "torch.nn.functional:cross_entropy"}},
         changed(train={"accuracy_loss": "loat", "loat_late_from": 20}),
+        changed(train={"accuracy_loss": "torch.nn.functional:cross_entropy"}),
+        changed(train={"label_smoothing": 0.1}),
         {**searched(k_robust={"type": "float", "low": 0, "high": 1}), "train": {"k_accuracy": 1}},
         {**searched(epsilon={"type": "float", "low": 0, "high": "8/255"})},
     ],

@@ -10,7 +10,7 @@ from config_files import changed, faults, load
 from morel_search.config import SearchSettings, Space
 from morel_search.config.describe import changes, without_unused
 from morel_search.errors import SpaceError
-from morel_search.results.renamed import RENAMED_SETTINGS, current_space
+from morel_search.results.renamed import LATER_DATA, LATER_TRAIN, RENAMED_SETTINGS, current_space
 from morel_search.search.successive_halving import rungs_of
 
 WARNING = "search.point is now called search.select_epoch; the old name still works"
@@ -146,3 +146,19 @@ def test_a_search_that_knew_no_background_is_continued(tmp_path: Path) -> None:
     assert changes(current_space(old), now.identity()) == []
     black = load(tmp_path, changed(), ["data.background=black"])
     assert changes(current_space(old), black.identity()) == ["data.background was white and is black"]
+
+
+def test_a_search_that_knew_no_recipes_is_continued(tmp_path: Path) -> None:
+    now = load(tmp_path, changed())
+    old = now.identity()
+    for section, later in (("train", LATER_TRAIN), ("data", LATER_DATA)):
+        content = old[section]
+        assert isinstance(content, dict)
+        old[section] = {key: value for key, value in content.items() if key not in later}
+    assert len(changes(old, now.identity())) == len(LATER_TRAIN) + len(LATER_DATA)
+    assert changes(current_space(old), now.identity()) == []
+    other = load(tmp_path, changed(), ["train.label_smoothing=0.1", "data.extra=more.parquet"])
+    assert changes(current_space(old), other.identity()) == [
+        "data.extra was null and is more.parquet",
+        "train.label_smoothing was 0.0 and is 0.1",
+    ]

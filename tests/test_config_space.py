@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from config_files import changed, faults, least, load, searched
@@ -105,6 +106,18 @@ def test_controls_of_ones_own(tmp_path: Path) -> None:
         space.control_settings(Control("x", {"lr": -1.0}))
 
 
+def test_the_recipes_are_the_plain_trainings_with_everything(tmp_path: Path) -> None:
+    """Written out once more; the rest is as in the controls pgd and trades."""
+    recipe = {"label_smoothing": 0.1, "ema": 0.995, "schedule": "one_cycle", "warmup": 0.3}
+    perturbed = {"pgd": {"awp": 0.01}, "trades": {"awp": 0.005, "awp_warmup": 0.05}}
+    names = ["pgd", "trades", "pgd_recipe", "trades_recipe"]
+    space = load(tmp_path, changed(evaluation={"epsilon": "1/5"}, controls=names))
+    made = {control.name: space.control_settings(control) for control in space.controls}
+    for plain, more in perturbed.items():
+        expected = dataclasses.replace(made[plain], **cast(Any, {**recipe, **more}))
+        assert made[f"{plain}_recipe"] == expected
+
+
 @pytest.mark.parametrize(
     ("controls", "sentence"),
     [
@@ -117,7 +130,7 @@ def test_controls_of_ones_own(tmp_path: Path) -> None:
         (
             {"mine": None},
             "controls.mine: mine is not a built-in control; known: trades, mart, pgd, none, morel, "
-            "morel_alpha0",
+            "morel_alpha0, pgd_recipe, trades_recipe",
         ),
         ({"mine": [1]}, "controls.mine: must be a mapping of settings (name: value)"),
         ({"mine": {"bta": 1}}, "controls.mine.bta: unknown key; did you mean beta?"),

@@ -310,7 +310,7 @@ def test_values_are_the_same_after_encoding_and_decoding(tmp_path: Path) -> None
         "attack_steps": 3,
         "step_ratio": 2.0,
     }
-    settings = space.train_settings(values)
+    settings = space.trial_settings(values)
     params = encode(space, settings)
     assert params is not None
     assert decode(space, params) == values
@@ -320,4 +320,4 @@ def test_values_are_the_same_after_encoding_and_decoding(tmp_path: Path) -> None
 def test_a_configuration_outside_the_space_is_not_encoded() -> None:
     space = digits()
     control = next(control for control in space.controls if control.name == "none")
-    assert encode(space, space.control_settings(control)) is None
+    assert encode(space, space.control_trial(control)) is None

@@ -63,6 +63,15 @@ FLOAT = {"type": "float", "low": 0, "high": 1}
             beta={**FLOAT, "when": {"accuracy_loss": "trades", "epsilon": {"low": "1/255"}}},
             loat_theta={**FLOAT, "when": {"accuracy_loss": ["loat"]}},
         ),
+        searched(
+            **{
+                "network.options.width": {"type": "int", "low": 8, "high": 32, "step": 8},
+                "network.options.pooling": {"type": "categorical", "choices": ["flatten", "global"]},
+                "network.options.dropout": {**FLOAT, "when": {"network.options.width": {"low": 16}}},
+                "data.augmentation": {"type": "categorical", "choices": ["none", "crop"]},
+                "beta": {**FLOAT, "when": {"network.options.pooling": "global", "data.augmentation": "crop"}},
+            }
+        ),
     ],
 )
 def test_valid_spaces(tmp_path: Path, content: Any) -> None:
@@ -115,6 +124,14 @@ def test_valid_spaces(tmp_path: Path, content: Any) -> None:
         searched(k_robust={**FLOAT, "when": {"accuracy_los": "pgd"}}),
         searched(k_robust={**FLOAT, "when": {"accuracy_loss": {"low": 1}}}),
         searched(k_robustt=FLOAT),
+        searched(**{"network.options": FLOAT}),
+        searched(**{"network.options.a-b": FLOAT}),
+        searched(**{"network.name": {"type": "categorical", "choices": ["vit", "small_cnn"]}}),
+        searched(**{"network.options.width": {"type": "categorical", "choices": [2, None]}}),
+        searched(**{"network.options.width": {"type": "int", "low": "a", "high": 3}}),
+        searched(**{"data.augmentation": {"type": "categorical", "choices": ["none", "crap"]}}),
+        searched(**{"data.seed": {"type": "int", "low": 1, "high": 3}}),
+        searched(k_robust={**FLOAT, "when": {"network.width": 2}}),
         searched(accuracy_loss={"type": "categorical", "choices": ["trades"]}),
         searched(accuracy_loss={"type": "categorical", "choices": ["trades", "tradse"]}),
         searched(accuracy_loss={"type": "int", "low": 1, "high": 2}),

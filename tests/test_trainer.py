@@ -61,9 +61,9 @@ def test_same_seed_same_training_to_the_last_bit(digits: Development) -> None:
     assert without_time(other) != without_time(a)
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_saved_training_continues_to_the_last_bit(digits: Development, ema: float) -> None:
-    settings = dataclasses.replace(SETTINGS, epochs=3, ema=ema)
+@pytest.mark.parametrize(("ema", "awp"), [(0.0, 0.0), (0.9, 0.0), (0.9, 0.02)])
+def test_a_saved_training_continues_to_the_last_bit(digits: Development, ema: float, awp: float) -> None:
+    settings = dataclasses.replace(SETTINGS, epochs=3, ema=ema, awp=awp, awp_warmup=0.3)
     whole, expected = run(settings, digits)
     first = Training(settings, NETWORK, digits, EVALUATION, seed=0)
     results = [first.run_epoch()]

@@ -236,7 +236,7 @@ def test_a_network_that_fails_in_a_later_check_is_one_sentence(
 
 
 def test_a_bug_is_not_called_an_error_of_the_users_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_checks, "_check_memory", lambda *_: {}["a bug"])
+    monkeypatch.setattr(network_checks, "check_memory", lambda *_: {}["a bug"])
     with pytest.raises(KeyError, match="a bug"):
         preflight.inspect(load_space(SPACES / "digits.yaml", ["data.limit=200"]))
 

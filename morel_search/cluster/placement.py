@@ -134,5 +134,9 @@ def with_absolute_paths(data: DataSettings) -> DataSettings:
         return None if path is None else str(Path(path).expanduser().absolute())
 
     return replace(
-        data, folder=str(absolute(data.folder)), train=absolute(data.train), test=absolute(data.test)
+        data,
+        folder=str(absolute(data.folder)),
+        train=absolute(data.train),
+        test=absolute(data.test),
+        extra=absolute(data.extra),
     )

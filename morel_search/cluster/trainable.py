@@ -255,6 +255,7 @@ def begin_training(
             seed=job.seed,
             device=job.device,
             augmentation=job.data.augmentation,
+            extra_share=job.data.extra_share,
             also_evaluate=job.rungs,
             compute=job.compute,
         )

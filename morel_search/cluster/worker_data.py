@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,20 @@ if TYPE_CHECKING:
 __all__ = ["development_for", "test_images"]
 
 
-@lru_cache(maxsize=1)
 def development_for(settings: DataSettings, device: str) -> Development:
     """Return the training and validation images on the device.
 
-    They are kept for the next trial of this process.
+    They are kept for the next trial of this process, whatever its augmentation and its share
+    of extra images.
     """
-    from morel_search.training.datasets.loading import Development, load_development
+    return _development_for(replace(settings, augmentation="auto", extra_share=0.5), device)
 
-    loaded = load_development(settings)
-    return Development(loaded.train.to(device), loaded.validation.to(device), loaded.classes)
+
+@lru_cache(maxsize=1)
+def _development_for(settings: DataSettings, device: str) -> Development:
+    from morel_search.training.datasets.loading import load_development
+
+    return load_development(settings).to(device)
 
 
 @lru_cache(maxsize=1)

@@ -46,7 +46,7 @@ def condition_warnings(space: Space) -> Iterator[str]:
         for other, condition in parameter.when.items():
             place, parent = f"parameters.{parameter.name}.when.{other}", parameter_of(space, other)
             if parent is None:
-                value = format_value(getattr(space.train, other))
+                value = format_value(space.base.value(other))
                 yield f"{place} has no effect: {other} is not searched, and it is always {value}"
             elif not parent.when and parent.always_meets(condition):
                 yield f"{place} has no effect: it allows every value that {other} takes"
@@ -67,7 +67,7 @@ def _never(space: Space, parameter: Parameter, other: str, demands: dict[str, Co
     """Return why the conditions on one setting never hold together; empty when they can."""
     own, searched = demands.get(parameter.name), parameter_of(space, other)
     if searched is None:
-        value = getattr(space.train, other)
+        value = space.base.value(other)
         if own is None or value in own:
             return ""
         return (

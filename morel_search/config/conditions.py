@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from morel_search.config.condition import Condition, Interval, condition_text
@@ -11,6 +12,7 @@ from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_value
 from morel_search.config.schema import annotation, read_model, read_value, strict_model
+from morel_search.config.searchable import OptionValue, searchable
 from morel_search.training.settings import TrainSettings
 
 __all__ = ["read_conditions", "sort_by_conditions"]
@@ -48,19 +50,21 @@ def read_conditions(
     for other, value in given.items():
         if other == name:
             faults.add((*location, other), "a parameter cannot depend on itself")
-        elif other not in specs(TrainSettings):
+        elif (spec := searchable(other)) is None:
             known = [known for known in specs(TrainSettings) if known != name]
             faults.add((*location, other), f"{other} is not a setting of train{nearest(other, known)}")
         elif other in readable or other not in named:
             parent, inner = readable.get(other), (*location, other)
             read = _read_range if isinstance(value, dict) else _read_values
-            conditions[other] = read(specs(TrainSettings)[other], parent, value, inner, faults)
+            conditions[other] = read(spec, parent, value, inner, faults)
     return conditions
 
 
 def _read_range(
     spec: FieldSpec, other: Parameter | None, given: object, location: Location, faults: Faults
 ) -> Condition:
+    if spec.base is OptionValue and (other is None or other.kind != "categorical"):
+        spec = replace(spec, base=int if other is not None and other.kind == "int" else float)
     if spec.base not in (int, float, Fraction):
         faults.add(
             location, f"{spec.name} is not a number, so it has no range; give a value or a list of values"
@@ -100,7 +104,7 @@ def _read_values(
         return ()
     # A value of schedule_drops is itself a list.
     is_list = isinstance(given, list) and (
-        spec.base in (str, int, float, bool, Fraction) or not _is_choice(other, given)
+        spec.base in (str, int, float, bool, Fraction, OptionValue) or not _is_choice(other, given)
     )
     items: Sequence[object] = given if isinstance(given, list) and is_list else [given]
     if not items:

@@ -28,6 +28,13 @@ _MOREL: dict[str, SettingValue] = {
     "beta": 6.0,
 }
 _MOREL_BOTH: dict[str, SettingValue] = {**_MOREL, "contrastive_features": "both"}
+# What strong published trainings add (docs/recipes.md); the lengths of AWP are those of its authors.
+_RECIPE: dict[str, SettingValue] = {
+    "label_smoothing": 0.1,
+    "ema": 0.995,
+    "schedule": "one_cycle",
+    "warmup": 0.3,
+}
 BUILT_IN: dict[str, dict[str, SettingValue]] = {
     "trades": {**_WITHOUT_MOREL, "accuracy_loss": "trades", "beta": 6.0},
     "mart": {**_WITHOUT_MOREL, "accuracy_loss": "mart", "beta": 6.0},
@@ -35,6 +42,11 @@ BUILT_IN: dict[str, dict[str, SettingValue]] = {
     "none": {**_WITHOUT_MOREL, "accuracy_loss": "none"},
     "morel": _MOREL_BOTH,
     "morel_alpha0": {**_MOREL_BOTH, "alpha": 0.0},
+    "pgd_recipe": {**_WITHOUT_MOREL, "accuracy_loss": "pgd", **_RECIPE, "awp": 0.01},
+    "trades_recipe": {
+        **_WITHOUT_MOREL,
+        **{"accuracy_loss": "trades", "beta": 6.0, **_RECIPE, "awp": 0.005, "awp_warmup": 0.05},
+    },
 }
 DEFAULT_CONTROLS = ("trades", "mart", "pgd", "none", "morel", "morel_alpha0")
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from morel_search._values import SettingValue
 from morel_search.config.faults import Faults, Location, nearest, shown
-from morel_search.config.fieldspec import specs
 from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_value
 from morel_search.config.schema import read_value
+from morel_search.config.searchable import searchable
 from morel_search.config.space import Configuration
-from morel_search.training.settings import TrainSettings
 
 __all__ = ["read_enqueued"]
 
@@ -58,7 +57,9 @@ def _configuration(
         if name not in by_name:
             faults.add((*location, name), f"is not a parameter of this space{nearest(name, by_name)}")
             continue
-        value = read_value(specs(TrainSettings)[name], given, (*location, name), faults)
+        spec = searchable(name)
+        assert spec is not None, "it is a parameter"
+        value = read_value(spec, given, (*location, name), faults)
         if value is ...:
             continue
         if not by_name[name].contains(value):

@@ -18,6 +18,7 @@ from morel_search.config.controls import BUILT_IN
 from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.parameters import ParameterEntry, kinds_of
 from morel_search.config.rational import format_rational
+from morel_search.config.searchable import OPTION_PATTERN, OptionValue, named_fields, searchable
 from morel_search.config.sections import REQUIRED, SECTIONS
 from morel_search.results.renamed import RENAMED_SETTINGS
 from morel_search.training.settings import TrainSettings
@@ -34,9 +35,12 @@ _IMPORT_PATH: JsonObject = {"type": "string", "pattern": rf"^{_WORD}(\.{_WORD})*
 _LIBRARY: JsonObject = {"type": "string", "pattern": r"^(timm|torchvision)/[\w.-]+$"}
 _NULL: JsonObject = {"type": "null"}
 _LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-_SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_OPTION = "network.options.NAME"
+_OPTION_VALUE: JsonObject = {"type": ["number", "string", "boolean"]}
+_SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", OptionValue: "number"}
 _SECTION_DOCS = {
-    "parameters": "the searched settings: any key of train, each with its range and its conditions",
+    "parameters": "the searched settings: any key of train, data.augmentation, data.extra_share and options "
+    "of the network as network.options.NAME, each with its range and its conditions",
     "constraints": "bounds that every network of the front must satisfy",
     "controls": "trainings with known settings, which run beside the search",
 }
@@ -54,7 +58,8 @@ def json_schema() -> JsonObject:
         "required": list(REQUIRED),
         "additionalProperties": False,
         "definitions": {
-            **{name: _value(spec) for name, spec in specs(TrainSettings).items()},
+            **{name: _value(spec) for name, spec in named_fields().items()},
+            _OPTION: _OPTION_VALUE,
             "when": _when(),
             "training": _object({name: _reference(name) for name in specs(TrainSettings)}),
         },
@@ -68,8 +73,9 @@ def schema_text() -> str:
 
 def _section(name: str) -> JsonValue:
     if name == "parameters":
-        entries: JsonObject = {key: _parameter(spec) for key, spec in specs(TrainSettings).items()}
-        return {**_object(entries), "minProperties": 1, "description": _SECTION_DOCS[name]}
+        entries: JsonObject = {key: _parameter(spec) for key, spec in named_fields().items()}
+        section = _with_options(_object(entries), _parameter(_option()))
+        return {**section, "minProperties": 1, "description": _SECTION_DOCS[name]}
     if name == "constraints":
         return {**_or_empty(_constraints()), "description": _SECTION_DOCS[name]}
     if name == "controls":
@@ -84,10 +90,19 @@ def _section(name: str) -> JsonValue:
     for old, new in RENAMED_SETTINGS.get(name, {}).items():
         keys[old] = {**_value(fields[new]), "deprecated": True, "description": f"old name of {new}"}
     required: list[JsonValue] = [key for key, spec in fields.items() if spec.default is MISSING]
-    section = _object(keys)
     if required:
-        return {**section, "required": required}
-    return _or_empty(section)
+        return {**_object(keys), "required": required}
+    return _or_empty(_object(keys))
+
+
+def _option() -> FieldSpec:
+    spec = searchable(_OPTION)
+    assert spec is not None, "NAME is a name of an option"
+    return spec
+
+
+def _with_options(schema: JsonObject, option: JsonValue) -> JsonObject:
+    return {**schema, "patternProperties": {f"^{OPTION_PATTERN}$": option}}
 
 
 def _value(spec: FieldSpec) -> JsonObject:
@@ -165,16 +180,17 @@ def _parameter(spec: FieldSpec) -> JsonValue:
 def _when() -> JsonObject:
     """Return the schema of a condition: for each setting a value, a list of values or a range."""
     conditions: JsonObject = {}
-    for name, spec in specs(TrainSettings).items():
+    for name, spec in {**named_fields(), _OPTION: _option()}.items():
         values: list[JsonValue] = [
             _reference(name),
             {"type": "array", "items": _reference(name), "minItems": 1},
         ]
-        if spec.base in (int, float, Fraction):
+        if spec.base in (int, float, Fraction, OptionValue):
             bound: JsonObject = {"anyOf": [{"type": "number"}, _RATIONAL]}
             values.append({**_object({"low": bound, "high": bound}), "minProperties": 1})
         conditions[name] = {"anyOf": values}
-    return {"anyOf": [{**_object(conditions), "minProperties": 1}, _NULL]}
+    option = conditions.pop(_OPTION)
+    return {"anyOf": [{**_with_options(_object(conditions), option), "minProperties": 1}, _NULL]}
 
 
 def _constraints() -> JsonObject:

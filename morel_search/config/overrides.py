@@ -11,6 +11,7 @@ from morel_search.config.fieldspec import specs
 from morel_search.config.parameters import ParameterEntry
 from morel_search.config.reader import read_tree
 from morel_search.config.renamed import current_keys
+from morel_search.config.searchable import joined_name, searchable
 from morel_search.config.sections import SECTIONS
 from morel_search.errors import SpaceError
 from morel_search.training.settings import TrainSettings
@@ -39,7 +40,7 @@ def apply_overrides(tree: JsonObject, overrides: Sequence[str], faults: Faults) 
     warnings = []
     for text in overrides:
         path, equals, written = text.partition("=")
-        given = tuple(path.strip().split("."))
+        given = _keys(path.strip())
         if not equals or not all(given):
             faults.add((), f"--set {text[:60]!r}: write section.setting=value, such as train.epochs=3")
             continue
@@ -59,6 +60,17 @@ def apply_overrides(tree: JsonObject, overrides: Sequence[str], faults: Faults) 
             continue
         _replace(tree, keys, value, text, faults)
     return warnings
+
+
+def _keys(path: str) -> tuple[str, ...]:
+    """Return the keys of a path; the name of a searched setting such as network.options.width is one key."""
+    keys = tuple(path.split("."))
+    if keys[0] != "parameters":
+        return keys
+    name, *rest = joined_name(keys[1:]) or ("",)
+    if rest[:1] == ["when"]:
+        rest = ["when", *joined_name(tuple(rest[1:]))]
+    return ("parameters", name, *rest) if len(keys) > 1 else keys
 
 
 def _value(written: str, keys: Location, faults: Faults) -> JsonValue:
@@ -92,8 +104,8 @@ def _unknown(tree: JsonObject, keys: tuple[str, ...]) -> str:
 
 
 def _unknown_parameter(given: object, keys: tuple[str, ...]) -> str:
-    known = specs(TrainSettings)
-    if keys[1] not in known:
+    if searchable(keys[1]) is None:
+        known = specs(TrainSettings)
         return f"{keys[1]!r} is not a setting of train{nearest(keys[1], known)}"
     parameters = given if isinstance(given, dict) else {}
     if len(keys) > 2 and keys[1] not in parameters:

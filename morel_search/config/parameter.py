@@ -10,10 +10,9 @@ from typing import Literal
 
 from morel_search._values import Number, SettingValue
 from morel_search.config.condition import Condition, Interval, exact
-from morel_search.config.fieldspec import specs
 from morel_search.config.grid import Grid
 from morel_search.config.rational import parse_rational
-from morel_search.training.settings import TrainSettings
+from morel_search.config.searchable import searchable
 
 __all__ = ["Kind", "Parameter"]
 
@@ -25,7 +24,7 @@ class Parameter:
     """A setting of the training and the values that the search may give it.
 
     Attributes:
-        name: Name of the field of :class:`~morel_search.training.settings.TrainSettings`.
+        name: Name of the setting, see :func:`~morel_search.config.searchable.searchable`.
         kind: ``float`` (also for exact rationals), ``int`` or ``categorical``.
         low: Smallest value; None for a categorical parameter.
         high: Largest value; None for a categorical parameter.
@@ -48,7 +47,8 @@ class Parameter:
     @property
     def rational(self) -> bool:
         """Whether the values are exact rationals (epsilon, step_size)."""
-        return specs(TrainSettings)[self.name].base is Fraction
+        spec = searchable(self.name)
+        return spec is not None and spec.base is Fraction
 
     @property
     def values(self) -> Sequence[SettingValue] | None:

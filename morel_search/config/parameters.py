@@ -8,13 +8,13 @@ from typing import Any
 
 from morel_search._values import JsonObject, JsonValue
 from morel_search.config.conditions import read_conditions, sort_by_conditions
-from morel_search.config.faults import Faults, Location, nearest, shown
+from morel_search.config.faults import Faults, Location, shown
 from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.grid import MAX_VALUES
 from morel_search.config.parameter import Kind, Parameter
 from morel_search.config.rational import format_value, parse_rational
 from morel_search.config.schema import annotation, check_keys, read_model, strict_model
-from morel_search.training.settings import TrainSettings
+from morel_search.config.searchable import OptionValue, searchable, unsearchable
 
 __all__ = ["ParameterEntry", "kinds_of", "read_parameters"]
 
@@ -24,6 +24,7 @@ _KINDS: dict[object, tuple[Kind, ...]] = {
     int: ("int", "categorical"),
     float: ("float", "categorical"),
     Fraction: ("float", "categorical"),
+    OptionValue: ("float", "int", "categorical"),
 }
 _NOUNS: dict[object, str] = {int: "a whole number", float: "a number", Fraction: "a number"}
 
@@ -32,7 +33,12 @@ _NOUNS: dict[object, str] = {int: "a whole number", float: "a number", Fraction:
 class ParameterEntry:
     """The keys of one searched parameter, for the documentation and for the check of keys."""
 
-    type: Kind = field(metadata={"doc": "float, int or categorical; it must match the type of the setting"})
+    type: Kind = field(
+        metadata={
+            "doc": "float, int or categorical; it must match the type of the setting, which is a key of "
+            "train, data.augmentation, data.extra_share, or network.options.NAME for an option of the network"
+        }
+    )
     low: Any = field(
         default=None,
         metadata={"doc": "float, int: smallest value; rationals such as 2/255 for epsilon and step_size"},
@@ -83,7 +89,7 @@ def read_parameters(given: object, fixed: object, faults: Faults) -> tuple[Param
     entries = {
         name: entry
         for name, entry in given.items()
-        if isinstance(entry, dict) and name in specs(TrainSettings)
+        if isinstance(entry, dict) and searchable(name) is not None
     }
     conditions = {
         name: read_conditions(name, entry.get("when"), parameters, given, faults)
@@ -96,12 +102,9 @@ def read_parameters(given: object, fixed: object, faults: Faults) -> tuple[Param
 
 def _read(name: str, entry: JsonValue, fixed: JsonObject, faults: Faults) -> Parameter | None:
     location = (*_PLACE, name)
-    spec = specs(TrainSettings).get(name)
+    spec = searchable(name)
     if spec is None:
-        faults.add(
-            location,
-            f"is not a setting of train, so it cannot be searched{nearest(name, specs(TrainSettings))}",
-        )
+        faults.add(location, unsearchable(name))
         return None
     if name in fixed:
         faults.add(
@@ -173,6 +176,8 @@ def _read_choices(spec: FieldSpec, entry: JsonObject, location: Location, faults
 def _read_range(
     spec: FieldSpec, kind: Kind, entry: JsonObject, location: Location, faults: Faults
 ) -> Parameter | None:
+    if spec.base is OptionValue:
+        spec = replace(spec, base=int if kind == "int" else float)
     bound = annotation(spec, optional=False)
     fields = {"low": (bound, ...), "high": (bound, ...), "log": (bool, False)}
     fields["step"] = (annotation(spec, optional=True, limits={"gt": 0}), None)

@@ -28,7 +28,7 @@ def possible_values(space: Space, name: str) -> Sequence[SettingValue]:
         setting is not searched, or searched under a condition; only the bounds of the range are returned with
         it.
     """
-    base: SettingValue = getattr(space.train, name)
+    base: SettingValue = space.base.value(name)
     parameter = parameter_of(space, name)
     if parameter is None:
         return (base,)

@@ -32,6 +32,7 @@ from morel_search.config.faults import Faults, Location, nearest
 from morel_search.config.fieldspec import FieldSpec, specs
 from morel_search.config.imports import check_import_path
 from morel_search.config.rational import parse_rational
+from morel_search.config.searchable import OptionValue
 from morel_search.config.validation_text import add_validation_errors
 from morel_search.training.library_names import is_library_name, library_problem, similar_name
 from morel_search.training.limits import size_problem
@@ -70,6 +71,8 @@ def annotation(
         optional: Whether null is allowed; None takes the field's own rule.
         limits: The limits; None takes the field's own.
     """
+    if spec.base is OptionValue:
+        return Annotated[Any, AfterValidator(_option)]
     marks: list[object] = [
         _LIMITS[name](limit) for name, limit in (spec.limits if limits is None else limits).items()
     ]
@@ -183,6 +186,15 @@ def read_value(
     except ValidationError as error:
         add_validation_errors(error, location, faults)
         return ...
+    return value
+
+
+def _option(value: object) -> object:
+    if not isinstance(value, (bool, int, float, str)):
+        reason = "must be a number, a text, true or false"
+        raise PydanticCustomError("explained", "{reason}", {"reason": reason})
+    if reason := size_problem(value):
+        raise PydanticCustomError("explained", "{reason}", {"reason": reason})
     return value
 
 

@@ -10,7 +10,6 @@ from typing import TypeAlias
 from morel_search._values import SettingValue
 from morel_search.config.constraints import Constraint
 from morel_search.config.describe import SpaceDescription, identity_of, parameter_json, settings_json
-from morel_search.config.fieldspec import replaced
 from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_rational
 from morel_search.config.search_settings import (
@@ -19,6 +18,7 @@ from morel_search.config.search_settings import (
     SearchSettings,
     VerifySettings,
 )
+from morel_search.config.searchable import TrialSettings
 from morel_search.errors import SpaceError
 from morel_search.training.compute_settings import ComputeSettings
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
@@ -101,17 +101,23 @@ class Space:
         unknown = sorted(set(values) - searched)
         if unknown:
             raise SpaceError([f"{name} is not a parameter of this space" for name in unknown], str(self.path))
+        base = self.base
         active: dict[str, SettingValue] = {}
         for parameter in self.parameters:
             holds = all(
                 (other in active and active[other] in condition)
                 if other in searched
-                else getattr(self.train, other) in condition
+                else base.value(other) in condition
                 for other, condition in parameter.when.items()
             )
             if holds and parameter.name in values:
                 active[parameter.name] = values[parameter.name]
         return active
+
+    @property
+    def base(self) -> TrialSettings:
+        """The settings of a training without the values of the parameters."""
+        return TrialSettings(train=self.train, network=self.network, data=self.data)
 
     def train_settings(self, values: Mapping[str, SettingValue]) -> TrainSettings:
         """Return the training settings with these values of the parameters.
@@ -121,10 +127,26 @@ class Space:
         Raises:
             SpaceError: A name is not a parameter, or the values contradict each other.
         """
+        return self.trial_settings(values).train
+
+    def trial_settings(self, values: Mapping[str, SettingValue]) -> TrialSettings:
+        """Return all settings of a training with these values of the parameters, as :meth:`train_settings`.
+
+        Raises:
+            SpaceError: A name is not a parameter, or the values contradict each other.
+        """
         return self._replace(self.active(values), "these values")
 
     def control_settings(self, control: Control) -> TrainSettings:
         """Return the training settings of a control.
+
+        Raises:
+            SpaceError: The settings contradict each other.
+        """
+        return self.control_trial(control).train
+
+    def control_trial(self, control: Control) -> TrialSettings:
+        """Return all settings of a control; a searched option of the network has its value of ``network``.
 
         Raises:
             SpaceError: The settings contradict each other.
@@ -158,8 +180,8 @@ class Space:
         """Return the part of :meth:`describe` that must not change when a run is resumed."""
         return identity_of(self.describe())
 
-    def _replace(self, values: Mapping[str, SettingValue], location: str) -> TrainSettings:
+    def _replace(self, values: Mapping[str, SettingValue], location: str) -> TrialSettings:
         try:
-            return replaced(self.train, values)
+            return self.base.replaced(values)
         except ValueError as error:
             raise SpaceError([f"{location}: {error}"], str(self.path)) from None

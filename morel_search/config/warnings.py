@@ -39,6 +39,8 @@ _DATA_USED_BY = {
     "image_size": ("parquet", "image_folder"),
 }
 
+_EXTRA_USES = ("image_column", "label_column", "image_size")
+
 
 def warnings(space: Space, given: JsonObject) -> tuple[str, ...]:
     """Return a sentence for each setting that is allowed but probably a mistake.
@@ -52,8 +54,10 @@ def warnings(space: Space, given: JsonObject) -> tuple[str, ...]:
         condition_warnings,
         _robust_objective,
         _accuracy_objective,
+        _own_losses,
         _phases,
         _schedule,
+        _awp,
         _attack,
         _images,
         _device,
@@ -110,6 +114,20 @@ def _accuracy_objective(space: Space) -> Iterator[str]:
             )
 
 
+def _own_losses(space: Space) -> Iterator[str]:
+    """Settings that a loss of the user's own must read itself."""
+    trainings = [space.train, *(space.control_settings(control) for control in space.controls)]
+    smoothed = highest(space, "label_smoothing") > 0
+    losses = [*possible_values(space, "accuracy_loss")] if smoothed else []
+    losses += [training.accuracy_loss for training in trainings if training.label_smoothing > 0]
+    for loss in dict.fromkeys(losses):
+        if loss not in ACCURACY_LOSSES:
+            yield (
+                f"label_smoothing has an effect on {loss} only if this function reads "
+                f"settings.label_smoothing itself"
+            )
+
+
 def _phases(space: Space) -> Iterator[str]:
     if "loat" not in possible_values(space, "accuracy_loss"):
         return
@@ -125,6 +143,11 @@ def _schedule(space: Space) -> Iterator[str]:
     for name in ("schedule_drops", "schedule_factor"):
         if parameter_of(space, name) and "step" not in possible_values(space, "schedule"):
             yield f"parameters.{name} has no effect: schedule is never step"
+
+
+def _awp(space: Space) -> Iterator[str]:
+    if parameter_of(space, "awp_warmup") and highest(space, "awp") == 0:
+        yield "parameters.awp_warmup has no effect: awp is 0, so no weights are perturbed"
 
 
 def _attack(space: Space) -> Iterator[str]:
@@ -195,8 +218,14 @@ def _images(space: Space) -> Iterator[str]:
 
 def _unused_data(space: Space, given: JsonObject) -> Iterator[str]:
     for name, users in _DATA_USED_BY.items():
-        if given.get(name) is not None and space.data.name not in users:
+        by_extra = space.data.extra is not None and name in _EXTRA_USES
+        if given.get(name) is not None and space.data.name not in users and not by_extra:
             yield f"data.{name} has no effect with {space.data.name}"
+    if space.data.extra is None:
+        if given.get("extra_share") is not None:
+            yield "data.extra_share has no effect: data.extra is not given"
+        if parameter_of(space, "data.extra_share"):
+            yield "parameters.data.extra_share has no effect: data.extra is not given"
 
 
 def _listed(values: Iterable[SettingValue]) -> str:

@@ -149,7 +149,7 @@ def _training(settings: ModelSettings, name: str) -> str:
         f"{train['batch_size']}. Epoch {settings.epoch} of {train['epochs']} was kept (rule "
         f"{md_code(settings.select_epoch)}).",
         f"- Data:{limit} the training images of {md_code(data['name'])}; {_held_out(data)} of them, split "
-        f"off with the seed {md_text(data['seed'])}, are the validation images.",
+        f"off with the seed {md_text(data['seed'])}, are the validation images.{_extra(data)}",
     ]
     if compute:
         also = [text for key, text in _ARITHMETIC.items() if compute.get(key)]
@@ -166,6 +166,15 @@ def _training(settings: ModelSettings, name: str) -> str:
         "```",
     ]
     return "\n".join(lines)
+
+
+def _extra(data: Mapping[str, object]) -> str:
+    """Return a sentence about extra training images; empty without them."""
+    if not isinstance(data.get("extra"), str):
+        return ""
+    share = data.get("extra_share")
+    amount = percent(share) if isinstance(share, (int, float)) else "A share"
+    return f" {amount} of each training batch were extra images, of {md_code(data['extra'])}."
 
 
 def _held_out(data: Mapping[str, object]) -> str:

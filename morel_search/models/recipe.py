@@ -157,6 +157,7 @@ def train_from_config(
         seed=config.seed,
         device=device,
         augmentation=config.data.augmentation,
+        extra_share=config.data.extra_share,
         also_evaluate=config.also_evaluate,
         compute=compute,
     )

@@ -16,8 +16,11 @@ __all__ = [
 RENAMED_SETTINGS: dict[str, dict[str, str]] = {"search": {"point": "select_epoch"}}
 """For each section of a space, the old names of keys and their current names."""
 
-LATER_DATA = {"background": "white"}
+LATER_DATA = {"background": "white", "extra": None, "extra_share": 0.5}
 """Settings of the section ``data`` that earlier versions did not have, with their defaults."""
+
+LATER_TRAIN = {"label_smoothing": 0.0, "awp": 0.0, "awp_warmup": 0.0}
+"""Settings of the section ``train`` that earlier versions did not have, with their defaults."""
 
 RENAMED_ORIGINS = {"seed": "enqueued"}
 """Old names of the origin of a trial and their current names."""
@@ -33,9 +36,11 @@ def current_space(description: Mapping[str, object]) -> dict[str, object]:
         content = renamed.get(section)
         if isinstance(content, Mapping):
             renamed[section] = {names.get(key, key): value for key, value in content.items()}
-    data = renamed.get("data")
+    data, train = renamed.get("data"), renamed.get("train")
     if isinstance(data, Mapping) and "name" in data:
         renamed["data"] = {**LATER_DATA, **data}
+    if isinstance(train, Mapping) and "epochs" in train:
+        renamed["train"] = {**LATER_TRAIN, **train}
     return _with_current_stopping(_with_current_evaluation(renamed))
 
 

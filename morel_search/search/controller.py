@@ -226,7 +226,7 @@ class SearchController:
             failure,
             self.space.search.select_epoch,
             progress=self.early_stopping.leave(number),
-            violations=partial(violations_of, self.space, assignment.train),
+            violations=partial(violations_of, self.space, assignment.settings),
             elapsed=self.criterion.elapsed,
         )
         self._store.finish(number, outcome)

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from morel_search._values import Number, SettingValue
 from morel_search.config import Parameter, Space
 from morel_search.config.condition import exact
-from morel_search.training.settings import TrainSettings
+from morel_search.config.searchable import TrialSettings
 
 __all__ = [
     "ParamValue",
@@ -52,11 +52,11 @@ def decode(space: Space, params: Params) -> dict[str, SettingValue]:
     )
 
 
-def encode(space: Space, settings: TrainSettings) -> dict[str, ParamValue] | None:
-    """Return Optuna's values for training settings; None if they are not a point of the space."""
+def encode(space: Space, settings: TrialSettings) -> dict[str, ParamValue] | None:
+    """Return Optuna's values for the settings of a training; None if they are not a point of the space."""
     params = {}
     for parameter in space.parameters:
-        value: SettingValue = getattr(settings, parameter.name)
+        value: SettingValue = settings.value(parameter.name)
         if value is None or not parameter.contains(value):
             return None
         params[parameter.name] = encode_value(parameter, value)

@@ -10,10 +10,10 @@ from fractions import Fraction
 from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import Constraint, Space
+from morel_search.config.searchable import TrialSettings
 from morel_search.search.early_stopping import RungProgress
 from morel_search.search.trial import check_stored
 from morel_search.training.selection import EpochResult, chosen_epoch, chosen_epochs
-from morel_search.training.settings import TrainSettings
 
 __all__ = ["Outcome", "outcome_of", "read_outcome", "violations_of"]
 
@@ -184,25 +184,25 @@ def read_outcome(trial: FrozenTrial) -> Outcome:
     return Outcome(**values)
 
 
-def violations_of(space: Space, train: TrainSettings, measured: Mapping[str, float]) -> dict[str, float]:
+def violations_of(space: Space, settings: TrialSettings, measured: Mapping[str, float]) -> dict[str, float]:
     """Return the amount by which each constraint of a space is violated; 0 or less if it is satisfied.
 
     A constraint on a searched parameter that is inactive is satisfied.
 
     Args:
         space: The space.
-        train: Settings of the training.
+        settings: Settings of the training.
         measured: ``clean_accuracy``, ``robust_accuracy`` and ``seconds`` of the training.
     """
-    searched = {parameter.name: getattr(train, parameter.name) for parameter in space.parameters}
-    active = space.active(searched)
+    searched = {parameter.name for parameter in space.parameters}
+    active = space.active({name: settings.value(name) for name in searched})
 
     def value(constraint: Constraint) -> float | Fraction | None:
         if constraint.measured:
             return measured.get(constraint.name)
         if constraint.name in searched and constraint.name not in active:
             return None
-        setting: float | Fraction | None = getattr(train, constraint.name)
+        setting: float | Fraction | None = getattr(settings.train, constraint.name)
         return setting
 
     return {str(constraint): constraint.violation(value(constraint)) for constraint in space.constraints}

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from morel_search._values import SettingValue
 from morel_search.config import Space
+from morel_search.config.searchable import TrialSettings
 from morel_search.errors import RunFolderError
 from morel_search.results.renamed import RENAMED_ORIGINS
 from morel_search.search.distributions import Params, decode
@@ -43,13 +44,18 @@ class Assignment:
         number: The trial's number in the study.
         plan: Its origin and random seed.
         values: Settings by name: the active parameters, or the overrides of a control.
-        train: All settings of the training.
+        settings: All settings of the training.
     """
 
     number: int
     plan: TrialPlan
     values: Mapping[str, SettingValue]
-    train: TrainSettings
+    settings: TrialSettings
+
+    @property
+    def train(self) -> TrainSettings:
+        """Settings of the training, without the network and the augmentation."""
+        return self.settings.train
 
 
 def assignment_of(space: Space, number: int, plan: TrialPlan, params: Params) -> Assignment:
@@ -63,9 +69,9 @@ def assignment_of(space: Space, number: int, plan: TrialPlan, params: Params) ->
     """
     if plan.origin == "control":
         control = next(control for control in space.controls if control.name == plan.name)
-        return Assignment(number, plan, dict(control.overrides), space.control_settings(control))
+        return Assignment(number, plan, dict(control.overrides), space.control_trial(control))
     values = decode(space, params)
-    return Assignment(number, plan, values, space.train_settings(values))
+    return Assignment(number, plan, values, space.trial_settings(values))
 
 
 def read_plan(trial: FrozenTrial) -> TrialPlan:

@@ -38,7 +38,7 @@ def enqueue_controls(space: Space, store: TrialStore) -> None:
     missing = [control for control in space.controls if control.name not in planned]
     for number, control in enumerate(missing, start=len(trials)):
         in_space = _differs_in_parameters_only(space, control)
-        params = encode(space, space.control_settings(control)) if in_space else None
+        params = encode(space, space.control_trial(control)) if in_space else None
         seed = derive_seed(space.search.seed, number)
         plan = TrialPlan("control", control.name, seed, in_space=params is not None)
         store.plan(plan, params or {}, searched, running=False)
@@ -115,7 +115,7 @@ def enqueued_params(
     """
     params = sobol_point(distributions, seed, 0)
     for parameter in space.parameters:
-        default: SettingValue = getattr(space.train, parameter.name)
+        default = space.base.value(parameter.name)
         if parameter.name in configuration:
             params[parameter.name] = encode_value(parameter, configuration[parameter.name])
         elif parameter.contains(default):
@@ -127,7 +127,7 @@ def _differs_in_parameters_only(space: Space, control: Control) -> bool:
     """Return whether a control overrides only searched parameters, apart from values that are the same."""
     searched = {parameter.name for parameter in space.parameters}
     return all(
-        name in searched or getattr(space.train, name) == value for name, value in control.overrides.items()
+        name in searched or space.base.value(name) == value for name, value in control.overrides.items()
     )
 
 

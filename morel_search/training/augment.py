@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from morel_search.training.settings import Augmentation
+from morel_search.training.data_settings import Augmentation
 
 __all__ = ["augment", "resolve_augmentation", "to_float"]
 

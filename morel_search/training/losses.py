@@ -4,7 +4,8 @@ p is the softmax of the clean logits, p' the softmax of the adversarial logits, 
 images of the batch, C the number of classes.
 Sources: TRADES, Zhang et al. 2019, eq. 5; MART, Wang et al. 2020, eq. 8 to 10; LOAT, Yin et al. 2023; the
 multi-positive contrastive loss, Tian et al. 2023 (StableRep), eq. 2 to 4; the conic scalarisation, Hotegni
-and Peitz (arXiv 2410.01697). Constants that the papers do not give are those of MOREL's reference code
+and Peitz (arXiv 2410.01697); label smoothing, Szegedy et al. 2016, section 7, with the definition of torch's
+``cross_entropy``. Constants that the papers do not give are those of MOREL's reference code
 (``advermorel`` 0.1.6); the tests compare values and gradients with it.
 """
 
@@ -21,7 +22,14 @@ __all__ = ["conic_scalarization", "contrastive", "cosine", "loat", "mart", "trad
 Phase = Literal["early", "middle", "late"]
 
 
-def trades(logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, beta: float) -> Tensor:
+def trades(
+    logits: Tensor,
+    adversarial_logits: Tensor,
+    labels: Tensor,
+    *,
+    beta: float,
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """CE(f(x), y) + beta / N * sum_i KL(p(x_i) || p(x'_i)).
 
     Args:
@@ -29,20 +37,31 @@ def trades(logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, beta: 
         adversarial_logits: Shape (N, C).
         labels: Integers in [0, C), shape (N,).
         beta: Weight of the KL term, >= 0.
+        label_smoothing: Share s of the target of CE that all C classes have in equal parts: the target is
+            1 - s + s / C for the label and s / C for every other class. The KL term has no target.
     """
-    natural = F.cross_entropy(logits, labels)
+    natural = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     robust = _divergence(logits, F.log_softmax(adversarial_logits, dim=1)).mean()
     return natural + beta * robust
 
 
-def mart(logits: Tensor, adversarial_logits: Tensor, labels: Tensor, *, beta: float) -> Tensor:
+def mart(
+    logits: Tensor,
+    adversarial_logits: Tensor,
+    labels: Tensor,
+    *,
+    beta: float,
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """BCE(x', y) + beta / N * sum_i KL(p(x_i) || p(x'_i)) (1.0000001 - p_y(x_i)).
 
     BCE is CE(f(x'), y) + mean(-log(1.0001 - max_{k != y} p_k(x') + 1e-12)). Arguments as in :func:`trades`.
+    Smoothing changes CE alone: the second term of BCE and the weights of KL refer to the label.
     """
     p, p_adv = F.softmax(logits, dim=1), F.softmax(adversarial_logits, dim=1)
     runner_up = _largest_other(p_adv, labels)
-    boosted = F.cross_entropy(adversarial_logits, labels) - torch.log(1.0001 - runner_up + 1e-12).mean()
+    entropy = F.cross_entropy(adversarial_logits, labels, label_smoothing=label_smoothing)
+    boosted = entropy - torch.log(1.0001 - runner_up + 1e-12).mean()
     divergence = _divergence(logits, torch.log(p_adv + 1e-12))
     return boosted + beta * (divergence * (1.0000001 - _of_label(p, labels))).mean()
 
@@ -57,6 +76,7 @@ def loat(
     regularizer: Literal["mse", "kl"],
     theta: float,
     gamma: float,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """MART plus the regulariser of LOAT in its early and late phase.
 
@@ -79,8 +99,9 @@ def loat(
         regularizer: Form of the spread and of the change, ``mse`` or ``kl``.
         theta: Weight of the regulariser, >= 0.
         gamma: Weight of the change, >= 0; 0 is the variant "LORE_v1" of the reference code.
+        label_smoothing: As in :func:`mart`.
     """
-    loss = mart(logits, adversarial_logits, labels, beta=beta)
+    loss = mart(logits, adversarial_logits, labels, beta=beta, label_smoothing=label_smoothing)
     if phase == "middle":
         return loss
     correct = logits.argmax(dim=1) == labels

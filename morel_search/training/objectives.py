@@ -61,13 +61,19 @@ class AccuracyObjective:
 
 def _trades(settings: TrainSettings) -> AccuracyObjective:
     target, text = ATTACK_TARGETS["kl"]
+    smoothing = settings.label_smoothing
     return AccuracyObjective(
-        lambda clean, adv, y, _: losses.trades(clean, adv, y, beta=settings.beta), target, attack_text=text
+        lambda clean, adv, y, _: losses.trades(clean, adv, y, beta=settings.beta, label_smoothing=smoothing),
+        target,
+        attack_text=text,
     )
 
 
 def _mart(settings: TrainSettings) -> AccuracyObjective:
-    return AccuracyObjective(lambda clean, adv, y, _: losses.mart(clean, adv, y, beta=settings.beta))
+    smoothing = settings.label_smoothing
+    return AccuracyObjective(
+        lambda clean, adv, y, _: losses.mart(clean, adv, y, beta=settings.beta, label_smoothing=smoothing)
+    )
 
 
 def _loat(settings: TrainSettings) -> AccuracyObjective:
@@ -87,16 +93,21 @@ def _loat(settings: TrainSettings) -> AccuracyObjective:
             regularizer=settings.loat_regularizer,
             theta=settings.loat_theta,
             gamma=gamma,
+            label_smoothing=settings.label_smoothing,
         )
     )
 
 
-def _pgd(_: TrainSettings) -> AccuracyObjective:
-    return AccuracyObjective(lambda clean, adv, y, epoch: F.cross_entropy(adv, y))
+def _pgd(settings: TrainSettings) -> AccuracyObjective:
+    smoothing = settings.label_smoothing
+    return AccuracyObjective(lambda clean, adv, y, epoch: F.cross_entropy(adv, y, label_smoothing=smoothing))
 
 
-def _none(_: TrainSettings) -> AccuracyObjective:
-    return AccuracyObjective(lambda clean, adv, y, epoch: F.cross_entropy(clean, y), needs_attack=False)
+def _none(settings: TrainSettings) -> AccuracyObjective:
+    smoothing = settings.label_smoothing
+    return AccuracyObjective(
+        lambda clean, adv, y, epoch: F.cross_entropy(clean, y, label_smoothing=smoothing), needs_attack=False
+    )
 
 
 ACCURACY_OBJECTIVES: dict[str, Callable[[TrainSettings], AccuracyObjective]] = {

@@ -20,6 +20,7 @@ from morel_search.training.networks import Classifier
 from morel_search.training.networks.classifier import count_batches
 from morel_search.training.objectives import accuracy_objective
 from morel_search.training.settings import TrainSettings
+from morel_search.training.weight_perturbation import WeightPerturbation
 
 __all__ = ["MorelStep", "StepLosses", "TermGradients"]
 
@@ -54,13 +55,18 @@ class MorelStep(nn.Module):
     them four to five times with the same result. The running statistics of batch normalisation therefore have
     two updates in each step.
 
+    With ``awp``, the forward pass first adds a perturbation to the weights of the classifier, from a pass of
+    its own over both batches; its losses and its gradient are those of the perturbed weights.
+    :meth:`restore_weights` must follow the step of the optimizer.
+
     Args:
         classifier: The network; it is not copied.
         settings: The settings of the training.
         compute: The arithmetic of the layers; the head, the embedding space and every loss are float32.
 
     Raises:
-        TrainingError: The import path of the accuracy objective names nothing.
+        TrainingError: The import path of the accuracy objective names nothing, or ``awp`` is set and the
+            network has no weights to perturb.
     """
 
     def __init__(self, classifier: Classifier, settings: TrainSettings, compute: Compute = FLOAT32) -> None:
@@ -72,6 +78,7 @@ class MorelStep(nn.Module):
         self.embedding = (
             _embedding_space(classifier.feature_dim, settings) if self.robust_weight > 0 else None
         )
+        self._perturbation = WeightPerturbation(classifier, settings.awp) if settings.awp else None
         self._adversary: FrozenNetwork | None = None
         self.watch = False
         """Whether the next forward pass is stored for :meth:`term_gradients`."""
@@ -88,7 +95,7 @@ class MorelStep(nn.Module):
         Args:
             images: Float in [0, 1], shape (N, C, H, W).
             labels: Integers, shape (N,).
-            epoch: From 0; LOAT's phases depend on it.
+            epoch: From 0; LOAT's phases and the warm-up of AWP depend on it.
             generator: Random generator of the attack, on the device of the images.
 
         Returns:
@@ -100,6 +107,22 @@ class MorelStep(nn.Module):
             if self.objective.needs_attack or self.embedding is not None
             else None
         )
+        if self._perturbation is not None and epoch >= self.settings.awp_warmup * self.settings.epochs:
+            self._perturbation.add(lambda: self._losses(images, adversarial, labels, epoch)[0].total)
+        step_losses, logits, features = self._losses(images, adversarial, labels, epoch)
+        if self.watch:
+            self._watched = features, step_losses
+        return step_losses, logits.detach()
+
+    def restore_weights(self) -> None:
+        """Remove the perturbation of AWP from the weights, after the step of the optimizer."""
+        if self._perturbation is not None:
+            self._perturbation.remove()
+
+    def _losses(
+        self, images: Tensor, adversarial: Tensor | None, labels: Tensor, epoch: int
+    ) -> tuple[StepLosses[Tensor], Tensor, tuple[Tensor, Tensor]]:
+        """Return the losses, the clean logits, and the features of the clean and of the adversarial batch."""
         batches = [images] if adversarial is None else [images, adversarial]
         encoded = self._features(batches)
         features, features_adv = encoded[0], encoded[-1]
@@ -118,10 +141,7 @@ class MorelStep(nn.Module):
             reference_robust=self.settings.reference_robust,
             reference_accuracy=self.settings.reference_accuracy,
         )
-        step_losses = StepLosses(total, accuracy, robust, cosine, contrastive)
-        if self.watch:
-            self._watched = (features, features_adv), step_losses
-        return step_losses, logits.detach()
+        return StepLosses(total, accuracy, robust, cosine, contrastive), logits, (features, features_adv)
 
     def term_gradients(self) -> TermGradients:
         """Return the gradient norms of the loss terms for the stored forward pass.

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from morel_search.errors import DivergedError, OutOfMemoryError
 from morel_search.training.augment import augment, resolve_augmentation, to_float
 from morel_search.training.average import WeightAverage
+from morel_search.training.batches import batch_sizes, draw
 from morel_search.training.compute import configure
 from morel_search.training.compute_settings import FLOAT32, Compute
+from morel_search.training.data_settings import Augmentation
 from morel_search.training.datasets.loading import Development
 from morel_search.training.evaluation import Evaluation, evaluate
 from morel_search.training.frozen import FrozenNetwork
@@ -23,7 +25,7 @@ from morel_search.training.networks import Classifier, build_network
 from morel_search.training.optimizers import SGD, AdamW, Optimizer
 from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
-from morel_search.training.settings import Augmentation, EvaluationSettings, NetworkSettings, TrainSettings
+from morel_search.training.settings import EvaluationSettings, NetworkSettings, TrainSettings
 from morel_search.training.step import MorelStep, StepLosses, TermGradients
 
 __all__ = ["Training", "seed_everything"]
@@ -46,6 +48,7 @@ class Training:
         seed: Decides weights, order, augmentation and noise.
         device: Where to train.
         augmentation: As in :class:`DataSettings`.
+        extra_share: As in :class:`DataSettings`; not used if there are no extra images.
         also_evaluate: Epochs that are evaluated whatever ``evaluation.every`` says; this changes nothing
             else.
         compute: The arithmetic, see :func:`morel_search.training.compute.resolve_compute`.
@@ -66,13 +69,16 @@ class Training:
         seed: int,
         device: torch.device | str = "cpu",
         augmentation: Augmentation = "auto",
+        extra_share: float = 0.5,
         also_evaluate: Collection[int] = (),
         compute: Compute = FLOAT32,
     ) -> None:
         self.settings, self.evaluation = settings, evaluation
         self.also_evaluate = frozenset(also_evaluate)
         self.device = torch.device(device)
-        self.data, self.validation = development.train.to(self.device), development.validation.to(self.device)
+        development = development.to(self.device)
+        self.data, self.validation = development.train, development.validation
+        self.extra, self.extra_share = development.extra, extra_share
         shape = (
             int(self.data.images.shape[1]),
             int(self.data.images.shape[2]),
@@ -102,8 +108,7 @@ class Training:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one epoch; the last one may be smaller."""
-        images, size = len(self.data), self.settings.batch_size
-        return max(1, -(-images // size) - (images % size == 1))
+        return len(batch_sizes(len(self.data), self.settings.batch_size))
 
     def __iter__(self) -> Iterator[EpochResult]:
         while self.epoch < self.settings.epochs:
@@ -177,14 +182,12 @@ class Training:
     def _train_epoch(self) -> tuple[StepLosses[float], float, float]:
         sums = torch.zeros(5, device=self.device)
         correct = torch.zeros((), device=self.device)
-        order = torch.randperm(len(self.data), generator=self.order).to(self.device)
-        batches = _batches(order, self.settings.batch_size)
+        steps = self.steps_per_epoch
         self.step.train()
-        for number, chosen in enumerate(batches):
-            progress = (self.epoch + number / len(batches)) / self.settings.epochs
+        for number, (stored, labels) in enumerate(self._draw()):
+            progress = (self.epoch + number / steps) / self.settings.epochs
             self.optimizer.lr = learning_rate(self.settings, progress)
-            labels = self.data.labels[chosen]
-            images = to_float(augment(self.data.images[chosen], self.augmentation, self.noise))
+            images = to_float(augment(stored, self.augmentation, self.noise))
             self.step.watch = number == 0
             losses, logits = self.step(images, labels, self.epoch, self.noise)
             if self.step.watch:
@@ -192,14 +195,31 @@ class Training:
             self.optimizer.zero_grad()
             losses.total.backward()
             self.optimizer.step()
+            self.step.restore_weights()
             if self.average is not None:
                 self.average.update(self.classifier)
-            sums += len(chosen) * torch.stack([value.detach() for value in losses])
+            sums += len(labels) * torch.stack([value.detach() for value in losses])
             correct += (logits.argmax(dim=1) == labels).sum()
         means = [value / len(self.data) for value in sums.tolist()]
         self._check_finite(means[0])
         self.epoch += 1
         return StepLosses(*means), float(correct) / len(self.data), self.optimizer.lr
+
+    def _draw(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the stored images and the labels of each batch of an epoch, in random order."""
+        for extra, chosen in draw(
+            len(self.data),
+            self.settings.batch_size,
+            self.order,
+            extra=0 if self.extra is None else len(self.extra),
+            share=self.extra_share,
+            device=self.device,
+        ):
+            images, labels = self.data.images[chosen], self.data.labels[chosen]
+            if self.extra is not None:
+                images = torch.cat([self.extra.images[extra], images])
+                labels = torch.cat([self.extra.labels[extra], labels])
+            yield images, labels
 
     def _check_finite(self, loss: float) -> None:
         weights = [torch.isfinite(weight).all() for weight in self.step.parameters()]
@@ -234,17 +254,6 @@ class Training:
         torch.set_rng_state(state["torch"].cpu())
         if state["cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
-
-
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """Consecutive batches.
-
-    A single image that is left over joins the batch before it, as batch norm has no variance of one.
-    """
-    batches = list(torch.split(order, size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
 
 
 def _optimizer(step: MorelStep, settings: TrainSettings) -> Optimizer:

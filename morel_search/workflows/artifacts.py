@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from morel_search.cluster.trainable import STATE_FILE, model_file
 from morel_search.config import Space
+from morel_search.config.describe import settings_json
 from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
 from morel_search.results.names import member_name
@@ -188,7 +189,9 @@ class RunArtifacts:
             "epoch": epoch,
             "seed": assignment.plan.seed,
             "train": asdict(assignment.train),
-            **{section: described[section] for section in ("data", "network", "evaluation")},
+            "data": settings_json(asdict(assignment.settings.data)),
+            "network": settings_json(asdict(assignment.settings.network)),
+            "evaluation": described["evaluation"],
             "select_epoch": self._space.search.select_epoch,
         }
 

@@ -11,10 +11,11 @@ from morel_search._consent import import_paths
 from morel_search._user_code import LIMIT_SECONDS, PASSED_ON, error_text, time_limit
 from morel_search.cluster.placement import device_for
 from morel_search.config import Space
-from morel_search.config.possible_values import highest, possible_values
-from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError, TrainingError
+from morel_search.config.possible_values import highest
+from morel_search.errors import MorelSearchError, NetworkError, TrainingError
 from morel_search.training.compute_settings import Compute
 from morel_search.training.names import ACCURACY_LOSSES
+from morel_search.workflows.network_variants import check_memory, check_variants
 
 if TYPE_CHECKING:
     from morel_search.training.datasets.loading import ImageSet
@@ -48,9 +49,10 @@ def checked_network(
     channels, height, width = (int(size) for size in images.images.shape[1:])
     with own_code(space, f"the check of the network {space.network.name} and the losses"):
         network = build_network(space.network, (channels, height, width), classes)
+        check_variants(space, (channels, height, width), classes)
         warnings = _check_predictions(space, network, images)
         compute = _compute(space, network, images)
-        _check_memory(space, network)
+        check_memory(space, network)
         _try_objectives(space, network, images)
     return network, compute, warnings
 
@@ -125,30 +127,6 @@ def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> t
     return ()
 
 
-def _check_memory(space: Space, network: Classifier) -> None:
-    """Check that weights, gradients and the optimizer's state fit into the memory of a device.
-
-    Raises:
-        OutOfMemoryError: They do not, with the largest embedding space of the search.
-    """
-    from torch import nn
-
-    from morel_search.training.embedding import EmbeddingSpace
-    from morel_search.training.memory import outline_problem
-
-    dimension = int(highest(space, "embedding_dim"))
-    copies = 4 if "adamw" in possible_values(space, "optimizer") else 3
-    if problem := outline_problem(
-        lambda: nn.ModuleList([network, EmbeddingSpace(network.feature_dim, dimension, 1)]),
-        copies,
-        device_for(space.resources),
-    ):
-        raise OutOfMemoryError(
-            f"a training of {space.network.name} with embedding_dim {dimension} {problem}: weights, "
-            "gradients and the state of the optimizer; lower embedding_dim or the size of the network"
-        )
-
-
 def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None:
     """Run one forward and backward pass in training mode with each accuracy objective of the space.
 
@@ -161,8 +139,11 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
     from morel_search.training.augment import to_float
     from morel_search.training.step import MorelStep
 
+    controls = (space.control_settings(control).awp for control in space.controls)
+    awp = max(float(highest(space, "awp")), *controls, 0.0)
     for name in _accuracy_losses(space):
-        step = MorelStep(network, replace(space.train, accuracy_loss=name, attack_steps=1)).train()
+        settings = replace(space.train, accuracy_loss=name, attack_steps=1, awp=awp, awp_warmup=0.0)
+        step = MorelStep(network, settings).train()
         few = images.first(8)
         try:
             with torch.random.fork_rng(devices=[]):
@@ -171,6 +152,7 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
             has_gradient = losses.accuracy.requires_grad
             if is_number:
                 losses.total.backward()
+            step.restore_weights()
         except (TrainingError, *PASSED_ON):
             raise
         except BaseException as error:

@@ -157,6 +157,7 @@ def _epoch_seconds(space: Space, compute: Compute, batches: int) -> float:
         seed=0,
         device=device_for(space.resources),
         augmentation=space.data.augmentation,
+        extra_share=space.data.extra_share,
         compute=compute,
     )
     training.train_epoch()

@@ -201,9 +201,10 @@ def _device(requested: str, before: str | None) -> str:
 def _development(data: DataSettings) -> Development:
     from morel_search.training.datasets.loading import check_test, load_development
 
-    used = (
+    used: dict[str, str | None] = (
         {"folder": data.folder} if data.name.startswith("cifar") else {"train": data.train, "test": data.test}
     )
+    used["extra"] = data.extra
     paths = {name: path for name, path in used.items() if path is not None}
     print_out(", ".join([f"images: {data.name}", *(f"data.{name} {path}" for name, path in paths.items())]))
     try:

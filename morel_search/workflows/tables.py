@@ -112,9 +112,9 @@ def _parameters(trial: FrozenTrial, space: Space) -> Mapping[str, object]:
     if plan.origin != "control":
         return decode(space, trial.params)
     control = next(control for control in space.controls if control.name == plan.name)
-    settings = space.control_settings(control)
-    return space.active({parameter.name: getattr(settings, parameter.name) for parameter in space.parameters})
+    settings = space.control_trial(control)
+    return space.active({parameter.name: settings.value(parameter.name) for parameter in space.parameters})
 
 
 def _cell(value: object) -> Cell:
-    return value if isinstance(value, (str, int)) else float(cast("float | Fraction", value))
+    return value if value is None or isinstance(value, (str, int)) else float(cast("float | Fraction", value))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from morel_search.errors import DataError
-from morel_search.training.datasets.classes import normalized, spelling_notes, unknown_class
+from morel_search.training.datasets.classes import Classes, normalized, spelling_notes, unknown_class
 from morel_search.training.datasets.images import Decoder, common_shape
 from morel_search.training.datasets.source import Source, Split, local_path
 from morel_search.training.settings import DataSettings
@@ -46,7 +46,8 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
     number_of = {name: number for number, name in enumerate(classes)}
     labels = torch.tensor([number_of[name] for name, _ in files], dtype=torch.int64)
     read = Decoder(lambda number: _read(files[number]), shape, settings)
-    return Source(labels, classes, read, () if split == "test" else tuple(spelling_notes(classes)))
+    notes = () if split == "test" else tuple(spelling_notes(classes))
+    return Source(labels, classes, read, notes, Classes(classes, named=True))
 
 
 def check_folder(settings: DataSettings, split: Split) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.errors import DataError
-from morel_search.training.settings import Background
+from morel_search.training.data_settings import Background
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile

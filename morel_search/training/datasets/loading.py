@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from morel_search.errors import DataError
 from morel_search.training.datasets.cifar import open_cifar10, open_cifar100
 from morel_search.training.datasets.digits import open_digits
+from morel_search.training.datasets.extra import read_extra
 from morel_search.training.datasets.folders import check_folder, open_folder
 from morel_search.training.datasets.images import Decoder
 from morel_search.training.datasets.parquet import open_parquet
@@ -68,12 +69,23 @@ class Development:
         validation: The images on which trainings are compared.
         classes: Name of each label.
         notes: What was done with images and labels and is worth knowing, one sentence each.
+        extra: The images of ``data.extra``, which are used in training alone; None without them.
     """
 
     train: ImageSet
     validation: ImageSet
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    extra: ImageSet | None = None
+
+    def to(self, device: torch.device | str) -> Development:
+        """Return the same images on a device."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            extra=None if self.extra is None else self.extra.to(device),
+        )
 
 
 def load_development(settings: DataSettings) -> Development:
@@ -97,8 +109,13 @@ def load_development(settings: DataSettings) -> Development:
         seed=settings.seed,
         limit=settings.limit,
     )
-    images = _take(source, train), _take(source, validation)
-    return Development(*images, source.classes, _notes(source))
+    development = Development(_take(source, train), _take(source, validation), source.classes, _notes(source))
+    if settings.extra is None:
+        return development
+    images, labels, notes = read_extra(
+        settings, source, development.train.images.shape[1:], development.validation.images
+    )
+    return replace(development, extra=ImageSet(images, labels), notes=(*development.notes, *notes))
 
 
 def load_test(settings: DataSettings) -> ImageSet:

@@ -31,7 +31,7 @@ from morel_search.training.settings import DataSettings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["open_parquet"]
+__all__ = ["Table", "open_parquet"]
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
@@ -48,7 +48,7 @@ def open_parquet(settings: DataSettings, split: Split) -> Source:
         DataError: A file, a column, an image or a label is missing, cannot be read or does not fit; the
             message names file and row.
     """
-    table = train = _Table(parquet_files(settings, "development"), settings)
+    table = train = Table(parquet_files(settings, "development"), settings)
     classes = training_classes(train.parts)
     labels = train.numbers(classes)
     if len(np.unique(labels)) < 2:
@@ -59,15 +59,15 @@ def open_parquet(settings: DataSettings, split: Split) -> Source:
     notes = [*spelling_notes(classes.names), *order_notes(train.parts, classes)]
     shape = common_shape(len(train), train.fetch, settings.image_size)
     if split == "test":
-        table = _Table(parquet_files(settings, "test"), settings)
+        table = Table(parquet_files(settings, "test"), settings)
         labels = table.numbers(with_orders(classes, table.parts))
         notes = order_notes(table.parts, classes)
     return Source(
-        torch.from_numpy(labels), classes.names, Decoder(table.fetch, shape, settings), tuple(notes)
+        torch.from_numpy(labels), classes.names, Decoder(table.fetch, shape, settings), tuple(notes), classes
     )
 
 
-class _Table:
+class Table:
     """The image and label columns of the files of one split, in memory.
 
     Args:

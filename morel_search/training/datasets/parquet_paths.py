@@ -9,7 +9,7 @@ from morel_search.errors import DataError
 from morel_search.training.datasets.source import Split, local_path
 from morel_search.training.settings import DataSettings
 
-__all__ = ["parquet_files"]
+__all__ = ["matching_files", "parquet_files"]
 
 
 def parquet_files(settings: DataSettings, split: Split) -> tuple[Path, ...]:
@@ -18,12 +18,12 @@ def parquet_files(settings: DataSettings, split: Split) -> tuple[Path, ...]:
     Raises:
         DataError: No file is given, no file exists, or a file belongs to both splits.
     """
-    files = _matches(
+    files = matching_files(
         "test" if split == "test" else "train", settings.test if split == "test" else settings.train
     )
     if split == "test":
         both = {file.resolve() for file in files} & {
-            file.resolve() for file in _matches("train", settings.train)
+            file.resolve() for file in matching_files("train", settings.train)
         }
         if both:
             raise DataError(
@@ -33,7 +33,12 @@ def parquet_files(settings: DataSettings, split: Split) -> tuple[Path, ...]:
     return files
 
 
-def _matches(field: str, text: str | None) -> tuple[Path, ...]:
+def matching_files(field: str, text: str | None) -> tuple[Path, ...]:
+    """Return the files that ``data.FIELD`` names, sorted.
+
+    Raises:
+        DataError: No file is given, or none exists.
+    """
     if text is None:
         raise DataError(f"data.{field} must name one or more Parquet files")
     path = local_path(field, text)

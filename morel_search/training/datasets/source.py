@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from morel_search.errors import DataError
+from morel_search.training.datasets.classes import Classes
 
 __all__ = ["Source", "Split", "local_path"]
 
@@ -26,12 +27,15 @@ class Source:
         read: Function of indices, shape (M,), that returns their images, uint8, shape (M, channels, height,
             width).
         notes: What was done with labels and is worth knowing, one sentence each.
+        numbering: What is known about the numbers of the classes in other files; None if the names are in the
+            order of their numbers.
     """
 
     labels: Tensor
     classes: tuple[str, ...]
     read: Callable[[Tensor], Tensor]
     notes: tuple[str, ...] = ()
+    numbering: Classes | None = None
 
 
 def local_path(field: str, text: str) -> Path:

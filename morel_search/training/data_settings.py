@@ -1,0 +1,71 @@
+"""The settings of the images of a training, as frozen data; see :mod:`morel_search.training.settings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from morel_search.training.limits import check_limits, setting
+
+__all__ = ["Augmentation", "Background", "DataSettings"]
+
+Augmentation = Literal["auto", "none", "crop", "crop_flip"]
+Background = Literal["white", "black", "grey"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSettings:
+    """Data set and its splits."""
+
+    name: Literal["digits", "cifar10", "cifar100", "image_folder", "parquet"] = setting(
+        doc="data set: digits, cifar10, cifar100, image_folder or parquet"
+    )
+    folder: str = setting(
+        "data", doc="cifar10, cifar100: folder of the archive; it is downloaded to this folder"
+    )
+    download: bool = setting(True, doc="cifar10, cifar100: download the archive if it is missing")
+    train: str | None = setting(
+        None,
+        doc="training images; parquet: a file or a glob of files; image_folder: a folder with one "
+        "folder a class",
+    )
+    test: str | None = setting(None, doc="test images, given like the training images")
+    image_column: str | None = setting(None, doc="parquet: column of the images; null takes img or image")
+    label_column: str | None = setting(
+        None, doc="parquet: column of the labels; null takes label, fine_label or labels"
+    )
+    image_size: int | None = setting(
+        None,
+        doc="image_folder, parquet: side in pixels to which images are resized; null requires images "
+        "of equal size",
+        ge=1,
+    )
+    background: Background = setting(
+        "white",
+        doc="image_folder, parquet: background of transparent images: white, black or grey",
+    )
+    validation: float = setting(
+        0.1,
+        doc="validation split: a fraction of the training images if below 1, else a number of images",
+        gt=0,
+    )
+    seed: int = setting(0, doc="random seed of the validation split", ge=0)
+    limit: int | None = setting(
+        None, doc="maximum number of training images, taken before the split; null means all", ge=2
+    )
+    test_limit: int | None = setting(None, doc="maximum number of test images; null means all", ge=1)
+    augmentation: Augmentation = setting(
+        "auto",
+        doc="augmentation: none, crop, crop_flip, or auto (crop_flip for colour images of at least 32 "
+        "pixels, else none)",
+    )
+
+    extra: str | None = setting(
+        None,
+        doc="extra training images, real or synthetic, with labels of the same classes: a Parquet file, a "
+        "folder or a glob of files; null means none",
+    )
+    extra_share: float = setting(0.5, doc="fraction of each training batch that is extra images", gt=0, lt=1)
+
+    def __post_init__(self) -> None:
+        check_limits(self)
