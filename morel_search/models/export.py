@@ -29,10 +29,11 @@ _SAME = ("made_by", "run", "number", "epoch", "seed")
 
 
 def run_around(folder: Path) -> RunFolder | None:
-    """Return the run that has a folder as ``front/NUMBER`` or ``controls/NUMBER``; None if no run has."""
+    """Return the run that has a folder in ``front/``, ``controls/`` or ``mixtures/``; None if no run has."""
     place = folder.resolve().parent
     run = RunFolder(place.parent)
-    return run if place in (run.front_models, run.control_models) and run.settings.is_file() else None
+    places = (run.front_models, run.control_models, run.mixture_models)
+    return run if place in places and run.settings.is_file() else None
 
 
 def settings_of(folder: Path) -> ModelSettings:
