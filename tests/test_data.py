@@ -198,5 +198,7 @@ def test_digits_do_not_import_scikit_learn() -> None:
         "from morel_search.training.settings import DataSettings\n"
         "print(len(load_test(DataSettings(name='digits'))), {'sklearn', 'scipy'} & set(sys.modules))\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert run.stdout == "359 set()\n"
