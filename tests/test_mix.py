@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from fractions import Fraction
@@ -19,9 +20,11 @@ from morel_search.analysis.hypervolume import hypervolume, largest_gains
 from morel_search.errors import RunFolderError
 from morel_search.mix import main
 from morel_search.models.checkpoint import save_model
+from morel_search.pick import main as pick
 from morel_search.results.folder import RunFolder
 from morel_search.results.mixtures import read_mixtures
 from morel_search.results.names import mixture_name, network_trials
+from morel_search.train import main as train
 from morel_search.training.datasets import loading
 from morel_search.training.datasets.loading import load_development
 from morel_search.training.evaluation import evaluate
@@ -146,6 +149,74 @@ def test_no_mixture_is_kept_where_a_single_network_is_better(
     assert main([str(run.path)]) == 0
     assert "No mixture is kept: on 60 validation images" in capsys.readouterr().out
     assert not contents(run)
+
+
+def test_pick_takes_a_mixture_and_it_loads_to_the_same_bits(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused_pick(
+        capsys, [str(run.path), "--mixtures"], "has no mixtures; python -m morel_search.mix makes them"
+    )
+    assert main([str(run.path), "-q"]) == 0
+    entry = read_mixtures(run)[0]
+    capsys.readouterr()
+    assert pick([str(run.path), "--member", entry.name, "--torch-export"]) == 0
+    output = capsys.readouterr().out
+    assert f"mixture {entry.name}: {entry.validation[0]:.1%} clean" in output
+    assert f"It costs 2 forward passes for each prediction, {entry.parameters:,} parameters." in output
+    assert "train it again" not in output
+    folder = run.path / "picked" / entry.name
+    images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = load_model(run.mixture_models / entry.name)(images)
+    assert torch.equal(load_model(folder)(images), expected)
+    program = torch.export.load(folder / "model.pt2").module()
+    torch.testing.assert_close(program(images), expected, rtol=1e-5, atol=1e-5)
+    card = (folder / "README.md").read_text()
+    assert "network 0 and network 1" in card
+    assert "a mixture of 2 networks" in card
+    assert "None" not in card
+    assert "not recorded" not in card
+    for part in entry.parts:
+        assert f"Network {part.network} has the weight {part.weight}" in card
+    assert train([str(folder)]) == 2
+    assert "is a mixture, which was not trained" in capsys.readouterr().err
+    other = run.mixture_models / "1+0@50"
+    shutil.copytree(run.mixture_models / entry.name, other)
+    settings = json.loads((other / "settings.json").read_text())
+    settings["mixture"]["members"][0]["weight"] = 0.55
+    (other / "settings.json").write_text(json.dumps(settings))
+    refused_pick(
+        capsys,
+        [str(run.path), "--member", other.name, "--out", str(folder)],
+        "holds another network; name another folder",
+    )
+    (other / "model.pt").unlink()
+    refused_pick(
+        capsys, [str(run.path), "--member", other.name], f"the weights of mixture {other.name} are missing"
+    )
+
+
+def test_a_rule_takes_a_mixture_only_where_it_is_told_to(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every mixture is better than both networks by their invented accuracies."""
+    assert main([str(run.path), "-q"]) == 0
+    best = max(read_mixtures(run), key=lambda entry: entry.validation[0])
+    capsys.readouterr()
+    rule = [str(run.path), "--weights", "1,0"]
+    assert pick(rule) == 0
+    assert "network 0: 21.0% clean" in capsys.readouterr().out
+    assert pick([*rule, "--mixtures"]) == 0
+    assert f"mixture {best.name}: " in capsys.readouterr().out
+    refused_pick(capsys, [*rule[:1], "--mixtures", "--member", "0"], "exclude each other")
+
+
+def refused_pick(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    capsys.readouterr()
+    assert pick(arguments) == 2
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1, error
+    assert words in error
 
 
 def test_a_front_of_one(tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

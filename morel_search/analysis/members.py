@@ -89,6 +89,11 @@ class Member:
         return bool(self.cost)
 
     @property
+    def reference(self) -> str:
+        """``network 12`` or ``mixture 33+2@30``, for the inside of a sentence."""
+        return f"{'mixture' if self.is_mixture else 'network'} {self.name}"
+
+    @property
     def kind(self) -> str:
         """The more reliable kind of :data:`COMPARED` that this network has."""
         return next(kind for kind in COMPARED if kind in self.figures)

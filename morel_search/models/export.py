@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["check_target", "figures_json", "run_around", "settings_of", "write_export"]
 
 CARD = "README.md"
-_SAME = ("made_by", "run", "number", "epoch", "seed")
+_SAME = ("made_by", "run", "number", "epoch", "seed", "mixture")
 """Settings that are equal in all exports of one network."""
 
 
@@ -115,7 +115,9 @@ def check_target(target: Path, settings: ModelSettings | None = None) -> None:
         raise RunFolderError(f"{target} exists already: {error}; name another folder with --out") from error
     if any(getattr(before, name) != getattr(settings, name) for name in _SAME):
         raise RunFolderError(
-            f"{target} holds another network: trial {before.number}, epoch {before.epoch}, seed "
+            f"{target} holds another network; name another folder with --out"
+            if before.mixture or settings.mixture
+            else f"{target} holds another network: trial {before.number}, epoch {before.epoch}, seed "
             f"{before.seed} of {before.run or 'an unknown run'}; name another folder with --out"
         )
 

@@ -41,7 +41,7 @@ class Recipe:
     @property
     def weights(self) -> tuple[float, float]:
         """The weights of both networks."""
-        return self.weight, 1.0 - self.weight
+        return self.weight, round(1.0 - self.weight, 12)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
