@@ -248,6 +248,7 @@ def test_the_page_shows_mixtures_as_a_kind_of_their_own(tmp_path: Path) -> None:
     assert f"--member {name}" in made.html or f"--member {second}" in made.html
     shown = {trace.get("name"): trace for trace in verified_figure(read(run))["data"]}
     assert shown["mixtures"]["x"] == [93.0]
+    assert shown["mixtures"]["customdata"] == [None], "a click selects the trial of a point"
     assert "2 forward passes" in shown["mixtures"]["hovertext"][0]
     assert name not in str(shown["controls"]["hovertext"])
     shown = {trace.get("name"): trace for trace in front_figure(run_data)["data"]}

@@ -137,7 +137,7 @@ def _trace(name: str, networks: Sequence[Network]) -> Figure:
         "type": "scatter", "mode": "markers", "name": name, "x": rounded(np.multiply(clean, 100), 3),
         "y": rounded(np.multiply(robust, 100), 3), "error_x": error[0], "error_y": error[1],
         "marker": marker, "hoverinfo": "text", "hovertext": hover,
-        "customdata": [network.number for network in networks],
+        "customdata": [None if network.members else network.number for network in networks],
     }  # fmt: skip
 
 
