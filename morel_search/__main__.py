@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "Compare the fronts, the cost and the settings of several runs.",
     "export": "Write a run as a study for Optuna's own tools, in real units.",
     "verify": "Attack the networks of a run's front with strong attacks on the test split.",
+    "mix": "Make mixtures of two networks of the front, without training.",
     "pick": "Take one network of the front and write it as a folder of its own.",
     "train": "Train the configuration of one network again.",
 }

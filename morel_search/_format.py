@@ -13,6 +13,7 @@ __all__ = [
     "duration",
     "evaluation_text",
     "format_number",
+    "inference_cost",
     "interval_text",
     "number_of",
     "percent",
@@ -63,6 +64,13 @@ def duration(seconds: float) -> str:
     if total < 3600:
         return f"{total // 60} min {total % 60:02d} s"
     return f"{total // 3600} h {total % 3600 // 60:02d} min"
+
+
+def inference_cost(passes: int, parameters: int) -> str:
+    """Return ``2 forward passes for each prediction, 51,956 parameters``."""
+    return (
+        f"{passes} forward pass{'' if passes == 1 else 'es'} for each prediction, {parameters:,} parameters"
+    )
 
 
 def shortened(value: object, length: int = 60) -> str:

@@ -27,6 +27,7 @@ Examples:
   python -m morel_search.pick results/first --robust-at-least 0.45
   python -m morel_search.pick results/first --weights 0.7,0.3 --onnx
   python -m morel_search.pick results/first --member 12 --out best
+  python -m morel_search.pick results/first --member 33+2@30         # a mixture
 """
 
 
@@ -83,7 +84,8 @@ def _weights(_: click.Context, option: click.Parameter, text: str | None) -> tup
     metavar="C,R",
     help="Take the network with the highest C x clean + R x robust accuracy.",
 )
-@click.option("--member", metavar="NUMBER[-EPOCH]", help="Take this network.")
+@click.option("--member", metavar="NUMBER[-EPOCH]", help="Take this network, or the mixture of this name.")
+@click.option("--mixtures", is_flag=True, help="Let the rule take mixtures too, which cost more.")
 @click.option(
     "--out",
     type=PathText(),
@@ -101,6 +103,7 @@ def pick(
     knee: bool,
     weights: tuple[float, float] | None,
     member: str | None,
+    mixtures: bool,
     out: Path | None,
     onnx: bool,
     torch_export: bool,
@@ -130,7 +133,19 @@ def pick(
     formats = ["onnx"] * onnx + ["torch_export"] * torch_export
     if trust_code:
         add_working_directory()
-    pick_network(run, rule=rule, member_name=member, target=out, formats=formats, trust_code=trust_code)
+    if mixtures and member is not None:
+        raise MorelSearchError(
+            "--mixtures and --member exclude each other: --member takes a mixture by its name"
+        )
+    pick_network(
+        run,
+        rule=rule,
+        member_name=member,
+        mixtures=mixtures,
+        target=out,
+        formats=formats,
+        trust_code=trust_code,
+    )
     return 0
 
 

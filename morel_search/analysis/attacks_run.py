@@ -37,7 +37,7 @@ def attack_counts(verification: Verification) -> str:
 def missing_checks(verification: Verification) -> list[str]:
     """Return a sentence for each attack that failed, and for each black-box check that is missing."""
     sentences = []
-    networks = verification.networks
+    networks = (*verification.networks, *verification.mixtures)
     for attack in STAGES:
         failed = [network for network in networks if attack in network.not_run]
         if failed:
@@ -59,6 +59,7 @@ def missing_checks(verification: Verification) -> list[str]:
 def unverified(verification: Verification) -> list[str]:
     """Return a sentence that names the networks that were not verified; empty without any."""
     names = [f"{entry.name} ({entry.label})" if entry.label else entry.name for entry in verification.absent]
+    names += [entry.name for entry in verification.absent_mixtures]
     return [f"Not verified yet: {', '.join(names)}."] if names else []
 
 
@@ -72,7 +73,7 @@ def is_complete(verification: Verification, wanted: int | None = None) -> bool:
     images = min(wanted or verification.all_images, verification.all_images)
     failed = {attack for network in verification.networks for attack in network.not_run}
     ran = [count for attack, count in verification.attacked.items() if attack not in failed]
-    return not verification.absent and min(ran) >= images
+    return not verification.absent and not verification.absent_mixtures and min(ran) >= images
 
 
 def weakness(verification: Verification) -> list[str]:

@@ -17,6 +17,7 @@ __all__ = [
     "hypervolume_difference",
     "hypervolume_history",
     "hypervolume_interval",
+    "largest_gains",
 ]
 
 _DRAWS = 400
@@ -74,6 +75,35 @@ def hypervolume_history(trials: Sequence[Iterable[tuple[float, float]]]) -> NDAr
             area = max(area, hypervolume(front))
         history[index] = area
     return history
+
+
+def largest_gains(points: ArrayLike, candidates: ArrayLike, count: int) -> list[int]:
+    """Choose candidates one after the other, each time the one that adds the most hypervolume.
+
+    Args:
+        points: The points of the front so far, shape (n, 2), without NaN.
+        candidates: Further points, shape (m, 2), without NaN.
+        count: Number of candidates to choose, at most.
+
+    Returns:
+        Indices of the chosen candidates, in order; a candidate that adds nothing is not chosen. Of equal
+        gains, the first candidate is chosen.
+    """
+    front, left = pairs(points), pairs(candidates)
+    chosen: list[int] = []
+    area = hypervolume(front)
+    while len(chosen) < count:
+        able = [
+            index for index, point in enumerate(left) if not (front >= point).all(axis=1).any()
+        ]  # a point that another one equals or dominates adds nothing
+        gains = {index: hypervolume([*front, left[index]]) - area for index in able}
+        best = max(gains, key=lambda index: gains[index], default=None)
+        if best is None or gains[best] <= 0:
+            break
+        chosen.append(best)
+        front = np.vstack([front, left[best]])
+        area += gains[best]
+    return chosen
 
 
 Answers = Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]

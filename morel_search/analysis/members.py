@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from morel_search._format import inference_cost
 from morel_search.analysis.headline import headline
-from morel_search.analysis.run_data import POINT, TEST, RunData
+from morel_search.analysis.run_data import POINT, TEST, Row, RunData
 from morel_search.errors import RunFolderError
 from morel_search.results.cells import whole_number
 from morel_search.results.names import member_name
@@ -16,12 +17,23 @@ from morel_search.results.names import member_name
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COMPARED", "FEWEST_VERIFIED", "Figures", "Member", "find_member", "read_members"]
+__all__ = [
+    "COMPARED",
+    "FEWEST_VERIFIED",
+    "Figures",
+    "Member",
+    "find_member",
+    "read_members",
+    "read_mixture_members",
+]
 
 COMPARED = ("verified", "validation")
 """Kinds of accuracies by which networks are compared, the more reliable first: on the test split under all
 attacks, and on the validation split under the final attack of the search. The kind ``test``, on the test
 split under the search's attack, is only printed: a choice by these accuracies would make them optimistic."""
+
+Key = tuple[int, int | None] | str
+"""Trial and epoch of a network, or the name of a mixture."""
 
 FEWEST_VERIFIED = 50
 """Fewest images for which verified accuracies are used: on fewer, the 95 % interval of an accuracy is wider
@@ -52,15 +64,16 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A network of the front.
+    """A network of the front, or a mixture.
 
     Attributes:
-        number: Number of the trial.
+        number: Number of the trial; -1 for a mixture.
         epoch: Epoch of the trial; None when it is not known.
         name: Name of its folder.
         figures: Its accuracies by their kind: one or both of :data:`COMPARED`, and ``test``.
         flags: Signs of gradient masking, because of which no robust accuracy of it is reliable, however few
             images the verification attacked; empty without any.
+        cost: What a prediction of a mixture costs, in words; empty for a single network.
     """
 
     number: int
@@ -68,6 +81,17 @@ class Member:
     name: str
     figures: Mapping[str, Figures]
     flags: str = ""
+    cost: str = ""
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether it is a mixture of two networks."""
+        return bool(self.cost)
+
+    @property
+    def reference(self) -> str:
+        """``network 12`` or ``mixture 33+2@30``, for the inside of a sentence."""
+        return f"{'mixture' if self.is_mixture else 'network'} {self.name}"
 
     @property
     def kind(self) -> str:
@@ -109,8 +133,26 @@ def read_members(run_data: RunData) -> tuple[Member, ...]:
     return tuple(members)
 
 
+def read_mixture_members(run_data: RunData) -> tuple[Member, ...]:
+    """Read the mixtures of a run, from the highest to the lowest clean validation accuracy.
+
+    Raises:
+        RunFolderError: ``verified.csv`` is damaged.
+    """
+    table, images = run_data.run.read_verified(), run_data.settings.validation_images
+    verified, flags = _verified(table), _flags(table)
+    members = []
+    for entry in run_data.mixtures:
+        figures = {"validation": Figures(*entry.validation, images)}
+        if entry.name in verified:
+            figures = {"verified": verified[entry.name], **figures}
+        cost = inference_cost(entry.passes, entry.parameters)
+        members.append(Member(-1, None, entry.name, figures, flags.get(entry.name, ""), cost))
+    return tuple(members)
+
+
 def find_member(members: Sequence[Member], name: str) -> Member:
-    """Find the member with the name ``NUMBER`` or ``NUMBER-EPOCH``.
+    """Find the member with the name ``NUMBER`` or ``NUMBER-EPOCH``, or that of a mixture.
 
     Raises:
         RunFolderError: It is not on the front, or several epochs of the trial are.
@@ -118,7 +160,11 @@ def find_member(members: Sequence[Member], name: str) -> Member:
     matches = [
         member
         for member in members
-        if name in {member_name(member.number, member.epoch, several) for several in (False, True)}
+        if name == member.name
+        or (
+            not member.is_mixture
+            and name in {member_name(member.number, member.epoch, several) for several in (False, True)}
+        )
     ]
     if len(matches) == 1:
         return matches[0]
@@ -137,25 +183,30 @@ def _figures(row: pd.Series[float], columns: Sequence[str], images: int | None =
     return None if math.isnan(clean) or math.isnan(robust) else Figures(clean, robust, images)
 
 
-def _flags(table: pd.DataFrame) -> dict[tuple[int, int | None], str]:
-    """Read the flags of ``verified.csv``, by trial and epoch."""
-    return {
-        (int(row["number"]), whole_number(row["epoch"])): str(row["flags"]).strip()
-        for row in table.dropna(subset="number").to_dict("records")
-    }
+def _flags(table: pd.DataFrame) -> dict[Key, str]:
+    """Read the flags of ``verified.csv``, by trial and epoch, or by the name of a mixture."""
+    return {_key(row): str(row["flags"]).strip() for row in table.to_dict("records")}
 
 
-def _verified(table: pd.DataFrame) -> dict[tuple[int, int | None], Figures]:
-    """Read the accuracies of ``verified.csv``, by trial and epoch; empty before a verification."""
-    verified: dict[tuple[int, int | None], Figures] = {}
+def _key(row: Row) -> Key:
+    """Return trial and epoch of a row of ``verified.csv``; the name of a mixture, which has no trial."""
+    number = whole_number(row["number"])
+    if number is None:
+        return str(row.get("name") or "").strip()
+    return number, whole_number(row["epoch"])
+
+
+def _verified(table: pd.DataFrame) -> dict[Key, Figures]:
+    """Read the accuracies of ``verified.csv``, as :func:`_flags`; empty before a verification."""
+    verified: dict[Key, Figures] = {}
     for row in table.to_dict("records"):
-        number, images = whole_number(row["number"]), whole_number(row["images"])
+        images = whole_number(row["images"])
         clean, robust = (float(row[column]) for column in POINT)
-        if number is None or math.isnan(clean) or math.isnan(robust):
+        if math.isnan(clean) or math.isnan(robust):
             continue
         if images is not None and images < FEWEST_VERIFIED:
             continue
-        verified[number, whole_number(row["epoch"])] = Figures(
+        verified[_key(row)] = Figures(
             clean,
             robust,
             images,

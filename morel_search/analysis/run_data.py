@@ -15,6 +15,7 @@ from morel_search.analysis.hypervolume import hypervolume
 from morel_search.analysis.parameters import SearchedParameter, read_parameters
 from morel_search.results.cells import whole_number
 from morel_search.results.folder import RunFolder
+from morel_search.results.mixtures import MixtureEntry, read_mixtures
 from morel_search.results.names import member_name
 from morel_search.results.settings import RunSettings
 from morel_search.results.tables import ACCURACIES, TEST_ACCURACIES
@@ -70,6 +71,7 @@ class RunData:
             of ``trials``, with the epoch and the accuracies of the member. Several members can be epochs of
             one trial.
         parameters: The searched parameters.
+        mixtures: The mixtures of its networks, from the highest to the lowest clean accuracy.
     """
 
     run: RunFolder
@@ -78,6 +80,7 @@ class RunData:
     epochs: pd.DataFrame
     front: pd.DataFrame
     parameters: tuple[SearchedParameter, ...]
+    mixtures: tuple[MixtureEntry, ...] = ()
 
     def section(self, name: str) -> Mapping[str, object]:
         """Return a section of the resolved space file, such as ``search``; empty when the space lacks it."""
@@ -248,7 +251,7 @@ def read_run_data(run: RunFolder) -> RunData:
     front = front.sort_values(
         [*POINT, "number", "epoch"], ascending=[False, True, True, True], ignore_index=True
     )
-    return RunData(run, settings, trials, run.read_epochs(), front, parameters)
+    return RunData(run, settings, trials, run.read_epochs(), front, parameters, read_mixtures(run))
 
 
 def _unique(table: pd.DataFrame, *more: str) -> pd.DataFrame:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search.analysis.hypervolume import hypervolume, hypervolume_interval
-from morel_search.analysis.intervals import Difference, paired_difference, wilson
+from morel_search.analysis.intervals import Difference, paired_difference
 from morel_search.analysis.run_data import NetworkEntry
 from morel_search.analysis.statistics import spearman
 from morel_search.analysis.verdicts import Verdict, judge
+from morel_search.analysis.verified_network import Network
 from morel_search.results.attack_names import LATE, WHITE_BOX
-from morel_search.results.diagnostics import MaskingDiagnostics
+from morel_search.results.mixtures import MixtureEntry
 from morel_search.results.tables import VERIFIED_COLUMNS
 
 if TYPE_CHECKING:
@@ -25,76 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Network", "Verification", "compare"]
 
 Flags = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Network:
-    """A verified network.
-
-    Attributes:
-        name: Name of the network and of its folder in ``front/``.
-        number: Number of the trial.
-        epoch: Epoch of the trial; -1 when it is not known.
-        member: Whether the network is on the validation front.
-        label: Name of the control; empty for other trials.
-        validation: Clean and robust validation accuracy, under the attack of the search.
-        clean: Whether each of the N images is correctly classified, shape (N,).
-        robust: Whether each of them is correctly classified after every attack, shape (N,).
-        after: Number of images that are correctly classified after each white-box attack and all attacks
-            before it; ``clean`` before the first attack.
-        late: The same after every attack, over the :attr:`Verification.late_images` only.
-        diagnostics: Diagnostics of gradient masking.
-        attacks: The attacks that apply to this network.
-        not_run: Errors of the attacks that could not be run on this network, by the attack's name.
-        flags: Signs of gradient masking, one sentence each.
-    """
-
-    name: str
-    number: int
-    epoch: int
-    member: bool
-    label: str
-    validation: tuple[float, float]
-    clean: Flags
-    robust: Flags
-    after: Mapping[str, int]
-    late: Mapping[str, int]
-    diagnostics: MaskingDiagnostics
-    attacks: tuple[str, ...]
-    flags: tuple[str, ...]
-    not_run: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def accuracy(self) -> tuple[float, float]:
-        """Clean and robust test accuracy, under all attacks."""
-        return float(self.clean.mean()), float(self.robust.mean())
-
-    @property
-    def intervals(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """95 % intervals of the clean and of the robust accuracy."""
-        return wilson(int(self.clean.sum()), len(self.clean)), wilson(
-            int(self.robust.sum()), len(self.robust)
-        )
-
-    @property
-    def title(self) -> str:
-        """``Control trades`` or ``Network 12``, for the beginning of a sentence."""
-        return f"{self.reference[0].upper()}{self.reference[1:]}"
-
-    @property
-    def reference(self) -> str:
-        """``control trades`` or ``network 12``, for the inside of a sentence."""
-        return f"control {self.label}" if self.label else f"network {self.name}"
-
-    @property
-    def labelled_name(self) -> str:
-        """``12 (trades)`` for a control, ``12`` for another network."""
-        return f"{self.name} ({self.label})" if self.label else self.name
-
-    @property
-    def by_search(self) -> float:
-        """Robust test accuracy under the attack of the search, on the same images."""
-        return self.after["pgd"] / len(self.clean)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +44,9 @@ class Verification:
         data: SHA-256 of the images and the labels of the test split.
         shown: Which images of the test split were attacked, shape (all_images,); the results of the networks
             are in the order of these images.
+        mixtures: The mixtures that were attacked on the same images with the same attacks. They are judged
+            among all networks, and no single network is judged by them.
+        absent_mixtures: The mixtures that were not.
     """
 
     networks: tuple[Network, ...]
@@ -121,6 +55,8 @@ class Verification:
     absent: tuple[NetworkEntry, ...] = ()
     data: str = ""
     shown: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    mixtures: tuple[Network, ...] = ()
+    absent_mixtures: tuple[MixtureEntry, ...] = ()
 
     @property
     def images(self) -> int:
@@ -170,22 +106,36 @@ class Verification:
         rivals = {network.name for network in self.networks if not network.flags}
         return judge({network.name: (network.clean, network.robust) for network in self.networks}, rivals)
 
+    @cached_property
+    def mixture_verdicts(self) -> Mapping[str, Verdict]:
+        """The verdict on each mixture among all networks and mixtures, by name.
+
+        A mixture beats no single network, because its predictions cost more.
+        """
+        everyone = (*self.networks, *self.mixtures)
+        rivals = {network.name for network in everyone if not network.flags}
+        judged = judge({network.name: (network.clean, network.robust) for network in everyone}, rivals)
+        return {network.name: judged[network.name] for network in self.mixtures}
+
+    def _judged(self, network: Network) -> Verdict:
+        return (self.mixture_verdicts if network.members else self.verdicts)[network.name]
+
     def beaten_by(self, network: Network) -> str:
         """Return the name of the unflagged network that beats this network; empty when there is none."""
-        verdict = self.verdicts[network.name]
+        verdict = self._judged(network)
         return verdict.rival if verdict.kind == "beaten" else ""
 
     def kind(self, network: Network) -> str:
         """Return ``flagged``, ``beaten``, ``control``, ``undecided`` or ``on the front``."""
         if network.flags:
             return "flagged"
-        kind = self.verdicts[network.name].kind
-        return kind if network.member or kind == "beaten" else "control"
+        kind = self._judged(network).kind
+        return kind if network.member or network.members or kind == "beaten" else "control"
 
     def verdict(self, network: Network) -> str:
         """Return the verdict in words, with the rival and the differences."""
-        kind, verdict = self.kind(network), self.verdicts[network.name]
-        names = {other.name: other.labelled_name for other in self.networks}
+        kind, verdict = self.kind(network), self._judged(network)
+        names = {other.name: other.labelled_name for other in (*self.networks, *self.mixtures)}
         return kind if kind in ("flagged", "control") else verdict.words(names.get(verdict.rival, ""))
 
     @property
@@ -232,6 +182,10 @@ class Verification:
 
         rows = [self._row(network) for network in self.networks]
         rows += [_empty_row(entry) for entry in self.absent]
+        rows += [self._row(network) | _mixture_cells(network.name) for network in self.mixtures]
+        rows += [
+            _empty_row(_as_network(entry)) | _mixture_cells(entry.name) for entry in self.absent_mixtures
+        ]
         return pd.DataFrame(rows, columns=list(VERIFIED_COLUMNS))
 
     def _row(self, network: Network) -> dict[str, object]:
@@ -260,7 +214,9 @@ class Verification:
             "robust_low": robust_low,
             "robust_high": robust_high,
             **after,
-            "on_front": network.member and not network.flags and not self.beaten_by(network),
+            "on_front": bool(network.member or network.members)
+            and not network.flags
+            and not self.beaten_by(network),
             "verdict": self.kind(network),
             "beaten_by": self.beaten_by(network),
             "flags": " | ".join(network.flags),
@@ -279,6 +235,15 @@ def _empty_row(entry: NetworkEntry) -> dict[str, object]:
         **dict.fromkeys(counts, 0),
         **dict.fromkeys(("on_front", "verdict", "beaten_by", "flags", "not_run"), ""),
     }
+
+
+def _mixture_cells(name: str) -> dict[str, object]:
+    """Return the cells of a mixture, which is no trial: no number and no epoch."""
+    return {"number": None, "epoch": None, "name": name}
+
+
+def _as_network(entry: MixtureEntry) -> NetworkEntry:
+    return NetworkEntry(entry.name, -1, None, False, "", entry.validation, None)
 
 
 def compare(first: Network, second: Network) -> tuple[Difference, Difference]:

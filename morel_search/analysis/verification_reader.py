@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from morel_search.analysis.run_data import NetworkEntry, RunData
 from morel_search.analysis.verification import Network, Verification
 from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
+from morel_search.results.mixtures import MixtureEntry
 
 __all__ = ["leading", "read_verification"]
 
@@ -58,8 +60,14 @@ def read_verification(run_data: RunData) -> Verification | None:
     ]
     attacked = {attack: int(images.sum()) for attack, images in met.items()}
     absent = tuple(entry for entry in entries if entry.name not in comparable)
+    mixed = {
+        entry: _mixture(records.get(entry.name), entry, comparable, networks, white_box, met)
+        for entry in run_data.mixtures
+    }
+    mixtures = tuple(network for network in mixed.values() if network is not None)
+    late = tuple(entry for entry, network in mixed.items() if network is None)
     data = next(iter(comparable.values())).setup.data
-    return Verification(tuple(networks), attacked, len(white_box), absent, data, white_box)
+    return Verification(tuple(networks), attacked, len(white_box), absent, data, white_box, mixtures, late)
 
 
 def leading(verification: Verification | None) -> Verification | None:
@@ -71,6 +79,66 @@ def leading(verification: Verification | None) -> Verification | None:
     if verification is None or verification.images < FEWEST_VERIFIED or not verification.members:
         return None
     return verification
+
+
+def _mixture(
+    record: AttackRecord | None,
+    entry: MixtureEntry,
+    singles: Mapping[str, AttackRecord],
+    networks: Collection[Network],
+    white_box: Flags,
+    met: Mapping[str, Flags],
+) -> Network | None:
+    """Count the results of a mixture on the images of the single networks, so that both can be compared.
+
+    Args:
+        record: Its record; None without one.
+        entry: The mixture.
+        singles: The comparable records of the single networks.
+        networks: The single networks.
+        white_box: Images on which every single network was attacked with the white-box attacks.
+        met: Those of them on which each attack counts, by its name.
+
+    Returns:
+        The mixture; None if it was not attacked on all of these images in the same way.
+    """
+    if record is None or not _attacked(record):
+        return None
+    key = {_setup_key(single) for single in singles.values()}
+    attacks = {attack: images for attack, images in met.items() if attack in record.attacks}
+    came = [
+        (record.table[images, COLUMNS.index(attack)] != UNKNOWN).all()
+        for attack, images in attacks.items()
+        if record.runs(attack)
+    ]
+    if _setup_key(record) not in key or not all(came) or not _finished(record, WHITE_BOX)[white_box].all():
+        return None
+    single = NetworkEntry(entry.name, -1, None, False, "", entry.validation, None)
+    network = _network(record, single, white_box, met)
+    flags = (*network.flags, *_inherited(entry, singles, networks))
+    return replace(
+        network, members=entry.members, flags=flags, passes=entry.passes, parameters=entry.parameters
+    )
+
+
+def _inherited(
+    entry: MixtureEntry, singles: Mapping[str, AttackRecord], networks: Collection[Network]
+) -> list[str]:
+    """Return a sentence for each member because of which a mixture is flagged.
+
+    A member whose gradients vanish hides from attacks through the mixture too, and the gradients of the
+    others make the mixture look sound.
+    """
+    flags = {network.name: network.flags for network in networks}
+    sentences = []
+    for part in entry.parts:
+        if part.network not in flags:
+            sentences.append(f"its member {part.network} was not verified")
+        elif singles[part.network].setup.weights != part.fingerprint:
+            sentences.append(f"its member {part.network} has other weights now; mix again")
+        elif flags[part.network]:
+            sentences.append(f"its member {part.network} is flagged: {flags[part.network][0]}")
+    return sentences
 
 
 def _attacked(record: AttackRecord) -> bool:

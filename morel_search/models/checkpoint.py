@@ -15,8 +15,8 @@ from torch import nn
 from morel_search._consent import NO_CODE, Consent
 from morel_search.errors import NetworkError
 from morel_search.models.archive import NO_DATA, UNREADABLE, check_archive
+from morel_search.models.build import build_saved, network_names
 from morel_search.results.files import os_error_sentence
-from morel_search.training.networks import build_network
 from morel_search.training.settings import NetworkSettings
 
 __all__ = ["Metadata", "load_model", "save_atomically", "save_model"]
@@ -29,11 +29,13 @@ class Metadata:
     Attributes:
         image_shape: Channels, height and width of the images.
         classes: Names of the classes, in the order of the logits.
+        network: The settings with which it was built.
         epoch: Epoch of the training after which the network was saved; None if it is not known.
     """
 
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
+    network: NetworkSettings
     epoch: int | None = None
 
 
@@ -52,7 +54,7 @@ def save_model(
 
     Args:
         path: The file; see :func:`save_atomically`.
-        model: The network that :func:`build_network` built for the settings.
+        model: The network that :func:`~morel_search.models.build.build_saved` built for the settings.
         network: The settings.
         image_shape: Channels, height and width.
         classes: Names of the classes, in the order of the logits.
@@ -85,10 +87,10 @@ def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metad
         settings = NetworkSettings(name=content["network"]["name"], options=content["network"]["options"])
         if not isinstance(settings.name, str):
             raise TypeError(f"the name of the network must be a text, got {settings.name!r}")
-        consent.check([settings.name], path)
+        consent.check(network_names(settings), path)
         channels, height, width = content["image_shape"]
         classes = tuple(content["classes"])
-        model = build_network(settings, (channels, height, width), len(classes), initial_weights=False)
+        model = build_saved(settings, (channels, height, width), len(classes))
         model.load_state_dict(content["weights"])
         epoch = content["facts"].get("epoch")
     except pickle.UnpicklingError as error:
@@ -96,7 +98,7 @@ def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metad
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise NetworkError(f"{path} is not a network of this project: {reason}") from error
-    return model.eval(), Metadata((channels, height, width), classes, epoch)
+    return model.eval(), Metadata((channels, height, width), classes, settings, epoch)
 
 
 def save_atomically(path: Path, content: Mapping[str, object]) -> None:

@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 __all__ = ["check_target", "figures_json", "run_around", "settings_of", "write_export"]
 
 CARD = "README.md"
-_SAME = ("made_by", "run", "number", "epoch", "seed")
+_SAME = ("made_by", "run", "number", "epoch", "seed", "mixture")
 """Settings that are equal in all exports of one network."""
 
 
 def run_around(folder: Path) -> RunFolder | None:
-    """Return the run that has a folder as ``front/NUMBER`` or ``controls/NUMBER``; None if no run has."""
+    """Return the run that has a folder in ``front/``, ``controls/`` or ``mixtures/``; None if no run has."""
     place = folder.resolve().parent
     run = RunFolder(place.parent)
-    return run if place in (run.front_models, run.control_models) and run.settings.is_file() else None
+    places = (run.front_models, run.control_models, run.mixture_models)
+    return run if place in places and run.settings.is_file() else None
 
 
 def settings_of(folder: Path) -> ModelSettings:
@@ -114,7 +115,9 @@ def check_target(target: Path, settings: ModelSettings | None = None) -> None:
         raise RunFolderError(f"{target} exists already: {error}; name another folder with --out") from error
     if any(getattr(before, name) != getattr(settings, name) for name in _SAME):
         raise RunFolderError(
-            f"{target} holds another network: trial {before.number}, epoch {before.epoch}, seed "
+            f"{target} holds another network; name another folder with --out"
+            if before.mixture or settings.mixture
+            else f"{target} holds another network: trial {before.number}, epoch {before.epoch}, seed "
             f"{before.seed} of {before.run or 'an unknown run'}; name another folder with --out"
         )
 

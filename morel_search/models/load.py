@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from morel_search._consent import NO_CODE, Consent
 from morel_search.errors import NetworkError
 from morel_search.models import checkpoint
-from morel_search.models.sections import read_section
+from morel_search.models.build import build_saved, network_names, outline_saved, saved_settings
 from morel_search.models.settings import FORMAT, ModelSettings
 from morel_search.results.json_values import read_json
 from morel_search.results.reading import read_regular
-from morel_search.training.networks import NETWORKS, build_network, outline_of
+from morel_search.training.networks import NETWORKS
 from morel_search.training.settings import NetworkSettings
 
 __all__ = ["CHECKPOINT", "FORMAT", "SETTINGS", "WEIGHTS", "load_model", "read_settings", "weights_bytes"]
@@ -28,7 +28,7 @@ def load_model(folder: str | Path, consent: Consent = NO_CODE) -> nn.Module:
 
     Args:
         folder: A folder that ``python -m morel_search.pick`` or ``python -m morel_search.train`` wrote, or
-            ``front/NUMBER`` of a run.
+            ``front/NUMBER`` or ``mixtures/NAME`` of a run.
         consent: The code that may be run; a network of your own is code.
 
     Returns:
@@ -90,16 +90,17 @@ def weights_bytes(model: nn.Module) -> bytes:
 def _load(path: Path, settings: ModelSettings, consent: Consent) -> nn.Module:
     weights = _read_weights(path)
     try:
-        network = read_section(NetworkSettings, settings.network)
+        network = saved_settings(settings.network)
     except (TypeError, ValueError) as error:
         raise _not_buildable(path, str(error)) from error
     if settings.image_shape is None or settings.classes is None:
         missing = "image_shape" if settings.image_shape is None else "classes"
         raise _not_buildable(path, f"it has no {missing}")
-    consent.check([network.name], path.parent / SETTINGS)
-    if network.name in NETWORKS:  # before memory is taken for weights that the file does not have
-        _check_fit(path, network, outline_of(network, settings.image_shape, len(settings.classes)), weights)
-    model = build_network(network, settings.image_shape, len(settings.classes), initial_weights=False)
+    names, shape, classes = network_names(network), settings.image_shape, len(settings.classes)
+    consent.check(names, path.parent / SETTINGS)
+    if all(name in NETWORKS for name in names):  # before memory is taken for weights that the file lacks
+        _check_fit(path, network, outline_saved(network, shape, classes), weights)
+    model = build_saved(network, shape, classes)
     _check_fit(path, network, model, weights)
     model.load_state_dict(weights)
     return model

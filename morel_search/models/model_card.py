@@ -61,18 +61,51 @@ def model_card(settings: ModelSettings, name: str, more_files: Sequence[str] = (
     classes, shape = settings.classes or (), settings.image_shape or ()
     names = ", ".join(map(md_text, classes[:_MAX_CLASSES])) + (", ..." if len(classes) > _MAX_CLASSES else "")
     parts = [
-        f"# {md_text(str(network['name']).rpartition(':')[2])} for {md_text(data)}: trial {settings.number}, "
-        f"epoch {settings.epoch}, seed {settings.seed}",
+        f"# {md_text(str(network['name']).rpartition(':')[2])} for {md_text(data)}: {_origin(settings)}",
         f"An image classifier from a search for the trade-off between clean and robust accuracy: "
-        f"{md_code(network['name'])}{_options(network)}, trained on {md_code(data)} by morel_search. It "
+        f"{_kind(settings)}, trained on {md_code(data)} by morel_search. It "
         f"takes float images in [0, 1] of shape (N, {', '.join(map(str, shape))}) and returns logits of "
         f"{len(classes)} classes: {names}. The normalisation of pixels is part of the network.",
         _accuracies(settings),
-        _training(settings, name),
+        _mixing(settings.mixture) if settings.mixture else _training(settings, name),
         _loading(settings, name, more_files),
         _limits(settings),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _origin(settings: ModelSettings) -> str:
+    if settings.mixture:
+        return " and ".join(
+            md_text(f"network {member.get('network')}") for member in _members(settings.mixture)
+        )
+    return f"trial {settings.number}, epoch {settings.epoch}, seed {settings.seed}"
+
+
+def _kind(settings: ModelSettings) -> str:
+    if settings.mixture:
+        return f"a mixture of {len(_members(settings.mixture))} networks"
+    return f"{md_code(settings.network['name'])}{_options(settings.network)}"
+
+
+def _mixing(mixture: Mapping[str, object]) -> str:
+    lines = ["## How it was made", ""]
+    lines += [
+        f"- Network {md_text(member.get('network'))} has the weight {md_text(member.get('weight'))}."
+        for member in _members(mixture)
+    ]
+    lines += [
+        f"- The mixture averages the {md_text(mixture.get('form'))} of its members. Nothing was trained for "
+        "it; weights were chosen by validation accuracies.",
+        f"- A prediction needs {md_text(mixture.get('passes'))} forward passes; all members have "
+        f"{md_text(mixture.get('parameters'))} parameters together.",
+    ]
+    return "\n".join(lines)
+
+
+def _members(mixture: Mapping[str, object]) -> list[Mapping[str, object]]:
+    members = mixture.get("members")
+    return [member for member in members if isinstance(member, dict)] if isinstance(members, list) else []
 
 
 def _options(network: Mapping[str, object]) -> str:
@@ -187,7 +220,8 @@ def _held_out(data: Mapping[str, object]) -> str:
 
 def _loading(settings: ModelSettings, name: str, more_files: Sequence[str]) -> str:
     network = str(settings.network["name"])
-    trust = ", trust_code=True" if is_import_path(network) else ""
+    names_code = is_import_path(network) or any(import_paths(settings.network))  # of a member of a mixture
+    trust = ", trust_code=True" if names_code else ""
     code = [
         "## How to load it",
         "",

@@ -81,6 +81,10 @@ def read_training_config(settings: ModelSettings, source: Path, consent: Consent
         NetworkError: A setting is missing, unknown or outside its limits.
         UntrustedCodeError: The settings name code without consent.
     """
+    if settings.mixture:
+        raise NetworkError(
+            f"{source} is a mixture, which was not trained; train its members again and mix them"
+        )
     try:
         config = TrainingConfig(
             seed=_required("seed", settings.seed),

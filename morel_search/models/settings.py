@@ -72,6 +72,8 @@ class ModelSettings:
         device: Device of the training: ``cpu``, ``cuda`` or ``mps``.
         versions: Versions of Python and of the packages, by name.
         commit: Commit of morel_search.
+        mixture: The members of a mixture, its form and its cost: JSON values of
+            :class:`~morel_search.results.mixtures.MixtureEntry`; empty for another network.
         unknown: Keys that this version does not know, with their values.
     """
 
@@ -96,6 +98,7 @@ class ModelSettings:
     device: str | None = None
     versions: Mapping[str, str] | None = None
     commit: str | None = None
+    mixture: Mapping[str, object] = field(default_factory=dict)
     unknown: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -149,6 +152,7 @@ class ModelSettings:
             device=get_text(values, "device"),
             versions=_versions(values),
             commit=get_text(values, "commit"),
+            mixture=get_object(values, "mixture"),
             unknown={key: value for key, value in values.items() if key not in known},
         )
 

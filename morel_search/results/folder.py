@@ -9,6 +9,7 @@
         front.csv            one row per member of the front
         front/NUMBER/        weights of a member
         controls/NUMBER/     weights of a control
+        mixtures/NAME/       weights of a mixture of two of these networks, such as 33+2@30
         verified.csv         one row per verified network
         verification/        results of the attacks on each image of the test split, two files per network
         replicates.csv       one row per training of a member or a control with another seed
@@ -107,6 +108,11 @@ class RunFolder:
     def control_models(self) -> Path:
         """Folder of the controls' weights; one folder per control, named as in :attr:`front_models`."""
         return self.path / "controls"
+
+    @property
+    def mixture_models(self) -> Path:
+        """Folder of the mixtures' weights; names are those of :func:`~.names.mixture_name`."""
+        return self.path / "mixtures"
 
     @property
     def verification(self) -> Path:

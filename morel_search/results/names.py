@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from morel_search.errors import RunFolderError
 
-__all__ = ["check_run_name", "member_name", "member_trial"]
+__all__ = ["check_run_name", "member_name", "member_trial", "mixture_name", "network_trials"]
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -42,3 +43,24 @@ def member_trial(name: str) -> int | None:
     """Return the trial of a network that :func:`member_name` named; None for any other name."""
     number = name.partition("-")[0]
     return int(number) if number.isascii() and number.isdigit() else None
+
+
+def mixture_name(members: Sequence[str], weights: Sequence[float], form: str) -> str:
+    """Name a mixture of two networks as its folder in ``mixtures/`` is named.
+
+    Args:
+        members: The names of both networks.
+        weights: Their weights, whole hundredths.
+        form: What is mixed, ``probabilities`` or ``logits``.
+
+    Returns:
+        Such as ``33+2@30``: 30 % of the weight for network 33; ``33+2@30-logits`` where logits are mixed.
+    """
+    name = f"{'+'.join(members)}@{round(100 * weights[0])}"
+    return name if form == "probabilities" else f"{name}-{form}"
+
+
+def network_trials(name: str) -> frozenset[int]:
+    """Return the trials of a network: one, those of the members of a mixture, none of another name."""
+    members = name.partition("@")[0].split("+")
+    return frozenset(number for member in members if (number := member_trial(member)) is not None)

@@ -109,7 +109,8 @@ before it. ``images`` is the number of images on which every network was attacke
 attack counts, 0 if it was not run, empty if it does not apply to the network. ``not_run`` gives the reasons
 of attacks that could not be run. ``on_front`` is whether an unflagged member was not beaten; ``verdict`` is
 ``on the front``, ``undecided``, ``beaten``, ``flagged`` or ``control``. A network that was not verified has 0
-images and no accuracies."""
+images and no accuracies. A mixture has its own name in ``name`` and neither number nor epoch; it is compared
+with all networks, and no single network is compared with it."""
 
 _VERIFIED_REQUIRED = ("number", "epoch", "images", *_VERIFIED_INTERVALS, "flags")
 

@@ -22,7 +22,7 @@ from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError
 from morel_search.results.attack_names import STAGES, STANDARD
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, skip_misclassified
 from morel_search.results.diagnostics import MaskingDiagnostics
-from morel_search.results.names import member_trial
+from morel_search.results.names import network_trials
 from morel_search.training.compute_settings import Compute
 from morel_search.training.settings import DataSettings, EvaluationSettings
 
@@ -148,8 +148,8 @@ def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> 
         transfer = {
             name: transfer_accuracy(model, _examples(source, rows.tobytes(), setup).to(setup.device), labels)
             for name, source in setup.sources
-            # Another epoch of the same training is not an independent network.
-            if member_trial(Path(source).parent.name) != member_trial(Path(path).parent.name)
+            # Another epoch of the same training is not an independent network, nor a member of a mixture.
+            if not network_trials(Path(source).parent.name) & network_trials(Path(path).parent.name)
         }
     return replace(diagnostics, transfer=transfer)
 

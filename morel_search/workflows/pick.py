@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from morel_search._cli import print_err, print_out
+from morel_search.errors import RunFolderError
 
 if TYPE_CHECKING:
     from morel_search._consent import Consent
@@ -29,6 +30,7 @@ def pick_network(
     *,
     rule: Rule | None = None,
     member_name: str | None = None,
+    mixtures: bool = False,
     target: Path | None = None,
     formats: Sequence[str] = (),
     trust_code: bool = False,
@@ -38,7 +40,8 @@ def pick_network(
     Args:
         path: The run's folder.
         rule: The rule that picks; None with ``member_name`` None takes the knee point.
-        member_name: Name of the network to take, such as ``12`` or ``12-7``, instead of a rule.
+        member_name: Name of the network to take, such as ``12``, ``12-7`` or ``33+2@30``, instead of a rule.
+        mixtures: Whether the rule considers mixtures too.
         target: Folder to write; None takes ``RUN/picked/NAME``.
         formats: Further formats to write, keys of :data:`morel_search.models.formats.FORMATS`.
         trust_code: Whether code that the run folder names may be run: a network of your own.
@@ -53,7 +56,7 @@ def pick_network(
     """
     from morel_search._consent import consent_of, trust_option
     from morel_search.analysis.cost import cost_sentences
-    from morel_search.analysis.members import find_member, read_members
+    from morel_search.analysis.members import find_member, read_members, read_mixture_members
     from morel_search.analysis.picking import candidate, candidates, choose, knee_point
     from morel_search.analysis.run_data import read_run_data
     from morel_search.models.formats import check_format
@@ -64,12 +67,15 @@ def pick_network(
         check_format(name)
     run = open_run_folder(path)
     run_data = read_run_data(run)
-    members = read_members(run_data)
+    members, mixed = read_members(run_data), read_mixture_members(run_data)
+    if mixtures and not mixed:
+        raise RunFolderError(f"{path} has no mixtures; python -m morel_search.mix makes them")
     if member_name is None:
+        members = (*members, *mixed) if mixtures else members
         member, kind, why = choose(members, rule or knee_point)
         picked: Picked = {"why": why, "figures": kind}
     else:
-        member = find_member(members, member_name)
+        member = find_member((*members, *mixed), member_name)
         kind, why = member.kind, "It was named with --member."
         picked = {"why": why}
     if target is None:
@@ -78,9 +84,10 @@ def pick_network(
     settings = _export(run, member, picked, target, formats, consent_of(trust_code=trust_code))
     for line in _describe(member, kind, why, settings, path):
         print_out(line)
-    results = _results(run_data, members) if kind == "verified" else {}
-    for sentence in cost_sentences(candidate(member, kind), candidates(members, kind), results):
-        print_out(sentence)
+    if member in members:
+        results = _results(run_data, members) if kind == "verified" else {}
+        for sentence in cost_sentences(candidate(member, kind), candidates(members, kind), results):
+            print_out(sentence)
     left_out = [
         f"{other.name} ({other.left_out or f'no {kind} accuracies'})"
         for other in members
@@ -90,12 +97,15 @@ def pick_network(
         print_out(f"Not considered: {', '.join(left_out)}.")
     if member.flags:
         print_err(
-            f"warning: the verification flagged network {member.name}; its robust accuracy is not "
+            f"warning: the verification flagged {member.reference}; its robust accuracy is not "
             f"reliable: {member.flags}"
         )
     print_out(f"written to {target}")
     code = (settings.network, settings.train)
-    print_out(f"train it again: python -m morel_search.train {shlex.quote(str(target))}{trust_option(code)}")
+    if not member.is_mixture:
+        print_out(
+            f"train it again: python -m morel_search.train {shlex.quote(str(target))}{trust_option(code)}"
+        )
     return target
 
 
@@ -108,7 +118,7 @@ def _results(run_data: RunData, members: Sequence[Member]) -> ImageResults:
         return {}
     figures = {member.name: member.figures.get("verified") for member in members}
     results = {}
-    for network in verification.networks:
+    for network in (*verification.networks, *verification.mixtures):
         known = figures.get(network.name)
         if known and np.allclose(network.accuracy, (known.clean, known.robust), rtol=0, atol=1e-6):
             results[network.name] = network.clean, network.robust
@@ -124,16 +134,16 @@ def _export(
     consent: Consent,
 ) -> ModelSettings:
     """Write the network's folder and return its settings."""
-    from morel_search.errors import RunFolderError
     from morel_search.models.checkpoint import load_model
     from morel_search.models.export import check_target, figures_json, settings_of, write_export
     from morel_search.models.load import CHECKPOINT
 
-    folder = run.front_models / member.name
+    folder = (run.mixture_models if member.is_mixture else run.front_models) / member.name
     if not (folder / CHECKPOINT).is_file():
+        writer = "python -m morel_search.mix" if member.is_mixture else "a search"
         raise RunFolderError(
-            f"the weights of network {member.name} are missing: {folder / CHECKPOINT} does not exist; "
-            "a search writes it when it ends"
+            f"the weights of {member.reference} are missing: {folder / CHECKPOINT} does not exist; "
+            f"{writer} writes it when it ends"
         )
     model, metadata = load_model(folder / CHECKPOINT, consent)
     settings = replace(
@@ -161,11 +171,13 @@ def _describe(member: Member, kind: str, why: str, settings: ModelSettings, run:
         for interval in (figures.clean_interval, figures.robust_interval)
     ]
     lines = [
-        f"network {member.name}: {percent(figures.clean)}{between[0]} clean and "
+        f"{member.reference}: {percent(figures.clean)}{between[0]} clean and "
         f"{percent(figures.robust)}{between[1]} robust accuracy, "
         f"{kind_text(kind, settings.evaluation)}",
         why,
     ]
+    if member.is_mixture:
+        lines.append(f"It costs {member.cost}.")
     if kind != "verified":
         if test := member.figures.get("test"):
             lines.append(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from morel_search.training.selection import EpochResult
     from morel_search.training.settings import DataSettings
 
-__all__ = ["retrain"]
+__all__ = ["available_device", "memory_errors", "retrain"]
 
 
 def retrain(
@@ -66,7 +66,7 @@ def retrain(
     device = _device(device, config.device)
     development = _development(config.data)
     compute = _compute(config.compute, device)
-    with _memory_errors(device):
+    with memory_errors(device):
         kept, model = train_from_config(
             config,
             development,
@@ -178,6 +178,25 @@ def _device(requested: str, before: str | None) -> str:
     Raises:
         ResourceError: This machine does not have the requested device.
     """
+    device = available_device(requested, before)
+    if requested == "auto" and before not in (None, device):
+        print_err(
+            f"warning: the network was trained on {before}, which this machine does not have; "
+            f"on {device} the weights will differ"
+        )
+    return device
+
+
+def available_device(requested: str, before: str | None) -> str:
+    """Return a device of this machine: the requested one, else the one before, else the fastest.
+
+    Args:
+        requested: ``auto`` or a device.
+        before: The device of the first training, if it is known.
+
+    Raises:
+        ResourceError: This machine does not have the requested device.
+    """
     import torch
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -189,13 +208,7 @@ def _device(requested: str, before: str | None) -> str:
         return requested
     if before is not None and available.get(before):
         return before
-    fastest = next(name for name, is_available in available.items() if is_available)
-    if before is not None:
-        print_err(
-            f"warning: the network was trained on {before}, which this machine does not have; "
-            f"on {fastest} the weights will differ"
-        )
-    return fastest
+    return next(name for name, is_available in available.items() if is_available)
 
 
 def _development(data: DataSettings) -> Development:
@@ -242,8 +255,13 @@ def _compute(before: Compute | None, device: str) -> Compute:
 
 
 @contextmanager
-def _memory_errors(device: str) -> Iterator[None]:
-    """Turn every error of missing memory into OutOfMemoryError; for the CPU torch has no class for it."""
+def memory_errors(device: str, work: str = "this training") -> Iterator[None]:
+    """Turn every error of missing memory into OutOfMemoryError; for the CPU torch has no class for it.
+
+    Args:
+        device: The device, for the message.
+        work: The work inside the block, for the message.
+    """
     import torch
 
     try:
@@ -254,6 +272,5 @@ def _memory_errors(device: str) -> Iterator[None]:
         ) and "can't allocate memory" not in str(error):
             raise
         raise OutOfMemoryError(
-            f"out of memory: the memory of {device} is too small for this training; "
-            "use a device with more memory"
+            f"out of memory: the memory of {device} is too small for {work}; use a device with more memory"
         ) from error

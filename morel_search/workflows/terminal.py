@@ -17,6 +17,7 @@ from morel_search.analysis.attacks_run import (
     unverified,
     weakness,
 )
+from morel_search.analysis.mixture_gains import gain_sentence
 from morel_search.analysis.replication import Replicated, replication_words
 from morel_search.analysis.verification import Verification
 from morel_search.config import format_value
@@ -103,20 +104,23 @@ def stopping_text(run: RunFolder) -> list[str]:
 
 def verification_text(verification: Verification) -> str:
     """Return the verified networks as a table for the terminal, with warnings."""
-    width = max(7, *(len(network.name) for network in verification.networks))
+    networks = (*verification.networks, *verification.mixtures)
+    width = max(7, *(len(network.name) for network in networks))
     title = f"verified on {verification.images} of {verification.all_images} images of the test split"
     header = (
         f"{'network':>{width}}  {'':<13} {'clean':>7} {'robust':>7}  {'95% interval':<16} {'validation':>11}"
     )
     rows = ["", title, f"attacks: {attack_counts(verification)}", "", header]
-    for network in verification.networks:
+    for network in networks:
+        label = "mixture" if network.members else network.label
         clean, robust = map(percent, network.accuracy)
         interval = " to ".join(map(percent, network.intervals[1]))
         rows.append(
-            f"{network.name:>{width}}  {network.label:<13.13} {clean:>7} {robust:>7}  {interval:<16} "
+            f"{network.name:>{width}}  {label:<13.13} {clean:>7} {robust:>7}  {interval:<16} "
             f"{percent(network.validation[1]):>11}  {verification.verdict(network)}"
         )
-    rows += [f"{network.name}: {flag}" for network in verification.networks for flag in network.flags]
+    rows += [f"{network.name}: {flag}" for network in networks for flag in network.flags]
+    rows += [gain_sentence(verification, mixture) for mixture in verification.mixtures]
     rows += [search_attack_words(verification), *unverified(verification)]
     warnings = [*missing_checks(verification), *weakness(verification)]
     return "\n".join([*rows, *(f"warning: {sentence}" for sentence in warnings), ""])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from morel_search.training.compute_settings import Compute
     from morel_search.verification.runner import VerificationBudget
 
-__all__ = ["networks_of", "replicate_run", "verify_run"]
+__all__ = ["mixtures_of", "networks_of", "replicate_run", "verify_run"]
 
 EARLIER_TABLE = "verified.earlier.csv"
 """Name of a table of accuracies on the test split whose attack records are gone."""
@@ -37,6 +37,11 @@ def networks_of(run: RunFolder) -> dict[str, Path]:
         reason = "its front/ holds no weights" if finished else "no trial has finished yet"
         raise RunFolderError(f"{run.path}: there is nothing to verify, {reason}")
     return {path.parent.name: path for path in folders}
+
+
+def mixtures_of(run: RunFolder) -> dict[str, Path]:
+    """Return the files with the weights of the mixtures, by their names; empty before a mix."""
+    return {path.parent.name: path for path in sorted(run.mixture_models.glob("*/model.pt"))}
 
 
 def verify_run(
@@ -68,6 +73,8 @@ def verify_run(
     from morel_search.verification.runner import verify_networks
 
     models = networks_of(run)
+    sources = _transfer_sources(run, models)
+    models |= mixtures_of(run)  # they come last: a time limit is spent on the single networks first
     with tqdm(
         total=0,
         unit="chunk",
@@ -83,7 +90,7 @@ def verify_run(
             bar.update(done - bar.n)
 
         try:
-            verify_networks(space, run, models, _transfer_sources(run, models), compute, budget, on_chunk)
+            verify_networks(space, run, models, sources, compute, budget, on_chunk)
         finally:
             verification = read_verification(read_run_data(run))
             if verification is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from morel_search._format import percent
+from morel_search._format import inference_cost, percent
 from morel_search.analysis.report.axes import (
     Label,
     Limits,
@@ -98,6 +98,7 @@ def front_figure(run_data: RunData) -> Figure:
             "line": {"color": "@paper", "width": 1},
         }
         data.append(_dots(controls, run_data, "controls", marker))
+    data += _mixture_trace(run_data)
     layout = layout_of("clean accuracy (%)", "robust accuracy (%)", legend=True)
     layout["xaxis"]["range"], layout["yaxis"]["range"] = [list(pair) for pair in limits]
     layout["annotations"] = _annotations(run_data, members, limits)
@@ -125,6 +126,8 @@ def axis_limits(run_data: RunData) -> Limits:
     if front.empty:
         return limits_around(run_data.complete[POINT].to_numpy(dtype=float) * 100, 0.06)
     shown = [table.to_numpy(dtype=float) * 100 for table in (front[POINT], front[TEST])]
+    if run_data.mixtures:
+        shown.append(np.array([entry.validation for entry in run_data.mixtures]) * 100)
     return limits_around(np.concatenate(shown), MARGIN)
 
 
@@ -170,6 +173,28 @@ def _numbers(rows: pd.DataFrame) -> list[int]:
     """Return the trials of the points, by which the script of the page marks a selected one."""
     numbers: list[int] = rows["number"].astype(int).tolist()
     return numbers
+
+
+def _mixture_trace(run_data: RunData) -> list[Figure]:
+    """Return the mixtures at their validation accuracies; empty without any."""
+    if not run_data.mixtures:
+        return []
+    clean, robust = (
+        rounded(np.array([entry.validation[axis] for entry in run_data.mixtures]) * 100, 3)
+        for axis in range(2)
+    )
+    hover = [
+        f"<b>Mixture {safe(entry.name)}</b><br>validation: {percent(entry.validation[0])} clean, "
+        f"{percent(entry.validation[1])} robust<br>{inference_cost(entry.passes, entry.parameters)}"
+        for entry in run_data.mixtures
+    ]
+    marker = {"color": "@front", "size": 11, "symbol": "triangle-up"}
+    return [
+        {
+            "type": "scatter", "mode": "markers", "name": "mixtures", "x": clean, "y": robust,
+            "marker": marker, "hoverinfo": "text", "hovertext": hover,
+        }
+    ]  # fmt: skip
 
 
 def _test_traces(run_data: RunData) -> list[Figure]:

@@ -24,6 +24,7 @@ from morel_search.analysis.report.sections.gradient_shares import gradient_share
 from morel_search.analysis.report.sections.hypervolume import hypervolume_section
 from morel_search.analysis.report.sections.importance import importance_section
 from morel_search.analysis.report.sections.learning_curves import learning_curves_section
+from morel_search.analysis.report.sections.mixtures import mixtures_section
 from morel_search.analysis.report.sections.networks import networks_section
 from morel_search.analysis.report.sections.parameters import parameters_section
 from morel_search.analysis.report.sections.radius import radius_section
@@ -82,7 +83,11 @@ def _groups(run_data: RunData, verification: Verification | None) -> list[Group]
             "choose",
             "Choose",
             "Which network to take",
-            [networks_section(run_data, leads, again), trials_section(run_data, verification)],
+            [
+                networks_section(run_data, leads, again),
+                mixtures_section(run_data, verification),
+                trials_section(run_data, verification),
+            ],
             1,
         ),
         ("trust", "Trust", "Can I believe it?", _evidence(run_data, verification, replicated, again), 0),

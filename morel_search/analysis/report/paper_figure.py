@@ -173,7 +173,7 @@ def _draw_networks(axes: Axes, networks: Sequence[Network], name: str, colour: s
         ys, xerr=(below[0], above[0]), yerr=(below[1], above[1]), fmt="none", ecolor=colour,
         elinewidth=0.5 if name == "controls" else 0.8, alpha=0.55 if name == "controls" else 0.8, zorder=4,
     )  # fmt: skip
-    marker = {"controls": "D", "flagged": "x"}.get(name, "o")
+    marker = {"controls": "D", "flagged": "x", "mixtures": "^"}.get(name, "o")
     hollow = name == "undecided"
     axes.scatter(
         xs,

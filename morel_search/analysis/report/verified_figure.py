@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from morel_search._format import percent
+from morel_search._format import inference_cost, percent
 from morel_search.analysis.report.axes import Label, Limits, border, edge_label, limits_around, points_along
 from morel_search.analysis.report.labels import place_labels
 from morel_search.analysis.report.plotly_traces import (
@@ -31,6 +31,7 @@ MARKERS: dict[str, Figure] = {
     "undecided": {"color": "@front", "size": 10, "symbol": "circle-open", "line": {"width": 2}},
     "beaten": {"color": "@dot", "size": 8},
     "controls": {"color": "@control", "size": 10, "symbol": "diamond"},
+    "mixtures": {"color": "@front", "size": 11, "symbol": "triangle-up"},
     "flagged": {"color": "@control", "size": 9, "symbol": "x-thin-open", "line": {"width": 2}},
 }
 """Markers of the groups of networks, by the name of the group in the legend."""
@@ -65,9 +66,11 @@ def verified_figure(verification: Verification) -> Figure:
 def groups(verification: Verification) -> dict[str, list[Network]]:
     """Return the networks by the group of their marker, the key of :data:`MARKERS`."""
     grouped: dict[str, list[Network]] = {name: [] for name in MARKERS}
-    for network in verification.networks:
+    for network in (*verification.networks, *verification.mixtures):
         kind = verification.kind(network)
-        if network.label and kind != "flagged":
+        if network.members and kind != "flagged":
+            grouped["mixtures"].append(network)
+        elif network.label and kind != "flagged":
             grouped["controls"].append(network)
         else:
             grouped[kind].append(network)
@@ -77,6 +80,7 @@ def groups(verification: Verification) -> dict[str, list[Network]]:
 def verified_limits(verification: Verification) -> Limits:
     """Return the ranges of the axes, in percent: around the intervals of the verified front."""
     shown = verification.front or verification.members or list(verification.networks)
+    shown = [*shown, *verification.mixtures]
     ends = [100 * np.array(network.intervals).T for network in shown]
     return limits_around(np.concatenate(ends), MARGIN)
 
@@ -100,8 +104,9 @@ def obstacles(
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """Return the points that a label should not cover: of markers and steps, and along the intervals."""
     thin: list[tuple[float, float]] = []
-    marks = [_place(network) for network in verification.networks]
-    for network in verification.networks:
+    networks = (*verification.networks, *verification.mixtures)
+    marks = [_place(network) for network in networks]
+    for network in networks:
         (x, y), (across, up) = _place(network), (tuple(100 * np.array(ends)) for ends in network.intervals)
         thin += [*points_along(across, (y, y), limits), *points_along((x, x), up, limits)]
     if verification.front:
@@ -125,15 +130,19 @@ def _trace(name: str, networks: Sequence[Network]) -> Figure:
     hover = [
         f"<b>{safe(network.title)}</b><br>test, all attacks that ran:<br>"
         f"{_with_interval(network, 0)} clean<br>"
-        f"{_with_interval(network, 1)} robust"
+        f"{_with_interval(network, 1)} robust{_cost(network)}"
         for network in networks
     ]
     return {
         "type": "scatter", "mode": "markers", "name": name, "x": rounded(np.multiply(clean, 100), 3),
         "y": rounded(np.multiply(robust, 100), 3), "error_x": error[0], "error_y": error[1],
         "marker": marker, "hoverinfo": "text", "hovertext": hover,
-        "customdata": [network.number for network in networks],
+        "customdata": [None if network.members else network.number for network in networks],
     }  # fmt: skip
+
+
+def _cost(network: Network) -> str:
+    return f"<br>{inference_cost(network.passes, network.parameters)}" if network.members else ""
 
 
 def _with_interval(network: Network, axis: int) -> str:

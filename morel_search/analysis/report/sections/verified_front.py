@@ -19,7 +19,8 @@ __all__ = ["attack_words", "front_words", "verified_front_section"]
 
 def verified_front_section(verification: Verification) -> Section:
     """Return the section of the verified front."""
-    flagged = [_flagged(network, flag) for network in verification.networks for flag in network.flags]
+    networks = (*verification.networks, *verification.mixtures)
+    flagged = [_flagged(network, flag) for network in networks for flag in network.flags]
     words = paragraphs(front_words(verification))
     notes = paragraphs([*missing_checks(verification), *weakness(verification), *flagged], "note")
     caption = (
@@ -28,6 +29,11 @@ def verified_front_section(verification: Verification) -> Section:
         "neither better than every other network nor beaten, beyond chance. Networks outside the axes are "
         "named at the edge, with clean and robust accuracy."
     )
+    if verification.mixtures:
+        caption += (
+            " Triangles: mixtures of two networks. Each of their predictions costs two forward passes; "
+            "they are not part of the line, and beat no single network."
+        )
     content = f'{notes}{figure_place("verified", "wide")}<div class="words">{words}</div>'
     figures = {"verified": verified_figure(verification)}
     summary = f"{verification.images} of {verification.all_images} test images"
