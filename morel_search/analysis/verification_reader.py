@@ -16,7 +16,7 @@ from morel_search.analysis.verification import Network, Verification
 from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
 
-__all__ = ["leading", "read_verification"]
+__all__ = ["leading", "read_verification", "verification_of"]
 
 Flags = NDArray[np.bool_]
 
@@ -30,10 +30,21 @@ def read_verification(run_data: RunData) -> Verification | None:
     Raises:
         RunFolderError: An attack record is damaged.
     """
-    records = read_records(run_data.run)
-    if not records:
-        return None
-    entries = run_data.networks
+    return verification_of(run_data.networks, read_records(run_data.run))
+
+
+def verification_of(
+    entries: Collection[NetworkEntry], records: Mapping[str, AttackRecord]
+) -> Verification | None:
+    """Compare networks by their attack records.
+
+    Args:
+        entries: The networks.
+        records: Their records, by name.
+
+    Returns:
+        The verification; None when there is no image on which every network was attacked.
+    """
     comparable = _comparable(
         {
             entry.name: records[entry.name]
