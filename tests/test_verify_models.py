@@ -60,6 +60,13 @@ class NotFinite(Linear):
     def forward(self, images):
         return super().forward(images) / 0
 
+class Rare(Linear):
+    """It fails in a pass with gradients, which only attacks make."""
+    def forward(self, images):
+        if images.requires_grad:
+            raise ValueError("no gradients here")
+        return super().forward(images)
+
 def four():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
 
@@ -211,6 +218,13 @@ def test_mistakes_are_one_sentence(model: str, sentence: str, capsys: pytest.Cap
     assert model in error
     assert "Traceback" not in error
     assert not Path("verified").exists()
+
+
+def test_an_error_of_the_network_during_an_attack_is_one_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert verify("--model", "verified_networks:Rare", images=5) == 2
+    assert "a network of --model raised ValueError: no gradients here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

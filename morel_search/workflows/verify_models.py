@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err, print_out, terminate_as_interrupt
 from morel_search._consent import consent_of, is_import_path
+from morel_search._user_code import named_errors
 from morel_search.errors import NetworkError, RunFolderError
 
 if TYPE_CHECKING:
@@ -74,10 +75,12 @@ def verify_models_on(
         print_err(f"note: {note}")
     classes = load_development(replace(space.data, limit=None)).classes
     test = load_test(space.data)
+    code = [text for text in models if is_import_path(text)]
     candidates = {}
     for name, text in _names(models).items():
-        model = _load(text, len(classes), trust_code=trust_code)
-        candidates[name] = _candidate(text, model, space, test, len(classes))
+        with named_errors(f"network {text}", code):
+            model = _load(text, len(classes), trust_code=trust_code)
+            candidates[name] = _candidate(text, model, space, test, len(classes))
     folder.mkdir(parents=True, exist_ok=True)
     run = RunFolder(folder.absolute())
     budget = VerificationBudget(
@@ -94,7 +97,7 @@ def verify_models_on(
         bar.update(done - bar.n)
 
     evaluation = space.describe()["evaluation"]
-    with run.lock(), terminate_as_interrupt(), bar:
+    with run.lock(), terminate_as_interrupt(), bar, named_errors("a network of --model", code):
         records = verify_models(run, candidates, test, space.evaluation, evaluation, budget, on_chunk)
         verification = verification_of(entries, records)
         if verification is not None:

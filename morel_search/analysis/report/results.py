@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from morel_search._format import percent
 from morel_search.analysis.report.html import table, text
-from morel_search.analysis.report.lead import leading, title
+from morel_search.analysis.report.lead import title
 from morel_search.analysis.report.paper_figure import paper_figure
 from morel_search.analysis.run_data import RunData
 from morel_search.analysis.verification import Verification
-from morel_search.analysis.verification_reader import read_verification
+from morel_search.analysis.verification_reader import leading, read_verification
 from morel_search.results.tables import VERIFIED_COLUMNS
 
 if TYPE_CHECKING:
