@@ -22,7 +22,7 @@ from morel_search._version import __version__
 if TYPE_CHECKING:
     from torch import nn
 
-    from morel_search.analysis.run_data import RunData
+    from morel_search.analysis.report.results import Results
     from morel_search.config import Space
 
 __all__ = ["__version__", "load_model", "load_results", "load_space", "run_search"]
@@ -54,7 +54,7 @@ def run_search(
     resume: bool = False,
     address: str | None = None,
     verbosity: int = 0,
-) -> RunData:
+) -> Results:
     """Run a search, draw its report, and return what it found.
 
     Ray starts on this machine and stops at the end, unless ``address`` names a running cluster. Call it from
@@ -103,22 +103,24 @@ def run_search(
     return load_results(request.results / request.name)
 
 
-def load_results(path: str | PathLike[str]) -> RunData:
+def load_results(path: str | PathLike[str]) -> Results:
     """Read a run folder: settings, trials, epochs and front, without torch and Ray.
 
     Args:
         path: The run's folder, such as ``results/digits``.
 
     Returns:
-        The run's data; ``trials``, ``epochs`` and ``front`` are pandas data frames, accuracies are fractions.
+        The run's data; ``trials``, ``epochs``, ``front`` and ``verified`` are pandas data frames with one
+        type for each column, accuracies are fractions. In a notebook the object shows its front.
 
     Raises:
         RunFolderError: The folder is missing, damaged, or written by a newer version.
     """
+    from morel_search.analysis.report.results import Results
     from morel_search.analysis.run_data import read_run_data
     from morel_search.results.folder import open_run_folder
 
-    return read_run_data(open_run_folder(Path(path)))
+    return Results.of(read_run_data(open_run_folder(Path(path))))
 
 
 def load_model(folder: str | PathLike[str], *, trust_code: bool = False) -> nn.Module:

@@ -20,11 +20,49 @@ Each network of the front and each control is attacked: FGSM, the final attack o
 five starts, and AutoAttack's APGD-CE, APGD-T, FAB-T and Square. An image is robust if it is correctly
 classified under all of them. With --replicates, each network is also trained again with other random seeds.
 Results are saved after each part, so the same command continues after an interrupt. At the end the report
-is drawn again."""
+is drawn again.
+
+With --model, networks that no search trained are attacked in the same way, without Ray, on the test split
+that --data names."""
+EXAMPLES = """\
+Examples:
+  morel-search verify results/digits
+  morel-search verify --model my_networks:trained --data digits.yaml
+  morel-search verify --model my_networks:trained --model results/digits/front/12 --data digits.yaml
+  morel-search verify --model my_networks:trained --data images --set evaluation.epsilon=4/255
+"""
 
 
-@command(DESCRIPTION)
-@click.argument("run", type=PathText(), metavar="RUN")
+@command(DESCRIPTION, EXAMPLES)
+@click.argument("run", type=PathText(), metavar="[RUN]", required=False)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    help="A network instead of a run: package.module:name of a trained network or of a function that returns "
+    "it, or the folder of a network; may be given several times.",
+)
+@click.option(
+    "--data",
+    type=PathText(),
+    metavar="PATH",
+    help="--model: a space file with the data and the attacks, or a folder with train and test images.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="--model: change a setting, such as evaluation.epsilon=4/255; may be given several times.",
+)
+@click.option(
+    "--out",
+    type=PathText(),
+    default=Path("verified"),
+    metavar="DIR",
+    help="--model: folder of the results; a verification in it is continued.",
+)
 @click.option("--minutes", type=float, metavar="M", help="Time limit of the attacks.  [default: none]")
 @click.option("--images", type=int, metavar="N", help="Number of test images.  [default: all]")
 @click.option(
@@ -42,7 +80,11 @@ is drawn again."""
 @trust_flag
 def verify(
     *,
-    run: Path,
+    run: Path | None,
+    models: tuple[str, ...],
+    data: Path | None,
+    overrides: tuple[str, ...],
+    out: Path,
     minutes: float | None,
     images: int | None,
     replicates: int | None,
@@ -50,12 +92,32 @@ def verify(
     quiet: bool,
     trust_code: bool,
 ) -> int:
-    """Verify a run."""
+    """Verify a run, or networks that no search trained."""
     from morel_search.workflows.verify_folder import verify_folder
+    from morel_search.workflows.verify_models import verify_models_on
 
     for option, value in (("--minutes", minutes), ("--images", images), ("--replicates", replicates)):
         if value is not None and not value > 0:
             raise ResourceError(f"{option} must be above 0, got {value:g}")
+    if models:
+        if run is not None or data is None or replicates is not None or address is not None:
+            raise click.UsageError(
+                "--model needs --data, and takes neither a run nor --replicates nor --address"
+            )
+        add_working_directory()
+        verify_models_on(
+            models,
+            data,
+            out,
+            overrides=overrides,
+            minutes=minutes,
+            images=images,
+            quiet=quiet,
+            trust_code=trust_code,
+        )
+        return 0
+    if run is None or data is not None or overrides:
+        raise click.UsageError("name a run folder, or networks with --model and --data")
     if trust_code:
         add_working_directory()
     verify_folder(

@@ -73,7 +73,7 @@ LIMITED = [
         (
             "data",
             {"name": "digit"},
-            "data.name: must be digits, cifar10, cifar100, image_folder or parquet, got the text "
+            "data.name: must be digits, cifar10, cifar100, image_folder, parquet or npz, got the text "
             "'digit'; did you mean digits?",
         ),
         (

@@ -114,7 +114,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     monkeypatch.setattr(ray, "cancel", lambda reference: None)
     monkeypatch.setattr(runner, "concurrency", lambda resources: 1)
     monkeypatch.setattr(runner, "diagnose_network", lambda path, rows, setup: HONEST)
-    monkeypatch.setattr(runner, "_chunk_images", lambda split, device: 8)
+    monkeypatch.setattr(runner, "chunk_images", lambda operations, device: 8)
     return run
 
 

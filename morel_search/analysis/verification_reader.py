@@ -18,7 +18,7 @@ from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
 from morel_search.results.mixtures import MixtureEntry
 
-__all__ = ["leading", "read_verification"]
+__all__ = ["leading", "read_verification", "verification_of"]
 
 Flags = NDArray[np.bool_]
 
@@ -32,10 +32,24 @@ def read_verification(run_data: RunData) -> Verification | None:
     Raises:
         RunFolderError: An attack record is damaged.
     """
-    records = read_records(run_data.run)
-    if not records:
-        return None
-    entries = run_data.networks
+    return verification_of(run_data.networks, read_records(run_data.run), run_data.mixtures)
+
+
+def verification_of(
+    entries: Collection[NetworkEntry],
+    records: Mapping[str, AttackRecord],
+    mixtures: Collection[MixtureEntry] = (),
+) -> Verification | None:
+    """Compare networks by their attack records.
+
+    Args:
+        entries: The networks.
+        records: Records of networks and mixtures, by name.
+        mixtures: Mixtures of these networks.
+
+    Returns:
+        The verification; None when there is no image on which every network was attacked.
+    """
     comparable = _comparable(
         {
             entry.name: records[entry.name]
@@ -62,12 +76,12 @@ def read_verification(run_data: RunData) -> Verification | None:
     absent = tuple(entry for entry in entries if entry.name not in comparable)
     mixed = {
         entry: _mixture(records.get(entry.name), entry, comparable, networks, white_box, met)
-        for entry in run_data.mixtures
+        for entry in mixtures
     }
-    mixtures = tuple(network for network in mixed.values() if network is not None)
+    compared = tuple(network for network in mixed.values() if network is not None)
     late = tuple(entry for entry, network in mixed.items() if network is None)
     data = next(iter(comparable.values())).setup.data
-    return Verification(tuple(networks), attacked, len(white_box), absent, data, white_box, mixtures, late)
+    return Verification(tuple(networks), attacked, len(white_box), absent, data, white_box, compared, late)
 
 
 def leading(verification: Verification | None) -> Verification | None:

@@ -150,7 +150,8 @@ def check_sections(
 
 def _check_data(data: DataSettings, faults: Faults) -> None:
     for name in ("train", "test"):
-        if data.name in _FROM_FILES and getattr(data, name) is None:
+        needed = data.name in _FROM_FILES or (data.name == "npz" and name == "train")
+        if needed and getattr(data, name) is None:
             faults.add(("data", name), f"must be given for {data.name}: {specs(DataSettings)['train'].doc}")
     if data.validation >= 1 and data.validation != int(data.validation):
         faults.add(

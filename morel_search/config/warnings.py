@@ -32,11 +32,11 @@ _USED_BY = {"beta": ("trades", "mart", "loat"), **dict.fromkeys(_LOAT, ("loat",)
 _DATA_USED_BY = {
     "folder": ("cifar10", "cifar100"),
     "download": ("cifar10", "cifar100"),
-    "train": ("parquet", "image_folder"),
-    "test": ("parquet", "image_folder"),
-    "image_column": ("parquet",),
-    "label_column": ("parquet",),
-    "image_size": ("parquet", "image_folder"),
+    "train": ("parquet", "image_folder", "npz"),
+    "test": ("parquet", "image_folder", "npz"),
+    "image_column": ("parquet", "npz"),
+    "label_column": ("parquet", "npz"),
+    "image_size": ("parquet", "image_folder", "npz"),
 }
 
 _EXTRA_USES = ("image_column", "label_column", "image_size")

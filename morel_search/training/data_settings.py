@@ -17,8 +17,8 @@ Background = Literal["white", "black", "grey"]
 class DataSettings:
     """Data set and its splits."""
 
-    name: Literal["digits", "cifar10", "cifar100", "image_folder", "parquet"] = setting(
-        doc="data set: digits, cifar10, cifar100, image_folder or parquet"
+    name: Literal["digits", "cifar10", "cifar100", "image_folder", "parquet", "npz"] = setting(
+        doc="data set: digits, cifar10, cifar100, image_folder, parquet or npz"
     )
     folder: str = setting(
         "data", doc="cifar10, cifar100: folder of the archive; it is downloaded to this folder"
@@ -27,16 +27,20 @@ class DataSettings:
     train: str | None = setting(
         None,
         doc="training images; parquet: a file or a glob of files; image_folder: a folder with one "
-        "folder a class",
+        "folder a class; npz: a file of NumPy arrays",
     )
-    test: str | None = setting(None, doc="test images, given like the training images")
-    image_column: str | None = setting(None, doc="parquet: column of the images; null takes img or image")
+    test: str | None = setting(
+        None, doc="test images, given like the training images; npz: null if one file holds both"
+    )
+    image_column: str | None = setting(
+        None, doc="parquet, npz: column or array of the images; null takes the usual names"
+    )
     label_column: str | None = setting(
-        None, doc="parquet: column of the labels; null takes label, fine_label or labels"
+        None, doc="parquet, npz: column or array of the labels; null takes the usual names"
     )
     image_size: int | None = setting(
         None,
-        doc="image_folder, parquet: side in pixels to which images are resized; null requires images "
+        doc="image_folder, parquet, npz: side in pixels to which images are resized; null requires images "
         "of equal size",
         ge=1,
     )

@@ -11,7 +11,22 @@ from numpy.typing import NDArray
 from morel_search.results.attack_names import LATE, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, UNKNOWN, AttackRecord, skip_misclassified
 
-__all__ = ["Chunk", "blocks_of", "chunks_to_run", "is_open"]
+__all__ = ["WHITE_BOX_SHARE", "Chunk", "blocks_of", "chunk_images", "chunks_to_run", "is_open"]
+
+OPERATIONS_PER_SECOND = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
+"""Rough speed of a device, in floating point operations per second; it decides the size of a chunk."""
+
+CHUNK_SECONDS = 30
+"""Intended duration of a chunk; a verification can stop between two chunks."""
+
+CHUNK_PASSES = 3600
+"""Rough cost of all attacks on one image, in forward passes."""
+
+FEWEST_IMAGES, MOST_IMAGES = 5, 500
+"""Limits of the number of images of a chunk."""
+
+WHITE_BOX_SHARE = 0.6
+"""Share of a time limit after which FAB-T and Square are preferred to further white-box attacks."""
 
 FIRST_IMAGES, FIRST_SHARE = 20, 0.25
 """Images of the first block, of which every network gets the white-box attacks before any gets more: at least
@@ -66,6 +81,17 @@ def chunks_to_run(
             if is_open(record, part, stages)
         ]
     return chunks
+
+
+def chunk_images(operations: int, device: str) -> int:
+    """Return the number of images that take about :data:`CHUNK_SECONDS`.
+
+    Args:
+        operations: Floating point operations of one forward pass of one image.
+        device: ``cpu``, ``cuda`` or ``mps``.
+    """
+    images = OPERATIONS_PER_SECOND[device] * CHUNK_SECONDS / (CHUNK_PASSES * max(1, operations))
+    return int(min(MOST_IMAGES, max(FEWEST_IMAGES, images)))
 
 
 def blocks_of(rows: NDArray[np.int64], block: int) -> list[NDArray[np.int64]]:

@@ -27,7 +27,7 @@ from morel_search.results.attack_records import (
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.training.compute_settings import Compute
-from morel_search.verification.chunks import Chunk, chunks_to_run, is_open
+from morel_search.verification.chunks import WHITE_BOX_SHARE, Chunk, chunk_images, chunks_to_run, is_open
 from morel_search.verification.worker import (
     ChunkResult,
     SplitSummary,
@@ -38,21 +38,6 @@ from morel_search.verification.worker import (
 )
 
 __all__ = ["VerificationBudget", "verify_networks"]
-
-OPERATIONS_PER_SECOND = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
-"""Rough speed of a device, in floating point operations per second; it decides the size of a chunk."""
-
-CHUNK_SECONDS = 30
-"""Intended duration of a chunk; a verification can stop between two chunks."""
-
-CHUNK_PASSES = 3600
-"""Rough cost of all attacks on one image, in forward passes."""
-
-FEWEST_IMAGES, MOST_IMAGES = 5, 500
-"""Limits of the number of images of a chunk."""
-
-WHITE_BOX_SHARE = 0.6
-"""Share of a time limit after which FAB-T and Square are preferred to further white-box attacks."""
 
 SECONDS_BETWEEN_WRITES = 10.0
 
@@ -127,7 +112,9 @@ def verify_networks(
         record.compute = asdict(compute)
     rows = np.random.default_rng(budget.seed).permutation(split.images)[: budget.images]
     batch_size = space.evaluation.batch_size
-    chunks = chunks_to_run(records, rows, min(_chunk_images(split, setup.device), batch_size), batch_size)
+    chunks = chunks_to_run(
+        records, rows, min(chunk_images(split.operations, setup.device), batch_size), batch_size
+    )
     return _Verification(run, records, models, setup, budget).run(chunks, space.resources, on_chunk)
 
 
@@ -139,13 +126,6 @@ def _describe(setup: WorkerSetup, model: Path) -> SplitSummary:
         task = ray.remote(describe_test_split).remote(setup.data, str(model.absolute()), setup.consent)
         summary: SplitSummary = ray.get(Results().next([task]))
     return summary
-
-
-def _chunk_images(split: SplitSummary, device: str) -> int:
-    """Return the number of images that take about :data:`CHUNK_SECONDS`."""
-    operations = CHUNK_PASSES * max(1, split.operations)
-    images = OPERATIONS_PER_SECOND[device] * CHUNK_SECONDS / operations
-    return int(min(MOST_IMAGES, max(FEWEST_IMAGES, images)))
 
 
 class _Verification:

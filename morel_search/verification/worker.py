@@ -29,6 +29,7 @@ from morel_search.training.settings import DataSettings, EvaluationSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from morel_search.training.datasets.loading import ImageSet
     from morel_search.verification.attack_suite import AttackSuite
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "attack_chunk",
     "describe_test_split",
     "diagnose_network",
+    "digest_of",
+    "run_attacks",
 ]
 
 Table = NDArray[np.int8]
@@ -117,12 +120,11 @@ def describe_test_split(data: DataSettings, path: str, consent: Consent = NO_COD
 
     test = test_images(data)
     channels, height, width = (int(size) for size in test.images.shape[1:])
-    digest = hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
     with named_errors(f"the network in {path}", consent.names):
         model = _model(path, "cpu", consent)
         if batch_effect(model, to_float(test.images[:8])) > NOISE:
             raise NetworkError(f"the network in {path} {DEPENDS_ON_BATCH}")
-        return SplitSummary(len(test), operations(model, (channels, height, width)), digest)
+        return SplitSummary(len(test), operations(model, (channels, height, width)), digest_of(test))
 
 
 def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> MaskingDiagnostics:
@@ -180,30 +182,33 @@ def attack_chunk(
             attacks. An error under an attack of AutoAttack is recorded instead.
     """
     with named_errors(f"the network in {path}", setup.consent.names):
-        return _attack(path, stages, rows, known, scale, setup)
+        images, labels = _chunk_images(rows, setup)
+        return run_attacks(_attack_suite(path, scale, setup), stages, images, labels, known)
 
 
-def _attack(
-    path: str,
-    stages: tuple[str, ...],
-    rows: NDArray[np.int64],
-    known: Table,
-    scale: float,
-    setup: WorkerSetup,
+def run_attacks(
+    suite: AttackSuite, stages: tuple[str, ...], images: Tensor, labels: Tensor, known: Table
 ) -> ChunkResult:
+    """Run attacks on some images of one network, in this process; see :func:`attack_chunk`.
+
+    Args:
+        suite: The attacks on the network.
+        stages: Names of attacks.
+        images: Float in [0, 1], shape (N, C, H, W), on the network's device.
+        labels: Shape (N,).
+        known: The rows of the attack record's table as they are now, shape (N, 1 + attacks).
+    """
     import torch
 
-    images, labels = _chunk_images(rows, setup)
     table = known.copy()
     failures: dict[str, str] = {}
-    suite = _attack_suite(path, scale, setup)
     for stage in ("clean", *stages):
         if stage != "clean" and stage not in suite.names:
             continue
         column = COLUMNS.index(stage)
         remaining = np.flatnonzero(~(table == BROKEN).any(axis=1) & (table[:, column] == UNKNOWN))
         if len(remaining):
-            part = torch.from_numpy(remaining).to(setup.device)
+            part = torch.from_numpy(remaining).to(images.device)
             try:
                 is_robust = _robust(suite, stage, images[part], labels[part]).cpu().numpy()
             except Exception as error:
@@ -217,6 +222,11 @@ def _attack(
     done = [name for name in (stages if left else STAGES) if name in suite.names and name not in failures]
     skip_misclassified(table, done)
     return ChunkResult(table, suite.names, failures)
+
+
+def digest_of(test: ImageSet) -> str:
+    """Return the SHA-256 of images and labels, as hexadecimal digits."""
+    return hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
 
 
 def _chunk_images(rows: NDArray[np.int64], setup: WorkerSetup) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from morel_search.errors import DataError
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from morel_search.training.settings import DataSettings
 
 __all__ = ["DataFacts", "find_splits", "look_at"]
+
+DataName = Literal["image_folder", "parquet", "npz"]
 
 SPLITS = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation")}
 """Names of the folders of a split, and beginnings of the names of its Parquet files."""
@@ -54,7 +56,7 @@ class DataFacts:
     std: tuple[float, ...]
 
 
-def find_splits(data: Path, test: Path | None) -> tuple[str, str, str]:
+def find_splits(data: Path, test: Path | None) -> tuple[DataName, str, str | None]:
     """Find training and test images.
 
     Args:
@@ -73,14 +75,15 @@ def find_splits(data: Path, test: Path | None) -> tuple[str, str, str]:
     if test is not None:
         if not test.exists():
             raise DataError(f"--test {test}: no such file or folder")
-        return ("parquet" if _is_parquet(data) else "image_folder"), str(data), str(test)
+        return _kind(data), str(data), str(test)
+    if data.suffix == ".npz":
+        return "npz", str(data), None
     if not data.is_dir():
         raise DataError(f"--data {data} holds one split; name the test images with --test")
     for folder in (data, data / "data"):
         pair = [_split(folder, split) for split in SPLITS]
         if pair[0] and pair[1]:
-            name = "parquet" if _is_parquet(Path(pair[0])) else "image_folder"
-            return name, pair[0], pair[1]
+            return _kind(Path(pair[0])), pair[0], pair[1]
     raise DataError(
         f"--data {data} has no training and test images side by side (folders train and test, or files "
         "train*.parquet and test*.parquet); name the training images with --data and the test images with "
@@ -98,8 +101,10 @@ def _split(folder: Path, split: str) -> str:
     return ""
 
 
-def _is_parquet(path: Path) -> bool:
-    return path.suffix == ".parquet" or any(path.glob("*.parquet"))
+def _kind(path: Path) -> DataName:
+    if path.suffix == ".npz":
+        return "npz"
+    return "parquet" if path.suffix == ".parquet" or any(path.glob("*.parquet")) else "image_folder"
 
 
 def look_at(settings: DataSettings) -> DataFacts:
@@ -120,7 +125,7 @@ def look_at(settings: DataSettings) -> DataFacts:
 
     opened = READERS[settings.name](replace(settings, image_size=1), "development")
     decoder = opened.read
-    assert isinstance(decoder, Decoder), "folders and Parquet files are decoded"
+    assert isinstance(decoder, Decoder), "these data sets are decoded"
     chosen = stratified_order(opened.labels, 0)[:LOOKED_AT]
     shapes = _shapes(decoder, chosen.tolist())
     sides = sorted(min(shape) for shape in shapes)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from morel_search._machine import usable_cpus
 from morel_search.errors import DataError
@@ -66,8 +65,7 @@ def space_for(data: Path, test: Path | None, network: str | None, path: Path) ->
     from morel_search.training.settings import DataSettings, NetworkSettings
 
     name, train, tested = find_splits(data, test)
-    kind: Literal["parquet", "image_folder"] = "parquet" if name == "parquet" else "image_folder"
-    facts = look_at(DataSettings(name=kind, train=train, test=tested))
+    facts = look_at(DataSettings(name=name, train=train, test=tested))
     choice = _choose(facts, network)
     with torch.random.fork_rng(devices=[]):
         build_network(
@@ -134,7 +132,8 @@ def _data(facts: DataFacts) -> list[str]:
     settings = facts.settings
     share = min(0.25, max(0.1, round(WANTED_VALIDATION / facts.train + 0.005, 2)))
     lines = ["data:", f"  name: {settings.name}", f"  train: {_text(settings.train)}"]
-    lines += [f"  test: {_text(settings.test)}"]
+    if settings.test is not None:
+        lines.append(f"  test: {_text(settings.test)}")
     if settings.image_size is not None:
         lines.append(
             _line(

@@ -102,27 +102,36 @@ def stopping_text(run: RunFolder) -> list[str]:
     return [*([saving] if saving else []), *stopping_warnings(correlations)]
 
 
-def verification_text(verification: Verification) -> str:
-    """Return the verified networks as a table for the terminal, with warnings."""
+def verification_text(verification: Verification, *, searched: bool = True) -> str:
+    """Return the verified networks as a table for the terminal, with warnings.
+
+    Args:
+        verification: The verification.
+        searched: Whether a search found the networks; others have no validation accuracy.
+    """
     networks = (*verification.networks, *verification.mixtures)
     width = max(7, *(len(network.name) for network in networks))
     title = f"verified on {verification.images} of {verification.all_images} images of the test split"
-    header = (
-        f"{'network':>{width}}  {'':<13} {'clean':>7} {'robust':>7}  {'95% interval':<16} {'validation':>11}"
-    )
-    rows = ["", title, f"attacks: {attack_counts(verification)}", "", header]
+    label = f"  {'':<13}" if searched else ""
+    validation = f" {'validation':>11}" if searched else ""
+    header = f"{'network':>{width}}{label} {'clean':>7} {'robust':>7}  {'95% interval':<16}{validation}"
+    rows = ["", title, f"attacks: {attack_counts(verification)}", "", header.rstrip()]
     for network in networks:
-        label = "mixture" if network.members else network.label
         clean, robust = map(percent, network.accuracy)
         interval = " to ".join(map(percent, network.intervals[1]))
-        rows.append(
-            f"{network.name:>{width}}  {label:<13.13} {clean:>7} {robust:>7}  {interval:<16} "
-            f"{percent(network.validation[1]):>11}  {verification.verdict(network)}"
-        )
+        kind = "mixture" if network.members else network.label
+        label = f"  {kind:<13.13}" if searched else ""
+        validation = f" {percent(network.validation[1]):>11}" if searched else ""
+        # A network without another one to compare it with has no verdict.
+        verdict = verification.verdict(network) if len(networks) > 1 or searched else ""
+        row = f"{network.name:>{width}}{label} {clean:>7} {robust:>7}  {interval:<16}{validation}  {verdict}"
+        rows.append(row.rstrip())
     rows += [f"{network.name}: {flag}" for network in networks for flag in network.flags]
     rows += [gain_sentence(verification, mixture) for mixture in verification.mixtures]
-    rows += [search_attack_words(verification), *unverified(verification)]
-    warnings = [*missing_checks(verification), *weakness(verification)]
+    if searched:
+        rows += [search_attack_words(verification)]
+    rows += unverified(verification)
+    warnings = [*missing_checks(verification), *(weakness(verification) if searched else [])]
     return "\n".join([*rows, *(f"warning: {sentence}" for sentence in warnings), ""])
 
 

@@ -19,6 +19,7 @@ _DATA = {
     "cifar100": "CIFAR-100",
     "image_folder": "image folder",
     "parquet": "parquet files",
+    "npz": "NumPy arrays",
 }
 
 _STATUS = {
@@ -55,7 +56,7 @@ def data_set_words(run_data: RunData, verification: Verification | None = None) 
     data, images = run_data.section("data"), run_data.settings.images or {}
     name = str(data.get("name", "?"))
     words = _DATA.get(name, name)
-    if name in ("image_folder", "parquet") and data.get("train"):
+    if name in ("image_folder", "parquet", "npz") and data.get("train"):
         words += f" {shortened(data['train'])}"
     parts = []
     if classes := images.get("classes"):

@@ -14,6 +14,7 @@ from morel_search.training.datasets.digits import open_digits
 from morel_search.training.datasets.extra import read_extra
 from morel_search.training.datasets.folders import check_folder, open_folder
 from morel_search.training.datasets.images import Decoder
+from morel_search.training.datasets.npz import npz_file, open_npz
 from morel_search.training.datasets.parquet import open_parquet
 from morel_search.training.datasets.parquet_paths import parquet_files
 from morel_search.training.datasets.source import Source, Split
@@ -28,6 +29,7 @@ READERS: dict[str, Callable[[DataSettings, Split], Source]] = {
     "cifar100": open_cifar100,
     "image_folder": open_folder,
     "parquet": open_parquet,
+    "npz": open_npz,
 }
 TEST_LIMIT_SEED = 0
 """Seed of the sample of ``data.test_limit``; it is constant, so all searches use the same images."""
@@ -150,6 +152,8 @@ def check_test(settings: DataSettings) -> tuple[str, ...]:
         parquet_files(settings, "test")
     elif settings.name == "image_folder":
         check_folder(settings, "test")
+    elif settings.name == "npz":
+        npz_file(settings, "test")
     else:
         return ()
     source = READERS[settings.name](settings, "test")

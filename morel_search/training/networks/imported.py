@@ -14,7 +14,7 @@ from morel_search.training.networks.classifier import Parts
 from morel_search.training.networks.copies import copied
 from morel_search.training.networks.parts import check_parts, explained, take_apart
 
-__all__ = ["build_imported"]
+__all__ = ["build_imported", "import_network"]
 
 
 def build_imported(
@@ -49,6 +49,22 @@ def build_imported(
             return take_apart(copied(made), image_shape, classes)
         encoder, head = copied(nn.ModuleList(made))  # together, because they may share parts
         return check_parts(encoder, head, image_shape, classes)
+
+
+def import_network(path: str, classes: int) -> nn.Module:
+    """Return a copy of the network that ``package.module:name`` names, as it is, in eval mode.
+
+    Args:
+        path: The import path of a module, or of a function or class without required arguments.
+        classes: ``num_classes``, if it is a parameter of the call.
+
+    Raises:
+        NetworkError: The path names nothing, the call fails, or the network cannot be copied.
+        TrainingError: The network's code does not return.
+    """
+    with time_limit(f"the construction of the network {path}"):
+        made = _construct(_imported(path), {}, classes)
+        return copied(made if isinstance(made, nn.Module) else nn.Sequential(*made)).eval()
 
 
 def _imported(path: str) -> object:
