@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from morel_search._format import percent
+from morel_search._format import interval_text, percent
 from morel_search.analysis.attacks_run import (
     attack_counts,
     missing_checks,
@@ -111,7 +111,7 @@ def verification_text(verification: Verification) -> str:
     rows = ["", title, f"attacks: {attack_counts(verification)}", "", header]
     for network in verification.networks:
         clean, robust = map(percent, network.accuracy)
-        interval = " to ".join(map(percent, network.intervals[1]))
+        interval = interval_text(network.intervals[1])
         rows.append(
             f"{network.name:>{width}}  {network.label:<13.13} {clean:>7} {robust:>7}  {interval:<16} "
             f"{percent(network.validation[1]):>11}  {verification.verdict(network)}"

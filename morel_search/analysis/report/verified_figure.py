@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from morel_search._format import percent
+from morel_search._format import with_interval
 from morel_search.analysis.report.axes import Label, Limits, border, edge_label, limits_around, points_along
 from morel_search.analysis.report.labels import place_labels
 from morel_search.analysis.report.plotly_traces import (
@@ -124,8 +124,8 @@ def _trace(name: str, networks: Sequence[Network]) -> Figure:
         error = [{**bar, "thickness": 0.5} for bar in error]
     hover = [
         f"<b>{safe(network.title)}</b><br>test, all attacks that ran:<br>"
-        f"{_with_interval(network, 0)} clean<br>"
-        f"{_with_interval(network, 1)} robust"
+        f"{with_interval(network.accuracy[0], network.intervals[0])} clean<br>"
+        f"{with_interval(network.accuracy[1], network.intervals[1])} robust"
         for network in networks
     ]
     return {
@@ -134,8 +134,3 @@ def _trace(name: str, networks: Sequence[Network]) -> Figure:
         "marker": marker, "hoverinfo": "text", "hovertext": hover,
         "customdata": [network.number for network in networks],
     }  # fmt: skip
-
-
-def _with_interval(network: Network, axis: int) -> str:
-    low, high = network.intervals[axis]
-    return f"{percent(network.accuracy[axis])} ({percent(low)} to {percent(high)})"
