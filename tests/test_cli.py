@@ -43,7 +43,7 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_program_has_every_command_and_each_is_a_module_too() -> None:
-    assert [*COMMANDS] == ["init", "schema", "run", "report", "compare", "export", "verify", "pick", "train"]
+    assert [*COMMANDS] == ["init", "schema", "run", "report", "watch", "compare", "export", "verify", "pick", "train"]
     assert set(commands()) == {*COMMANDS, "completion"}
     for name in COMMANDS:
         assert (ROOT / "morel_search" / f"{name}.py").is_file()
@@ -105,6 +105,7 @@ SPACE = str(ROOT / "search_spaces" / "digits.yaml")
         ["run", "--dry-run", "--space"],
         ["report"],
         ["compare", str(ROOT / "results" / "example")],
+        ["watch"],
         ["export"],
         ["export", str(ROOT / "results" / "example"), "--optuna"],
         ["verify"],

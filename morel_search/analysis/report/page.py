@@ -41,7 +41,7 @@ from morel_search.analysis.verification import Verification
 from morel_search.analysis.verification_reader import leading, read_verification
 from morel_search.results.folder import RunFolder
 
-__all__ = ["write_report"]
+__all__ = ["report_text", "write_report"]
 
 
 def write_report(run: RunFolder) -> Path:
@@ -72,6 +72,13 @@ def write_report(run: RunFolder) -> Path:
         run.write_text(run.figures / f"{names.get(ident, ident)}.csv", table)
     run.write_text(run.report, _page(run_data, verification, groups))
     return run.report
+
+
+def report_text(run: RunFolder) -> str:
+    """Return the page of a run without writing anything; see :func:`write_report`."""
+    run_data = read_run_data(run)
+    verification = read_verification(run_data)
+    return _page(run_data, verification, _groups(run_data, verification))
 
 
 def _groups(run_data: RunData, verification: Verification | None) -> list[Group]:

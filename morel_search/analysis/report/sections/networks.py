@@ -82,7 +82,7 @@ def _advice(run_data: RunData, verification: Verification | None, reversed_pairs
                 f"The test images do not decide between it and {', '.join(undecided)}. If you need a certain "
                 "clean or robust accuracy, choose among them by that."
             )
-    if verification is not None and len(verification.members) > 1:
+    if kind == "verified" and len(among if verification is None else verification.members) > 1:
         lines.append(
             "It was chosen by these verified accuracies, that is with the test images, so they are slightly "
             "optimistic for it; report its accuracy on images that were not used for any choice."
