@@ -43,7 +43,18 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_program_has_every_command_and_each_is_a_module_too() -> None:
-    assert [*COMMANDS] == ["init", "schema", "run", "report", "watch", "compare", "export", "verify", "pick", "train"]
+    assert [*COMMANDS] == [
+        "init",
+        "schema",
+        "run",
+        "report",
+        "watch",
+        "compare",
+        "export",
+        "verify",
+        "pick",
+        "train",
+    ]
     assert set(commands()) == {*COMMANDS, "completion"}
     for name in COMMANDS:
         assert (ROOT / "morel_search" / f"{name}.py").is_file()
