@@ -139,6 +139,11 @@ def test_the_server_answers_with_the_page_its_files_and_nothing_else(run: RunFol
         ):
             assert ask(port, path)[0] == 404, path
         assert ask(port, "/figures/front.pdf")[0] == 404
+        (run.path.parent / "secret").write_text("secret", encoding="utf-8")
+        for place in (run.path.parent / "secret", run.epochs):  # out of the folder, and to itself
+            run.epochs.unlink(missing_ok=True)
+            run.epochs.symlink_to(place)
+            assert ask(port, "/epochs.csv")[0] == 404
         assert ask(port, "/", host=f"localhost:{port}")[0] == 200
         assert ask(port, "/", host="evil.example")[0] == 403
         assert ask(port, "/", method="POST")[0] == 501

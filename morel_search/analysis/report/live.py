@@ -141,12 +141,21 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "version":
             self._send(self._live.version().encode(), "text/plain")
         elif path in FILES:
-            try:
-                self._send(read_regular(self._run.path / path, TABLE_BYTES), "application/octet-stream")
-            except OSError:
-                self.send_error(HTTPStatus.NOT_FOUND)
+            self._send_file(self._run.path / path)
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _send_file(self, path: Path) -> None:
+        """Send a file of the run folder; one to which a link leads out of the folder is not found."""
+        try:
+            inside = path.resolve().is_relative_to(self._run.path.resolve())
+            content = read_regular(path, TABLE_BYTES) if inside else None
+        except (OSError, RuntimeError):  # RuntimeError: links in a circle, in Python before 3.13
+            content = None
+        if content is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+        else:
+            self._send(content, "application/octet-stream")
 
     def _named_by_address(self) -> bool:
         """Return whether the request names this machine by address or as localhost.
