@@ -19,6 +19,7 @@ COMMANDS = {
     "schema": "Print the JSON Schema of a space file, for editors.",
     "run": "Run a search, from its space file to its report.",
     "report": "Draw the report of a run again.",
+    "watch": "Serve the report of a run while its search runs.",
     "compare": "Compare the fronts, the cost and the settings of several runs.",
     "export": "Write a run as a study for Optuna's own tools, in real units.",
     "verify": "Attack the networks of a run's front with strong attacks on the test split.",

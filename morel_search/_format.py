@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import SupportsFloat
 
 __all__ = [
+    "area_text",
     "attack_text",
     "duration",
     "evaluation_text",
@@ -40,14 +41,36 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}%"
 
 
-def interval_text(interval: tuple[float, float]) -> str:
-    """Return the interval of an accuracy as ``95.7% to 98.9%``."""
-    return " to ".join(percent(end) for end in interval)
+def interval_text(interval: Sequence[float], *, short: bool = False) -> str:
+    """Return the interval of an accuracy as ``95.7% to 98.9%``; short, for a table, as ``95.7 to 98.9``."""
+    ends = [percent(end) for end in interval]
+    return " to ".join(end.rstrip("%") for end in ends) if short else " to ".join(ends)
 
 
-def with_interval(value: float, interval: tuple[float, float] | None) -> str:
-    """Return an accuracy with its interval as ``97.8% (95.7% to 98.9%)``; without one, the accuracy alone."""
-    return percent(value) if interval is None else f"{percent(value)} ({interval_text(interval)})"
+def with_interval(value: float | None, interval: Sequence[float] | None, *, short: bool = False) -> str:
+    """Return an accuracy with its interval as ``97.8% (95.7% to 98.9%)``; without one, the accuracy alone.
+
+    Args:
+        value: The accuracy, a fraction; None where it is not known.
+        interval: Lower and upper end; None where they are not known.
+        short: Whether the interval is written without signs of percent.
+    """
+    if interval is None:
+        return percent(value)
+    return f"{percent(value)} ({interval_text(interval, short=short)})"
+
+
+def area_text(area: float, interval: tuple[float, float] | None, *, named: bool = True) -> str:
+    """Return a hypervolume with its interval as ``0.5673 (95% interval 0.518 to 0.621)``.
+
+    Args:
+        area: The hypervolume.
+        interval: Lower and upper end; None where they are not known.
+        named: Whether the text says what the interval is; a table says it once.
+    """
+    if interval is None:
+        return f"{area:.4f}"
+    return f"{area:.4f} ({'95% interval ' if named else ''}{interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def points(difference: float) -> str:

@@ -116,6 +116,7 @@ SPACE = str(ROOT / "search_spaces" / "digits.yaml")
         ["run", "--dry-run", "--space"],
         ["report"],
         ["compare", str(ROOT / "results" / "example")],
+        ["watch"],
         ["export"],
         ["export", str(ROOT / "results" / "example"), "--optuna"],
         ["verify"],

@@ -15,6 +15,7 @@ from run_folders import make_run
 from scipy.stats import binomtest, ttest_ind
 from verified_runs import HONEST, IMAGES, SETUP, made_table, verified_run
 
+from morel_search._format import area_text, interval_text, with_interval
 from morel_search.analysis.differences import difference_words, interval_words, unpaired_difference
 from morel_search.analysis.hypervolume import hypervolume, hypervolume_interval
 from morel_search.analysis.intervals import Difference
@@ -221,7 +222,7 @@ def test_when_every_network_is_beaten_none_is_the_lead_or_recommended(tmp_path: 
 
 
 def test_the_recommended_network_is_not_beaten_and_has_its_command(
-    verified: tuple[RunFolder, RunData, Verification],
+    verified: tuple[RunFolder, RunData, Verification], tmp_path: Path
 ) -> None:
     run, run_data, verification = verified
     section = networks_section(run_data, verification)
@@ -232,6 +233,23 @@ def test_the_recommended_network_is_not_beaten_and_has_its_command(
     assert f"python -m morel_search.pick {run.path.parent.name}/{run.name} --member {name}" in section.html
     clean, robust = network.accuracy
     assert f"{100 * clean:.1f}% clean and {100 * robust:.1f}% robust accuracy, verified." in section.html
+    assert section.html.count("chosen by these verified accuracies, that is with the test images") == 1
+    unverified = networks_section(read_run_data(make_run(tmp_path, trials=10)), None)
+    assert unverified is not None
+    assert "optimistic" not in unverified.html
+
+
+def test_each_interval_has_one_text() -> None:
+    assert interval_text((0.957, 0.989)) == "95.7% to 98.9%"
+    assert interval_text((0.0, 1.0), short=True) == "0.0 to 100.0"
+    assert with_interval(0.978, (0.957, 0.989)) == "97.8% (95.7% to 98.9%)"
+    assert with_interval(0.978, None) == "97.8%"
+    assert with_interval(None, None) == "–"
+    assert area_text(0.56734, (0.518, 0.6214)) == "0.5673 (95% interval 0.518 to 0.621)"
+    assert area_text(0.56734, (0.518, 0.6214), named=False) == "0.5673 (0.518 to 0.621)"
+    own = re.compile(r"\{percent\([^}]*\)\} to \{percent\(")
+    package = Path(page.__file__).parents[2]
+    assert [path.name for path in package.rglob("*.py") if own.search(path.read_text("utf-8"))] == []
 
 
 # intervals

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morel_search._dominance import dominates
-from morel_search._format import percent, points
+from morel_search._format import points, with_interval
 from morel_search.analysis.differences import difference_words
 from morel_search.analysis.intervals import LEVEL, Difference, wilson
 from morel_search.analysis.run_data import TEST, RunData
@@ -72,8 +72,7 @@ class Replicated:
     @property
     def chance_text(self) -> str:
         """The probability with its interval, as ``66.7% (20.8% to 93.9%)``."""
-        low, high = self.chance_interval
-        return f"{percent(self.chance)} ({percent(low)} to {percent(high)})"
+        return with_interval(self.chance, self.chance_interval)
 
     @property
     def mean(self) -> tuple[float, float]:

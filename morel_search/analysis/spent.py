@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from morel_search._format import number_of
 from morel_search.analysis.run_data import RunData
 
-__all__ = ["Spent", "hours_of_training", "spent"]
+__all__ = ["HOUR", "Spent", "hours_of_training", "spent"]
 
 HOUR = 3600.0
 

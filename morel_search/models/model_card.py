@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from morel_search._consent import import_paths, is_import_path, trust_option
-from morel_search._format import attack_text, percent, printable
+from morel_search._format import attack_text, percent, printable, with_interval
 from morel_search.models.markdown import md_code, md_text
 from morel_search.models.settings import Accuracies, ModelSettings
 
@@ -153,15 +153,11 @@ def _accuracies(settings: ModelSettings) -> str:
 
 
 def _clean(accuracies: Accuracies) -> str:
-    return percent(accuracies.get("clean_accuracy")) + _interval(accuracies.get("clean_interval"))
+    return with_interval(accuracies.get("clean_accuracy"), accuracies.get("clean_interval"))
 
 
 def _robust(accuracies: Accuracies) -> str:
-    return percent(accuracies.get("robust_accuracy")) + _interval(accuracies.get("robust_interval"))
-
-
-def _interval(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f" ({percent(interval[0])} to {percent(interval[1])})"
+    return with_interval(accuracies.get("robust_accuracy"), accuracies.get("robust_interval"))
 
 
 def _training(settings: ModelSettings, name: str) -> str:

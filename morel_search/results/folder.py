@@ -13,7 +13,7 @@
         verified.csv         one row per verified network
         verification/        results of the attacks on each image of the test split, two files per network
         replicates.csv       one row per training of a member or a control with another seed
-        report.html          the report; figures/ has its figures for papers
+        report.html          the report; figures/ has its figure for papers, and its data as CSV
         ray/                 Ray Tune's own folder, with checkpoints/
 
 The columns of the tables are in :mod:`morel_search.results.tables`, the keys of ``settings.json`` in

@@ -162,17 +162,13 @@ def _export(
 def _describe(member: Member, kind: str, why: str, settings: ModelSettings, run: Path) -> list[str]:
     """Say which network was picked, why, and how accurate it is."""
     from morel_search._consent import trust_option
-    from morel_search._format import percent
+    from morel_search._format import percent, with_interval
     from morel_search.models.model_card import kind_text
 
     figures = member.figures[kind]
-    between = [
-        "" if interval is None else f" ({percent(interval[0])} to {percent(interval[1])})"
-        for interval in (figures.clean_interval, figures.robust_interval)
-    ]
     lines = [
-        f"{member.reference}: {percent(figures.clean)}{between[0]} clean and "
-        f"{percent(figures.robust)}{between[1]} robust accuracy, "
+        f"{member.reference}: {with_interval(figures.clean, figures.clean_interval)} clean and "
+        f"{with_interval(figures.robust, figures.robust_interval)} robust accuracy, "
         f"{kind_text(kind, settings.evaluation)}",
         why,
     ]

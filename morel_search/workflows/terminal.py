@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from morel_search._format import percent
+from morel_search._format import interval_text, percent
 from morel_search.analysis.attacks_run import (
     attack_counts,
     missing_checks,
@@ -118,7 +118,7 @@ def verification_text(verification: Verification, *, searched: bool = True) -> s
     rows = ["", title, f"attacks: {attack_counts(verification)}", "", header.rstrip()]
     for network in networks:
         clean, robust = map(percent, network.accuracy)
-        interval = " to ".join(map(percent, network.intervals[1]))
+        interval = interval_text(network.intervals[1])
         kind = "mixture" if network.members else network.label
         label = f"  {kind:<13.13}" if searched else ""
         validation = f" {percent(network.validation[1]):>11}" if searched else ""

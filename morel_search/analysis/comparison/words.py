@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from morel_search._format import with_interval
+from morel_search._format import area_text, with_interval
 from morel_search.analysis.comparison.runs import ComparedNetwork, ComparedRun, Comparison
 from morel_search.analysis.comparison.settings import differing_settings
 from morel_search.analysis.differences import NOT_BEYOND_CHANCE
@@ -84,9 +84,7 @@ def kind_words(comparison: Comparison) -> str:
 
 def area_words(run: ComparedRun) -> str:
     """Return the hypervolume of a run with its interval, where it has one."""
-    interval = run.area_interval
-    ends = "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
-    return f"{run.area:.4f}{ends}"
+    return area_text(run.area, run.area_interval, named=False)
 
 
 def area_difference_words(comparison: Comparison, run: ComparedRun, other: ComparedRun) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from morel_search._format import duration, evaluation_text, shortened
+from morel_search._format import area_text, duration, evaluation_text, shortened
 from morel_search.analysis.attacks_run import attack_counts
 from morel_search.analysis.hypervolume import hypervolume, hypervolume_interval
 from morel_search.analysis.run_data import RunData
@@ -75,19 +75,15 @@ def data_set_words(run_data: RunData, verification: Verification | None = None) 
 
 def _verified_figures(verification: Verification) -> list[tuple[str, str]]:
     controls = verification.controls
-    words = _with_interval(verification.hypervolumes[1], verification.hypervolume_interval)
+    words = area_text(verification.hypervolumes[1], verification.hypervolume_interval)
     if controls:
         area = hypervolume([network.accuracy for network in controls])
         interval = hypervolume_interval([(network.clean, network.robust) for network in controls])
-        words += f"; controls alone {_with_interval(area, interval)}"
+        words += f"; controls alone {area_text(area, interval)}"
     return [
         ("Verified hypervolume above (0, 0)", f"{words}, on {verification.images} test images"),
         ("Attacks of the verification", attack_counts(verification)),
     ]
-
-
-def _with_interval(area: float, interval: tuple[float, float]) -> str:
-    return f"{area:.4f} (95% interval {interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def _hypervolume_words(run_data: RunData) -> str:

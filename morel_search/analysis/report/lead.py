@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from morel_search._format import attack_text, percent
+from morel_search._format import attack_text, interval_text, percent
 from morel_search.analysis.attacks_run import unverified
 from morel_search.analysis.differences import difference_words
 from morel_search.analysis.front import front_mask
@@ -100,13 +100,10 @@ def _verified(run_data: RunData, verification: Verification) -> list[str]:
 def _network_words(network: Network) -> str:
     (clean, robust), (clean_interval, robust_interval) = network.accuracy, network.intervals
     return (
-        f"{network.title} has {percent(clean)} clean accuracy (95% interval {_interval(clean_interval)}) and "
-        f"{percent(robust)} robust accuracy ({_interval(robust_interval)})."
+        f"{network.title} has {percent(clean)} clean accuracy (95% interval "
+        f"{interval_text(clean_interval)}) and {percent(robust)} robust accuracy "
+        f"({interval_text(robust_interval)})."
     )
-
-
-def _interval(interval: tuple[float, float]) -> str:
-    return " to ".join(percent(end) for end in interval)
 
 
 def _cost_words(accurate: Network, robust: Network) -> str:

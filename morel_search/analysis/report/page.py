@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from morel_search.analysis.replication import Replicated, read_replication
+from morel_search.analysis.report.figure_tables import figure_tables
 from morel_search.analysis.report.head import key_figures, status_notes
 from morel_search.analysis.report.html import Group, Section
 from morel_search.analysis.report.lead import sentences, title
@@ -35,17 +36,19 @@ from morel_search.analysis.report.sections.slices import slices_section
 from morel_search.analysis.report.sections.trials import trials_section
 from morel_search.analysis.report.sections.verified_front import verified_front_section
 from morel_search.analysis.report.seeds import Reversal, reversals
-from morel_search.analysis.report.template import Head, page_text
+from morel_search.analysis.report.template import Head, figures_of, page_text
 from morel_search.analysis.run_data import RunData, read_run_data
 from morel_search.analysis.verification import Verification
 from morel_search.analysis.verification_reader import leading, read_verification
 from morel_search.results.folder import RunFolder
 
-__all__ = ["write_report"]
+__all__ = ["report_text", "write_report"]
 
 
 def write_report(run: RunFolder) -> Path:
-    """Write ``report.html``, which needs no internet access, and ``figures/front`` as PNG, SVG and PDF.
+    """Write ``report.html``, which needs no internet access, and ``figures/``.
+
+    The folder has ``front`` as PNG, SVG and PDF for papers, and the data of each figure of the page as CSV.
 
     The search may still be running, all its trials may have failed, and the test split may not have been
     used.
@@ -64,8 +67,19 @@ def write_report(run: RunFolder) -> Path:
     if len(run_data.complete):
         for kind, data in paper_figure(run_data, leading(verification)).items():
             run.write_bytes(run.figures / f"front.{kind}", data)
-    run.write_text(run.report, _page(run_data, verification))
+    groups = _groups(run_data, verification)
+    names = {} if leading(verification) is None else {"front": "search-front", "verified": "front"}
+    for ident, table in figure_tables(figures_of(groups)).items():
+        run.write_text(run.figures / f"{names.get(ident, ident)}.csv", table)
+    run.write_text(run.report, _page(run_data, verification, groups))
     return run.report
+
+
+def report_text(run: RunFolder) -> str:
+    """Return the page of a run without writing anything; see :func:`write_report`."""
+    run_data = read_run_data(run)
+    verification = read_verification(run_data)
+    return _page(run_data, verification, _groups(run_data, verification))
 
 
 def _groups(run_data: RunData, verification: Verification | None) -> list[Group]:
@@ -160,7 +174,7 @@ def _evidence(
     ]
 
 
-def _page(run_data: RunData, verification: Verification | None) -> str:
+def _page(run_data: RunData, verification: Verification | None, groups: Sequence[Group]) -> str:
     """Return the page."""
     settings, headline = run_data.settings, title(run_data, verification)
     version = settings.versions.get("morel_search", "")
@@ -175,4 +189,4 @@ def _page(run_data: RunData, verification: Verification | None) -> str:
         source=f"Written by morel_search {version} from the files of this run folder. Accuracies are "
         "percentages on this page and fractions in the files.",
     )
-    return page_text(head, _groups(run_data, verification))
+    return page_text(head, groups)

@@ -11,7 +11,7 @@ from string import Template
 from morel_search.analysis.report.html import Group, paragraphs, text
 from morel_search.analysis.report.plotly_traces import Figures
 
-__all__ = ["Head", "page_text"]
+__all__ = ["Head", "figures_of", "page_text"]
 
 SCRIPTS = ("selection.js", "page.js")
 """The scripts of a page, in order: the selection listens before the first figure is drawn."""
@@ -47,10 +47,6 @@ def page_text(head: Head, groups: Sequence[Group]) -> str:
     from plotly.offline import get_plotlyjs
 
     folder = resources.files("morel_search.analysis.report")
-    figures: Figures = {}
-    for group in groups:
-        for section in group.sections:
-            figures |= section.figures
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
         title=text(head.title),
         name=text(head.name),
@@ -65,7 +61,18 @@ def page_text(head: Head, groups: Sequence[Group]) -> str:
         body="\n".join(group.html for group in groups),
         date=text(head.date),
         source=text(head.source),
-        figures=json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        figures=json.dumps(figures_of(groups), separators=(",", ":"), allow_nan=False).replace(
+            "<", "\\u003c"
+        ),
         plotly=get_plotlyjs(),
         script="\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS),
     )
+
+
+def figures_of(groups: Sequence[Group]) -> Figures:
+    """Return all figures of a page, by the id of their place."""
+    figures: Figures = {}
+    for group in groups:
+        for section in group.sections:
+            figures |= section.figures
+    return figures

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from morel_search._format import inference_cost, percent
+from morel_search._format import inference_cost, with_interval
 from morel_search.analysis.report.axes import Label, Limits, border, edge_label, limits_around, points_along
 from morel_search.analysis.report.labels import place_labels
 from morel_search.analysis.report.plotly_traces import (
@@ -129,8 +129,8 @@ def _trace(name: str, networks: Sequence[Network]) -> Figure:
         error = [{**bar, "thickness": 0.5} for bar in error]
     hover = [
         f"<b>{safe(network.title)}</b><br>test, all attacks that ran:<br>"
-        f"{_with_interval(network, 0)} clean<br>"
-        f"{_with_interval(network, 1)} robust{_cost(network)}"
+        f"{with_interval(network.accuracy[0], network.intervals[0])} clean<br>"
+        f"{with_interval(network.accuracy[1], network.intervals[1])} robust{_cost(network)}"
         for network in networks
     ]
     return {
@@ -143,8 +143,3 @@ def _trace(name: str, networks: Sequence[Network]) -> Figure:
 
 def _cost(network: Network) -> str:
     return f"<br>{inference_cost(network.passes, network.parameters)}" if network.members else ""
-
-
-def _with_interval(network: Network, axis: int) -> str:
-    low, high = network.intervals[axis]
-    return f"{percent(network.accuracy[axis])} ({percent(low)} to {percent(high)})"

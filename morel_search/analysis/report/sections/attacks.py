@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from morel_search._format import percent
+from morel_search._format import interval_text, percent
 from morel_search.analysis.attacks_run import attack_counts, attack_title, missing_checks, unverified
 from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.html import Cell, Section, paragraphs, section, table
@@ -96,7 +96,7 @@ def _table(verification: Verification) -> str:
         cells += [(percent(network.after[stage] / images), network.after[stage]) for stage in stages]
         cells += [
             (percent(robust), robust),
-            (f"{100 * robust_interval[0]:.1f} to {100 * robust_interval[1]:.1f}", robust_interval[0]),
+            (interval_text(robust_interval, short=True), robust_interval[0]),
             verification.verdict(network),
         ]
         rows.append(cells)

@@ -2,36 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from morel_search.analysis.hypervolume import hypervolume_history
 from morel_search.analysis.report.html import Section, figure_place, section
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded
 from morel_search.analysis.run_data import RunData
+from morel_search.analysis.spent import HOUR, hours_of_training
 
-__all__ = ["history_figure", "hypervolume_section"]
+__all__ = ["history_figure", "hours_of_trainings", "hypervolume_section"]
 
 
 def hypervolume_section(run_data: RunData) -> Section | None:
     """Return the section of the hypervolume; None without a feasible network."""
     if run_data.feasible.empty:
         return None
+    cost = hours_of_trainings(run_data)
     caption = (
         "Hypervolume above (0, 0) of the feasible networks up to each trial, on the validation split: the "
         "area that they dominate, at most 1. Each dot is a trial that increased it."
     )
+    if cost is not None:
+        caption += (
+            f" Right: the same over the {cost[0]} of all trainings up to that trial, in the order of their "
+            "numbers, also of those that were stopped or failed."
+        )
     figures = {"history": history_figure(run_data)}
-    return section("Hypervolume over the trials", figure_place("history", "wide"), caption, "search", figures)
+    content = figure_place("history", "wide")
+    if cost is not None:
+        figures["history-cost"] = history_figure(run_data, cost)
+        content = (
+            f'<div class="pair">{figure_place("history", "half")}{figure_place("history-cost", "half")}</div>'
+        )
+    return section("Hypervolume over trials and hours", content, caption, "search", figures)
 
 
-def history_figure(run_data: RunData) -> Figure:
-    """Draw the hypervolume above (0, 0) over the trials, and that of the controls alone."""
+Cost = tuple[str, list[float]]
+"""A unit, and the sum of the costs up to each trial."""
+
+
+def hours_of_trainings(run_data: RunData) -> Cost | None:
+    """Return the GPU-hours of all trainings up to each trial, or the core-hours of a search without GPUs.
+
+    None where the durations are not known.
+    """
+    seconds = run_data.trials["seconds"].fillna(0.0).to_numpy(dtype=float)
+    cores, gpus = hours_of_training(run_data)
+    if not seconds.sum() or not (gpus or cores):
+        return None
+    unit = "GPU-hours" if gpus else "core-hours"
+    return unit, [float(f"{hours:.5g}") for hours in np.cumsum(seconds / HOUR * (gpus or cores))]
+
+
+def history_figure(run_data: RunData, cost: Cost | None = None) -> Figure:
+    """Draw the hypervolume above (0, 0), and that of the controls alone.
+
+    Args:
+        run_data: The run.
+        cost: The horizontal axis; None for the numbers of the trials.
+    """
     counted, numbers = run_data.counted, run_data.trials["number"].astype(int).tolist()
+    places: Sequence[float]
+    unit, places = ("trial", numbers) if cost is None else cost
     history = hypervolume_history([counted.get(number, ()) for number in numbers])
     rises = np.flatnonzero(np.diff(history, prepend=0.0) > 0)
     data: list[Figure] = [
         {
-            **line(numbers, rounded(history, 5), "@front", 1.8),
+            **line(list(places), rounded(history, 5), "@front", 1.8),
+            "customdata": numbers,
             "line": {"color": "@front", "width": 1.8, "shape": "hv"},
             "hoverinfo": "text",
             "hovertext": [
@@ -41,7 +81,8 @@ def history_figure(run_data: RunData) -> Figure:
             "name": "all trials",
         },
         {
-            "type": "scatter", "mode": "markers", "x": [numbers[i] for i in rises],
+            "type": "scatter", "mode": "markers", "x": [places[i] for i in rises],
+            "customdata": [numbers[i] for i in rises],
             "y": rounded(history[rises], 5),
             "name": "hypervolume increased",
             "marker": {"color": "@front", "size": 6}, "hoverinfo": "skip",
@@ -49,9 +90,9 @@ def history_figure(run_data: RunData) -> Figure:
     ]  # fmt: skip
     control = run_data.control_hypervolume
     if control and numbers:
-        ends = [numbers[0], max(numbers[-1], numbers[0] + 1)]
+        ends = [places[0], places[-1] if places[-1] > places[0] else places[0] + 1]
         data.append(
             {**line(ends, [control] * 2, "@control", 1.2, "dot"), "name": f"controls alone: {control:.4f}"}
         )
-    layout = layout_of("trial", "hypervolume above (0, 0)", legend=True)
+    layout = layout_of(unit, "hypervolume above (0, 0)", legend=True)
     return {"data": data, "layout": layout}

@@ -189,6 +189,7 @@ def importance_figure(rows: pd.DataFrame, conditional: set[str], longest: float)
         {"x": chance, "y": 1, "xref": "x", "yref": "paper", "xanchor": "center", "yanchor": "bottom",
          "text": "chance", "showarrow": False, "font": {"size": 10.5, "color": "@muted"}}
     ]  # fmt: skip
+    layout["meta"] = {"y": "parameter"}
     layout["margin"].update(l=8, r=10, t=20)
     layout["yaxis"].update(showgrid=False, automargin=True, type="category", ticks="")
     layout["yaxis"]["tickfont"] = {"color": "@ink", "size": 11}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from morel_search._format import attack_text, percent
+from morel_search._format import attack_text, percent, with_interval
 from morel_search.analysis.members import read_members
 from morel_search.analysis.picking import Candidate, candidates, compared_kind, knee_point
 from morel_search.analysis.report.commands import module_command
@@ -82,6 +82,11 @@ def _advice(run_data: RunData, verification: Verification | None, reversed_pairs
                 f"The test images do not decide between it and {', '.join(undecided)}. If you need a certain "
                 "clean or robust accuracy, choose among them by that."
             )
+    if kind == "verified" and len(among if verification is None else verification.members) > 1:
+        lines.append(
+            "It was chosen by these verified accuracies, that is with the test images, so they are slightly "
+            "optimistic for it; report its accuracy on images that were not used for any choice."
+        )
     own = [reversal for reversal in reversed_pairs if reversal.claim.network == chosen.name]
     bound = math.floor(100 * chosen.robust) / 100  # the recommended network has it, so the command works
     commands = [
@@ -148,8 +153,8 @@ def _verified_cells(run_data: RunData, row: Row, verification: Verification) -> 
 
 def _accuracies(network: Network) -> list[Cell]:
     return [
-        (f"{percent(value)} ({100 * low:.1f} to {100 * high:.1f})", value)
-        for value, (low, high) in zip(network.accuracy, network.intervals, strict=True)
+        (with_interval(value, interval, short=True), value)
+        for value, interval in zip(network.accuracy, network.intervals, strict=True)
     ]
 
 

@@ -74,6 +74,7 @@ def slice_figure(run_data: RunData, parameter: SearchedParameter) -> Figure:
         for column, title, colour, symbol, axis in SLICES
     ]  # fmt: skip
     layout = layout_of("", "", legend=False)
+    layout["meta"] = {"x": parameter.name, "y": "accuracy (%)"}
     layout["margin"] = {"l": 34, "r": 8, "t": 8, "b": 30}
     layout["yaxis2"] = {**layout["yaxis"], "domain": [0.6, 1.0], "nticks": 3}
     layout["yaxis"].update(domain=[0.0, 0.5], nticks=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from morel_search._format import area_text
 from morel_search.analysis.attacks_run import (
     attack_counts,
     is_complete,
@@ -46,14 +47,14 @@ def front_words(verification: Verification) -> list[str]:
     count = f"all {images}" if images == verification.all_images else f"{images} of {verification.all_images}"
     more = "" if is_complete(verification) else " python -m morel_search.verify continues."
     before, after = verification.hypervolumes
-    low, high = verification.hypervolume_interval
+    area = area_text(after, verification.hypervolume_interval)
     return [
         f"Each network was attacked on {count} test images: {attack_counts(verification)}. PGD is the attack "
         f"of the search.{more}",
         *unverified(verification),
-        f"The hypervolume of these networks above (0, 0), without flagged ones, is {after:.4f} on the test "
-        f"images (95% interval {low:.3f} to {high:.3f}). On the validation images, under the attack of the "
-        f"search, that of the front was {before:.4f}.",
+        f"The hypervolume of these networks above (0, 0), without flagged ones, is {area} on the "
+        "test images. On the validation images, under the attack of the search, "
+        f"that of the front was {before:.4f}.",
     ]
 
 

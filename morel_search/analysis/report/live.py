@@ -1,0 +1,197 @@
+"""The report of a run as a live page: a web server that draws it again as the tables of the run change.
+
+The server reads the run folder and writes nothing into it. It answers with the page, its version, and the
+files to which the page links, and with nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from ipaddress import ip_address
+from pathlib import Path
+from threading import Lock
+from urllib.parse import urlsplit
+
+from morel_search.analysis.report.html import text
+from morel_search.analysis.report.page import report_text
+from morel_search.errors import RunFolderError
+from morel_search.results.files import os_error_sentence
+from morel_search.results.folder import RunFolder
+from morel_search.results.reading import TABLE_BYTES, read_regular
+
+__all__ = ["LivePage", "live_server"]
+
+LEAST_SECONDS, SHARE = 5.0, 0.2
+"""Least time between two drawings, and the largest share of time that drawing takes."""
+
+FILES = (
+    "trials.csv",
+    "epochs.csv",
+    "front.csv",
+    "figures/front.pdf",
+    "figures/front.svg",
+    "figures/front.png",
+)
+"""The files of a run to which its page links."""
+
+REDRAWN = "This page is redrawn as trials finish."
+
+LOCAL_NAMES = ("localhost", "localhost.localdomain")
+
+_TABLES = (
+    "settings.json",
+    "trials.csv",
+    "epochs.csv",
+    "front.csv",
+    "verified.csv",
+    "replicates.csv",
+    "verification",
+)
+
+
+class LivePage:
+    """The page of a run, drawn again when its files have changed.
+
+    Args:
+        run: The run folder.
+        clock: Returns seconds since a fixed moment.
+    """
+
+    def __init__(self, run: RunFolder, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._clock, self._lock = run, clock, Lock()
+        self._page, self._version, self._next, self._note = "", "", 0.0, ""
+
+    def version(self) -> str:
+        """Return the version of the page that :meth:`page` would return now."""
+        with self._lock:
+            return self._newest()
+
+    def page(self) -> str:
+        """Return the page; a damaged or missing file leaves the page before it, with the reason."""
+        with self._lock:
+            newest = self._newest()
+            if newest != self._version:
+                began = self._clock()
+                self._note = REDRAWN
+                try:
+                    self._page = report_text(self._run)
+                except RunFolderError as error:
+                    self._note = f"The page could not be drawn again: {error}."
+                self._version = newest
+                seconds = self._clock() - began
+                self._next = self._clock() + max(LEAST_SECONDS, seconds / SHARE)
+            return self._with_state()
+
+    def _newest(self) -> str:
+        """Return the version of the files; the last one while it is too early to draw again."""
+        if self._version and self._clock() < self._next:
+            return self._version
+        return _version_of(self._run)
+
+    def _with_state(self) -> str:
+        script = (resources.files("morel_search.analysis.report") / "live.js").read_text(encoding="utf-8")
+        state = (
+            f'<p class="note" id="live" role="status" data-version="{self._version}">{text(self._note)}</p>'
+        )
+        page = self._page or "<!doctype html><title>morel_search</title><header></header><body></body>"
+        page = page.replace("default-src 'none';", "default-src 'none'; connect-src 'self';", 1)
+        page = page.replace("</header>", f"{state}</header>", 1)
+        before, _, after = page.rpartition("</body>")
+        return f"{before}<script>{script}</script></body>{after}"
+
+
+def live_server(run: RunFolder, host: str, port: int) -> ThreadingHTTPServer:
+    """Return a server of the page; ``serve_forever`` runs it.
+
+    Args:
+        run: The run folder.
+        host: Address on which it listens.
+        port: Port; 0 takes a free one.
+
+    Raises:
+        RunFolderError: The address cannot be used, for example because another program listens there.
+    """
+    try:
+        server = ThreadingHTTPServer((host, port), partial(_Handler, LivePage(run), run))
+    except OSError as error:
+        raise os_error_sentence("listen on", Path(f"{host}:{port}"), error) from error
+    server.daemon_threads = True
+    return server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def __init__(self, live: LivePage, run: RunFolder, *arguments: object) -> None:
+        self._live, self._run = live, run
+        super().__init__(*arguments)  # type: ignore[arg-type]  # what the server passes
+
+    def do_GET(self) -> None:
+        """Answer with the page, its version or a file of the run."""
+        if not self._named_by_address():
+            self.send_error(HTTPStatus.FORBIDDEN, "this server answers under its address only")
+            return
+        path = urlsplit(self.path).path.lstrip("/")
+        if path == "":
+            self._send(self._live.page().encode("utf-8", "backslashreplace"), "text/html; charset=utf-8")
+        elif path == "version":
+            self._send(self._live.version().encode(), "text/plain")
+        elif path in FILES:
+            self._send_file(self._run.path / path)
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _send_file(self, path: Path) -> None:
+        """Send a file of the run folder; one to which a link leads out of the folder is not found."""
+        try:
+            inside = path.resolve().is_relative_to(self._run.path.resolve())
+            content = read_regular(path, TABLE_BYTES) if inside else None
+        except (OSError, RuntimeError):  # RuntimeError: links in a circle, in Python before 3.13
+            content = None
+        if content is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+        else:
+            self._send(content, "application/octet-stream")
+
+    def _named_by_address(self) -> bool:
+        """Return whether the request names this machine by address or as localhost.
+
+        A page of another site can make a browser ask this server under that site's own name (DNS rebinding).
+        """
+        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+        try:
+            ip_address(host)
+        except ValueError:
+            return host in LOCAL_NAMES
+        return True
+
+    def _send(self, body: bytes, kind: str) -> None:
+        self.send_response(HTTPStatus.OK)
+        for name, value in (
+            ("Content-Type", kind),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+def _version_of(run: RunFolder) -> str:
+    """Return a text that changes when a file of the run changes from which the page is drawn."""
+    seen = []
+    for name in _TABLES:
+        try:
+            status = (run.path / name).stat()
+        except OSError:
+            continue
+        seen.append((name, status.st_mtime_ns, status.st_size))
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]

@@ -1,0 +1,196 @@
+"""The live page: redrawn when the tables change, under its own address only, and nothing is written."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from threading import Thread
+
+import pandas as pd
+import pytest
+from run_folders import make_run
+from test_report_browser import BROWSER, console, open_page
+
+from morel_search.__main__ import main
+from morel_search.analysis.report.live import LEAST_SECONDS, SHARE, LivePage, live_server
+from morel_search.errors import RunFolderError
+from morel_search.results.folder import RunFolder
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def files_of(run: RunFolder) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(run.path.rglob("*")) if path.is_file()}
+
+
+def finish_another(run: RunFolder) -> None:
+    """Write the tables as the search does: one more trial has finished."""
+    table = run.read_trials()
+    last = table.iloc[[-1]].assign(number=table["number"].max() + 1)
+    run.write_table(run.trials, pd.concat([table, last]))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return make_run(tmp_path, trials=4, failures=0, controls=False, epochs=False, status="running")
+
+
+def test_the_page_is_drawn_again_when_a_trial_finishes(run: RunFolder) -> None:
+    clock = Clock()
+    live = LivePage(run, clock)
+    first, version = live.page(), live.version()
+    assert "4 finished" in first
+    assert f'data-version="{version}"' in first
+    assert "connect-src 'self'" in first
+    clock.now += 100
+    assert live.version() == version, "nothing has changed"
+    before = files_of(run)
+    finish_another(run)
+    before[str(run.trials)] = run.trials.read_bytes()
+    assert live.version() != version
+    second = live.page()
+    assert "5 finished" in second
+    assert f'data-version="{live.version()}"' in second
+    assert files_of(run) == before, "nothing is written into the run folder"
+
+
+def test_drawing_takes_a_small_share_of_the_time(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, drawn = Clock(), []
+
+    def slow(_: RunFolder) -> str:
+        drawn.append(clock.now)
+        clock.now += 4
+        return "<header></header><body></body>"
+
+    monkeypatch.setattr("morel_search.analysis.report.live.report_text", slow)
+    live = LivePage(run, clock)
+    while clock.now < 200:
+        live.page()
+        finish_another(run)
+        clock.now += 1
+    gaps = [later - earlier for earlier, later in pairwise(drawn)]
+    assert len(drawn) > 5
+    assert min(gaps) >= max(LEAST_SECONDS, 4 / SHARE)
+
+
+def test_a_damaged_table_leaves_the_page_and_is_named(run: RunFolder) -> None:
+    clock = Clock()
+    live = LivePage(run, clock)
+    live.page()
+    whole = run.trials.read_bytes()
+    run.trials.write_text("number\n")
+    clock.now += 100
+    page = live.page()
+    assert "4 finished" in page
+    assert "could not be drawn again" in page
+    assert "trials.csv is damaged" in page
+    assert "could not be drawn again" in live.page(), "also for the next reader"
+    run.trials.write_bytes(whole)
+    clock.now += 100
+    assert "could not be drawn again" not in live.page()
+
+
+@contextmanager
+def serving(run: RunFolder) -> Iterator[int]:
+    server = live_server(run, "127.0.0.1", 0)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def ask(port: int, path: str, host: str | None = None, method: str = "GET") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, path, headers={"Host": host or f"127.0.0.1:{port}"})
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, body
+
+
+def test_the_server_answers_with_the_page_its_files_and_nothing_else(run: RunFolder) -> None:
+    with serving(run) as port:
+        status, page = ask(port, "/")
+        assert status == 200
+        assert b"4 finished" in page
+        version = ask(port, "/version")
+        assert version[0] == 200
+        assert b'data-version="' + version[1] + b'"' in page
+        assert ask(port, "/trials.csv") == (200, run.trials.read_bytes())
+        for path in (
+            "/settings.json",
+            "/study.db",
+            "/../made/trials.csv",
+            "/%2e%2e/x",
+            "/front",
+            "//etc/passwd",
+        ):
+            assert ask(port, path)[0] == 404, path
+        assert ask(port, "/figures/front.pdf")[0] == 404
+        (run.path.parent / "secret").write_text("secret", encoding="utf-8")
+        for place in (run.path.parent / "secret", run.epochs):  # out of the folder, and to itself
+            run.epochs.unlink(missing_ok=True)
+            run.epochs.symlink_to(place)
+            assert ask(port, "/epochs.csv")[0] == 404
+        assert ask(port, "/", host=f"localhost:{port}")[0] == 200
+        assert ask(port, "/", host="evil.example")[0] == 403
+        assert ask(port, "/", method="POST")[0] == 501
+
+
+def test_a_port_that_is_in_use_is_one_sentence(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(run) as port:
+        with pytest.raises(
+            RunFolderError, match=f"cannot listen on 127.0.0.1:{port}: address already in use"
+        ):
+            live_server(run, "127.0.0.1", port)
+        assert main(["watch", str(run.path), "--port", str(port)]) == 2
+    assert main(["watch", str(run.path), "--host", "no such host"]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 2
+    assert all(line.startswith("morel_search: cannot listen on") for line in errors)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser")
+def test_a_browser_loads_the_page_again(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial finishes after the browser has the first page."""
+    monkeypatch.setattr("morel_search.analysis.report.live.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("morel_search.analysis.report.live.SHARE", 1e9)
+    served: list[str] = []
+    draw = LivePage.page
+
+    def page_then_trial(live: LivePage) -> str:
+        page = draw(live)
+        served.append(page)
+        if len(served) == 1:
+            finish_another(run)
+        return page
+
+    monkeypatch.setattr(LivePage, "page", page_then_trial)
+    with serving(run) as port:
+
+        class Address:
+            @staticmethod
+            def as_uri() -> str:
+                return f"http://127.0.0.1:{port}/"
+
+        rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+        dom, said = open_page(Address(), tmp_path / "profile", rules)  # type: ignore[arg-type]
+    assert console(said) == []
+    assert "4 finished" in served[0]
+    assert len(served) == 2
+    assert "5 finished" in dom
+    assert 'data-drawn="yes"' in dom
