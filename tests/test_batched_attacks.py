@@ -175,6 +175,26 @@ def test_every_pixel_is_part_of_the_start_where_the_library_has_none() -> None:
         assert int((inside != 0).sum()) >= 0.9 * inside.numel()
 
 
+@pytest.mark.parametrize(("channels", "height", "width"), [(1, 8, 8), (3, 6, 8), (3, 32, 32), (1, 1, 1)])
+def test_square_draws_the_librarys_squares(channels: int, height: int, width: int) -> None:
+    """All at once, from the random state that one by one would leave."""
+    _, square = attacks(nn.Identity(), "Linf", 0.2)
+    square.n_queries = 300
+    square.init_hyperparam(torch.rand(1, channels, height, width))
+    torch.manual_seed(7)
+    expected = []
+    for iteration in range(300):
+        pixels = square.p_selection(iteration) * height * width
+        side = min(max(round(pixels**0.5), 1), height, width)
+        top, left = (int(square.random_int(0, size - side)) for size in (height, width))
+        colours = square.random_choice([channels, 1, 1])
+        expected.append((side, top, left, tuple(colours.flatten().tolist())))
+    after = torch.get_rng_state()
+    torch.manual_seed(7)
+    assert SparingSquare(square)._squares(channels, height, width) == expected
+    assert torch.equal(torch.get_rng_state(), after)
+
+
 def test_nothing_to_attack_is_no_error() -> None:
     network, x, y = subject("digits", 10)
     fab, square = attacks(network, "Linf", 0.2)

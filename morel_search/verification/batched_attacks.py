@@ -16,6 +16,10 @@ from torch import Tensor
 __all__ = ["AllTargetsFab", "SparingSquare"]
 
 
+Square = tuple[int, int, int, tuple[float, ...]]
+"""Side, top and left edge in pixels, and the sign of each channel's colour."""
+
+
 class AllTargetsFab(FABAttack_PT):  # type: ignore[misc]  # pyautoattack has no types
     """FAB-T that attacks an image towards all of its target classes at the same time.
 
@@ -92,7 +96,7 @@ class SparingSquare(SquareAttack):  # type: ignore[misc]
     Square draws a square and its colours, and adds it to every image that is still classified correctly; an
     image keeps the square if its loss falls. On small images it draws most squares several times. If an image
     has not changed since a square was tried, the network is not queried again: the loss did not fall, or the
-    image has the square already.
+    image has the square already. All squares are drawn at once.
 
     Args:
         original: Square as AutoAttack sets it up.
@@ -119,34 +123,51 @@ class SparingSquare(SquareAttack):  # type: ignore[misc]
         low, high = x - self.eps, x + self.eps
         remaining = (margin > 0.0).nonzero().squeeze(1)
         changed = torch.zeros(len(remaining), dtype=torch.long, device=x.device)
-        tried: dict[tuple[int, ...], int] = {}
-        for query in range(1, self.n_queries + 1):
+        tried: dict[Square, int] = {}
+        newest = 0  # the query of the last change of an image that is left
+        for query, square in enumerate(self._squares(channels, height, width), start=1):
             if not len(remaining):
                 break
-            side = self._side(query - 1, height, width)
-            top, left = int(self.random_int(0, height - side)), int(self.random_int(0, width - side))
-            colours = self.random_choice([channels, 1, 1])
-            square = (side, top, left, *colours.flatten().int().tolist())
-            asked = (changed > tried.get(square, -1)).nonzero().squeeze(1)
-            tried[square] = query
+            last, tried[square] = tried.get(square, -1), query
+            if newest <= last:
+                continue
+            asked = (changed > last).nonzero().squeeze(1)
             if not len(asked):
                 continue
+            side, top, left, colours = square
             rows = remaining[asked]
             points = best[rows]
-            points[:, :, top : top + side, left : left + side] += 2.0 * self.eps * colours
+            shift = 2.0 * self.eps * torch.tensor(colours, device=x.device).view(channels, 1, 1)
+            points[:, :, top : top + side, left : left + side] += shift
             points = points.maximum(low[rows]).minimum(high[rows]).clamp(0.0, 1.0)
             new_margin, new_loss = self.margin_and_loss(points, y[rows])
             lower = new_loss < loss[rows]
             loss[rows[lower]] = new_loss[lower]
             kept = lower | (new_margin <= 0.0)
             margin[rows[kept]], best[rows[kept]] = new_margin[kept], points[kept]
-            changed[asked[kept]] = query
+            if kept.any():
+                changed[asked[kept]], newest = query, query
             if (new_margin <= 0.0).any():
                 left_over = margin[remaining] > 0.0
                 queries[remaining[~left_over]] = query + 1.0
                 remaining, changed = remaining[left_over], changed[left_over]
         queries[remaining] = self.n_queries + 1.0
         return queries, best
+
+    def _squares(self, channels: int, height: int, width: int) -> list[Square]:
+        """Draw the squares of all queries: the library's random numbers in its order, but at once.
+
+        The library draws them one by one on the CPU, which takes longer than a query of a small network.
+        """
+        draws = torch.rand(self.n_queries, 2 + channels)
+        sides = [self._side(iteration, height, width) for iteration in range(self.n_queries)]
+        free = torch.tensor([[height - side, width - side] for side in sides]).view(-1, 2)
+        corners = (free * draws[:, :2]).long().tolist()
+        colours = torch.sign(2 * draws[:, 2:] - 1).tolist()
+        return [
+            (side, top, left, tuple(colour))
+            for side, (top, left), colour in zip(sides, corners, colours, strict=True)
+        ]
 
     def _side(self, iteration: int, height: int, width: int) -> int:
         """Return the side of the squares of one iteration, in pixels, as the library computes it."""
