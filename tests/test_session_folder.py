@@ -199,3 +199,24 @@ def test_ray_is_private_reachable_from_this_machine_alone_and_leaves_nothing() -
     (after,) = [line for line in ray_run() if line[0] == "private"]
     assert not Path(private[2]).exists()
     assert not Path(after[2]).exists()
+
+
+def test_a_system_without_file_locks_is_named_before_ray_starts(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['fcntl'] = None\n"  # as on Windows
+        "import importlib.util; find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'fcntl' else find(name, *rest)\n"
+        "import morel_search.cluster.session\n"
+        "from morel_search.__main__ import main\n"
+        "code = main(['run', '--space', 'search_spaces/digits.yaml', '--results', sys.argv[1]])\n"
+        "print(code, 'ray' in sys.modules and sys.modules['ray'].is_initialized())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "2 False"
+    assert "use Linux or macOS, or WSL on Windows" in done.stderr

@@ -7,7 +7,6 @@ beside its sockets, rename them, and plant links among its logs. The folder is t
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import stat
@@ -63,6 +62,8 @@ def _shared() -> Path:
 @contextmanager
 def _locked(private: Path) -> Iterator[None]:
     """Hold the lock of a folder; the lock file appears when it is locked already."""
+    import fcntl  # POSIX only
+
     new = private / f"{LOCK}.new"
     lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -82,6 +83,8 @@ def remove_leftovers(shared: Path) -> None:
     Args:
         shared: The folder with the private folders of all runs.
     """
+    import fcntl  # POSIX only
+
     for folder in shared.glob(f"{PREFIX}*"):
         with suppress(OSError):
             status = folder.lstat()

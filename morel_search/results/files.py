@@ -8,12 +8,13 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from morel_search.errors import RunFolderError
 
-__all__ = ["hold_lock", "kind_of_path", "os_error_sentence", "write_atomically"]
+__all__ = ["check_locks", "hold_lock", "kind_of_path", "os_error_sentence", "write_atomically"]
 
 LONGEST_PATH = 1000
 """Largest number of characters of a path that a message shows."""
@@ -113,6 +114,19 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def check_locks() -> None:
+    """Check that this system has the file locks of POSIX.
+
+    Raises:
+        RunFolderError: It does not.
+    """
+    if find_spec("fcntl") is None:
+        raise RunFolderError(
+            "this system has no file locks of POSIX, which a run folder needs; use Linux or macOS, or WSL on "
+            "Windows"
+        )
+
+
 @contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive ``flock`` on a file, and write the process id into the file.
@@ -121,9 +135,10 @@ def hold_lock(path: Path) -> Iterator[None]:
     a lock has no effect.
 
     Raises:
-        RunFolderError: Another process, or another caller in this process, holds the lock, or the file cannot
-            be written.
+        RunFolderError: Another process, or another caller in this process, holds the lock, the file cannot be
+            written, or this system has no such locks.
     """
+    check_locks()
     import fcntl  # POSIX only; imported here so that reports can be written on any system
 
     try:

@@ -14,7 +14,7 @@ from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_in
 from morel_search._machine import usable_cpus
 from morel_search.config import Space
 from morel_search.errors import MorelSearchError, RunFolderError
-from morel_search.results.files import kind_of_path
+from morel_search.results.files import check_locks, kind_of_path
 from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.names import check_run_name
 from morel_search.results.new_run import check_new_run, create_run_folder
@@ -105,6 +105,7 @@ def execute(request: Request) -> int:
     from morel_search.cluster.tasks import on_cluster
     from morel_search.workflows import preflight
 
+    check_locks()
     request = request.decided()
     _refuse_early(request)
     if request.resume:
