@@ -48,6 +48,7 @@ def test_the_program_has_every_command_and_each_is_a_module_too() -> None:
         "schema",
         "run",
         "report",
+        "watch",
         "compare",
         "export",
         "verify",
