@@ -12,6 +12,7 @@ import pytest
 from morel_search.errors import RunFolderError
 from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.new_run import create_run_folder
+from morel_search.results.renamed import LATER_TRAIN
 from morel_search.results.settings import FORMAT, ComputeRecord, RunSettings
 from morel_search.training.compute_settings import Compute, ComputeSettings
 from morel_search.workflows.run_settings import continued_compute
@@ -36,7 +37,7 @@ def full() -> dict[str, Any]:
         "status": "finished",
         "seed": 3,
         "space": {
-            "train": {"epochs": 12},
+            "train": {**LATER_TRAIN, "epochs": 12},
             "search": {"select_epoch": "front"},
             "resources": {"cpu": 2.0, "gpu": 0.0},
             "parameters": [{"name": "beta", "type": "float", "low": 1.0, "high": 12.0}],
@@ -68,13 +69,20 @@ def change(values: dict[str, Any], key: str, value: object) -> None:
     values[last] = value
 
 
+def test_settings_of_an_earlier_version_get_the_defaults_of_later_keys(run: RunFolder) -> None:
+    values = full()
+    values["space"]["train"] = {"epochs": 12}
+    run.write_json(run.settings, values)
+    assert run.read_settings().section("train") == {**LATER_TRAIN, "epochs": 12}
+
+
 def test_every_key_is_read_and_written_back_in_its_order(run: RunFolder) -> None:
     run.write_json(run.settings, full())
     before = run.settings.read_bytes()
     settings = run.read_settings()
     assert (settings.name, settings.status, settings.seed) == ("one", "finished", 3)
     assert (settings.select_epoch, settings.epochs, settings.threads) == ("front", 12, 2)
-    assert settings.section("train") == {"epochs": 12}
+    assert settings.section("train") == {**LATER_TRAIN, "epochs": 12}
     assert settings.section("nothing") == {}
     assert [parameter["name"] for parameter in settings.parameters] == ["beta"]
     assert [control["name"] for control in settings.controls] == ["trades"]

@@ -399,11 +399,9 @@ def test_an_unfinished_record_of_an_earlier_version_counts_on_the_attacked_image
     assert late[:, 1].nonzero()[0].tolist() == list(range(2, 10))
 
 
-@pytest.mark.parametrize("shape", [(24, 24), (12, 16), (2, 2)])
-def test_every_attack_runs_with_l2_on_images_of_every_shape(
-    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The library's own Square raises an error on these."""
+def test_every_attack_runs_with_l2_on_oblong_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's own Square raises an error on these; other shapes: ``test_batched_attacks``."""
+    shape = (4, 6)
     pixels = torch.randint(0, 256, (6, 1, *shape), generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[0] * shape[1], 5))
