@@ -177,6 +177,11 @@ def test_a_network_of_this_project_from_its_folder(folder: Path) -> None:
     assert list(pd.read_csv("there/verified.csv", dtype=str)["name"]) == ["12"]
 
 
+def test_extra_training_images_are_not_read(folder: Path) -> None:
+    words = [*SMALL, "--set", "data.extra=gone.parquet", "--minutes", "0.001"]
+    assert verify("--model", "verified_networks:Linear", *words, images=5) == 0
+
+
 def test_a_folder_of_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     (folder / "my_model.py").write_text(

@@ -216,7 +216,7 @@ def _sections(
 
 
 def _validation(data: DataSettings, metadata: Metadata) -> ImageSet:
-    """Read the validation images; the test images are not read.
+    """Read the validation images; test images and extra training images are not read.
 
     Raises:
         DataError: They cannot be read, or are not those of the networks.
@@ -224,7 +224,7 @@ def _validation(data: DataSettings, metadata: Metadata) -> ImageSet:
     from morel_search.training.datasets.loading import load_development
 
     try:
-        development = load_development(data)
+        development = load_development(replace(data, extra=None))
     except DataError as error:
         if any(path and not Path(path).expanduser().is_absolute() for path in (data.folder, data.train)):
             raise DataError(
