@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from config_files import changed, load
+from image_files import encoded
 from test_parquet import write_parquet
 
 from morel_search.cluster.placement import with_absolute_paths
@@ -27,8 +28,6 @@ SMALL: dict[str, Any] = {"name": "digits", "limit": 260, "validation": 200}
 
 def write_digits(path: Path, images: ImageSet, labels: Any = None, **more: Any) -> Path:
     """Write images as nested lists of pixels, and labels as numbers unless others are given."""
-    from image_files import encoded
-
     files = [encoded(image.permute(1, 2, 0).numpy()) for image in images.images]
     return write_parquet(path, files, images.labels.numpy() if labels is None else labels, **more)
 
@@ -193,6 +192,35 @@ def test_extra_images_of_a_parquet_data_set(tmp_path: Path, extended: Developmen
     assert development.extra is not None
     assert torch.equal(development.extra.images, extended.train.images)
     assert torch.equal(development.extra.labels, extended.train.labels)
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet", "image_folder"])
+def test_numbers_are_no_classes_of_a_data_set_that_has_only_names(
+    tmp_path: Path, extended: Development, kind: str
+) -> None:
+    """Its classes are sorted by name: no file says which number "cat" has."""
+    names, images = np.array(["dog", "cat"]), extended.validation.first(40)
+    labels = images.labels.numpy() % 2
+    if kind == "npz":
+        np.savez(tmp_path / "a.npz", x_train=images.images[:, 0].numpy(), y_train=names[labels])
+        train = tmp_path / "a.npz"
+    elif kind == "parquet":
+        train = write_digits(tmp_path / "train.parquet", images, names[labels].tolist())
+    else:
+        train = tmp_path / "train"
+        for number, (image, label) in enumerate(zip(images.images, labels, strict=True)):
+            path = train / names[label] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(image.permute(1, 2, 0).numpy()))
+    settings = DataSettings(name=kind, train=str(train), validation=8)  # type: ignore[arg-type]
+    numbered = write_digits(tmp_path / "numbers.parquet", extended.train.first(6), np.arange(6) % 2)
+    with pytest.raises(DataError, match=r"has the number 0 as its label, and the classes .* have the names"):
+        load_development(dataclasses.replace(settings, extra=str(numbered)))
+    written = names[np.arange(6) % 2].tolist()
+    named = write_digits(tmp_path / "names.parquet", extended.train.first(6), written)
+    development = load_development(dataclasses.replace(settings, extra=str(named)))
+    assert development.extra is not None
+    assert [development.classes[label] for label in development.extra.labels] == written
 
 
 @pytest.mark.parametrize(

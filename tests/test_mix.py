@@ -277,6 +277,14 @@ def test_images_that_are_not_those_of_the_search(run: RunFolder, capsys: pytest.
     refused(capsys, [str(run.path)], "the images of digits are not those of the search", "1 x 12 x 12")
 
 
+def test_extra_training_images_are_not_read(run: RunFolder) -> None:
+    settings = run.read_settings()
+    data = {**settings.section("data"), "extra": "gone.parquet"}
+    run.write_settings(replace(settings, space={**settings.space, "data": data}))
+    assert main([str(run.path), "-q"]) == 0
+    assert contents(run)
+
+
 def test_too_little_memory_for_two_networks(
     run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,9 +22,10 @@ from morel_search.models.export import write_export
 from morel_search.models.load import load_model as load_folder
 from morel_search.models.settings import ModelSettings
 from morel_search.training.augment import to_float
+from morel_search.training.compute_settings import Compute
 from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.frozen import FrozenNetwork
-from morel_search.training.networks.mixture import FORMS, Mixture
+from morel_search.training.networks.mixture import FORMS, Mixture, mixed_logits
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings
 from morel_search.verification.attack_suite import AttackSuite
 
@@ -105,6 +106,19 @@ def test_the_copy_for_attacks_has_the_same_logits(robust: Mixture, digits: Image
     points = to_float(digits.images)
     copy = FrozenNetwork(robust, points[:2])
     torch.testing.assert_close(copy(points), robust(points), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_copy_in_bfloat16_mixes_the_copies_of_its_members(
+    robust: Mixture, digits: ImageSet, form: str
+) -> None:
+    """Logits in bfloat16, of which few are distinct, would hide what an attack can gain."""
+    points, bfloat16 = to_float(digits.images), Compute(precision="bfloat16")
+    mixture = Mixture([*robust.members], robust.weights, form).eval()  # type: ignore[arg-type]
+    alone = [FrozenNetwork(member, points[:2], bfloat16)(points) for member in robust.members]
+    expected = mixed_logits(alone, robust.weights, mixture.form)
+    logits = FrozenNetwork(mixture, points[:2], bfloat16)(points)
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

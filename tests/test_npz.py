@@ -80,6 +80,7 @@ def test_other_names_texts_and_grey(tmp_path: Path) -> None:
         ({"x_train": IMAGES / 100, "y_train": LABELS}, "or decimals from 0 to 1, got float64"),
         ({"x_train": IMAGES[0, 0], "y_train": LABELS}, r"images must have the shape .* got \(6, 3\)"),
         ({"x_train": IMAGES, "y_train": LABELS[:, None] * [1, 1]}, r"labels must have the shape \(N,\)"),
+        ({"x_train": IMAGES, "y_train": np.array(3)}, r"labels must have the shape \(N,\), got \(\)"),
         ({"x_train": IMAGES, "y_train": LABELS / 2}, "holds double, not whole numbers, names or booleans"),
         ({"x_train": IMAGES, "y_train": LABELS * 0}, "at least two classes"),
         ({"x_train": IMAGES, "y_train": LABELS * 2}, "has the label 2, but no image has 1"),

@@ -116,6 +116,20 @@ def test_an_existing_run_is_left_alone(run: RunFolder) -> None:
     assert run.read_settings() == RunSettings()
 
 
+@pytest.mark.parametrize("content", [None, "file", "space.yaml"])
+def test_what_exists_and_is_no_run_is_not_said_to_be_resumed(tmp_path: Path, content: str | None) -> None:
+    """A file, a folder of the user, or what a start that was killed at once has left."""
+    if content == "file":
+        (tmp_path / "one").write_text("x")
+    else:
+        (tmp_path / "one").mkdir()
+        if content is not None:
+            (tmp_path / "one" / content).write_text("x")
+    with pytest.raises(RunFolderError, match="exists already: it is not a run: move it away") as error:
+        create_run_folder(tmp_path, "one")
+    assert "--resume" not in one_sentence(error)
+
+
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("I am a file")
     for results in (tmp_path / "results", tmp_path / "results" / "below"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ray.air.execution._internal import RayActorManager
@@ -191,6 +192,16 @@ def test_as_many_trials_start_as_the_cluster_has_places_now(tmp_path: Path) -> N
     driver.searcher.on_trial_complete("d", final())
     assert driver.searcher.suggest("g") is not None
     assert not driver.errors
+
+
+def test_an_error_while_machines_are_counted_ends_the_search_with_this_error(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.searcher.suggest("a")
+    error = ConnectionError("Ray does not answer")
+    driver.searcher._limit = Mock(side_effect=error)
+    assert driver.searcher.suggest("b") == Searcher.FINISHED
+    assert driver.errors == [error]
+    assert driver.watch.stop_all()
 
 
 def test_a_search_ends_only_when_no_running_trial_can_lose_its_machine(tmp_path: Path) -> None:

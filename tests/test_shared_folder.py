@@ -14,9 +14,15 @@ from test_final_evaluation import job_in
 from morel_search.cluster import placement, shared_folder, trainable
 from morel_search.cluster.placement import PlacesNow
 from morel_search.cluster.shared_folder import TOKEN_FILE, unshared_reason, write_token
-from morel_search.config import ResourceSettings
+from morel_search.cluster.tuner import job_maker
+from morel_search.config import ResourceSettings, load_space
 from morel_search.results.folder import RunFolder
 from morel_search.results.new_run import create_run_folder
+from morel_search.search.controller import SearchController
+from morel_search.search.hang_detector import HangDetector
+from morel_search.search.study import TrialStore
+
+SPACE = Path(__file__).parents[1] / "search_spaces" / "digits.yaml"
 
 
 @pytest.fixture
@@ -56,8 +62,7 @@ def test_a_trial_on_a_machine_without_the_folder_trains_nothing_and_says_why(
     """It would train, report COMPLETE, and leave its weights on a disk that nobody reads."""
     reports: list[dict[str, Any]] = []
     monkeypatch.setattr(tune, "report", reports.append)
-    monkeypatch.setattr(trainable, "unshared_reason", lambda folder, token: unshared_reason(folder, token, 0))
-    job = replace(job_in(run.checkpoints / "3", "last"), token="abc")
+    job = replace(job_in(run.checkpoints / "3", "last"), token="abc", folder_seconds=0)
     trainable.run_job({"job": job})
     (report,) = reports
     assert (report["final"], report["wrong_machine"], report["folder_error"]) == (True, True, False)
@@ -67,6 +72,24 @@ def test_a_trial_on_a_machine_without_the_folder_trains_nothing_and_says_why(
     assert [report["final"] for report in reports[1:]] == [*[False] * 5, True]
     assert not any(report["wrong_machine"] for report in reports[1:])
     assert (run.checkpoints / "3/model.pt").exists()
+
+
+@pytest.mark.parametrize(("setting", "seconds"), [("null", 300.0), ("60", 300.0), ("2", 60.0)])
+def test_a_trial_that_waits_for_its_folder_does_not_hang(
+    tmp_path: Path, setting: str, seconds: float
+) -> None:
+    space = load_space(SPACE, [f"search.max_epoch_minutes={setting}"])
+    controller = SearchController.begin(space, TrialStore.of_file(tmp_path / "study.db", "run"))
+    assignment = controller.next()
+    assert assignment is not None
+    job = job_maker(space, tmp_path)(assignment)
+    assert job.folder_seconds == seconds
+    now = [0.0]
+    detector = HangDetector(space.search.max_epoch_minutes, clock=lambda: now[0])
+    detector.overdue([0])
+    while now[0] < job.folder_seconds:
+        now[0] += 1.0
+        assert detector.overdue([0]) == []
 
 
 def test_the_places_of_a_cluster_are_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,14 @@ class Rare(Linear):
             raise ValueError("no gradients here")
         return super().forward(images)
 
+class Extra(Linear):
+    """Its state has a value that is no tensor."""
+    def get_extra_state(self):
+        return {"version": 2}
+
+    def set_extra_state(self, state):
+        pass
+
 def four():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
 
@@ -175,6 +183,12 @@ def test_a_network_of_this_project_from_its_folder(folder: Path) -> None:
     )
     assert verify("--model", "12", "--out", "there", images=10) == 0
     assert list(pd.read_csv("there/verified.csv", dtype=str)["name"]) == ["12"]
+
+
+@pytest.mark.parametrize("name", ["Linear", "Extra"])
+def test_extra_training_images_are_not_read_and_any_state_has_a_digest(folder: Path, name: str) -> None:
+    words = [*SMALL, "--set", "data.extra=gone.parquet", "--minutes", "0.001"]
+    assert verify("--model", f"verified_networks:{name}", *words, images=5) == 0
 
 
 def test_a_folder_of_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

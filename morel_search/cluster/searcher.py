@@ -69,10 +69,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
 
         None if none can start now, and ``Searcher.FINISHED`` when there will be none.
         """
-        if self._numbers and not self._errors and len(self._numbers) >= self._limit():
-            return None
         assignment = None
         try:
+            if self._numbers and not self._errors and len(self._numbers) >= self._limit():
+                return None
             with working():
                 if not self._errors:
                     assignment = self._controller.next()

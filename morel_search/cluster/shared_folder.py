@@ -15,7 +15,7 @@ from morel_search.errors import MorelSearchError, RunFolderError
 from morel_search.results.folder import RunFolder
 from morel_search.results.reading import read_regular
 
-__all__ = ["check_shared", "unshared_reason", "write_token"]
+__all__ = ["LATE_SECONDS", "check_shared", "unshared_reason", "write_token"]
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -40,7 +40,7 @@ def write_token(run: RunFolder) -> str:
     return token
 
 
-def unshared_reason(ray_folder: Path, token: str, seconds: float = LATE_SECONDS) -> str:
+def unshared_reason(ray_folder: Path, token: str, seconds: float) -> str:
     """Return why this machine does not see a run's folder ``ray/``; empty once it does.
 
     Args:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from morel_search._consent import consent_to
 from morel_search._user_code import error_text
-from morel_search.cluster.shared_folder import unshared_reason
+from morel_search.cluster.shared_folder import LATE_SECONDS, unshared_reason
 from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.worker_data import development_for
 from morel_search.errors import MorelSearchError, NetworkError, RunFolderError
@@ -60,6 +60,7 @@ class Job:
         rungs: Epochs after which early stopping compares trials; the network is evaluated after each of them.
         token: Content of the file that shows whether the trial's machine shares the run folder, see
             :mod:`morel_search.cluster.shared_folder`; empty to skip this check.
+        folder_seconds: How long the run folder may take to appear on the trial's machine.
     """
 
     number: int
@@ -75,6 +76,7 @@ class Job:
     compute: Compute = FLOAT32
     rungs: tuple[int, ...] = ()
     token: str = ""
+    folder_seconds: float = LATE_SECONDS
 
 
 def run_job(config: dict[str, Job]) -> None:
@@ -98,7 +100,8 @@ def run_job(config: dict[str, Job]) -> None:
             raise
 
     job = config["job"]
-    unshared = unshared_reason(Path(job.folder).parents[1], job.token) if job.token else ""
+    ray_folder = Path(job.folder).parents[1]
+    unshared = unshared_reason(ray_folder, job.token, job.folder_seconds) if job.token else ""
     if unshared:
         report(TrialReport(final=True, failure=unshared, wrong_machine=True))
         return

@@ -13,6 +13,7 @@ from morel_search.cluster.lifeline import waiting
 from morel_search.cluster.placement import PlacesNow, device_for, threads_for, with_absolute_paths
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
+from morel_search.cluster.shared_folder import LATE_SECONDS
 from morel_search.cluster.trainable import Job, run_job
 from morel_search.cluster.watch import SearchWatch
 from morel_search.config import Space
@@ -158,6 +159,9 @@ def job_maker(
         compute: The arithmetic.
         token: See :attr:`Job.token`.
     """
+    minutes = space.search.max_epoch_minutes
+    # A training that waits for its folder must not be taken for one that hangs.
+    folder_seconds = LATE_SECONDS if minutes is None else min(LATE_SECONDS, 30.0 * minutes)
 
     def make(assignment: Assignment) -> Job:
         return Job(
@@ -174,6 +178,7 @@ def job_maker(
             compute=compute,
             rungs=rungs_of(space),
             token=token,
+            folder_seconds=folder_seconds,
         )
 
     return make

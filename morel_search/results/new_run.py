@@ -26,7 +26,9 @@ def check_new_run(results: Path, name: str) -> None:
     check_run_name(name)
     folder = Path(results).absolute() / name
     if kind_of_path(folder):
-        raise RunFolderError(f"{folder} exists already: continue it with --resume, or choose another --name")
+        holds_a_run = RunFolder(folder).settings.is_file()
+        advice = "continue it with --resume" if holds_a_run else "it is not a run: move it away"
+        raise RunFolderError(f"{folder} exists already: {advice}, or choose another --name")
     existing = next(parent for parent in folder.parents if parent.exists())
     if not existing.is_dir():
         raise RunFolderError(f"cannot create {folder}: {existing} is a file, not a folder")

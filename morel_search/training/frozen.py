@@ -125,11 +125,12 @@ def _grouped(
 def _narrow(module: nn.Module) -> None:
     """Convolutions and linear layers in bfloat16, as autocast would cast them in each pass.
 
-    A classifier's head stays in float32.
+    The head of a classifier stays in float32, also that of each member of a mixture.
     """
-    head = set(module.head.modules()) if isinstance(module, Classifier) else set()
+    heads = [part.head for part in module.modules() if isinstance(part, Classifier)]
+    precise = {part for head in heads for part in head.modules()}
     for part in module.modules():
-        if type(part) in (nn.Conv2d, nn.Linear) and part not in head:
+        if type(part) in (nn.Conv2d, nn.Linear) and part not in precise:
             part.to(torch.bfloat16)
 
 

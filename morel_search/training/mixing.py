@@ -71,11 +71,11 @@ def examples_of(
     strong = replace(evaluation, steps=STEPS, step_size=None, step_ratio=2.5, random_start="uniform")
     generator = torch.Generator(image_set.images.device).manual_seed(0)
     parts = []
+    copy = FrozenNetwork(model, to_float(image_set.images[:2]), compute)
     with attack_mode(model):
         for start in range(0, len(image_set), evaluation.batch_size):
             images = to_float(image_set.images[start : start + evaluation.batch_size])
             labels = image_set.labels[start : start + evaluation.batch_size]
-            copy = FrozenNetwork(model, images[:2], compute)
             parts.append(pgd(copy, images, margin_objective(labels), strong.attack, generator).cpu())
     return torch.cat(parts)
 

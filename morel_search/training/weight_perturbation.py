@@ -40,8 +40,9 @@ def perturbation(loss: Tensor, weights: Sequence[Tensor], gamma: float) -> list[
 class WeightPerturbation:
     """The perturbation of a network's weights in one training step.
 
-    Perturbed are the tensors with at least two dimensions that are called ``weight``: those of convolutions
-    and linear layers. Biases and the gains of normalisation are not, as in the authors' code.
+    Perturbed are the parameters with at least two dimensions whose name contains ``weight``, as in the
+    authors' code: those of convolutions and linear layers, but no biases and no gains with one number for
+    each channel.
 
     Args:
         network: The network, whose weights are changed in place.

@@ -196,7 +196,11 @@ def _tensors(model: nn.Module) -> list[Tensor]:
 def _fingerprint(model: nn.Module) -> str:
     """Return the SHA-256 of the structure and the weights of a network, as hexadecimal digits."""
     digest = hashlib.sha256(repr(model).encode())
-    for name, tensor in model.state_dict().items():
+    for name, value in model.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        if isinstance(value, Tensor):
+            flat = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
+            digest.update(flat.numpy().tobytes())
+        else:  # of a module with get_extra_state
+            digest.update(repr(value).encode())
     return digest.hexdigest()

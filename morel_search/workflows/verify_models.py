@@ -73,7 +73,7 @@ def verify_models_on(
     check_device(space)
     for note in check_test(space.data):
         print_err(f"note: {note}")
-    classes = load_development(replace(space.data, limit=None)).classes
+    classes = load_development(replace(space.data, limit=None, extra=None)).classes
     test = load_test(space.data)
     code = [text for text in models if is_import_path(text)]
     candidates = {}

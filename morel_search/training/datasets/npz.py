@@ -71,7 +71,7 @@ def open_npz(settings: DataSettings, split: Split) -> Source:
     if part.scaled:
         notes.append(f"{part.file}: decimals from 0 to 1 are multiplied by 255 and rounded")
     decoder = Decoder(part.fetch, shape, settings)
-    return Source(torch.from_numpy(labels), classes.names, decoder, tuple(notes))
+    return Source(torch.from_numpy(labels), classes.names, decoder, tuple(notes), classes)
 
 
 def npz_file(settings: DataSettings, split: Split) -> Path:
@@ -103,9 +103,10 @@ def _read(settings: DataSettings, split: Split) -> _Arrays:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
         raise DataError(f"{file} cannot be read as a .npz file of arrays: {error}") from error
     pixels, scaled = _pixels(file, images)
+    known = _labels(file, labels)
     if len(labels) != len(pixels):
         raise DataError(f"{file} has {len(pixels)} images and {len(labels)} labels")
-    return _Arrays(file, pixels, _labels(file, labels), scaled)
+    return _Arrays(file, pixels, known, scaled)
 
 
 def _name(

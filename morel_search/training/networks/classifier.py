@@ -113,8 +113,16 @@ class Classifier(nn.Module):
         return features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape (N, classes), of images in [0, 1], shape (N, C, H, W)."""
-        logits: Tensor = self.head(self.features(x))
+        """Logits, shape (N, classes), of images in [0, 1], shape (N, C, H, W).
+
+        Under autocast the encoder computes in its precision, the head in float32.
+        """
+        features, device = self.features(x), x.device.type
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                logits: Tensor = self.head(features.float())
+        else:
+            logits = self.head(features)
         return logits
 
 
