@@ -63,9 +63,9 @@ def named_errors(what: str, import_paths: Iterable[str]) -> Iterator[None]:
     packages = {_package(path.partition(":")[0]) for path in import_paths}
     try:
         yield
-    except MorelSearchError:
+    except (MorelSearchError, *PASSED_ON):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit too, which would end the command without a sentence
         modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
         if packages.isdisjoint(_package(str(module)) for module in modules):
             raise

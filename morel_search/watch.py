@@ -23,8 +23,6 @@ Examples:
   morel-search watch results/first --port 9000
 """
 
-LOOPBACK = ("127.0.0.1", "localhost")
-
 
 @command(DESCRIPTION, EXAMPLES)
 @click.argument("folder", type=PathText(), metavar="RUN")
@@ -32,13 +30,16 @@ LOOPBACK = ("127.0.0.1", "localhost")
 @click.option("--port", type=click.IntRange(0, 65535), default=8722, help="Port; 0 takes a free one.")
 def watch(*, folder: Path, host: str, port: int) -> int:
     """Serve the page until an interrupt."""
-    from morel_search.analysis.report.live import live_server
+    from morel_search.analysis.report.live import is_loopback, live_server
     from morel_search.results.folder import open_run_folder
 
+    if not host:
+        raise click.UsageError("--host must be an address, such as 127.0.0.1")
     server = live_server(open_run_folder(folder), host, port)
-    if host not in LOOPBACK:
+    if not is_loopback(host):
         print_err(f"warning: everybody who reaches {host} can read this report; nothing is encrypted")
-    print_out(f"http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)")
+    shown = f"[{host}]" if ":" in host else host
+    print_out(f"http://{shown}:{server.server_address[1]}/ (Ctrl-C ends it)")
     with server:
         server.serve_forever()
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,36 @@ def test_mistakes(capsys: pytest.CaptureFixture[str], words: list[str], sentence
     assert main(["init", "mine.yaml", *words]) == 2
     assert sentence in capsys.readouterr().err
     assert not Path("mine.yaml").exists()
+
+
+@pytest.mark.parametrize("train", ["true", "Null", ".5e3", ".inf", "1", "a b", "ä", "é'\"\\", "a: b #c"])
+def test_the_file_names_every_printable_path(train: str) -> None:
+    for name in (train, "no"):
+        image_folder(Path(name), {"a": 8, "b": 8}, [(16, 16)])
+    path = "a space's file.yaml"
+    data = made("--data", train, "--test", "no", out=path).data
+    assert (data.train, data.test) == (train, "no")
+    command = f"morel-search run --space {shlex.quote(path)} --dry-run"
+    assert command in Path(path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("train", ["a\x7fb", "a\x1b[31m", "a\u2028b", "a\x85b"])
+def test_a_path_that_no_space_file_can_name_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], train: str
+) -> None:
+    for name in (train, "test"):
+        image_folder(Path(name), {"a": 8, "b": 8}, [(16, 16)])
+    assert main(["init", "mine.yaml", "--data", train, "--test", "test"]) == 2
+    assert "has an unprintable character, so a space file cannot name it" in capsys.readouterr().err
+    assert not Path("mine.yaml").exists()
+
+
+@pytest.mark.parametrize("rare", ["a\x1bz", "\x7f", "a\u2028b", "\udcff", "# a: b"])
+def test_a_hostile_class_name_stays_in_its_comment(rare: str) -> None:
+    image_folder(Path("images/train"), {rare: 4, "common": 60}, [(16, 16)])
+    image_folder(Path("images/test"), {rare: 4, "common": 4}, [(16, 16)])
+    made("--data", "images")
+    assert "is rare" in Path("mine.yaml").read_text(encoding="utf-8")
 
 
 def test_a_file_that_exists_is_kept(capsys: pytest.CaptureFixture[str]) -> None:

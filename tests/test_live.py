@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -15,7 +16,7 @@ from run_folders import make_run
 from test_report_browser import BROWSER, console, open_page
 
 from morel_search.__main__ import main
-from morel_search.analysis.report.live import LEAST_SECONDS, SHARE, LivePage, live_server
+from morel_search.analysis.report.live import LEAST_SECONDS, SHARE, LivePage, is_loopback, live_server
 from morel_search.errors import RunFolderError
 from morel_search.results.folder import RunFolder
 
@@ -147,6 +148,82 @@ def test_the_server_answers_with_the_page_its_files_and_nothing_else(run: RunFol
         assert ask(port, "/", host=f"localhost:{port}")[0] == 200
         assert ask(port, "/", host="evil.example")[0] == 403
         assert ask(port, "/", method="POST")[0] == 501
+
+
+@pytest.mark.parametrize(
+    ("request_line", "host", "status"),
+    [
+        ("GET / HTTP/1.1", "[", 403),
+        ("GET / HTTP/1.1", "[::1", 403),
+        ("GET / HTTP/1.1", "[::1]:80", 200),
+        ("GET //[x HTTP/1.1", "localhost", 404),
+        ("GET http://[x/ HTTP/1.1", "localhost", 404),
+        ("GET /version?a=[ HTTP/1.1", "localhost", 200),
+    ],
+)
+def test_a_malformed_request_is_answered(
+    run: RunFolder, capfd: pytest.CaptureFixture[str], request_line: str, host: str, status: int
+) -> None:
+    with serving(run) as port, socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(f"{request_line}\r\nHost: {host}\r\n\r\n".encode())
+        assert connection.makefile("rb").readline().split()[1] == str(status).encode()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_reader_that_goes_away_is_no_traceback_and_a_bug_is(
+    run: RunFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with live_server(run, "127.0.0.1", 0) as server:
+        for error in (ConnectionResetError(), BrokenPipeError(), TimeoutError()):
+            try:
+                raise error
+            except OSError:
+                server.handle_error(None, ("127.0.0.1", 1))  # type: ignore[arg-type]
+        assert capfd.readouterr().err == ""
+        try:
+            raise KeyError("a bug")
+        except KeyError:
+            server.handle_error(None, ("127.0.0.1", 1))  # type: ignore[arg-type]
+        assert "KeyError: 'a bug'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["", "a\udcff", "::g"])
+def test_an_address_that_is_none_is_one_sentence(
+    run: RunFolder, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    assert main(["watch", str(run.path), "--host", host, "--port", "0"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.2", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.0.2.1", False),
+        ("machine.example", False),
+    ],
+)
+def test_only_the_loopback_interface_needs_no_warning(host: str, local: bool) -> None:
+    assert is_loopback(host) is local
+
+
+def test_new_mixtures_are_drawn(run: RunFolder) -> None:
+    clock = Clock()
+    live = LivePage(run, clock)
+    live.page()
+    seen = {live.version()}
+    for text in ("{}", "{ }"):  # the second one replaces the first one, in the same folder
+        run.write_text("mixtures/0+1@50/settings.json", text)
+        clock.now += 100
+        seen.add(live.version())
+    assert len(seen) == 3
 
 
 def test_a_port_that_is_in_use_is_one_sentence(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from morel_search.models.checkpoint import save_model
 from morel_search.pick import main as pick
 from morel_search.results.folder import RunFolder
 from morel_search.results.mixtures import read_mixtures
-from morel_search.results.names import mixture_name, network_trials
+from morel_search.results.names import is_mixture_name, mixture_name, network_trials
 from morel_search.train import main as train
 from morel_search.training.datasets import loading
 from morel_search.training.datasets.loading import load_development
@@ -131,9 +131,22 @@ def test_weights_are_chosen_without_the_test_split(
     assert contents(honest)
 
 
+@pytest.mark.parametrize("form", ["probabilities", "logits"])
+@pytest.mark.parametrize("members", [("33", "2"), ("12-5", "12-7")])
+def test_the_name_of_a_mixture_is_known_from_others(members: tuple[str, str], form: str) -> None:
+    assert is_mixture_name(mixture_name(members, (0.3, 0.7), form))
+    for name in ("33", "33+2", "33+2@30 copy", "my 33+2@30", "33+2@30.bak", "notes", "12-7", "²+2@30"):
+        assert not is_mixture_name(name)
+
+
 def test_a_second_call_replaces_the_mixtures_of_the_first(run: RunFolder) -> None:
     (run.mixture_models / "9+8@10").mkdir(parents=True)
+    notes = run.mixture_models / "my notes" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine", encoding="utf-8")
     assert main([str(run.path), "-q"]) == 0
+    assert notes.read_text(encoding="utf-8") == "mine", "it is no mixture"
+    shutil.rmtree(notes.parent)
     before = contents(run)
     assert "mixtures/9+8@10" not in {str(Path(name).parent) for name in before}
     assert main([str(run.path), "-q", "--keep", "1"]) == 0

@@ -239,6 +239,44 @@ def test_an_export_is_replaced_on_demand_and_nothing_else_is(
     assert {path.name for path in run.path.glob("*optuna*")} == {"optuna.db"}
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("number", 10**12, "it has 4 trials, and one has the number 1000000000000"),
+        ("state", "RUNNING", "a state must be COMPLETE, PRUNED, FAIL, got 'RUNNING'"),
+        ("state", "x", "a state must be COMPLETE, PRUNED, FAIL, got 'x'"),
+    ],
+)
+def test_a_damaged_table_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, value: object, sentence: str
+) -> None:
+    run = make_run(tmp_path, trials=4, failures=0, controls=False)
+    table = run.read_trials()
+    table.loc[3, column] = value
+    run.write_table(run.trials, table)
+    assert main(["export", str(run.path)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (run.path / "optuna.db").exists()
+
+
+def test_a_duration_beyond_the_calendar_is_left_out(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=4, failures=0, controls=False)
+    run.write_table(run.trials, run.read_trials().assign(seconds=[1.0, 1e300, 2.0, 1e15]))
+    write_optuna_file(read_run_data(run), None, tmp_path / "out.db", replace=False)
+    durations = [trial.duration for trial in load(run).trials]
+    assert [duration.total_seconds() for duration in durations if duration] == [1, 2]
+
+
+def test_the_place_of_the_search_s_own_store_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path, trials=4, failures=0, controls=False)
+    run.study.unlink(missing_ok=True)
+    assert main(["export", str(run.path), "--optuna", str(run.study)]) == 2
+    assert "is the place of the search's own store" in capsys.readouterr().err
+    assert not run.study.exists()
+
+
 def test_an_empty_run_is_an_empty_study(tmp_path: Path) -> None:
     run = make_run(tmp_path, trials=0, controls=False)
     write_optuna_file(read_run_data(run), None, tmp_path / "out.db", replace=False)

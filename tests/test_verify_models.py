@@ -61,10 +61,11 @@ class NotFinite(Linear):
         return super().forward(images) / 0
 
 class Rare(Linear):
-    """It fails in a pass with gradients, which only attacks make."""
+    """It fails in the pass of an attack, which is that with more than the eight images of the checks."""
+    error = ValueError("no attacks here")
     def forward(self, images):
-        if images.requires_grad:
-            raise ValueError("no gradients here")
+        if len(images) > 8:
+            raise self.error
         return super().forward(images)
 
 class Extra(Linear):
@@ -74,6 +75,19 @@ class Extra(Linear):
 
     def set_extra_state(self, state):
         pass
+
+class Exit(Rare):
+    error = SystemExit("no attacks here")
+
+class NoGrad(Linear):
+    @torch.no_grad()
+    def forward(self, images):
+        return super().forward(images)
+
+class Detached(Linear):
+    """Its weights have gradients, its images have none."""
+    def forward(self, images):
+        return super().forward(images.detach())
 
 def four():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
@@ -234,11 +248,37 @@ def test_mistakes_are_one_sentence(model: str, sentence: str, capsys: pytest.Cap
     assert not Path("verified").exists()
 
 
+@pytest.mark.parametrize(("name", "error"), [("Rare", "ValueError"), ("Exit", "SystemExit")])
 def test_an_error_of_the_network_during_an_attack_is_one_sentence(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], name: str, error: str
 ) -> None:
-    assert verify("--model", "verified_networks:Rare", images=5) == 2
-    assert "a network of --model raised ValueError: no gradients here" in capsys.readouterr().err
+    assert verify("--model", f"verified_networks:{name}", images=20) == 2
+    assert f"a network of --model raised {error}: no attacks here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["NoGrad", "Detached"])
+def test_a_network_without_gradients_is_refused(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert verify("--model", f"verified_networks:{name}") == 2
+    assert f"network verified_networks:{name} gives logits without a gradient" in capsys.readouterr().err
+    assert not Path("verified").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        ("file", "file is a file, not a folder; name another folder with --out"),
+        ("file/below", "cannot create file/below: a part of the path is a file, not a folder"),
+        ("/proc/below", "cannot create /proc/below: no such folder"),
+        ("a" * 300, "the name is too long"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], out: str, sentence: str
+) -> None:
+    Path("file").write_text("mine")
+    assert verify("--model", "verified_networks:Linear", "--out", out) == 2
+    assert sentence in capsys.readouterr().err
+    assert Path("file").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

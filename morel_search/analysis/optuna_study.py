@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,6 +37,12 @@ APPLICATION_ID = 0x4D524C58
 SEARCHED = "searched trials only"
 """End of the name of the study without controls."""
 
+MOST_RUNNING = 1000
+"""Largest number of trials that run at the same time; their numbers are missing in ``trials.csv``."""
+
+STATES = ("COMPLETE", "PRUNED", "FAIL")
+"""States of the trials of ``trials.csv``."""
+
 METRICS = ["clean_accuracy", "robust_accuracy"]
 
 Attribute = bool | int | float | str
@@ -57,6 +63,10 @@ def write_optuna_file(
         RunFolderError: The file exists and is not to be replaced, is no export, or cannot be written.
     """
     _check_target(path, replace=replace)
+    if path.absolute() == run_data.run.study:
+        raise RunFolderError(
+            f"{path} is the place of the search's own store; name another file with --optuna"
+        )
     with closing(sqlite3.connect(":memory:", check_same_thread=False)) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         storage = RDBStorage(
@@ -77,6 +87,7 @@ def add_studies(run_data: RunData, verification: Verification | None, storage: R
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trials = {int(row["number"]): row for row in run_data.trials.to_dict("records")}
+    _check_numbers(run_data, trials)
     searched = {number: row for number, row in trials.items() if row["origin"] != "control"}
     epochs = _epochs(run_data)
     for name, rows in ((run_data.run.name, trials), (f"{run_data.run.name}: {SEARCHED}", searched)):
@@ -102,6 +113,33 @@ def add_studies(run_data: RunData, verification: Verification | None, storage: R
                 study.add_trial(_timed(left_out, run_data, 0.0))
             else:
                 study.add_trial(create_trial(state=TrialState.RUNNING))
+
+
+def _check_numbers(run_data: RunData, numbers: Collection[int]) -> None:
+    """Refuse a table whose numbers have so many gaps that they are no running trials.
+
+    Raises:
+        RunFolderError: The table is damaged.
+    """
+    largest = max(numbers, default=-1)
+    if largest + 1 > len(numbers) + MOST_RUNNING:
+        raise RunFolderError(
+            f"{run_data.run.trials} is damaged: it has {len(numbers)} trials, and one has the number "
+            f"{largest}"
+        )
+
+
+def _state(row: Row, run_data: RunData) -> TrialState:
+    """Return the state of a trial.
+
+    Raises:
+        RunFolderError: The table is damaged.
+    """
+    if row["state"] not in STATES:
+        raise RunFolderError(
+            f"{run_data.run.trials} is damaged: a state must be {', '.join(STATES)}, got {row['state']!r}"
+        )
+    return TrialState[str(row["state"])]
 
 
 def _check_target(path: Path, *, replace: bool) -> None:
@@ -167,7 +205,7 @@ def _trial(
     attributes: Mapping[str, Attribute],
     run_data: RunData,
 ) -> FrozenTrial:
-    state, values = TrialState[str(row["state"])], [float(row[column]) for column in POINT]
+    state, values = _state(row, run_data), [float(row[column]) for column in POINT]
     if state == TrialState.COMPLETE and not all(map(math.isfinite, values)):
         state = TrialState.FAIL
     kept: dict[str, ParamValue] = {}
@@ -201,7 +239,10 @@ def _timed(trial: FrozenTrial, run_data: RunData, seconds: float) -> FrozenTrial
     if begin is not None:
         trial.datetime_start = begin
         known = seconds if math.isfinite(seconds) else 0.0
-        trial.datetime_complete = begin + timedelta(seconds=known)
+        try:
+            trial.datetime_complete = begin + timedelta(seconds=known)
+        except OverflowError:  # after the year 9999: the duration of a damaged table
+            trial.datetime_complete = begin
     return trial
 
 

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 from morel_search.errors import RunFolderError
 
-__all__ = ["check_run_name", "member_name", "member_trial", "mixture_name", "network_trials"]
+__all__ = [
+    "check_run_name",
+    "is_mixture_name",
+    "member_name",
+    "member_trial",
+    "mixture_name",
+    "network_trials",
+]
+
+_MEMBER = r"\d+(?:-\d+)?"
+_MIXTURE = re.compile(rf"{_MEMBER}\+{_MEMBER}@\d{{1,3}}(?:-logits)?", re.ASCII)
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -58,6 +68,11 @@ def mixture_name(members: Sequence[str], weights: Sequence[float], form: str) ->
     """
     name = f"{'+'.join(members)}@{round(100 * weights[0])}"
     return name if form == "probabilities" else f"{name}-{form}"
+
+
+def is_mixture_name(name: str) -> bool:
+    """Return whether a name has the form that :func:`mixture_name` gives it."""
+    return _MIXTURE.fullmatch(name) is not None
 
 
 def network_trials(name: str) -> frozenset[int]:

@@ -160,9 +160,12 @@ def _write(
 
 
 def _delete_others(run: RunFolder, names: Mapping[str, object]) -> None:
-    """Delete the mixtures of an earlier call, now that those of this one are written."""
+    """Delete the mixtures of an earlier call, now that those of this one are written; keep other folders."""
+    from morel_search.results.names import is_mixture_name
+
     for folder in run.mixture_models.iterdir() if run.mixture_models.is_dir() else ():
-        if folder.name not in names and folder.is_dir() and not folder.is_symlink():
+        own = is_mixture_name(folder.name) and folder.is_dir() and not folder.is_symlink()
+        if own and folder.name not in names:
             shutil.rmtree(folder, ignore_errors=True)
 
 

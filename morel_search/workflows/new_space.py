@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from morel_search._format import printable
 from morel_search._machine import usable_cpus
 from morel_search.errors import DataError
 from morel_search.training.library_names import is_library_name
@@ -25,7 +27,8 @@ FEW_IMAGES = 5000
 WANTED_VALIDATION = 200
 """Number of validation images that is wanted, as the standard error of an accuracy is then at most 0.035."""
 
-PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
+PLAIN = re.compile(r"(?!(?i:true|false|null)$)(?:\.{0,2}/)?[A-Za-z_][\w./-]*")
+"""A text that YAML reads as a text without quotes; not a number such as ``.5``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ def _head(facts: DataFacts, path: Path) -> list[str]:
         lines.append(
             f"# The class {_printable(rarest)} is rare: accuracies count images, so it counts little."
         )
-    command = f"morel-search run --space {_printable(str(path))}"
+    command = f"morel-search run --space {_printable(shlex.quote(str(path)))}"
     return [
         *lines,
         "#",
@@ -215,9 +218,13 @@ def _text(value: str | None) -> str:
         raise DataError(
             f"the path {value!r} is not UTF-8, so a space file cannot name it; rename it"
         ) from error
+    if not value.isprintable():
+        raise DataError(
+            f"the path {value!r} has an unprintable character, so a space file cannot name it; rename it"
+        )
     return value if PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
 def _printable(text: str) -> str:
     """Return a text for a comment, in one line."""
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

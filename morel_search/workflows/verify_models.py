@@ -16,7 +16,7 @@ from morel_search._user_code import named_errors
 from morel_search.errors import NetworkError, RunFolderError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from morel_search.config import Space
     from morel_search.training.datasets.loading import ImageSet
@@ -60,6 +60,7 @@ def verify_models_on(
 
     from morel_search.analysis.run_data import NetworkEntry
     from morel_search.analysis.verification_reader import verification_of
+    from morel_search.results.files import kind_of_path, os_error_sentence
     from morel_search.results.folder import RunFolder
     from morel_search.training.datasets.loading import check_test, load_development, load_test
     from morel_search.verification.models import verify_models
@@ -67,7 +68,9 @@ def verify_models_on(
     from morel_search.workflows.preflight import check_device
     from morel_search.workflows.terminal import verification_text
 
-    if (folder / "settings.json").exists():
+    if kind_of_path(folder) == "file":
+        raise RunFolderError(f"{folder} is a file, not a folder; name another folder with --out")
+    if kind_of_path(folder / "settings.json"):
         raise RunFolderError(f"{folder} is a run or a network; name another folder with --out")
     space = _space(data, overrides)
     check_device(space)
@@ -81,7 +84,10 @@ def verify_models_on(
         with named_errors(f"network {text}", code):
             model = _load(text, len(classes), trust_code=trust_code)
             candidates[name] = _candidate(text, model, space, test, len(classes))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise os_error_sentence("create", folder, error) from error
     run = RunFolder(folder.absolute())
     budget = VerificationBudget(
         images or space.verify.images, None if minutes is None else 60 * minutes, space.verify.seed
@@ -192,6 +198,11 @@ def _candidate(text: str, model: nn.Module, space: Space, test: ImageSet, classe
         )
     if not torch.isfinite(logits).all():
         raise NetworkError(f"network {text} gives logits that are not finite")
+    if not _has_gradient(model, few):
+        raise NetworkError(
+            f"network {text} gives logits without a gradient for its images, which the white-box attacks "
+            "need; remove no_grad, detach and conversions to NumPy from its forward"
+        )
     if randomness(model, few) > NOISE:
         print_err(
             f"warning: network {text} is random in eval mode: two passes over the same images differ; its "
@@ -205,3 +216,16 @@ def _candidate(text: str, model: nn.Module, space: Space, test: ImageSet, classe
     if compute.channels_last and not supports_channels_last(model, few):
         compute = replace(compute, channels_last=False)
     return Candidate(model.to(device).requires_grad_(False), compute)
+
+
+def _has_gradient(model: nn.Module, images: Tensor) -> bool:
+    """Return whether the logits have a gradient for the images; its values may all be zero."""
+    import torch
+
+    with torch.enable_grad():
+        inputs = images.clone().requires_grad_()
+        logits = model(inputs)
+        if not logits.requires_grad:
+            return False
+        (gradient,) = torch.autograd.grad(logits.sum(), inputs, allow_unused=True)
+    return gradient is not None

@@ -7,6 +7,8 @@ files to which the page links, and with nothing else.
 from __future__ import annotations
 
 import hashlib
+import socket
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +27,7 @@ from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
 from morel_search.results.reading import TABLE_BYTES, read_regular
 
-__all__ = ["LivePage", "live_server"]
+__all__ = ["LivePage", "is_loopback", "live_server"]
 
 LEAST_SECONDS, SHARE = 5.0, 0.2
 """Least time between two drawings, and the largest share of time that drawing takes."""
@@ -43,6 +45,15 @@ FILES = (
 REDRAWN = "This page is redrawn as trials finish."
 
 LOCAL_NAMES = ("localhost", "localhost.localdomain")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is reached from this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in LOCAL_NAMES
+
 
 _TABLES = (
     "settings.json",
@@ -117,15 +128,31 @@ def live_server(run: RunFolder, host: str, port: int) -> ThreadingHTTPServer:
     Raises:
         RunFolderError: The address cannot be used, for example because another program listens there.
     """
+    kind = _Server6 if ":" in host else _Server
     try:
-        server = ThreadingHTTPServer((host, port), partial(_Handler, LivePage(run), run))
+        return kind((host, port), partial(_Handler, LivePage(run), run))
     except OSError as error:
         raise os_error_sentence("listen on", Path(f"{host}:{port}"), error) from error
-    server.daemon_threads = True
-    return server
+    except (TypeError, ValueError) as error:
+        raise RunFolderError(f"{host!r} is not the name or the address of a machine") from error
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print the traceback of a bug; a browser that has gone away is none."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as the server passes it
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Handler(BaseHTTPRequestHandler):
+    timeout = 60.0  # a connection without a request must not stay for ever
+
     def __init__(self, live: LivePage, run: RunFolder, *arguments: object) -> None:
         self._live, self._run = live, run
         super().__init__(*arguments)  # type: ignore[arg-type]  # what the server passes
@@ -135,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._named_by_address():
             self.send_error(HTTPStatus.FORBIDDEN, "this server answers under its address only")
             return
-        path = urlsplit(self.path).path.lstrip("/")
+        path = self.path.partition("?")[0].lstrip("/")
         if path == "":
             self._send(self._live.page().encode("utf-8", "backslashreplace"), "text/html; charset=utf-8")
         elif path == "version":
@@ -162,11 +189,16 @@ class _Handler(BaseHTTPRequestHandler):
 
         A page of another site can make a browser ask this server under that site's own name (DNS rebinding).
         """
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+        try:
+            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+        except ValueError:  # a bracket without its pair
+            return False
+        if host in LOCAL_NAMES:
+            return True
         try:
             ip_address(host)
         except ValueError:
-            return host in LOCAL_NAMES
+            return False
         return True
 
     def _send(self, body: bytes, kind: str) -> None:
@@ -188,10 +220,11 @@ class _Handler(BaseHTTPRequestHandler):
 def _version_of(run: RunFolder) -> str:
     """Return a text that changes when a file of the run changes from which the page is drawn."""
     seen = []
-    for name in _TABLES:
+    mixtures = sorted(run.mixture_models.glob("*/settings.json"))
+    for path in (*(run.path / name for name in _TABLES), *mixtures):
         try:
-            status = (run.path / name).stat()
+            status = path.stat()
         except OSError:
             continue
-        seen.append((name, status.st_mtime_ns, status.st_size))
+        seen.append((str(path.relative_to(run.path)), status.st_mtime_ns, status.st_size))
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
