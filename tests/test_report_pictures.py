@@ -204,6 +204,37 @@ def test_pictures_of_something_else_are_not_shown(run: RunFolder, change: dict[s
     assert section_html(run) == ""
 
 
+@pytest.mark.parametrize("epsilon", ["1e308", "1/0", "-1", "0", "<b>", "9" * 400])
+def test_any_radius_of_a_foreign_folder_is_drawn_or_left_out(run: RunFolder, epsilon: str) -> None:
+    name = members(run)[0]
+    record = read_record(run, name)
+    assert record is not None
+    record.setup = replace(record.setup, evaluation={**record.setup.evaluation, "epsilon": epsilon})
+    record.write(run)
+    pictures = replace(made_pictures(name), epsilon=epsilon)
+    write_pictures(run, pictures)
+    part = pictures_section(read_run_data(run), None)
+    assert part is None or "<b>" not in part.html.replace("<b>Image", "")
+
+
+@pytest.mark.parametrize(
+    ("count", "passed", "words"),
+    [
+        (
+            1,
+            0,
+            "the first test image, in the order of the verification, that this network classifies correctly "
+            "without an attack. The attack",
+        ),
+        (1, 1, "without an attack; 1 other image before it was passed over. The attack"),
+        (2, 5, "without an attack; 5 other images before the last were passed over. The attack"),
+    ],
+)
+def test_the_rule_is_stated(run: RunFolder, count: int, passed: int, words: str) -> None:
+    write_pictures(run, replace(made_pictures(members(run)[0], count=count), passed_over=passed))
+    assert words in section_html(run)
+
+
 def test_names_with_markup_are_text(run: RunFolder) -> None:
     hostile = '"><script>alert(1)</script>' + 1000 * "x"
     pictures = made_pictures(members(run)[0], count=1)

@@ -118,15 +118,16 @@ def _caption(pictures: Pictures, networks: int) -> str:
     count, passed = len(pictures.images), pictures.passed_over
     which = "this network classifies" if networks == 1 else f"these {networks} networks classify"
     first = "the first test image" if count == 1 else f"the first {count} test images"
-    others = (
-        f"; {passed} other image{'' if passed == 1 else 's'} before {'it' if count == 1 else 'the last'} "
-    )
-    others += "was passed over" if passed == 1 else "were passed over"
+    before = "it" if count == 1 else "the last"
+    others = ""
+    if passed:
+        counted = "1 other image" if passed == 1 else f"{passed} other images"
+        others = f"; {counted} before {before} {'was' if passed == 1 else 'were'} passed over"
     sentences = [
         f"Shown are {first}, in the order of the verification, that {which} correctly without an attack"
         f"{others}.",
-        f"The attack is {_attack_words(pictures)}. It is one attack and weaker than the whole verification, "
-        "whose result stands below each image.",
+        f"The attack is {_attack_words(pictures)}. It is one attack of many; the result of the whole "
+        "verification stands below each image.",
         "A change is rounded to whole levels of 8 bits, which can weaken it, and stays within ε. ",
     ]
     if pictures.reduction > 1:
@@ -137,7 +138,11 @@ def _caption(pictures: Pictures, networks: int) -> str:
     else:
         sentences[-1] += "The predictions are those of exactly these pixels."
     how = "ε" if pictures.norm == "linf" else "the largest change of the image"
-    sentences.append(f"In the difference, grey is unchanged, white is raised and black is lowered by {how}.")
+    coloured = len(pictures.images[0].pixels) > 1
+    sentences.append(
+        f"In the difference, grey is unchanged, white is raised and black is lowered by {how}"
+        f"{', in each of red, green and blue' if coloured else ''}."
+    )
     return " ".join(sentence.strip() for sentence in sentences)
 
 
@@ -157,7 +162,7 @@ def _card(image: CleanImage, picture: Picture, pictures: Pictures, record: Attac
     what = f"test image {image.index}, class {_class(image.label, image.name)}"
     correct = picture.after.label == image.label
     radius = number_of(pictures.epsilon)
-    levels = max(1, int(255 * radius + 1e-6)) if pictures.norm == "linf" and radius else None
+    levels = max(1, int(255 * min(radius, 1.0) + 1e-6)) if pictures.norm == "linf" and radius else None
     parts = (
         ("clean", image.pixels, f"{what}, before the attack"),
         ("attacked", picture.pixels, f"{what}, adversarial example for {network}"),
