@@ -349,7 +349,7 @@ def test_points_are_coloured_by_any_parameter_objective_or_time(tmp_path: Path) 
         for _, numbers, colours in result[name]["points"]:
             for number, colour in zip(numbers, colours, strict=True):
                 if isinstance(colour, str):
-                    assert table[column].isna()[number], "grey is a trial without a value"
+                    assert table[column].isna()[number], "a pale trial has no value"
                 else:
                     assert colour == pytest.approx(shares[number], abs=0.02)
     classes: dict[str, set[str]] = {}
@@ -360,8 +360,8 @@ def test_points_are_coloured_by_any_parameter_objective_or_time(tmp_path: Path) 
     assert len(set.union(*classes.values())) == len(classes)
     assert result["accuracy_loss"]["swatches"] == table["param_accuracy_loss"].nunique()
     beta = [colour for _, _, colours in result["beta"]["points"] for colour in colours]
-    assert any(isinstance(colour, str) for colour in beta), "a trial without beta is grey"
-    assert "grey: no value" in result["beta"]["key"]
+    assert any(isinstance(colour, str) for colour in beta), "a trial without beta is pale"
+    assert "pale: no value" in result["beta"]["key"]
     assert {"clean accuracy (%)", "training time (s)", "alpha"} <= set(result)
     assert "logarithmic scale" in result["alpha"]["key"]
 

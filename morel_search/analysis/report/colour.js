@@ -50,7 +50,7 @@
       indices.push(index);
       colours.push(scale === null ? original[index] : trace.customdata.map((number) => {
         const value = byNumber.get(number)?.[column] ?? "";
-        return value === "" ? token("dot") : scale.colour(value);
+        return value === "" ? token("rule") : scale.colour(value); // the middle of the scale is near grey
       }));
     });
     const ends = [[0, token("low")], [1, token("high")]];
@@ -75,7 +75,7 @@
       add("i", key).className = "scale";
       add("span", key, `${short(scale.high)}${scale.log ? " (logarithmic scale)" : ""}`);
     }
-    if (scale.gaps) add("span", key, "grey: no value");
+    if (scale.gaps) add("span", key, "pale: no value");
   }
 
   document.addEventListener("drawn", (event) => {
