@@ -120,10 +120,10 @@ def test_a_verification_refuses_predictions_that_depend_on_the_batch(
     split = ImageSet((255 * images).to(torch.uint8), torch.zeros(8, dtype=torch.int64))
     monkeypatch.setattr(worker, "test_images", lambda data: split)
     network = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten(), nn.Linear(64, 3))
-    monkeypatch.setattr(worker, "_model", lambda path, device, consent: network)
+    monkeypatch.setattr(worker, "model_for", lambda path, device, consent: network)
     with pytest.raises(NetworkError, match=r"the network in front/3/model\.pt predicts an image differently"):
         worker.describe_test_split(DataSettings(name="digits"), "front/3/model.pt")
-    monkeypatch.setattr(worker, "_model", lambda path, device, consent: network[1:])
+    monkeypatch.setattr(worker, "model_for", lambda path, device, consent: network[1:])
     assert worker.describe_test_split(DataSettings(name="digits"), "front/3/model.pt").images == 8
 
 

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from run_folders import make_run
 from verified_runs import verified_run
@@ -301,6 +302,68 @@ def result_of(dom: str) -> Any:
     found = re.search(r'data-result="([^"]*)"', dom)
     assert found is not None
     return json.loads(html.unescape(found[1]))
+
+
+COLOUR = """<script>
+document.getElementById("front").open = true;
+setTimeout(() => {
+  const choice = document.getElementById("colour-by"), figure = document.getElementById("figure-front");
+  const key = document.getElementById("colour-key"), result = {};
+  const points = () => figure.data.filter((trace) => trace.customdata && trace.name !== "selected")
+    .map((trace) => [trace.name, trace.customdata, trace.marker.color]);
+  result.before = points();
+  for (const option of choice.options) {
+    choice.value = option.value;
+    choice.dispatchEvent(new Event("change"));
+    const swatches = key.querySelectorAll("i").length;
+    result[option.textContent] = { points: points(), key: key.textContent, swatches };
+  }
+  choice.value = "";
+  choice.dispatchEvent(new Event("change"));
+  result.after = points();
+  result.empty = key.textContent;
+  document.body.dataset.result = JSON.stringify(result);
+}, 1000);
+</script>"""
+
+
+def test_points_are_coloured_by_any_parameter_objective_or_time(tmp_path: Path) -> None:
+    run, _ = verified_run(tmp_path)
+    table = run.read_trials().set_index("number")
+    page = with_script(write_report(run), COLOUR)
+    dom, said = open_page(page, tmp_path / "profile")
+    assert console(said) == []
+    result = result_of(dom)
+    assert result["before"] == result["after"] == result["kind of network"]["points"]
+    assert result["empty"] == ""
+    for name, column, log in (
+        ("epsilon", "param_epsilon", False),
+        ("robust accuracy (%)", "robust_accuracy", False),
+        ("k_robust", "param_k_robust", True),
+    ):
+        values = table[column]
+        if log:  # controls have 0
+            values = np.log(values.clip(lower=values[values > 0].min()))
+        assert ("or less" in result[name]["key"]) == log == ("logarithmic scale" in result[name]["key"])
+        shares = (values - values.min()) / (values.max() - values.min())
+        for _, numbers, colours in result[name]["points"]:
+            for number, colour in zip(numbers, colours, strict=True):
+                if isinstance(colour, str):
+                    assert table[column].isna()[number], "a pale trial has no value"
+                else:
+                    assert colour == pytest.approx(shares[number], abs=0.02)
+    classes: dict[str, set[str]] = {}
+    for _, numbers, colours in result["accuracy_loss"]["points"]:
+        for number, colour in zip(numbers, colours, strict=True):
+            classes.setdefault(table["param_accuracy_loss"][number], set()).add(colour)
+    assert all(len(colours) == 1 for colours in classes.values())
+    assert len(set.union(*classes.values())) == len(classes)
+    assert result["accuracy_loss"]["swatches"] == table["param_accuracy_loss"].nunique()
+    beta = [colour for _, _, colours in result["beta"]["points"] for colour in colours]
+    assert any(isinstance(colour, str) for colour in beta), "a trial without beta is pale"
+    assert "pale: no value" in result["beta"]["key"]
+    assert {"clean accuracy (%)", "training time (s)", "alpha"} <= set(result)
+    assert "logarithmic scale" in result["alpha"]["key"]
 
 
 def test_a_selection_in_one_view_is_a_selection_in_all(tmp_path: Path) -> None:

@@ -356,6 +356,6 @@ def test_a_network_that_fails_only_after_its_training_is_one_sentence(
             task()
     score = test_scores._score((3, 2), str(path), setup.data, setup.evaluation, FLOAT32, "cpu", 1, consent)
     assert "model.pt raised ValueError: only in the verification" in str(score.result)
-    monkeypatch.setattr(worker, "_chunk_images", lambda *_: {}["a bug"])
+    monkeypatch.setattr(worker, "images_for", lambda *_: {}["a bug"])
     with pytest.raises(KeyError, match="a bug"):
         worker.diagnose_network(str(path), rows, setup)

@@ -115,6 +115,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     monkeypatch.setattr(runner, "concurrency", lambda resources: 1)
     monkeypatch.setattr(runner, "diagnose_network", lambda path, rows, setup: HONEST)
     monkeypatch.setattr(runner, "chunk_images", lambda operations, device: 8)
+    monkeypatch.setattr(runner, "update_pictures", lambda *arguments: None)  # the networks are no networks
     return run
 
 
@@ -409,7 +410,7 @@ def test_every_attack_runs_with_l2_on_oblong_images(monkeypatch: pytest.MonkeyPa
     with torch.no_grad():
         labels = network(images / 255).argmax(dim=1)
     monkeypatch.setattr(worker, "test_images", lambda data: ImageSet(images, labels))
-    monkeypatch.setattr(worker, "_model", lambda path, device, consent: network)
+    monkeypatch.setattr(worker, "model_for", lambda path, device, consent: network)
     setup = worker.WorkerSetup(
         data=DataSettings(name="digits"),
         evaluation=EvaluationSettings(norm="l2", epsilon=Fraction(1, 100_000), steps=2, final_steps=2),

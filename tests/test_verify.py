@@ -16,8 +16,12 @@ import pytest
 import torch
 from run_folders import make_run
 
+from morel_search.models.load import load_model
 from morel_search.results.attack_records import BROKEN, ROBUST, UNKNOWN, read_records
 from morel_search.results.folder import RunFolder
+from morel_search.results.pictures import read_pictures
+from morel_search.training.datasets.loading import load_test
+from morel_search.training.settings import DataSettings
 from morel_search.verify import main
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +97,33 @@ def test_a_search_ends_with_its_verification(
 
 
 @pytest.mark.slow
+def test_its_pictures_are_test_images_and_the_predictions_those_of_the_networks(
+    searched: tuple[RunFolder, subprocess.CompletedProcess[str]],
+) -> None:
+    run, _ = searched
+    pictures, test = read_pictures(run), load_test(DataSettings(name="digits"))
+    assert pictures is not None
+    page = run.report.read_text(encoding="utf-8")
+    assert page.count("<figure><img") == 3 * len(pictures.images) * len(pictures.networks)
+    for network in pictures.networks:
+        (folder,) = (
+            parent / network.name
+            for parent in (run.front_models, run.control_models)
+            if (parent / network.name).is_dir()
+        )
+        model = load_model(folder)
+        for image, picture in zip(pictures.images, network.pictures, strict=True):
+            assert (test.images[image.index].numpy() == image.pixels).all()
+            assert int(test.labels[image.index]) == image.label == picture.before.label
+            assert abs(picture.pixels.astype(int) - image.pixels).max() <= 51  # a fifth of 255
+            for pixels, prediction in ((image.pixels, picture.before), (picture.pixels, picture.after)):
+                with torch.no_grad():
+                    shares = model(torch.from_numpy(pixels.copy()).float()[None] / 255).softmax(dim=1)[0]
+                assert prediction.label == int(shares.argmax())
+                assert prediction.probability == pytest.approx(float(shares.max()), abs=1e-4)
+
+
+@pytest.mark.slow
 def test_killed_or_short_of_time_it_continues_to_the_same_end(
     searched: tuple[RunFolder, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -105,6 +136,8 @@ def test_killed_or_short_of_time_it_continues_to_the_same_end(
     run.verified.unlink()
     short = call("morel_search.verify", str(run.path), "--images", "60", "--minutes", "0.02")
     assert short.returncode == 0, short.stderr
+    attacked = [record for record in read_records(run).values() if (record.table[:, 0] == ROBUST).any()]
+    assert read_pictures(run) is not None or not attacked, "an attacked network has pictures"
     process = subprocess.Popen(
         [sys.executable, "-m", "morel_search.verify", str(run.path), "--images", "60"],
         cwd=ROOT,
@@ -118,6 +151,8 @@ def test_killed_or_short_of_time_it_continues_to_the_same_end(
     again = {name: record.table for name, record in read_records(run).items()}
     assert again.keys() == whole.keys()
     assert all(np.array_equal(again[name], whole[name]) for name in whole)
+    pictures = [folder.verification / "pictures.json" for folder in (run, searched[0])]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ __all__ = [
     "AttackSetup",
     "fingerprint",
     "open_record",
+    "read_record",
     "read_records",
     "skip_misclassified",
 ]
@@ -155,6 +156,15 @@ def read_records(run: RunFolder) -> dict[str, AttackRecord]:
         return {}
     records = [_read(path) for path in sorted(run.verification.glob("*.json"))]
     return {record.name: record for record in records if record is not None}
+
+
+def read_record(run: RunFolder, name: str) -> AttackRecord | None:
+    """Read the record of one network; None when its JSON file is missing or damaged.
+
+    Raises:
+        RunFolderError: The table of the record is damaged.
+    """
+    return _read(run.verification / f"{name}.json")
 
 
 def skip_misclassified(table: Table, attacks: Collection[str]) -> None:

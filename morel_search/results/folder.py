@@ -11,7 +11,8 @@
         controls/NUMBER/     weights of a control
         mixtures/NAME/       weights of a mixture of two of these networks, such as 33+2@30
         verified.csv         one row per verified network
-        verification/        results of the attacks on each image of the test split, two files per network
+        verification/        results of the attacks on each image of the test split, two files per network,
+                             and attacked images of some networks, pictures.json
         replicates.csv       one row per training of a member or a control with another seed
         report.html          the report; figures/ has its figure for papers, and its data as CSV
         ray/                 Ray Tune's own folder, with checkpoints/

@@ -28,7 +28,16 @@ from morel_search.training.evaluation_attacks import EvaluationAttack, final_att
 from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.settings import EvaluationLoss, EvaluationSettings
 
-__all__ = ["TEST_SEED", "Evaluation", "attack_starts", "correct", "evaluate", "robust_mask", "score"]
+__all__ = [
+    "TEST_SEED",
+    "Evaluation",
+    "attack_starts",
+    "correct",
+    "evaluate",
+    "robust_mask",
+    "score",
+    "wrong_classes",
+]
 
 TEST_SEED = 1
 """Seed of the attack on the test split; the epochs are compared with another one."""
@@ -196,7 +205,7 @@ def robust_mask(
     if attack.loss != "targeted_margin":
         remaining = remaining[_run(model, adversary, images, labels, start, attack, None)]
     else:
-        classes = _wrong_classes(adversary, images, labels)[:, : attack.targets]
+        classes = wrong_classes(adversary, images, labels)[:, : attack.targets]
         for target in classes.unbind(dim=1):
             survived = _run(
                 model,
@@ -247,7 +256,7 @@ def _objective(loss: EvaluationLoss, labels: Tensor, targets: Tensor | None) -> 
 
 
 @torch.no_grad()
-def _wrong_classes(adversary: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
+def wrong_classes(adversary: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
     """Return the wrong classes of each image, shape (M, classes - 1), those with the largest logits first."""
     logits = torch.nan_to_num(adversary(images), nan=0.0)
     ordered = logits.scatter(1, labels.unsqueeze(1), float("-inf")).argsort(dim=1, descending=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from morel_search._consent import consent_to
 from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
@@ -27,7 +28,9 @@ from morel_search.results.attack_records import (
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.training.compute_settings import Compute
+from morel_search.verification.attacked_images import AttackedImages, draw_network
 from morel_search.verification.chunks import WHITE_BOX_SHARE, Chunk, chunk_images, chunks_to_run, is_open
+from morel_search.verification.pictures import update_pictures
 from morel_search.verification.worker import (
     ChunkResult,
     SplitSummary,
@@ -115,7 +118,13 @@ def verify_networks(
     chunks = chunks_to_run(
         records, rows, min(chunk_images(split.operations, setup.device), batch_size), batch_size
     )
-    return _Verification(run, records, models, setup, budget).run(chunks, space.resources, on_chunk)
+    complete = _Verification(run, records, models, setup, budget).run(chunks, space.resources, on_chunk)
+
+    def draw(path: str, images: NDArray[np.int64], setup: WorkerSetup) -> AttackedImages:
+        return _draw(path, images, setup, space.resources)
+
+    update_pictures(run, records, models, rows, setup, split.operations, draw)
+    return complete
 
 
 def _describe(setup: WorkerSetup, model: Path) -> SplitSummary:
@@ -126,6 +135,18 @@ def _describe(setup: WorkerSetup, model: Path) -> SplitSummary:
         task = ray.remote(describe_test_split).remote(setup.data, str(model.absolute()), setup.consent)
         summary: SplitSummary = ray.get(Results().next([task]))
     return summary
+
+
+def _draw(
+    path: str, images: NDArray[np.int64], setup: WorkerSetup, resources: ResourceSettings
+) -> AttackedImages:
+    """Attack some images of a network on a worker, and return the pictures."""
+    import ray
+
+    with task_errors("the attack was interrupted", "the same command tries again"):
+        task = trial_task(draw_network, resources).remote(path, images, setup)
+        pictures: AttackedImages = ray.get(Results().next([task]))
+    return pictures
 
 
 class _Verification:

@@ -40,6 +40,8 @@ __all__ = [
     "describe_test_split",
     "diagnose_network",
     "digest_of",
+    "images_for",
+    "model_for",
     "run_attacks",
 ]
 
@@ -121,7 +123,7 @@ def describe_test_split(data: DataSettings, path: str, consent: Consent = NO_COD
     test = test_images(data)
     channels, height, width = (int(size) for size in test.images.shape[1:])
     with named_errors(f"the network in {path}", consent.names):
-        model = _model(path, "cpu", consent)
+        model = model_for(path, "cpu", consent)
         if batch_effect(model, to_float(test.images[:8])) > NOISE:
             raise NetworkError(f"the network in {path} {DEPENDS_ON_BATCH}")
         return SplitSummary(len(test), operations(model, (channels, height, width)), digest_of(test))
@@ -141,9 +143,9 @@ def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> 
     from morel_search.verification.masking import diagnose_masking
     from morel_search.verification.transfer import transfer_accuracy
 
-    images, labels = _chunk_images(rows, setup)
+    images, labels = images_for(rows, setup)
     with named_errors(f"the network in {path}", setup.consent.names):
-        model = _model(path, setup.device, setup.consent)
+        model = model_for(path, setup.device, setup.consent)
         diagnostics = diagnose_masking(
             model, images, labels, setup.evaluation, seed=setup.seed, compute=setup.compute
         )
@@ -182,7 +184,7 @@ def attack_chunk(
             attacks. An error under an attack of AutoAttack is recorded instead.
     """
     with named_errors(f"the network in {path}", setup.consent.names):
-        images, labels = _chunk_images(rows, setup)
+        images, labels = images_for(rows, setup)
         return run_attacks(_attack_suite(path, scale, setup), stages, images, labels, known)
 
 
@@ -229,7 +231,7 @@ def digest_of(test: ImageSet) -> str:
     return hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
 
 
-def _chunk_images(rows: NDArray[np.int64], setup: WorkerSetup) -> tuple[Tensor, Tensor]:
+def images_for(rows: NDArray[np.int64], setup: WorkerSetup) -> tuple[Tensor, Tensor]:
     """Return the images of a chunk as floats in [0, 1], and their labels, on the device."""
     import torch
 
@@ -265,7 +267,8 @@ def _robust(suite: AttackSuite, stage: str, images: Tensor, labels: Tensor) -> T
 
 
 @lru_cache(maxsize=16)
-def _model(path: str, device: str, consent: Consent) -> Any:
+def model_for(path: str, device: str, consent: Consent) -> Any:
+    """Return the network in a file on a device; it is kept for the next task of this process."""
     from morel_search.models.checkpoint import load_model
 
     return load_model(Path(path), consent)[0].to(device)
@@ -276,9 +279,9 @@ def _examples(source: str, rows: bytes, setup: WorkerSetup) -> Tensor:
     """Return the examples of one source on the CPU; they are the same for every network."""
     from morel_search.verification.transfer import transfer_examples
 
-    images, labels = _chunk_images(np.frombuffer(rows, dtype=np.int64).copy(), setup)
+    images, labels = images_for(np.frombuffer(rows, dtype=np.int64).copy(), setup)
     return transfer_examples(
-        _model(source, setup.device, setup.consent),
+        model_for(source, setup.device, setup.consent),
         images,
         labels,
         setup.evaluation,
@@ -294,7 +297,7 @@ def _attack_suite(path: str, scale: float, setup: WorkerSetup) -> AttackSuite:
 
     images = to_float(test_images(setup.data).images[:2].to(setup.device))
     return AttackSuite(
-        _model(path, setup.device, setup.consent),
+        model_for(path, setup.device, setup.consent),
         images,
         setup.evaluation,
         seed=setup.seed,

@@ -28,6 +28,7 @@ from morel_search.analysis.report.sections.learning_curves import learning_curve
 from morel_search.analysis.report.sections.mixtures import mixtures_section
 from morel_search.analysis.report.sections.networks import networks_section
 from morel_search.analysis.report.sections.parameters import parameters_section
+from morel_search.analysis.report.sections.pictures import pictures_section
 from morel_search.analysis.report.sections.radius import radius_section
 from morel_search.analysis.report.sections.replicates import replicates_section
 from morel_search.analysis.report.sections.reproduce import reproduce_section
@@ -162,11 +163,13 @@ def _evidence(
     """Return the sections on the strength of the attacks, gradient masking, seeds, and what did not run."""
     seeds = replicates_section(replicated, run_data, again)
     missing = missing_section(run_data, verification)
+    pictures = pictures_section(run_data, verification)
     if verification is None:
-        return [seeds, missing]
+        return [pictures, seeds, missing]
     epsilon = str(run_data.section("evaluation").get("epsilon", "?"))
     return [
         attacks_section(verification),
+        pictures,
         radius_section(verification, epsilon),
         transfer_section(verification),
         seeds,

@@ -7,7 +7,8 @@ import math
 from morel_search._format import attack_text, points
 from morel_search.analysis.report.constraints import constraint_words
 from morel_search.analysis.report.front_figure import front_figure, outside_words
-from morel_search.analysis.report.html import Section, figure_place, section
+from morel_search.analysis.report.html import Section, figure_place, section, text
+from morel_search.analysis.report.sections.trials import colour_columns
 from morel_search.analysis.run_data import RunData
 
 __all__ = ["front_section"]
@@ -31,7 +32,20 @@ def front_section(run_data: RunData, *, verified: bool = False) -> Section:
         )
     figures = {"front": front_figure(run_data)}
     summary = "validation images, the search's attack" if verified else ""
-    return section(title, figure_place("front", "wide"), caption, "front", figures, summary)
+    content = f"{_colour_choice(run_data)}{figure_place('front', 'wide')}"
+    return section(title, content, caption, "front", figures, summary)
+
+
+def _colour_choice(run_data: RunData) -> str:
+    """Return the choice of the value by which the points are coloured, and the place of its key."""
+    options = "".join(
+        f'<option value="{column}" data-log="{"yes" if log else "no"}">{text(name)}</option>'
+        for column, name, log in colour_columns(run_data)
+    )
+    return (
+        '<p class="filter"><label>Colour by <select id="colour-by"><option value="">kind of network</option>'
+        f'{options}</select></label> <span id="colour-key" role="status"></span></p>'
+    )
 
 
 def _caption(run_data: RunData) -> str:

@@ -14,7 +14,7 @@ from morel_search.analysis.run_data import POINT, TEST, Row, RunData
 from morel_search.analysis.verification import Verification
 from morel_search.results.cells import whole_number
 
-__all__ = ["STATES", "trials_data", "trials_section"]
+__all__ = ["STATES", "colour_columns", "trials_data", "trials_section"]
 
 STATES = ("COMPLETE", "PRUNED", "FAIL")
 """States of a trial; a row of the data has the index of its state."""
@@ -24,8 +24,11 @@ STATE_NAMES = ("finished", "stopped early", "failed")
 LAST = ("last_clean_accuracy", "last_robust_accuracy")
 """Columns of the accuracies of the last epoch, under the quick attack."""
 
-FIRST_PARAMETER = 9
-"""Index of the first parameter in a row of the data."""
+HEADS = ("trial", "state", "origin", "epoch", "clean", "robust", "last clean", "last robust", "time (s)")
+"""Headings of the columns before the parameters."""
+
+COLOURED = {"clean": "clean accuracy (%)", "robust": "robust accuracy (%)", "time (s)": "training time (s)"}
+"""Columns before the parameters by which points can be coloured, with the words of the choice."""
 
 
 def trials_section(run_data: RunData, verification: Verification | None) -> Section | None:
@@ -63,7 +66,6 @@ def trials_data(run_data: RunData, verification: Verification | None) -> Figure:
         trial. ``notes``: more lines on a trial, by its number. ``pick``: the command to which the name of a
         network is added.
     """
-    heads = ["trial", "state", "origin", "epoch", "clean", "robust", "last clean", "last robust", "time (s)"]
     members: dict[int, list[str]] = {}
     for number, epoch in zip(run_data.front["number"], run_data.front["epoch"], strict=True):
         members.setdefault(int(number), []).append(run_data.network(number, epoch))
@@ -74,13 +76,26 @@ def trials_data(run_data: RunData, verification: Verification | None) -> Figure:
         if lines := [*verified.get(number, ()), *_lines(row)]:
             notes[number] = lines
     return {
-        "heads": [*heads, *(parameter.name for parameter in run_data.parameters)],
+        "heads": [*HEADS, *(parameter.name for parameter in run_data.parameters)],
         "states": list(STATE_NAMES),
         "rows": [_row(row, run_data) for row in run_data.trials.to_dict("records")],
         "members": members,
         "notes": notes,
         "pick": module_command("pick", run_data, "--member"),
     }
+
+
+def colour_columns(run_data: RunData) -> list[tuple[int, str, bool]]:
+    """Return the columns of the data by which points can be coloured: accuracies, time, and parameters.
+
+    Returns:
+        For each, its index, its name, and whether its scale is logarithmic.
+    """
+    columns = [(HEADS.index(head), words, False) for head, words in COLOURED.items()]
+    return columns + [
+        (len(HEADS) + index, parameter.name, parameter.log)
+        for index, parameter in enumerate(run_data.parameters)
+    ]
 
 
 def _row(row: Row, run_data: RunData) -> list[object]:
