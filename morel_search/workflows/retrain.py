@@ -64,6 +64,8 @@ def retrain(
     target = target or _target(folder, config.seed)
     check_target(target)
     device = _device(device, config.device)
+    if config.network.weights is not None:
+        print_out(f"weights: network.weights {config.network.weights}")
     development = _development(config.data)
     compute = _compute(config.compute, device)
     with memory_errors(device):
