@@ -30,7 +30,7 @@ def pixels(*shape: int) -> np.ndarray:
 
 
 def idx(path: Path, values: np.ndarray) -> None:
-    """The format of MNIST: the type of the values (8 is uint8), the number of sides, the sides, the values."""
+    """The format of MNIST: type of the values (8 is uint8), number of sides, the sides, the values."""
     head = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
     path.write_bytes(head + values.tobytes())
 

@@ -109,8 +109,8 @@ def _downloaded(kind: _Kind, folder: Path, split: Split) -> _Read:
 def _problem(kind: _Kind, folder: Path, problem: str) -> DataError:
     return DataError(
         f"the files of {kind.name} in {folder / kind.place} {problem}: copy them to that folder "
-        "(data.folder) from a machine with a network, or use images that need no download: morel-search init digits writes "
-        "such a space file"
+        "(data.folder) from a machine with a network, or use images that need no download: "
+        "morel-search init digits writes such a space file"
     )
 
 
@@ -125,9 +125,7 @@ def _source(kind: _Kind, settings: DataSettings, read: _Read) -> Source:
         or not len(labels)
         or not 0 <= int(labels.min()) <= int(labels.max()) < (len(classes))
     ):
-        raise _problem(
-            kind, local_path("folder", settings.folder), "are damaged (labels do not fit the images)"
-        )
+        raise _problem(kind, local_path("folder", settings.folder), "are damaged (wrong labels)")
     channels, height, width = images.shape[1:]
     if settings.image_size in (None, height if height == width else None):
         return Source(labels, classes, lambda indices: images[indices])
