@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from morel_search.config import ResourceSettings
 from morel_search.errors import ResourceError
-from morel_search.training.settings import DataSettings
+from morel_search.training.settings import DataSettings, NetworkSettings
 
 __all__ = [
     "MACHINE_SECONDS",
@@ -20,6 +20,7 @@ __all__ = [
     "concurrency",
     "device_for",
     "machines_for",
+    "network_with_absolute_path",
     "threads_for",
     "with_absolute_paths",
 ]
@@ -129,14 +130,19 @@ def with_absolute_paths(data: DataSettings) -> DataSettings:
 
     Ray Tune changes the working directory of a trial.
     """
-
-    def absolute(path: str | None) -> str | None:
-        return None if path is None else str(Path(path).expanduser().absolute())
-
     return replace(
         data,
-        folder=str(absolute(data.folder)),
-        train=absolute(data.train),
-        test=absolute(data.test),
-        extra=absolute(data.extra),
+        folder=str(_absolute(data.folder)),
+        train=_absolute(data.train),
+        test=_absolute(data.test),
+        extra=_absolute(data.extra),
     )
+
+
+def network_with_absolute_path(network: NetworkSettings) -> NetworkSettings:
+    """Return the same network settings with an absolute path of the weights."""
+    return replace(network, weights=_absolute(network.weights))
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err
 from morel_search.cluster.lifeline import waiting
-from morel_search.cluster.placement import PlacesNow, device_for, threads_for, with_absolute_paths
+from morel_search.cluster.placement import (
+    PlacesNow,
+    device_for,
+    network_with_absolute_path,
+    threads_for,
+    with_absolute_paths,
+)
 from morel_search.cluster.scheduler import StudyScheduler
 from morel_search.cluster.searcher import StudySearcher
 from morel_search.cluster.shared_folder import LATE_SECONDS
@@ -168,7 +174,7 @@ def job_maker(
             number=assignment.number,
             seed=assignment.plan.seed,
             train=assignment.train,
-            network=assignment.settings.network,
+            network=network_with_absolute_path(assignment.settings.network),
             data=with_absolute_paths(assignment.settings.data),
             evaluation=space.evaluation,
             select_epoch=space.search.select_epoch,

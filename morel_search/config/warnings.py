@@ -10,6 +10,7 @@ from morel_search.config.possible_values import drawn_with, highest, lowest, par
 from morel_search.config.rational import format_value
 from morel_search.config.search_warnings import search_warnings
 from morel_search.config.space import Space
+from morel_search.training.data_settings import DOWNLOADED
 from morel_search.training.names import ACCURACY_LOSSES
 from morel_search.training.settings import EvaluationSettings
 
@@ -30,13 +31,13 @@ _CONTRASTIVE = ("temperature", "contrastive_features", "attention_heads")
 _LOAT = ("loat_variant", "loat_regularizer", "loat_theta", "loat_gamma", "loat_early_until", "loat_late_from")
 _USED_BY = {"beta": ("trades", "mart", "loat"), **dict.fromkeys(_LOAT, ("loat",))}
 _DATA_USED_BY = {
-    "folder": ("cifar10", "cifar100"),
-    "download": ("cifar10", "cifar100"),
+    "folder": DOWNLOADED,
+    "download": DOWNLOADED,
     "train": ("parquet", "image_folder", "npz"),
     "test": ("parquet", "image_folder", "npz"),
     "image_column": ("parquet", "npz"),
     "label_column": ("parquet", "npz"),
-    "image_size": ("parquet", "image_folder", "npz"),
+    "image_size": ("parquet", "image_folder", "npz", *DOWNLOADED[2:]),
 }
 
 _EXTRA_USES = ("image_column", "label_column", "image_size")

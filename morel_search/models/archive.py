@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from pathlib import Path
 
 from morel_search.results.reading import require_regular
+from morel_search.training.networks.state_dicts import NO_DATA, UNREADABLE, is_compressed
 
 __all__ = ["NO_DATA", "UNREADABLE", "check_archive"]
-
-UNREADABLE = (
-    *(OSError, RuntimeError, EOFError, AttributeError, LookupError, TypeError, ValueError),
-    *(ArithmeticError, MemoryError, pickle.UnpicklingError),
-)
-"""Errors of ``torch.load`` for a damaged file, and of the code that reads its content."""
-
-NO_DATA = "it is damaged, or holds more than tensors and plain values"
-"""The reason why ``torch.load`` refuses a file; its own text advises to load the file as code."""
 
 
 def check_archive(path: Path) -> None:
@@ -30,8 +21,7 @@ def check_archive(path: Path) -> None:
     """
     require_regular(path.stat())
     try:
-        with zipfile.ZipFile(path) as archive:
-            compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+        compressed = is_compressed(path)
     except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter: a version above ZIP's latest
         raise ValueError("it is damaged, or torch.save did not write it") from error
     if compressed:

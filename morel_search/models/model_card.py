@@ -85,7 +85,9 @@ def _origin(settings: ModelSettings) -> str:
 def _kind(settings: ModelSettings) -> str:
     if settings.mixture:
         return f"a mixture of {len(_members(settings.mixture))} networks"
-    return f"{md_code(settings.network['name'])}{_options(settings.network)}"
+    network = settings.network
+    start = f", whose training started from {md_code(network['weights'])}" if network.get("weights") else ""
+    return f"{md_code(network['name'])}{_options(network)}{start}"
 
 
 def _mixing(mixture: Mapping[str, object]) -> str:

@@ -22,6 +22,9 @@ LATER_DATA = {"background": "white", "extra": None, "extra_share": 0.5}
 LATER_TRAIN = {"label_smoothing": 0.0, "awp": 0.0, "awp_warmup": 0.0}
 """Settings of the section ``train`` that earlier versions did not have, with their defaults."""
 
+LATER_NETWORK = {"weights": None, "weights_sha256": None}
+"""Settings of the section ``network`` that earlier versions did not have, with their defaults."""
+
 RENAMED_ORIGINS = {"seed": "enqueued"}
 """Old names of the origin of a trial and their current names."""
 
@@ -36,11 +39,13 @@ def current_space(description: Mapping[str, object]) -> dict[str, object]:
         content = renamed.get(section)
         if isinstance(content, Mapping):
             renamed[section] = {names.get(key, key): value for key, value in content.items()}
-    data, train = renamed.get("data"), renamed.get("train")
+    data, train, network = renamed.get("data"), renamed.get("train"), renamed.get("network")
     if isinstance(data, Mapping) and "name" in data:
         renamed["data"] = {**LATER_DATA, **data}
     if isinstance(train, Mapping) and "epochs" in train:
         renamed["train"] = {**LATER_TRAIN, **train}
+    if isinstance(network, Mapping) and "name" in network:
+        renamed["network"] = {**LATER_NETWORK, **network}
     return _with_current_stopping(_with_current_evaluation(renamed))
 
 

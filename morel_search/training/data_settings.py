@@ -7,23 +7,41 @@ from typing import Literal
 
 from morel_search.training.limits import check_limits, setting
 
-__all__ = ["Augmentation", "Background", "DataSettings"]
+__all__ = ["DOWNLOADED", "Augmentation", "Background", "DataName", "DataSettings"]
 
 Augmentation = Literal["auto", "none", "crop", "crop_flip"]
 Background = Literal["white", "black", "grey"]
+DataName = Literal[
+    "digits",
+    "cifar10",
+    "cifar100",
+    "mnist",
+    "fashion_mnist",
+    "kmnist",
+    "svhn",
+    "stl10",
+    "image_folder",
+    "parquet",
+    "npz",
+]
+DOWNLOADED = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "svhn", "stl10")
+"""Data sets that are downloaded to ``data.folder``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
     """Data set and its splits."""
 
-    name: Literal["digits", "cifar10", "cifar100", "image_folder", "parquet", "npz"] = setting(
-        doc="data set: digits, cifar10, cifar100, image_folder, parquet or npz"
+    name: DataName = setting(
+        doc="data set: digits, cifar10, cifar100, mnist, fashion_mnist, kmnist, svhn, stl10, image_folder, "
+        "parquet or npz"
     )
     folder: str = setting(
-        "data", doc="cifar10, cifar100: folder of the archive; it is downloaded to this folder"
+        "data",
+        doc="cifar10, cifar100, mnist, fashion_mnist, kmnist, svhn, stl10: folder of the files; they are "
+        "downloaded to this folder",
     )
-    download: bool = setting(True, doc="cifar10, cifar100: download the archive if it is missing")
+    download: bool = setting(True, doc="data sets with a folder: download the files if they are missing")
     train: str | None = setting(
         None,
         doc="training images; parquet: a file or a glob of files; image_folder: a folder with one "
@@ -40,8 +58,8 @@ class DataSettings:
     )
     image_size: int | None = setting(
         None,
-        doc="image_folder, parquet, npz: side in pixels to which images are resized; null requires images "
-        "of equal size",
+        doc="all but digits, cifar10 and cifar100: side in pixels to which images are resized; null requires "
+        "images of equal size",
         ge=1,
     )
     background: Background = setting(

@@ -263,6 +263,15 @@ class NetworkSettings:
         default_factory=dict,
         metadata={"doc": "keyword arguments of the network, such as width, depth or dropout"},
     )
+    weights: str | None = setting(
+        None,
+        doc="weights from which every training starts: a network's folder of this project, or a file of "
+        "safetensors or torch with the state dict of a network; null draws them at random",
+    )
+    weights_sha256: str | None = setting(
+        None,
+        doc="SHA-256 of the file of weights; a search notes it, so that a resumed one refuses another file",
+    )
 
 
 def attack_settings(

@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
+from morel_search.cluster.placement import (
+    concurrency,
+    device_for,
+    network_with_absolute_path,
+    threads_for,
+    with_absolute_paths,
+)
 from morel_search.cluster.tasks import Results, task_errors, trial_task
 from morel_search.cluster.trainable import describe_failure
 from morel_search.cluster.worker_data import development_for, test_images
@@ -111,7 +117,8 @@ def train_replicates(
                 while waiting and len(pending) < limit:
                     replicate = waiting.pop()
                     data = with_absolute_paths(replicate.config.data)
-                    config = replace(replicate.config, data=data, threads=threads)
+                    network = network_with_absolute_path(replicate.config.network)
+                    config = replace(replicate.config, data=data, network=network, threads=threads)
                     pending[task.remote(config, compute, device)] = replicate
                 reference = results.next(pending)
                 replicate = pending.pop(reference)

@@ -104,7 +104,9 @@ def _split(folder: Path, split: str) -> str:
 def _kind(path: Path) -> DataName:
     if path.suffix == ".npz":
         return "npz"
-    return "parquet" if path.suffix == ".parquet" or any(path.glob("*.parquet")) else "image_folder"
+    tables = (".parquet", ".arrow")
+    is_table = path.suffix in tables or any(any(path.glob(f"*{ending}")) for ending in tables)
+    return "parquet" if is_table else "image_folder"
 
 
 def look_at(settings: DataSettings) -> DataFacts:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from morel_search.training.datasets.loading import ImageSet
     from morel_search.training.networks import Classifier
 
-__all__ = ["checked_network", "objective_notes", "own_code"]
+__all__ = ["checked_network", "objective_notes", "own_code", "start_notes"]
 
 
 def checked_network(
@@ -176,6 +176,13 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
                 f"contrastive loss {float(losses.contrastive):.3g}; check temperature, alpha, k_robust, "
                 "k_accuracy and gamma"
             )
+
+
+def start_notes(space: Space, network: Classifier) -> tuple[str, ...]:
+    """Return what ``network.weights`` gives to a network of the space; nothing without it."""
+    from morel_search.training.networks.start import start_from
+
+    return () if space.network.weights is None else (start_from(network, space.network),)
 
 
 def objective_notes(space: Space) -> tuple[str, ...]:

@@ -57,7 +57,8 @@ def check_variants(space: Space, image_shape: tuple[int, int, int], classes: int
     """
     from morel_search.training.networks import NETWORKS, build_network, outline_of
 
-    build = outline_of if space.network.name in NETWORKS else build_network
+    outlined = space.network.name in NETWORKS and space.network.weights is None
+    build = outline_of if outlined else build_network
     for settings in network_variants(space):
         searched = {name: settings.options.get(name, "its default") for name in _names(space)}
         try:

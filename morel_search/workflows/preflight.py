@@ -15,7 +15,7 @@ from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
 from morel_search.errors import DataError, ResourceError
 from morel_search.training.compute_settings import Compute
-from morel_search.workflows.network_checks import checked_network, objective_notes, own_code
+from morel_search.workflows.network_checks import checked_network, objective_notes, own_code, start_notes
 
 if TYPE_CHECKING:
     from morel_search.training.trainer import Training
@@ -90,7 +90,7 @@ def inspect(space: Space) -> PreflightResult:
         weights=sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
         compute=compute,
         warnings=warnings,
-        notes=(*development.notes, *notes, *objective_notes(space)),
+        notes=(*development.notes, *notes, *start_notes(space, network), *objective_notes(space)),
     )
 
 

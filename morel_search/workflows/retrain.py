@@ -64,6 +64,8 @@ def retrain(
     target = target or _target(folder, config.seed)
     check_target(target)
     device = _device(device, config.device)
+    if config.network.weights is not None:
+        print_out(f"weights: network.weights {config.network.weights}")
     development = _development(config.data)
     compute = _compute(config.compute, device)
     with memory_errors(device):
@@ -212,10 +214,11 @@ def available_device(requested: str, before: str | None) -> str:
 
 
 def _development(data: DataSettings) -> Development:
+    from morel_search.training.data_settings import DOWNLOADED
     from morel_search.training.datasets.loading import check_test, load_development
 
     used: dict[str, str | None] = (
-        {"folder": data.folder} if data.name.startswith("cifar") else {"train": data.train, "test": data.test}
+        {"folder": data.folder} if data.name in DOWNLOADED else {"train": data.train, "test": data.test}
     )
     used["extra"] = data.extra
     paths = {name: path for name, path in used.items() if path is not None}

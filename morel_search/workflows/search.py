@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
 from morel_search._machine import usable_cpus
 from morel_search.config import Space
-from morel_search.errors import MorelSearchError, RunFolderError
+from morel_search.errors import MorelSearchError, NetworkError, RunFolderError
 from morel_search.results.files import check_locks, kind_of_path
 from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.names import check_run_name
@@ -70,13 +70,29 @@ class Request:
         check_run_name(self.name)
         return replace(self, resume=RunFolder(self.results / self.name).settings.is_file())
 
+    def noted(self) -> Request:
+        """Return the request with the fingerprint of ``network.weights`` in its space.
+
+        Raises:
+            NetworkError: There are no such weights.
+        """
+        network = self.space.network
+        if network.weights is None:
+            return self
+        from morel_search.training.networks.start import with_fingerprint
+
+        try:
+            return replace(self, space=replace(self.space, network=with_fingerprint(network)))
+        except NetworkError as error:
+            raise NetworkError(f"network {network.name} {error}") from error
+
 
 def dry_run(request: Request) -> int:
     """Check the request and print the plan of the search, without training and without writing files."""
     from morel_search.workflows.plan import plan_text
     from morel_search.workflows.preflight import check_device, inspect, time_epoch
 
-    request = request.decided()
+    request = request.decided().noted()
     _refuse_early(request)
     if request.address is None:
         check_device(request.space)
@@ -106,7 +122,7 @@ def execute(request: Request) -> int:
     from morel_search.workflows import preflight
 
     check_locks()
-    request = request.decided()
+    request = request.decided().noted()
     _refuse_early(request)
     if request.resume:
         with RunFolder(request.results / request.name).lock():

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import socket
-import tarfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import Protocol
 
@@ -18,26 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from morel_search.errors import DataError
+from morel_search.training.datasets.downloads import FAILURES, download_lock, socket_timeout
 from morel_search.training.datasets.source import Source, Split, local_path
 from morel_search.training.settings import DataSettings
 
 __all__ = ["open_cifar10", "open_cifar100"]
-
-SILENCE = 30.0
-"""Seconds without data after which a download is aborted.
-
-Without a limit, a download behind a firewall that drops packets hangs for minutes.
-"""
-FAILURES = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    HTTPException,
-    tarfile.TarError,
-    zlib.error,
-    pickle.UnpicklingError,
-)
-"""Errors of a download, of an archive and of its content."""
 
 
 class _Images(Protocol):
@@ -138,7 +115,7 @@ def _unpack(folder: Path, dataset: _Dataset, download: bool) -> None:
     if not archive.exists() and not download:
         raise _archive_error(folder, dataset, "is missing, and data.download is off")
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder / f".{dataset.base_folder}.lock"):
+    with download_lock(folder / f".{dataset.base_folder}.lock"):
         if _is_unpacked(folder, dataset):
             return
         existed = archive.exists()
@@ -149,7 +126,7 @@ def _unpack(folder: Path, dataset: _Dataset, download: bool) -> None:
                 f"is damaged or not the original (its MD5 sum is {md5}, not {dataset.tgz_md5})",
             )
         try:
-            with _socket_timeout():
+            with socket_timeout():
                 download_and_extract_archive(
                     dataset.url, folder, filename=dataset.filename, md5=dataset.tgz_md5
                 )
@@ -158,28 +135,3 @@ def _unpack(folder: Path, dataset: _Dataset, download: bool) -> None:
                 # The next start would refuse a part of a download as a damaged archive.
                 archive.unlink(missing_ok=True)
             raise
-
-
-@contextmanager
-def _socket_timeout() -> Iterator[None]:
-    """Set a timeout for connections inside the block; torchvision sets none."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold a lock on a file: several trials may start at once on a machine without the images."""
-    import fcntl  # exists only on POSIX systems, and is needed only before a download
-
-    # Through a link, the lock could be any file of the user: a model folder names the folder of its images.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ from morel_search.training.datasets.parquet import open_parquet
 from morel_search.training.datasets.parquet_paths import parquet_files
 from morel_search.training.datasets.source import Source, Split
 from morel_search.training.datasets.splits import split_indices, stratified_order
+from morel_search.training.datasets.torchvision_sets import TORCHVISION_SETS
 from morel_search.training.settings import DataSettings
 
 __all__ = ["Development", "ImageSet", "check_test", "load_development", "load_test"]
@@ -27,6 +28,7 @@ READERS: dict[str, Callable[[DataSettings, Split], Source]] = {
     "digits": open_digits,
     "cifar10": open_cifar10,
     "cifar100": open_cifar100,
+    **TORCHVISION_SETS,
     "image_folder": open_folder,
     "parquet": open_parquet,
     "npz": open_npz,

@@ -1,4 +1,7 @@
-"""Parquet files as the Hugging Face hub serves them: one row for each image, with its label."""
+"""Parquet files as the Hugging Face hub serves them: one row for each image, with its label.
+
+Arrow files, which ``Dataset.save_to_disk`` of its library writes, are read too.
+"""
 
 from __future__ import annotations
 
@@ -116,6 +119,11 @@ def _read(file: Path, settings: DataSettings) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
+        if file.suffix.lower() == ".arrow":
+            whole = _read_arrow(file)
+            image = _column(file, whole.column_names, settings.image_column, IMAGE_COLUMNS, "image_column")
+            label = _column(file, whole.column_names, settings.label_column, LABEL_COLUMNS, "label_column")
+            return whole.select([image, label])
         with pq.ParquetFile(file) as opened:
             names = opened.schema_arrow.names
             image = _column(file, names, settings.image_column, IMAGE_COLUMNS, "image_column")
@@ -123,9 +131,21 @@ def _read(file: Path, settings: DataSettings) -> pa.Table:
             return opened.read(columns=[image, label]).select([image, label])
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name is not UTF-8
         reason = " ".join(str(error).split())
+        form = "an Arrow" if file.suffix.lower() == ".arrow" else "a Parquet"
         raise DataError(
-            f"{file} cannot be read as a Parquet file; it may be truncated ({reason[:160]})"
+            f"{file} cannot be read as {form} file; it may be truncated ({reason[:160]})"
         ) from error
+
+
+def _read_arrow(file: Path) -> pa.Table:
+    """Read a file in the streaming format of Arrow, or in its file format; images stay on the disk."""
+    import pyarrow as pa
+
+    mapped = pa.memory_map(str(file))
+    try:
+        return pa.ipc.open_stream(mapped).read_all()
+    except pa.ArrowInvalid:
+        return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
 
 
 def _column(file: Path, names: list[str], given: str | None, usual: tuple[str, ...], setting: str) -> str:

@@ -48,7 +48,7 @@ def matching_files(field: str, text: str | None) -> tuple[Path, ...]:
         except OSError as error:
             raise DataError(f"data.{field} {text}: this folder cannot be read: {error.strerror}") from error
         if not files:
-            raise DataError(f"data.{field} {text}: this folder has no file that ends with .parquet")
+            raise DataError(f"data.{field} {text}: this folder has no file that ends with .parquet or .arrow")
     elif path.exists():
         files = [path]
     else:
@@ -61,8 +61,8 @@ def matching_files(field: str, text: str | None) -> tuple[Path, ...]:
 
 
 def _is_shard(file: Path) -> bool:
-    """Return whether a name is that of a Parquet file, and not hidden, as those of macOS on other disks."""
-    return file.suffix.lower() == ".parquet" and not file.name.startswith(".")
+    """Return whether a name is that of a table, and not hidden, as those of macOS on other disks."""
+    return file.suffix.lower() in (".parquet", ".arrow") and not file.name.startswith(".")
 
 
 def _glob(pattern: Path) -> list[Path]:

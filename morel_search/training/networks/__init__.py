@@ -17,6 +17,7 @@ from morel_search.training.networks.library import build_library, library_mean_s
 from morel_search.training.networks.options import channel_values
 from morel_search.training.networks.resnet import preact_resnet18, resnet18
 from morel_search.training.networks.small_cnn import small_cnn
+from morel_search.training.networks.start import start_from
 from morel_search.training.networks.vit import vit
 from morel_search.training.networks.wideresnet import wideresnet28_10, wideresnet34_10
 from morel_search.training.settings import NetworkSettings
@@ -54,8 +55,8 @@ def build_network(
         settings: Name and options.
         image_shape: Channels, height and width of the images.
         classes: Number of logits, at least 2.
-        initial_weights: Whether a network of timm or torchvision reads the weights that its options ask for;
-            False for a network that gets its weights from a checkpoint.
+        initial_weights: Whether the network reads ``weights``, or one of timm or torchvision the weights that
+            its options ask for; False for a network that gets its weights from a checkpoint.
 
     Returns:
         The network, on the CPU and in training mode.
@@ -67,7 +68,10 @@ def build_network(
         build = _builder(settings, image_shape, classes, initial_weights=initial_weights)
         if settings.name in NETWORKS and (problem := outline_problem(build)):
             raise NetworkError(f"{problem}; lower its options or use smaller images")
-        return build().train()
+        network = build().train()
+        if initial_weights and settings.weights is not None:
+            start_from(network, settings)
+        return network
     except NetworkError as error:
         raise NetworkError(f"network {settings.name} {error}") from error
 
