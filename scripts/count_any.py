@@ -15,7 +15,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "morel_search"
 
-LIMIT = 21
+LIMIT = 15
 """Largest number of uses."""
 
 
