@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -114,12 +115,65 @@ def test_two_files_and_a_network() -> None:
         assert made(*words, "timm/test_resnet", out="other.yaml").network.name == "timm/test_resnet"
 
 
-def test_the_dry_run_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:
-    image_folder(Path("images/train"), {"a": 40, "b": 40}, [(16, 16)], colour=False)
-    image_folder(Path("images/validation"), {"a": 4, "b": 4}, [(16, 16)], colour=False)
-    made("--data", "images")
-    assert main(["run", "--space", "mine.yaml", "--dry-run"]) == 0
-    assert "small_cnn" in capsys.readouterr().out
+def grey_folders() -> None:
+    for split, count in (("train", 40), ("validation", 4)):
+        image_folder(Path("data", split), {"a": count, "b": count}, [(16, 16)], colour=False)
+
+
+def colour_folders() -> None:
+    for split, count in (("train", 30), ("test", 4)):
+        image_folder(Path("data", split), dict.fromkeys("abc", count), [(36, 40), (50, 33)])
+
+
+def grey_parquet() -> None:
+    parquet(Path("data/train-00000-of-00001.parquet"), 60)
+    parquet(Path("data/test-00000-of-00001.parquet"), 20)
+
+
+def colour_arrow() -> None:
+    for split, count in (("train", 60), ("test", 20)):
+        Path("data", split).mkdir(parents=True)
+        images = [{"bytes": encoded(pixels(32, 32, colour=True))} for _ in range(count)]
+        table = pa.table({"image": images, "label": [number % 2 == 0 for number in range(count)]})
+        file = f"data/{split}/data-00000-of-00001.arrow"
+        with pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+
+
+def colour_arrays() -> None:
+    arrays: dict[str, np.ndarray] = {}
+    for split, count in (("train", 60), ("test", 20)):
+        arrays[f"x_{split}"] = RANDOM.random((count, 3, 20, 24)).astype(np.float32)
+        arrays[f"y_{split}"] = np.arange(count) % 3
+    np.savez("data.npz", **arrays)
+
+
+KINDS: dict[str, tuple[Callable[[], None], str, str]] = {
+    "grey folders": (grey_folders, "image_folder", "1x16x16, 2 classes"),
+    "colour folders": (colour_folders, "image_folder", "3x32x32, 3 classes"),
+    "grey Parquet": (grey_parquet, "parquet", "1x12x12, 2 classes"),
+    "colour Arrow": (colour_arrow, "parquet", "3x32x32, 2 classes"),
+    "colour arrays": (colour_arrays, "npz", "3x20x24, 3 classes"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "network"),
+    [*((kind, None) for kind in KINDS), ("colour Arrow", "torchvision/shufflenet_v2_x0_5")],
+)
+def test_the_dry_run_of_the_file(kind: str, network: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    write, name, shape = KINDS[kind]
+    write()
+    data = "data" if Path("data").exists() else "data.npz"
+    space = made("--data", data, *(["--network", network] if network else []))
+    assert space.data.name == name
+    capsys.readouterr()
+    assert main(["run", "--space", "mine.yaml", "--dry-run", "--set", "train.lr=1e-5"]) == 0
+    plan = capsys.readouterr().out
+    assert f"data         {name}: " in plan
+    assert shape in plan
+    assert f"network      {network or 'small_cnn'}: " in plan
+    assert not Path("results").exists()
 
 
 @pytest.mark.parametrize(

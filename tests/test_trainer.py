@@ -106,6 +106,24 @@ def test_a_hopeless_learning_rate_is_reported_as_divergence(digits: Development)
         run(settings, digits)
 
 
+def test_weights_that_are_not_finite_after_the_last_step_are_a_divergence(
+    digits: Development, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(SETTINGS, NETWORK, digits, EVALUATION, seed=0)
+    restore, steps = training.step.restore_weights, []
+
+    def after_a_step() -> None:
+        restore()
+        steps.append(1)
+        if len(steps) == training.steps_per_epoch:
+            with torch.no_grad():
+                next(training.step.parameters()).fill_(torch.nan)
+
+    monkeypatch.setattr(training.step, "restore_weights", after_a_step)
+    with pytest.raises(DivergedError, match="diverged in epoch 1: weights are no longer finite"):
+        training.train_epoch()
+
+
 def test_the_average_is_what_is_evaluated(digits: Development) -> None:
     """From the second update on, the decay is min(d, (1 + n) / (10 + n)), worked out by hand here."""
     training = Training(dataclasses.replace(SETTINGS, ema=0.99), NETWORK, digits, EVALUATION, seed=0)

@@ -223,8 +223,12 @@ class Training:
 
     def _check_finite(self, loss: float) -> None:
         weights = [torch.isfinite(weight).all() for weight in self.step.parameters()]
-        if not (math.isfinite(loss) and bool(torch.stack(weights).all())):
+        if not math.isfinite(loss):
             raise DivergedError(f"diverged in epoch {self.epoch + 1}: the training loss is {loss}")
+        if not bool(torch.stack(weights).all()):
+            raise DivergedError(
+                f"diverged in epoch {self.epoch + 1}: weights are no longer finite after its last step"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which the training continues.
