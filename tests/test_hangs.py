@@ -95,3 +95,57 @@ def test_the_time_limit_ends_a_search_that_hangs(tmp_path: Path) -> None:
     assert complete
     assert controller.criterion.limit_reached == "search.max_hours (0.01) is used up"
     assert [trial.state for trial in record.trials()] == [TrialState.WAITING]
+
+
+def make_unshared() -> Any:
+    """Return a trainable whose first worker is on a machine without the run folder, for ever."""
+
+    def training(config: dict[str, Any]) -> None:
+        import time
+        from pathlib import Path
+
+        from ray import tune
+
+        job = config["job"]
+        folder = Path(job.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            (folder.parent / "first").touch(exist_ok=False)
+        except FileExistsError:
+            pass
+        else:
+            tune.report({"final": False, "failure": "not the same folder", "wrong_machine": True})
+            while True:
+                time.sleep(0.1)
+        (folder / f"trained-{time.time_ns()}").touch()
+        losses = dict.fromkeys(
+            ("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0
+        )
+        accuracies = {"train_accuracy": 0.5, "clean_accuracy": 0.5, "robust_accuracy": 0.5}
+        epoch = {"epoch": 1, **losses, "lr": 0.1, **accuracies, "seconds": 1.0}
+        tune.report({"final": True, "failure": "", "history": [epoch]})
+
+    return training
+
+
+def test_a_machine_without_the_folder_does_not_hold_up_a_search(tmp_path: Path) -> None:
+    space = load_space(
+        ROOT / "search_spaces" / "digits.yaml", ["controls=[]", "search.trials=3", "search.population=2"]
+    )
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    notes: list[str] = []
+    with ray_session():
+        complete = search(
+            SearchController.begin(space, record),
+            record,
+            ray_folder=tmp_path / "ray",
+            job=job_maker(space, tmp_path / "checkpoints"),
+            note=notes.append,
+            trainable=make_unshared(),
+        )
+    assert complete
+    assert len(notes) == 1
+    assert notes[0].endswith("is moved to another machine: not the same folder")
+    assert [trial.state for trial in record.trials()] == [TrialState.COMPLETE] * 3
+    for number in range(3):
+        assert len(list((tmp_path / "checkpoints" / str(number)).glob("trained-*"))) == 1

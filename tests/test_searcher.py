@@ -220,34 +220,88 @@ def test_a_search_ends_only_when_no_running_trial_can_lose_its_machine(tmp_path:
     assert [trial.state.name for trial in driver.record.trials()] == ["COMPLETE"] * 2
 
 
-@pytest.mark.parametrize("unshared", [False, True])
-def test_a_trial_without_its_machine_is_no_failure_and_begins_first_on_another(
-    tmp_path: Path, unshared: bool
-) -> None:
-    """The machine was lost, or does not share the run folder."""
+def test_a_trial_without_its_machine_is_no_failure_and_begins_first_on_another(tmp_path: Path) -> None:
     driver = Driver(tmp_path)
 
     def lose(name: str, config: Any) -> None:
-        if unshared:
-            report = TrialReport(final=True, failure="not the same folder", wrong_machine=True)
-            driver.searcher.on_trial_complete(name, report.to_ray())
-        else:
-            driver.epoch(config, 1)
-            driver.scheduler._lost(name, NodeDiedError("lost"))
-            driver.searcher.on_trial_complete(name, {"final": False}, error=True)
+        driver.epoch(config, 1)
+        driver.scheduler._lost(name, NodeDiedError("lost"))
+        driver.searcher.on_trial_complete(name, {"final": False}, error=True)
 
     for move in range(MOVES):
         config = driver.searcher.suggest(str(move))
         assert config["job"].number == 0
         lose(str(move), config)
         assert [trial.state.name for trial in driver.record.trials()] == ["WAITING"]
-    reason = "not the same folder" if unshared else MACHINE_LOST
-    assert driver.notes == [f"trial 0 is moved to another machine: {reason}"] * MOVES
+    assert driver.notes == [f"trial 0 is moved to another machine: {MACHINE_LOST}"] * MOVES
     lose("last", driver.searcher.suggest("last"))
     outcome = read_outcome(driver.record.trials()[0])
-    assert outcome.failure == f"{reason}, after {MOVES} moves to other machines"
+    assert outcome.failure == f"{MACHINE_LOST}, after {MOVES} moves to other machines"
     assert not outcome.deterministic_failure
     assert driver.searcher.suggest("b")["job"].number == 1
+
+
+UNSHARED = TrialReport(failure="not the same folder on node-7", wrong_machine=True).to_ray()
+
+
+def report_unshared(driver: Driver, name: str, config: Any) -> Any:
+    """Report as Ray Tune does that a trial's machine does not see the run folder."""
+    trial = SimpleNamespace(
+        config=config,
+        max_failures=2,
+        is_finished=lambda: False,
+        temporary_state=SimpleNamespace(ray_actor=object()),
+    )
+    driver.watch.add(trial)
+    assert driver.scheduler.on_trial_result(None, trial, UNSHARED) == TrialScheduler.CONTINUE
+    driver.searcher.on_trial_result(name, UNSHARED)
+    return trial
+
+
+def test_a_machine_without_the_folder_keeps_its_place_and_its_trial_begins_elsewhere(tmp_path: Path) -> None:
+    """Its worker would be given the next trial at once, and each one would be moved until it fails."""
+    driver = Driver(tmp_path, overrides=("search.trials=2",))
+    driver.places = 2
+    trial = report_unshared(driver, "a", driver.searcher.suggest("a"))
+    assert trial.max_failures == 0, "another trial of Ray Tune has its number"
+    assert driver.notes == ["trial 0 is moved to another machine: not the same folder on node-7"]
+    assert [own.state.name for own in driver.record.trials()] == ["WAITING"]
+    again = driver.searcher.suggest("b")
+    assert again["job"].number == 0
+    assert driver.searcher.suggest("c") is None, "one of two places is taken by the worker that waits"
+    driver.clock.now += 10_000
+    assert not driver.watch.stop_all()
+    assert driver.epoch(again, 1) == TrialScheduler.CONTINUE
+    driver.searcher.on_trial_complete("b", final())
+    driver.searcher.suggest("c")
+    driver.searcher.on_trial_complete("c", final())
+    assert driver.searcher.suggest("d") == Searcher.FINISHED
+    assert driver.watch.stop_all(), "the search does not wait for a folder that never appears"
+    driver.searcher.on_trial_complete("a", UNSHARED)
+    assert [own.state.name for own in driver.record.trials()] == ["COMPLETE"] * 2
+    assert driver.errors == []
+
+
+def test_a_machine_that_sees_the_folder_at_last_gets_trials(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.places = 2
+    report_unshared(driver, "a", driver.searcher.suggest("a"))
+    assert driver.searcher.suggest("b")["job"].number == 0
+    assert driver.searcher.suggest("c") is None
+    driver.searcher.on_trial_complete("a", TrialReport(final=True, wrong_machine=True).to_ray())
+    assert driver.searcher.suggest("c")["job"].number == 1
+
+
+def test_a_search_of_which_no_machine_sees_the_folder_ends(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.places = 2
+    for name in "ab":
+        report_unshared(driver, name, driver.searcher.suggest(name))
+    assert driver.searcher.suggest("c") == Searcher.FINISHED
+    (error,) = driver.errors
+    assert isinstance(error, RunFolderError)
+    assert str(error) == "not the same folder on node-7"
+    assert {own.state.name for own in driver.record.trials()} == {"WAITING"}, "--resume continues them"
 
 
 def test_a_dead_process_after_a_lost_machine_is_a_failure(tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         decision: str = TrialScheduler.CONTINUE
         try:
             report = TrialReport.from_ray(result)
-            if not report.final:
+            if report.wrong_machine:
+                self._watch.set_aside(trial)
+            elif not report.final:
                 number = trial.config["job"].number
                 self._watch.detector.report(number, _next_allowance(trial.config["job"], report))
                 with working():

@@ -20,7 +20,7 @@ __all__ = ["StudySearcher"]
 LOST = "the trial's process died (killed or out of memory)"
 
 MOVES = 5
-"""How often a trial is moved away from machines that were lost or do not share the run folder.
+"""How often a trial is moved away from machines that were lost.
 
 After that it is recorded as failed, so that a training that brings its machine down cannot go on for ever.
 """
@@ -63,6 +63,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._controller, self._job, self._on_finished = controller, job, on_finished
         self._hung = hung
         self._numbers: dict[str, int] = {}
+        self._unshared: dict[str, str] = {}
+        """Ray's id of each trial whose worker waits for the run folder to the reason."""
 
     def suggest(self, trial_id: str) -> dict[str, Job] | str | None:
         """Return the config of the next trial.
@@ -71,7 +73,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         """
         assignment = None
         try:
-            if self._numbers and not self._errors and len(self._numbers) >= self._limit():
+            taken = len(self._numbers) + len(self._unshared)
+            if taken and not self._errors and taken >= self._limit():
+                if not self._numbers:
+                    raise RunFolderError(next(iter(self._unshared.values())))
                 return None
             with working():
                 if not self._errors:
@@ -87,7 +92,20 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         return {"job": self._job(assignment)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
-        """Do nothing: the scheduler reports epochs. Ray Tune skips this method when it stops a trial."""
+        """Move a trial whose machine does not share the run folder; the scheduler reports epochs.
+
+        Its worker keeps its place and waits for the folder. Ray Tune skips this method when it stops a trial.
+        """
+        report = TrialReport.from_ray(result)
+        if not report.wrong_machine or trial_id not in self._numbers:
+            return
+        number = self._numbers.pop(trial_id)
+        self._unshared[trial_id] = report.failure
+        try:
+            with working():
+                self._requeue(number, report.failure)
+        except Exception as problem:
+            self._errors.append(problem)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
@@ -96,6 +114,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
 
         A trial that ended in none of these ways is paused, because the search is being stopped.
         """
+        self._unshared.pop(trial_id, None)
         number = self._numbers.pop(trial_id, None)
         if number is None:
             return
@@ -112,27 +131,25 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         if report.folder_error:
             self._controller.pause(number)
             raise RunFolderError(report.failure)
-        if report.wrong_machine:
-            return self._move(number, report.failure)
         if report.final:
             return self._controller.finish(number, report.history, report.failure)
         if self._controller.early_stopping.stopped(number):
             return self._controller.finish(number, (), "")
+        if lost == MACHINE_LOST and self._moves[number] < MOVES:
+            self._moves[number] += 1
+            self._requeue(number, lost)
+            return None
         if lost == MACHINE_LOST:
-            return self._move(number, lost)
+            lost = f"{lost}, after {MOVES} moves to other machines"
         if lost:
             return self._controller.finish(number, (), lost)
         self._controller.pause(number)
         return None
 
-    def _move(self, number: int, reason: str) -> FinishedTrial | None:
-        """Let a trial begin on another machine; record it as failed if it was moved too often."""
-        self._moves[number] += 1
-        if self._moves[number] > MOVES:
-            return self._controller.finish(number, (), f"{reason}, after {MOVES} moves to other machines")
+    def _requeue(self, number: int, reason: str) -> None:
+        """Let a trial begin on another machine."""
         self._note(f"trial {number} is moved to another machine: {reason}")
         self._controller.requeue(number)
-        return None
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the study holds the state of the search."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -103,7 +104,10 @@ def run_job(config: dict[str, Job]) -> None:
     ray_folder = Path(job.folder).parents[1]
     unshared = unshared_reason(ray_folder, job.token, job.folder_seconds) if job.token else ""
     if unshared:
-        report(TrialReport(final=True, failure=unshared, wrong_machine=True))
+        report(TrialReport(failure=unshared, wrong_machine=True))
+        # Its place stays taken: Ray would give it the next trial, and the one after it.
+        unshared_reason(ray_folder, job.token, math.inf)
+        report(TrialReport(final=True, wrong_machine=True))
         return
     try:
         history = train_job(job, report)

@@ -22,7 +22,7 @@ class TrialReport:
         folder_error: Whether the reason is that the run folder cannot be written: the search ends then, and
             the trial continues when it is resumed.
         wrong_machine: Whether the reason is that the trial's machine does not share the run folder: the trial
-            is moved to another machine.
+            is moved to another machine, and this worker waits until it sees the folder, or for ever.
     """
 
     history: tuple[EpochResult, ...] = ()

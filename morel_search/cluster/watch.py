@@ -45,6 +45,7 @@ class SearchWatch(Stopper):  # type: ignore[misc]  # Ray ships no types
         self._controller, self._errors = controller, errors
         self.detector, self._note, self._clock = detector, note, clock
         self._trials: dict[int, Trial] = {}
+        self._set_aside = False
         self._next_look = 0.0
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
@@ -56,9 +57,24 @@ class SearchWatch(Stopper):  # type: ignore[misc]  # Ray ships no types
         """Watch a trial."""
         self._trials[trial.config["job"].number] = trial
 
+    def set_aside(self, trial: Trial) -> None:
+        """Watch a trial no longer: its worker waits for the run folder, and the search does not wait for it.
+
+        Ray Tune does not try it again, because another trial has its number from now on.
+        """
+        trial.max_failures = 0
+        number = trial.config["job"].number
+        if self._trials.get(number) is trial:
+            del self._trials[number]
+            self.detector.forget(number)
+        self._set_aside = True
+
     def stop_all(self) -> bool:
-        """Kill workers that hang; return whether the search ends now, because of its time or an error."""
-        if self._errors:
+        """Kill workers that hang; return whether the search ends now, because of its time or an error.
+
+        It also ends when it is complete, if a worker waits for the run folder.
+        """
+        if self._errors or (self._set_aside and self._controller.complete):
             return True
         if self._clock() < self._next_look:
             return False

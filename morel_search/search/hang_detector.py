@@ -127,6 +127,10 @@ class HangDetector:
             self._slowest = max(self._slowest or 0.0, seconds)
         self._waits[number] = _Wait(self._watched, allowance)
 
+    def forget(self, number: int) -> None:
+        """Let the wait of a training begin anew."""
+        self._waits.pop(number, None)
+
     def overdue(self, training: Collection[int]) -> list[Overdue]:
         """Return the trainings that have exceeded the time limit since the last call.
 

@@ -33,8 +33,8 @@ def draw(
     """Yield the numbers of the extra images and of the training images of each batch.
 
     With extra images, an epoch has as many batches of the same sizes as without. The training images of an
-    epoch are then a part of a random order, each at most once. Extra images are in random order too; within
-    an epoch, none is drawn twice before all have been.
+    epoch are then a part of a random order, each at most once. Extra images are in random order too; none is
+    drawn twice in an epoch before all have been.
 
     Args:
         count: Number of training images.
