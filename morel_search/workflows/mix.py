@@ -119,6 +119,7 @@ def _write(
     from morel_search.models.checkpoint import save_model
     from morel_search.models.settings import ModelSettings
     from morel_search.results.attack_records import fingerprint
+    from morel_search.results.files import os_error_sentence
     from morel_search.results.links import check_inside
     from morel_search.results.mixtures import MixtureEntry, Part
     from morel_search.training.networks.mixture import Mixture
@@ -154,8 +155,13 @@ def _write(
     )
     folder = run.mixture_models / name
     check_inside(run.path, folder / "model.pt")
-    run.write_json(folder / "settings.json", content.to_json())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise os_error_sentence("create", folder, error) from error
+    # First the weights: after a kill in between, the settings name other members' weights, which is noticed.
     save_model(folder / "model.pt", model, network, metadata.image_shape, metadata.classes)
+    run.write_json(folder / "settings.json", content.to_json())
     return entry
 
 
