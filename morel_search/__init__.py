@@ -79,7 +79,8 @@ def run_search(
         KeyboardInterrupt: The search was interrupted; ``resume=True`` continues it.
     """
     from morel_search.errors import TrainingError
-    from morel_search.workflows.search import Request, execute
+    from morel_search.workflows.request import Request
+    from morel_search.workflows.search import execute
 
     if address is not None and address.startswith("ray://"):
         raise ValueError(

@@ -101,12 +101,13 @@ def run(
     from morel_search.config import load_space
     from morel_search.workflows import search
     from morel_search.workflows.ray_client import is_client_address, run_on_cluster
+    from morel_search.workflows.request import Request
 
     add_working_directory()
     given = [*overrides]
     given += [f"search.trials={trials}"] * (trials is not None)
     given += [f"search.seed={seed}"] * (seed is not None)
-    request = search.Request(
+    request = Request(
         space=load_space(space, given),
         name=name or space.stem,
         results=results.absolute(),

@@ -14,6 +14,7 @@ import pytest
 from morel_search.config import Space, load_space
 from morel_search.errors import ResourceError, RunFolderError
 from morel_search.results.folder import RunFolder
+from morel_search.results.new_run import remove_unbegun
 from morel_search.results.settings import RunSettings
 from morel_search.search.controller import FinishedTrial, SearchController
 from morel_search.search.study import TrialStore
@@ -21,6 +22,7 @@ from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.selection import EpochResult
 from morel_search.workflows import preflight, search
 from morel_search.workflows.artifacts import RunArtifacts
+from morel_search.workflows.request import Request
 from morel_search.workflows.resume import check_study_file, open_study
 
 ROOT = Path(__file__).parents[1]
@@ -253,19 +255,32 @@ def test_a_run_that_another_process_continues_is_refused_before_anything_starts(
 ) -> None:
     """Reading the images and starting Ray can take a minute."""
     monkeypatch.setattr(preflight, "inspect", lambda _: pytest.fail("the images were read first"))
-    request = search.Request(space=space_of(), name=run.path.name, results=run.path.parent, resume=True)
+    request = Request(space=space_of(), name=run.path.name, results=run.path.parent, resume=True)
     with run.lock(), pytest.raises(RunFolderError, match="in use"):
         search.execute(request)
 
 
 def test_one_command_starts_a_run_and_continues_it(run: RunFolder, tmp_path: Path) -> None:
-    request = search.Request(space=space_of(), name="run", results=tmp_path)
+    request = Request(space=space_of(), name="run", results=tmp_path)
     assert request.decided() == request
     assert replace(request, or_start=True).decided().resume
     assert not replace(request, or_start=True, name="new").decided().resume
     assert replace(request, or_start=True, name="new", resume=True).decided().resume is False
     with pytest.raises(RunFolderError):
         replace(request, or_start=True, name="../run").decided()
+    for left in ((), (".probe",), ("space.yaml",)):  # by a start that was killed at once
+        (tmp_path / "new").mkdir()
+        for name in left:
+            (tmp_path / "new" / name).touch()
+        assert not replace(request, or_start=True, name="new").decided().resume
+        remove_unbegun(RunFolder(tmp_path / "new"))
+        assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").touch()
+    for name in ("mine", "run", "absent"):
+        before = sorted((tmp_path / name).rglob("*"))
+        remove_unbegun(RunFolder(tmp_path / name))
+        assert sorted((tmp_path / name).rglob("*")) == before
 
 
 @pytest.mark.parametrize("place", ["trials", "scores"])
@@ -286,7 +301,7 @@ def test_what_finished_has_its_tables_and_its_page_whatever_fails_later(
 
     monkeypatch.setattr(search, "_run_trials", trials)
     monkeypatch.setattr(RunArtifacts, "_test", scores)
-    request = search.Request(space=space_of(), name="run", results=tmp_path, verbosity=0)
+    request = Request(space=space_of(), name="run", results=tmp_path, verbosity=0)
     with pytest.raises(ResourceError, match="the cluster is gone"):
         search._search(request, begun.run, begun.controller, begun.store, FLOAT32)
     begun.store.close()

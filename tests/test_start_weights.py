@@ -34,7 +34,7 @@ from morel_search.training.networks.start import start_from, with_fingerprint
 from morel_search.training.settings import NetworkSettings
 from morel_search.training.trainer import Training
 from morel_search.workflows import preflight
-from morel_search.workflows.search import Request
+from morel_search.workflows.request import Request
 
 SHAPE = (3, 16, 16)
 

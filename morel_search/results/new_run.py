@@ -10,7 +10,7 @@ from morel_search.results.files import kind_of_path, os_error_sentence
 from morel_search.results.folder import RunFolder
 from morel_search.results.names import check_run_name
 
-__all__ = ["check_new_run", "create_run_folder"]
+__all__ = ["check_new_run", "create_run_folder", "remove_unbegun"]
 
 
 def check_new_run(results: Path, name: str) -> None:
@@ -37,6 +37,17 @@ def check_new_run(results: Path, name: str) -> None:
             pass
     except OSError as error:
         raise os_error_sentence("create", folder, error) from error
+
+
+def remove_unbegun(run: RunFolder) -> None:
+    """Remove the folder that a start left which was killed before it had written its settings."""
+    if kind_of_path(run.path) != "folder" or run.path.is_symlink():
+        return
+    files = list(run.path.iterdir())
+    if {file.name for file in files} <= {".probe", run.space.name}:
+        for file in files:
+            file.unlink()
+        run.path.rmdir()
 
 
 def create_run_folder(results: Path, name: str) -> RunFolder:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_out
+from morel_search._consent import import_paths
 from morel_search._format import percent
+from morel_search._user_code import named_errors
 
 if TYPE_CHECKING:
     from morel_search.results.folder import RunFolder
@@ -77,14 +79,20 @@ def mix_run(
             data, evaluation, compute = read_sections(run_data.settings, run, device)
             validation = validation_images(data, next(iter(networks.values())).metadata)
             points = {entry.name: entry.validation for entry in run_data.networks}
-            with tqdm(
-                total=steps_of(len(networks)),
-                unit="step",
-                desc="mixing",
-                file=sys.stderr,
-                disable=quiet,
-                dynamic_ncols=True,
-            ) as bar:
+            with (
+                tqdm(
+                    total=steps_of(len(networks)),
+                    unit="step",
+                    desc="mixing",
+                    file=sys.stderr,
+                    disable=quiet,
+                    dynamic_ncols=True,
+                ) as bar,
+                named_errors(
+                    "a network that is mixed",
+                    import_paths([own.metadata.network.name for own in networks.values()]),
+                ),
+            ):
                 chosen = choose_mixtures(
                     {name: loaded.model for name, loaded in networks.items()},
                     points,

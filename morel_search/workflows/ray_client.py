@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO, cast
 from morel_search._cli import exit_code_of
 
 if TYPE_CHECKING:
-    from morel_search.workflows.search import Request
+    from morel_search.workflows.request import Request
 
 __all__ = ["is_client_address", "run_on_cluster"]
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
 from morel_search._machine import usable_cpus
-from morel_search.config import Space
-from morel_search.errors import MorelSearchError, NetworkError, RunFolderError
+from morel_search.errors import MorelSearchError, RunFolderError
 from morel_search.results.files import check_locks, kind_of_path
 from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.names import check_run_name
-from morel_search.results.new_run import check_new_run, create_run_folder
+from morel_search.results.new_run import check_new_run, create_run_folder, remove_unbegun
 from morel_search.results.settings import RunSettings
 from morel_search.workflows.final_verification import verify_after_search
 from morel_search.workflows.loss_of_ray import finish_search, finish_verification
+from morel_search.workflows.request import Request
 from morel_search.workflows.resume import check_identity, check_study_file, open_study
 from morel_search.workflows.run_settings import (
     compute_of,
@@ -36,55 +35,7 @@ if TYPE_CHECKING:
     from morel_search.workflows.artifacts import RunArtifacts
     from morel_search.workflows.preflight import PreflightResult
 
-__all__ = ["Request", "dry_run", "execute"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """The search that the user requested on the command line.
-
-    Attributes:
-        space: The checked space.
-        name: The run's name.
-        results: Absolute folder of all runs.
-        resume: Whether to continue an existing run.
-        or_start: Whether to continue the run if it exists, and to start it otherwise; ``resume`` is then
-            decided where the search runs.
-        address: Address of a Ray cluster; None to start Ray on this machine.
-        verbosity: 0 prints only warnings, errors and the report's path; 1 also a line for each trial; 2 also
-            one for each epoch.
-    """
-
-    space: Space
-    name: str
-    results: Path
-    resume: bool = False
-    or_start: bool = False
-    address: str | None = None
-    verbosity: int = 1
-
-    def decided(self) -> Request:
-        """Return the request with ``resume`` as the run folder decides."""
-        if not self.or_start:
-            return self
-        check_run_name(self.name)
-        return replace(self, resume=RunFolder(self.results / self.name).settings.is_file())
-
-    def noted(self) -> Request:
-        """Return the request with the fingerprint of ``network.weights`` in its space.
-
-        Raises:
-            NetworkError: There are no such weights.
-        """
-        network = self.space.network
-        if network.weights is None:
-            return self
-        from morel_search.training.networks.start import with_fingerprint
-
-        try:
-            return replace(self, space=replace(self.space, network=with_fingerprint(network)))
-        except NetworkError as error:
-            raise NetworkError(f"network {network.name} {error}") from error
+__all__ = ["dry_run", "execute"]
 
 
 def dry_run(request: Request) -> int:
@@ -123,6 +74,8 @@ def execute(request: Request) -> int:
 
     check_locks()
     request = request.decided().noted()
+    if request.or_start and not request.resume:
+        remove_unbegun(RunFolder(request.results / request.name))
     _refuse_early(request)
     if request.resume:
         with RunFolder(request.results / request.name).lock():

@@ -1,0 +1,61 @@
+"""A search as the user requested it on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from morel_search.config import Space
+from morel_search.errors import NetworkError
+from morel_search.results.folder import RunFolder
+from morel_search.results.names import check_run_name
+
+__all__ = ["Request"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The search that the user requested on the command line.
+
+    Attributes:
+        space: The checked space.
+        name: The run's name.
+        results: Absolute folder of all runs.
+        resume: Whether to continue an existing run.
+        or_start: Whether to continue the run if it exists, and to start it otherwise; ``resume`` is then
+            decided where the search runs.
+        address: Address of a Ray cluster; None to start Ray on this machine.
+        verbosity: 0 prints only warnings, errors and the report's path; 1 also a line for each trial; 2 also
+            one for each epoch.
+    """
+
+    space: Space
+    name: str
+    results: Path
+    resume: bool = False
+    or_start: bool = False
+    address: str | None = None
+    verbosity: int = 1
+
+    def decided(self) -> Request:
+        """Return the request with ``resume`` as the run folder decides."""
+        if not self.or_start:
+            return self
+        check_run_name(self.name)
+        return replace(self, resume=RunFolder(self.results / self.name).settings.is_file())
+
+    def noted(self) -> Request:
+        """Return the request with the fingerprint of ``network.weights`` in its space.
+
+        Raises:
+            NetworkError: There are no such weights.
+        """
+        network = self.space.network
+        if network.weights is None:
+            return self
+        from morel_search.training.networks.start import with_fingerprint
+
+        try:
+            return replace(self, space=replace(self.space, network=with_fingerprint(network)))
+        except NetworkError as error:
+            raise NetworkError(f"network {network.name} {error}") from error
