@@ -229,6 +229,7 @@ def test_a_search_runs_on_both_nodes_and_leaves_the_cluster_up(
         # Asked while the search runs, because Ray may forget the actors of a job that has ended.
         while not search.done():
             seen |= cluster.trial_nodes()
+            time.sleep(2)  # each question costs seconds of processor time
         done = search.result()
     assert done.returncode == 0, done.stderr
     assert len(FINISHED.findall(done.stdout)) == TRIALS + 1
@@ -315,6 +316,7 @@ def test_a_machine_that_joins_gets_trials_and_its_loss_is_no_failure(
             (joined,) = alive(cluster) - before
             while joined not in {node for _, node in cluster.trial_nodes()}:
                 assert process.poll() is None, "no trial ran on the machine that joined"
+                time.sleep(2)
             cluster.kill_node("c")
             assert process.wait(300) == 0
         finally:
