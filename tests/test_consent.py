@@ -29,7 +29,7 @@ from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.networks import build_network
 from morel_search.training.objectives import accuracy_objective
 from morel_search.training.settings import NetworkSettings, TrainSettings
-from morel_search.verification.worker import _model
+from morel_search.verification.worker import model_for
 from morel_search.verify import main as verify
 
 CODE = """
@@ -248,7 +248,7 @@ def test_workers_of_a_run_load_the_network_of_its_space_alone(run: RunFolder) ->
         with pytest.raises(UntrustedCodeError, match="the space file of this run does not name it"):
             _score((1, 3), str(path), data, evaluation, FLOAT32, "cpu", 1, consent)
         with pytest.raises(UntrustedCodeError, match="the space file of this run does not name it"):
-            _model(str(path), "cpu", consent)
+            model_for(str(path), "cpu", consent)
     assert nothing_ran()
     own_network_everywhere(run)
     load_checkpoint(path, consent_to(OWN["name"]))
