@@ -23,8 +23,12 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from morel_search.training.compute_settings import Compute
 
 HERE = Path(__file__).parent
 Row = dict[str, object]
@@ -63,17 +67,17 @@ class Setting:
     test: str | None
 
 
-def precisions(device: torch.device) -> dict[str, object]:
-    """Return every arithmetic that the device has, by name."""
+def precisions(device: torch.device) -> dict[str, Compute]:
+    """Return every arithmetic that the device has, by name; the last one is the fastest."""
     from morel_search.errors import TrainingError
     from morel_search.training.compute import resolve_compute
-    from morel_search.training.compute_settings import ComputeSettings
+    from morel_search.training.compute_settings import ComputeSettings, Precision
 
-    found: dict[str, object] = {}
-    for name in ("float32", "tf32", "bfloat16"):
+    names: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
+    found: dict[str, Compute] = {}
+    for name in names:
         try:
-            settings = ComputeSettings(precision=name)  # type: ignore[arg-type]
-            found[name] = resolve_compute(settings, device, 10**9)
+            found[name] = resolve_compute(ComputeSettings(precision=name), device, 10**9)
         except TrainingError:
             continue
     return found
@@ -145,7 +149,7 @@ def epoch(setting: Setting, _: str) -> list[Row]:
         EvaluationSettings(),
         seed=0,
         device=setting.device,
-        compute=fastest,  # type: ignore[arg-type]
+        compute=fastest,
     )
     for name, work in (("training", training.train_epoch), ("evaluation", training.evaluate)):
         began = time.perf_counter()
@@ -282,7 +286,7 @@ def front(setting: Setting, which: str) -> list[Row]:
         EvaluationSettings(every=sizes.front_epochs),
         seed=0,
         device=setting.device,
-        compute=compute,  # type: ignore[arg-type]
+        compute=compute,
     )
     began = time.perf_counter()
     list(training)

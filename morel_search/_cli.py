@@ -24,10 +24,12 @@ __all__ = [
     "PathText",
     "add_working_directory",
     "command",
+    "device_option",
     "exit_code_of",
     "main_of",
     "print_err",
     "print_out",
+    "quiet_flag",
     "terminate_as_interrupt",
     "trust_flag",
 ]
@@ -91,6 +93,23 @@ def trust_flag(function: Callable[..., int]) -> Callable[..., int]:
         help="Run code that the folder names: networks and losses by import path (package.module:name). Read "
         "this code first.",
     )(function)
+
+
+def quiet_flag(function: Callable[..., int]) -> Callable[..., int]:
+    """Add the option ``--quiet`` to a command."""
+    return click.option(
+        "-q", "--quiet", is_flag=True, help="Print only warnings, errors and the path of the result."
+    )(function)
+
+
+def device_option(automatic: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Add the option ``--device`` to a command; the text says what ``auto`` takes."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        default="auto",
+        help=f"Device; auto takes {automatic}.",
+    )
 
 
 def main_of(tool: click.Command, program: str, arguments: Sequence[str] | None = None) -> int:

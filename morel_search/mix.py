@@ -12,7 +12,9 @@ from morel_search._cli import (
     PathText,
     add_working_directory,
     command,
+    device_option,
     main_of,
+    quiet_flag,
     terminate_as_interrupt,
     trust_flag,
 )
@@ -55,13 +57,8 @@ def _names(_: click.Context, option: click.Parameter, text: str | None) -> list[
 @click.option(
     "--keep", type=click.IntRange(1), default=6, metavar="N", help="Number of mixtures to keep, at most."
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    help="Device; auto takes that of the search, or the fastest one of this machine.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Print only warnings, errors and the report's path.")
+@device_option("that of the search, or the fastest one of this machine")
+@quiet_flag
 @trust_flag
 def mix(*, run: Path, members: list[str], keep: int, device: str, quiet: bool, trust_code: bool) -> int:
     """Mix the networks of a run."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from morel_search._cli import PathText, add_working_directory, command, main_of
+from morel_search._cli import PathText, add_working_directory, command, main_of, quiet_flag
 
 __all__ = ["main", "run"]
 
@@ -81,7 +81,7 @@ Exit codes:
     "[default: start Ray on this machine]",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Also print a line for each epoch.")
-@click.option("-q", "--quiet", is_flag=True, help="Print only warnings, errors and the report's path.")
+@quiet_flag
 def run(
     *,
     space: Path,

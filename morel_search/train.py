@@ -12,6 +12,7 @@ from morel_search._cli import (
     PathText,
     add_working_directory,
     command,
+    device_option,
     main_of,
     terminate_as_interrupt,
     trust_flag,
@@ -48,12 +49,7 @@ Exit codes:
     metavar="NEW",
     help="Folder to write.  [default: FOLDER-seedN; for a run's front/NUMBER, RUN/picked/NUMBER-seedN]",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    help="Device; auto takes that of the first training, or the fastest one of this machine.",
-)
+@device_option("that of the first training, or the fastest one of this machine")
 @trust_flag
 def train(*, folder: Path, seed: int | None, out: Path | None, device: str, trust_code: bool) -> int:
     """Train a network again."""

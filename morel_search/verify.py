@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from morel_search._cli import PathText, add_working_directory, command, main_of, trust_flag
+from morel_search._cli import PathText, add_working_directory, command, main_of, quiet_flag, trust_flag
 from morel_search.errors import ResourceError
 
 __all__ = ["main", "verify"]
@@ -76,7 +76,7 @@ Examples:
     metavar="ADDRESS",
     help="Run on an existing Ray cluster: auto or HOST:PORT.  [default: start Ray on this machine]",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print only warnings, errors and the report's path.")
+@quiet_flag
 @trust_flag
 def verify(
     *,

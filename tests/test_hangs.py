@@ -11,15 +11,25 @@ import pytest
 from optuna.trial import TrialState
 
 from morel_search.cluster.session import ray_session
+from morel_search.cluster.trial_report import TrialReport
 from morel_search.cluster.tuner import job_maker, search
 from morel_search.config import load_space
 from morel_search.search.controller import SearchController
 from morel_search.search.outcome import read_outcome
 from morel_search.search.study import TrialStore
+from morel_search.training.selection import EpochResult
 
 ROOT = Path(__file__).parents[1]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def finished_report() -> dict[str, object]:
+    """Return the last report of a training of one epoch, as a plain value that travels to the workers."""
+    losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
+    accuracies = {"train_accuracy": 0.5, "clean_accuracy": 0.5, "robust_accuracy": 0.5}
+    epoch = EpochResult(epoch=1, **losses, lr=0.1, **accuracies, seconds=1.0)
+    return TrialReport(history=(epoch,), final=True).to_ray()
 
 
 def make_training() -> Callable[[dict[str, Any]], None]:
@@ -27,6 +37,7 @@ def make_training() -> Callable[[dict[str, Any]], None]:
 
     A function inside a function travels to the workers, which cannot import this file.
     """
+    finished = finished_report()
 
     def training(config: dict[str, Any]) -> None:
         from ray import tune
@@ -37,12 +48,7 @@ def make_training() -> Callable[[dict[str, Any]], None]:
         starts.touch()
         while job.number == 0:
             time.sleep(1)
-        losses = dict.fromkeys(
-            ("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0
-        )
-        accuracies = {"train_accuracy": 0.5, "clean_accuracy": 0.5, "robust_accuracy": 0.5}
-        epoch = {"epoch": 1, **losses, "lr": 0.1, **accuracies, "seconds": 1.0}
-        tune.report({"final": True, "failure": "", "history": [epoch]})
+        tune.report(finished)
 
     return training
 
@@ -97,8 +103,9 @@ def test_the_time_limit_ends_a_search_that_hangs(tmp_path: Path) -> None:
     assert [trial.state for trial in record.trials()] == [TrialState.WAITING]
 
 
-def make_unshared() -> Any:
+def make_unshared() -> Callable[[dict[str, Any]], None]:
     """Return a trainable whose first worker is on a machine without the run folder, for ever."""
+    finished = finished_report()
 
     def training(config: dict[str, Any]) -> None:
         import time
@@ -118,12 +125,7 @@ def make_unshared() -> Any:
             while True:
                 time.sleep(0.1)
         (folder / f"trained-{time.time_ns()}").touch()
-        losses = dict.fromkeys(
-            ("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0
-        )
-        accuracies = {"train_accuracy": 0.5, "clean_accuracy": 0.5, "robust_accuracy": 0.5}
-        epoch = {"epoch": 1, **losses, "lr": 0.1, **accuracies, "seconds": 1.0}
-        tune.report({"final": True, "failure": "", "history": [epoch]})
+        tune.report(finished)
 
     return training
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from morel_search.training.limits import setting
 
-__all__ = ["FLOAT32", "Compute", "ComputeSettings"]
+__all__ = ["FLOAT32", "Compute", "ComputeSettings", "Precision"]
 
 Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
