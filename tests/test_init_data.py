@@ -181,7 +181,10 @@ def test_the_dry_run_of_the_file(kind: str, network: str | None, capsys: pytest.
     [
         (["--data", "nowhere"], "--data nowhere: no such file or folder"),
         (["--data", "one"], "--data one has no training and test images side by side"),
-        (["--data", "one/a/0.png"], "holds one split; name the test images with --test"),
+        (
+            ["--data", "one/a/0.png"],
+            "one split; write a space file with morel-search init my_space.yaml --data TRAIN --test TEST",
+        ),
         (["--data", "one", "--test", "nowhere"], "--test nowhere: no such file or folder"),
         (["--data", "one", "--test", "one"], "is the folder of the training images"),
         (["--data", "one/a", "--test", "one"], "must have folders of at least two classes"),

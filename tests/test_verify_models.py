@@ -220,6 +220,9 @@ def test_a_folder_of_images(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     words = ["--model", "my_model:model", "--data", "images", "--set", "evaluation.epsilon=1/100"]
     assert main(["verify", *words, "--images", "10"]) == 0
     assert "verified on 10 of 60 images" in capsys.readouterr().out
+    for one_split in ("images/train", "images/train/a/0.png"):
+        assert main(["verify", *words[:3], one_split]) == 2
+        assert "write a space file with morel-search init" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

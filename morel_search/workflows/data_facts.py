@@ -22,6 +22,9 @@ DataName = Literal["image_folder", "parquet", "npz"]
 SPLITS = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation")}
 """Names of the folders of a split, and beginnings of the names of its Parquet files."""
 
+BOTH_SPLITS = "write a space file with morel-search init my_space.yaml --data TRAIN --test TEST"
+"""What a user of any command does whose images are not in one folder; only ``init`` has ``--test``."""
+
 SIZES = (32, 48, 64)
 """Sides to which images of different sizes are resized: the largest that most of them reach."""
 
@@ -79,15 +82,14 @@ def find_splits(data: Path, test: Path | None) -> tuple[DataName, str, str | Non
     if data.suffix == ".npz":
         return "npz", str(data), None
     if not data.is_dir():
-        raise DataError(f"--data {data} holds one split; name the test images with --test")
+        raise DataError(f"--data {data} holds one split; {BOTH_SPLITS}")
     for folder in (data, data / "data"):
         pair = [_split(folder, split) for split in SPLITS]
         if pair[0] and pair[1]:
             return _kind(Path(pair[0])), pair[0], pair[1]
     raise DataError(
         f"--data {data} has no training and test images side by side (folders train and test, or files "
-        "train*.parquet and test*.parquet); name the training images with --data and the test images with "
-        "--test"
+        f"train*.parquet and test*.parquet); {BOTH_SPLITS}"
     )
 
 
