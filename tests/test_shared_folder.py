@@ -100,10 +100,35 @@ def test_a_trial_that_waits_for_its_folder_does_not_hang(
 
 def test_the_places_of_a_cluster_are_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     places, now = [2, 3], [0.0]
-    monkeypatch.setattr(placement, "concurrency", lambda resources: places[0])
-    count = PlacesNow(ResourceSettings(), lambda: now[0])
+    monkeypatch.setattr(placement, "places", lambda resources: places[0])
+    count = PlacesNow(ResourceSettings(), pytest.fail, lambda: now[0])
     assert count() == 2
     places.pop(0)
     assert count() == 2, "asking Ray takes time"
     now[0] += placement.SECONDS_BETWEEN_COUNTS
     assert count() == 3
+
+
+def test_a_cluster_without_machines_is_noted_once_for_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    places, now, notes = [2], [0.0], list[str]()
+    monkeypatch.setattr(placement, "places", lambda resources: places[0])
+    count = PlacesNow(ResourceSettings(cpu=2, gpu=0.5), notes.append, lambda: now[0])
+
+    def later(seconds: float) -> None:
+        for _ in range(int(seconds)):
+            now[0] += 1
+            assert count() >= 1, "a trial that waits takes the first machine that joins"
+
+    count()
+    places[0] = 0
+    later(placement.EMPTY_SECONDS - 1)
+    places[0] = 1  # a machine that was started again in time
+    later(60)
+    assert notes == []
+    for time_without in (1, 2):
+        places[0] = 0
+        later(600)
+        assert len(notes) == time_without
+        places[0] = 1
+        later(60)
+    assert "2 CPU and 0.5 GPU" in notes[0]

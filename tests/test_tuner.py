@@ -21,7 +21,7 @@ SPACE = Path(__file__).parents[1] / "search_spaces" / "digits.yaml"
 
 @pytest.fixture
 def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
-    monkeypatch.setattr("morel_search.cluster.placement.concurrency", lambda resources: 1)  # asks Ray
+    monkeypatch.setattr("morel_search.cluster.placement.places", lambda resources: 1)  # asks Ray
     space, store = load_space(SPACE), TrialStore.of_file(tmp_path / "study.db", "run")
     controller = SearchController.begin(space, store, ())
     return lambda: search(controller, store, ray_folder=tmp_path / "ray", job=job_maker(space, tmp_path))

@@ -32,6 +32,9 @@ MACHINE_SECONDS = 30
 SECONDS_BETWEEN_COUNTS = 5.0
 """Seconds after which the machines of the cluster are counted anew."""
 
+EMPTY_SECONDS = 60.0
+"""Seconds without a machine for one trial after which the user is told that the search waits."""
+
 
 class Machine(TypedDict):
     """The part of Ray's description of a machine that is used here; see :func:`ray.nodes`."""
@@ -81,13 +84,18 @@ def check_resources(resources: ResourceSettings, patience: float = 0) -> None:
         )
 
 
-def concurrency(resources: ResourceSettings) -> int:
-    """Return the number of trials that run at the same time on the machines of the cluster, at least 1."""
+def places(resources: ResourceSettings) -> int:
+    """Return the number of trials that run at the same time on the machines of the cluster; it may be 0."""
     fit = 0
     for node in machines_for(resources):
         by_cpu = node["Resources"].get("CPU", 0) // resources.cpu
         fit += int(min(by_cpu, node["Resources"].get("GPU", 0) // resources.gpu) if resources.gpu else by_cpu)
-    return max(1, min(fit, resources.concurrent or fit))
+    return min(fit, resources.concurrent or fit)
+
+
+def concurrency(resources: ResourceSettings) -> int:
+    """Return the number of trials that run at the same time on the machines of the cluster, at least 1."""
+    return max(1, places(resources))
 
 
 class PlacesNow:
@@ -95,19 +103,39 @@ class PlacesNow:
 
     Args:
         resources: Processor cores and GPUs of one trial.
+        note: Called with a sentence for the user when no machine has had these resources for a minute.
         clock: Returns seconds since a fixed moment.
     """
 
-    def __init__(self, resources: ResourceSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._resources, self._clock = resources, clock
+    def __init__(
+        self,
+        resources: ResourceSettings,
+        note: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resources, self._note, self._clock = resources, note, clock
         self._places, self._next_look = 1, -math.inf
+        self._note_at = math.inf
 
     def __call__(self) -> int:
         """Return the number of trials that can run at the same time; it is counted anew every few seconds."""
-        if self._clock() >= self._next_look:
-            self._places = concurrency(self._resources)
-            self._next_look = self._clock() + SECONDS_BETWEEN_COUNTS
-        return self._places
+        now = self._clock()
+        if now >= self._next_look:
+            self._next_look = now + SECONDS_BETWEEN_COUNTS
+            counted = places(self._resources)
+            if counted:
+                self._note_at = math.inf
+            elif self._places:
+                self._note_at = now + EMPTY_SECONDS
+            self._places = counted
+        if now >= self._note_at:
+            self._note_at = math.inf
+            self._note(
+                f"no machine of the cluster has the {self._resources.cpu:g} CPU and "
+                f"{self._resources.gpu:g} GPU of one trial any more; the search waits for one. Ctrl-C "
+                "ends it, and --resume continues it"
+            )
+        return max(1, self._places)
 
 
 def device_for(resources: ResourceSettings) -> str:

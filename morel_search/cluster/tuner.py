@@ -100,7 +100,7 @@ def search(
                             errors,
                             losses,
                             detector.reason,
-                            PlacesNow(resources),
+                            PlacesNow(resources, note),
                             note,
                         ),
                         scheduler=StudyScheduler(controller, on_epoch, errors, watch, losses),
