@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from config_files import changed, load
 
+from morel_search.run import main
 from morel_search.search.successive_halving import rungs_of
 from morel_search.training.compute_settings import FLOAT32
 from morel_search.workflows.plan import _generations, _least_share, _stopping, plan_text
 from morel_search.workflows.preflight import PreflightResult
+
+DIGITS = Path(__file__).parents[1] / "search_spaces" / "digits.yaml"
 
 
 @pytest.mark.parametrize(
@@ -68,3 +71,13 @@ def test_many_trials_at_a_time_are_a_reason_for_tpe(
         train=10, validation=10, image_shape=(1, 8, 8), classes=10, weights=5, compute=FLOAT32
     )
     assert ("search.sampler: tpe" in plan_text(space, sizes, 1.0, concurrent)) == noted
+
+
+def test_a_plan_whose_measured_training_diverges_is_printed_with_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--space", str(DIGITS), "--dry-run", "--set", "data.limit=200", "--set", "train.lr=1e25"]
+    assert main(words) == 0
+    out, error = capsys.readouterr()
+    assert "warning: with the settings of train, a training of 3 batches diverged in epoch 1" in error
+    assert "cost         about " in out

@@ -6,14 +6,15 @@ Whether data, network and device fit together, and how long an epoch takes.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from morel_search._cli import print_err
 from morel_search._format import points
 from morel_search._machine import usable_cpus
 from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
-from morel_search.errors import DataError, ResourceError
+from morel_search.errors import DataError, DivergedError, ResourceError
 from morel_search.training.compute_settings import Compute
 from morel_search.workflows.network_checks import checked_network, objective_notes, own_code, start_notes
 
@@ -131,11 +132,22 @@ def check_device(space: Space) -> None:
 def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> float:
     """Estimate the seconds of one epoch with the settings of ``train``, on a few batches after a warm-up.
 
+    If it diverges, a warning says so and a learning rate near 0 is measured, which takes the same time.
+
     Raises:
-        TrainingError: The user's own network or loss failed or took too long, or the training diverged.
+        TrainingError: The user's own network or loss failed or took too long, or the training diverges with
+            any learning rate.
     """
     with own_code(space, "the measurement of an epoch", MEASUREMENT_SECONDS):
-        return _epoch_seconds(space, compute, batches)
+        try:
+            return _epoch_seconds(space, compute, batches)
+        except DivergedError as error:
+            print_err(
+                f"warning: with the settings of train, a training of {batches} batches {error}; lower train.lr "
+                "if it is not searched"
+            )
+            near_zero = replace(space.train, lr=1e-12)
+            return _epoch_seconds(replace(space, train=near_zero), compute, batches)
 
 
 def _epoch_seconds(space: Space, compute: Compute, batches: int) -> float:
