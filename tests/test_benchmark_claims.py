@@ -1,4 +1,4 @@
-"""Sentences about early stopping and the samplers against the tables that the benchmarks have written."""
+"""Sentences of the pages against the tables that the benchmarks have written."""
 
 from __future__ import annotations
 
@@ -153,3 +153,56 @@ def test_tpe_is_ahead_early_and_nsga2_late_with_one_worker_alone() -> None:
 def test_the_plan_gives_the_means_of_the_table() -> None:
     (note,) = _search_notes(SearchSettings(), MANY)
     assert re.findall(r"\d\.\d+", note) == [f"{mean(method, MANY):.2f}" for method in (TPE, NSGA2)]
+
+
+def test_the_figures_of_the_recipes_are_those_of_their_table() -> None:
+    table, page = rows("recipes.md"), text_of("docs/recipes.md")
+    short, long = "10 epochs, 5 seeds", "40 epochs, 3 seeds"
+
+    def gain(heading: str, training: str) -> str:
+        """Return the difference of robust accuracy with its interval, as the page writes it."""
+        return table[heading, training][3].replace("+", "")
+
+    both = {recipe: (gain(short, recipe), gain(long, recipe)) for recipe in ("pgd_recipe", "trades_recipe")}
+    first = both["pgd_recipe"][0].replace(" (", " points (")
+    assert f"gain {first} with 10 epochs and {both['pgd_recipe'][1]} with 40" in page
+    assert f"those of `trades_recipe` {' and '.join(both['trades_recipe'])}" in page
+    assert f"twice the width gains {gain(short, '+ width 32')}" in page
+    assert (
+        f"one_cycle gains {gain(short, '+ one_cycle')}".replace(
+            " (", " points of robust accuracy (95 % interval "
+        )
+        in page
+    )
+    loss, most, least = re.findall(r"-([\d.]+)", gain(short, "+ awp 0.01"))
+    assert f"AWP 0.01 loses {loss} ({least} to {most})" in page
+    for training in ("+ label_smoothing 0.1", "+ ema 0.995", "+ awp 0.005"):
+        low, high = re.findall(r"[-+][\d.]+", table[short, training][3])[1:]
+        assert float(low) <= 0 <= float(high), "no measurable effect"
+    ratios = [
+        float(table[heading, f"{loss}_recipe"][4]) / float(table[heading, loss][4])
+        for heading in (short, long)
+        for loss in ("pgd", "trades")
+    ]
+    assert f"Each takes {min(ratios):.1f} to {max(ratios):.1f} times as long" in page
+
+
+def test_the_figures_of_mixtures_are_those_of_their_table() -> None:
+    page = text_of("docs/guides/mixtures.md")
+    lines = [line.split("|") for line in (ROOT / "benchmarks" / "mixtures.md").read_text().splitlines()]
+    pairs = {(cells[1].strip(), cells[2].strip()): cells[4].strip() for cells in lines if len(cells) == 6}
+    against_robust = [
+        text for (name, rival), text in pairs.items() if "@" in name and rival in ("2 (pgd control)", "8")
+    ]
+    assert len(against_robust) == 4
+    more, less = (
+        [text.split()[0] for text in against_robust if word in text and "chance" not in text]
+        for word in (" more (", " less (")
+    )
+    assert f"{more[0]} points of robust accuracy for one of four mixtures" in page
+    assert len(more) == len(less) == 1
+    assert f"none beyond chance for two, {less[0]} points less for one" in page
+    wider = sorted(
+        float(text.split()[0]) for (name, rival), text in pairs.items() if "@" in name and "twice" in rival
+    )
+    assert f"more robust by {wider[0]} to {wider[-1]} points" in page

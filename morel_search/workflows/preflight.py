@@ -143,8 +143,8 @@ def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> 
             return _epoch_seconds(space, compute, batches)
         except DivergedError as error:
             print_err(
-                f"warning: with the settings of train, a training of {batches} batches {error}; lower train.lr "
-                "if it is not searched"
+                f"warning: with the settings of train, a training of {batches} batches {error}; lower "
+                "train.lr if it is not searched"
             )
             near_zero = replace(space.train, lr=1e-12)
             return _epoch_seconds(replace(space, train=near_zero), compute, batches)
