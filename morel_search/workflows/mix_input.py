@@ -137,16 +137,11 @@ def validation_images(data: DataSettings, metadata: Metadata) -> ImageSet:
         DataError: They cannot be read, or are not those of the networks.
     """
     from morel_search.training.datasets.loading import load_development
+    from morel_search.workflows.data_paths import relative_path_hint
 
-    try:
-        development = load_development(replace(data, extra=None))
-    except DataError as error:
-        if any(path and not Path(path).expanduser().is_absolute() for path in (data.folder, data.train)):
-            raise DataError(
-                f"{error}; relative paths start from the current folder: "
-                "change to the folder in which the search was started"
-            ) from error
-        raise
+    data = replace(data, extra=None)
+    with relative_path_hint(data):
+        development = load_development(data)
     images = development.validation
     shape, classes = tuple(images.images.shape[1:]), tuple(development.classes)
     if shape != metadata.image_shape or classes != metadata.classes:

@@ -214,25 +214,14 @@ def available_device(requested: str, before: str | None) -> str:
 
 
 def _development(data: DataSettings) -> Development:
-    from morel_search.training.data_settings import DOWNLOADED
     from morel_search.training.datasets.loading import check_test, load_development
+    from morel_search.workflows.data_paths import relative_path_hint, used_paths
 
-    used: dict[str, str | None] = (
-        {"folder": data.folder} if data.name in DOWNLOADED else {"train": data.train, "test": data.test}
-    )
-    used["extra"] = data.extra
-    paths = {name: path for name, path in used.items() if path is not None}
-    print_out(", ".join([f"images: {data.name}", *(f"data.{name} {path}" for name, path in paths.items())]))
-    try:
+    paths = [f"data.{name} {path}" for name, path in used_paths(data).items()]
+    print_out(", ".join([f"images: {data.name}", *paths]))
+    with relative_path_hint(data):
         notes = check_test(data)
         development = load_development(data)
-    except DataError as error:
-        if any(not Path(path).expanduser().is_absolute() for path in paths.values()):
-            raise DataError(
-                f"{error}; relative paths start from the current folder: "
-                "change to the folder in which the search was started"
-            ) from error
-        raise
     for note in (*development.notes, *notes):
         print_err(f"note: {note}")
     return development

@@ -48,6 +48,7 @@ def verify_folder(
     from morel_search.results.folder import open_run_folder
     from morel_search.verification.runner import VerificationBudget
     from morel_search.workflows import preflight
+    from morel_search.workflows.data_paths import relative_path_hint
     from morel_search.workflows.terminal import replication_text, verification_text
     from morel_search.workflows.verify import networks_of, replicate_run, verify_run
 
@@ -66,7 +67,8 @@ def verify_folder(
     with run.lock(), terminate_as_interrupt(), ray_session(address), terminate_as_interrupt():
         resources = space.resources
         check_resources(resources, 0 if address is None else MACHINE_SECONDS)
-        checked = on_cluster(preflight.inspect, space, num_cpus=resources.cpu, num_gpus=resources.gpu)
+        with relative_path_hint(space.data):
+            checked = on_cluster(preflight.inspect, space, num_cpus=resources.cpu, num_gpus=resources.gpu)
         verification = verify_run(space, run, checked.compute, budget, quiet=quiet)
         count = replicates or space.verify.replicates
         replicated = replicate_run(space, run, checked.compute, count, quiet=quiet) if count else ()
