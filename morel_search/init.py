@@ -45,6 +45,8 @@ def init(
 ) -> int:
     """Write a space file, or list the templates."""
     if data is not None:
+        if name is not None and out is not None:
+            raise click.UsageError("with --data, NAME is the file to write; --out names another one")
         return _init_for_data(out or Path(name or "space.yaml"), data, test, network)
     for option, given in (("--test", test), ("--network", network)):
         if given is not None:

@@ -59,9 +59,8 @@ Examples:
 @click.option(
     "--out",
     type=PathText(),
-    default=Path("verified"),
     metavar="DIR",
-    help="--model: folder of the results; a verification in it is continued.",
+    help="--model: folder of the results; a verification in it is continued.  [default: verified]",
 )
 @click.option("--minutes", type=float, metavar="M", help="Time limit of the attacks.  [default: none]")
 @click.option("--images", type=int, metavar="N", help="Number of test images.  [default: all]")
@@ -84,7 +83,7 @@ def verify(
     models: tuple[str, ...],
     data: Path | None,
     overrides: tuple[str, ...],
-    out: Path,
+    out: Path | None,
     minutes: float | None,
     images: int | None,
     replicates: int | None,
@@ -108,7 +107,7 @@ def verify(
         verify_models_on(
             models,
             data,
-            out,
+            out or Path("verified"),
             overrides=overrides,
             minutes=minutes,
             images=images,
@@ -116,8 +115,8 @@ def verify(
             trust_code=trust_code,
         )
         return 0
-    if run is None or data is not None or overrides:
-        raise click.UsageError("name a run folder, or networks with --model and --data")
+    if run is None or data is not None or overrides or out is not None:
+        raise click.UsageError("name a run folder alone, or networks with --model and --data")
     if trust_code:
         add_working_directory()
     verify_folder(

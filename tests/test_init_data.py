@@ -190,6 +190,7 @@ def test_the_dry_run_of_the_file(kind: str, network: str | None, capsys: pytest.
         (["--data", "one/a", "--test", "one"], "must have folders of at least two classes"),
         (["--data", "one", "--test", "two", "--network", "resnet50"], "did you mean torchvision/resnet50?"),
         (["--data", "one", "--test", "two", "--network", "torchvision/vgg11x"], "is not in torchvision"),
+        (["--data", "one", "--test", "two", "--out", "other.yaml"], "--out names another one"),
         (["--network", "vit"], "--network needs --data"),
         (["--test", "two"], "--test needs --data"),
     ],

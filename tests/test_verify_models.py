@@ -291,6 +291,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(
         ["--model", "a:b"],
         ["results/x", "--model", "a:b", "--data", DIGITS],
         ["results/x", "--data", DIGITS],
+        ["results/x", "--out", "elsewhere"],
         ["--model", "a:b", "--data", DIGITS, "--replicates", "2"],
     ],
 )
