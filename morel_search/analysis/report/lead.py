@@ -196,7 +196,7 @@ def _search_sentences(run_data: RunData, verification: Verification | None) -> l
     else:
         lines.append(
             f"The verification has attacked {images_words(verification)} so far; this page leads with its "
-            f"figures from {FEWEST_VERIFIED} images on. {command} continues."
+            f"figures from {FEWEST_VERIFIED} images on. {command} attacks the others."
         )
     lines.append(
         "The test images were used only after the search, to measure finished networks; they were not used "

@@ -45,7 +45,7 @@ def front_words(verification: Verification) -> list[str]:
     """Return sentences on the attacks and the images of the verification, and on the hypervolume."""
     images = verification.images
     count = f"all {images}" if images == verification.all_images else f"{images} of {verification.all_images}"
-    more = "" if is_complete(verification) else " python -m morel_search.verify continues."
+    more = "" if is_complete(verification) else " The command verify attacks the images that are left."
     before, after = verification.hypervolumes
     area = area_text(after, verification.hypervolume_interval)
     return [
