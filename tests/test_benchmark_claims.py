@@ -1,4 +1,4 @@
-"""Sentences about early stopping and the samplers against the tables that the benchmarks have written."""
+"""Sentences on early stopping, samplers, recipes and mixtures against the tables of the benchmarks."""
 
 from __future__ import annotations
 
@@ -153,3 +153,70 @@ def test_tpe_is_ahead_early_and_nsga2_late_with_one_worker_alone() -> None:
 def test_the_plan_gives_the_means_of_the_table() -> None:
     (note,) = _search_notes(SearchSettings(), MANY)
     assert re.findall(r"\d\.\d+", note) == [f"{mean(method, MANY):.2f}" for method in (TPE, NSGA2)]
+
+
+SHORT, LONG = "10 epochs, 5 seeds", "40 epochs, 3 seeds"
+
+
+def test_the_figures_of_the_recipes_are_those_of_their_table() -> None:
+    table = rows("recipes.md")
+
+    def gain(heading: str, training: str) -> str:
+        """Return the robust difference in points and its interval, as the page writes them."""
+        return table[heading, training][3].replace("+", "")
+
+    def loss(training: str) -> str:
+        mean, low, high = re.findall(r"-([\d.]+)", table[SHORT, training][3])
+        return f"{mean} ({high} to {low})"
+
+    first, second = gain(SHORT, "+ one_cycle").split(" (")
+    ratios = [
+        float(table[heading, f"{name}_recipe"][4]) / float(table[heading, name][4])
+        for heading in (SHORT, LONG)
+        for name in ("pgd", "trades")
+    ]
+    page = text_of("docs/recipes.md")
+    for sentence in (
+        f"one_cycle gains {first} points of robust accuracy (95 % interval {second}",
+        f"AWP 0.01 loses {loss('+ awp 0.01')}",
+        f"All together gain {gain(SHORT, 'pgd_recipe').replace(' (', ' points (')} with 10 epochs and "
+        f"{gain(LONG, 'pgd_recipe')} with 40",
+        f"TRADES {gain(SHORT, 'trades_recipe')} and {gain(LONG, 'trades_recipe')}",
+        f"Twice the width gains {gain(SHORT, '+ width 32')}",
+        f"each took {min(ratios):.2f} to {max(ratios):.2f} times as long",
+    ):
+        assert sentence in page
+    for training in ("+ label_smoothing 0.1", "+ ema 0.995", "+ awp 0.005"):
+        _, low, high = map(float, re.findall(r"[+-][\d.]+", table[SHORT, training][3]))
+        assert low <= 0 <= high
+
+
+def test_the_figures_of_the_mixtures_are_those_of_their_table() -> None:
+    lines = (ROOT / "benchmarks" / "mixtures.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    compared = {(row[0], row[1]): (row[2], row[3]) for row in cells if len(row) == 4}
+    mixtures = [row[0] for row in cells if len(row) == 5 and "+" in row[0]]
+    robust = {pair: robust for pair, (_, robust) in compared.items()}
+    accurate, tougher, wide, halves = [], [], [], []
+    for name in mixtures:
+        first, second = name.partition("@")[0].split("+")
+        accurate.append(compared[name, first])
+        tougher += [value for (a, b), value in robust.items() if a == name and b.split(" (")[0] == second]
+        wide += [value for (a, b), value in robust.items() if a == name and "twice the width" in b]
+        halves += [value for (a, b), value in robust.items() if a == name and "half and half" in b]
+    assert all("more" in after and "chance" not in after for _, after in accurate)
+    assert all("no difference" in clean or "chance" in clean for clean, _ in accurate)
+    by_chance = [value for value in tougher if "chance" in value or "no difference" in value]
+    (more,) = (value for value in tougher if "more" in value and "chance" not in value)
+    (less,) = (value for value in tougher if "less" in value and "chance" not in value)
+    assert len(tougher) == 4
+    assert len(by_chance) == 2
+    widths = sorted(float(value.split()[0]) for value in wide if "less" in value)
+    assert len(widths) == len(wide) == 4
+    assert not any("more" in value and "chance" not in value for value in halves)
+    page = text_of("docs/guides/mixtures.md")
+    assert (
+        f"{more.split()[0]} points of robust accuracy for one of four mixtures, none beyond chance for two, "
+        f"{less.split()[0]} points less for one"
+    ) in page
+    assert f"is more robust by {widths[0]} to {widths[-1]} points" in page
