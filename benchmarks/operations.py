@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from morel_search.training.compute_settings import FLOAT32, Compute
@@ -27,7 +28,7 @@ from morel_search.training.settings import EvaluationSettings, NetworkSettings, 
 from morel_search.training.trainer import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 RESNET18 = NetworkSettings(name="resnet18", options={"width": 8})
 """The width changes no number of operations."""
@@ -38,17 +39,23 @@ NO_KERNEL = ("empty", "new_empty", "detach", "lift_fresh", "empty_like", "empty_
 
 
 class OperationCounter(TorchDispatchMode):
-    """Counts operations below automatic differentiation, by name."""
+    """Counts operations below automatic differentiation, by name.
 
-    def __init__(self) -> None:
+    Args:
+        on_host: Tensors that are on the host on every device: operations on them are left out.
+    """
+
+    def __init__(self, on_host: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
+        self._on_host = {id(tensor) for tensor in on_host}
 
     def __torch_dispatch__(
         self, function: Any, types: Any, arguments: Any = (), keywords: Any = None
     ) -> object:
         """Count one operation, and run it."""
-        if _starts_a_kernel(function):
+        first = arguments[0][:1] if arguments and isinstance(arguments[0], list) else arguments[:1]
+        if _starts_a_kernel(function) and not (first and id(first[0]) in self._on_host):
             self.counts[function.overloadpacket.__name__] += 1
         return function(*arguments, **(keywords or {}))
 
@@ -117,7 +124,8 @@ def step_counts(**options: Any) -> dict[str, OperationCounter]:
 
 def _epoch_counts(run: Training) -> dict[str, OperationCounter]:
     run.train_epoch()  # builds the frozen copy and the optimizer's state
-    counters = {name: OperationCounter() for name in PARTS}
+    steps = [state["step"] for state in run.optimizer.state.values() if "step" in state]
+    counters = {name: OperationCounter(steps) for name in PARTS}
     adversary: Any = run.step._adversary
     places: list[tuple[object, str, str]] = [
         (run.step, "attack", "attack"),

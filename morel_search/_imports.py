@@ -11,7 +11,21 @@ from pathlib import Path
 from morel_search._user_code import PASSED_ON, error_text, time_limit
 from morel_search.errors import TrainingError
 
-__all__ = ["import_object", "not_callable_reason"]
+__all__ = ["AbsentNameError", "import_object", "not_callable_reason"]
+
+
+class AbsentNameError(ImportError):
+    """A module or a class has no such name.
+
+    Args:
+        module: The module.
+        absent: The name.
+        known: The public names that exist instead.
+    """
+
+    def __init__(self, module: str, absent: str, known: list[str]) -> None:
+        super().__init__(f"{module} has no {absent}")
+        self.absent, self.known = absent, known
 
 
 def import_object(path: str) -> object:
@@ -24,14 +38,18 @@ def import_object(path: str) -> object:
         ImportError: There is no such module or name, or the module fails.
         TrainingError: The module does not return.
     """
-    module, _, name = path.partition(":")
+    module, _, names = path.partition(":")
     try:
         with time_limit(f"the import of {module}"):
             target: object = importlib.import_module(module)
-            for part in name.split("."):
-                target = getattr(target, part)
-    except (TrainingError, *PASSED_ON):
+            for name in names.split("."):
+                if not hasattr(target, name):
+                    raise AbsentNameError(module, name, [n for n in dir(target) if not n.startswith("_")])
+                target = getattr(target, name)
+    except (AbsentNameError, TrainingError, *PASSED_ON):
         raise
+    except ModuleNotFoundError as error:
+        raise ImportError(f"there is no module {error.name}") from error
     except BaseException as error:  # the module is the user's code, which may raise anything
         raise ImportError(error_text(error)) from error
     return target

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import nn
 from verified_runs import verified_run
 
@@ -45,7 +46,7 @@ def images_of(count: int, shape: Sequence[int], low: int = 0, high: int = 256) -
     return torch.from_numpy(levels).to(torch.float32) / 255
 
 
-def norms(change: np.ndarray, norm: str) -> np.ndarray:  # type: ignore[type-arg]
+def norms(change: NDArray[Any], norm: str) -> NDArray[Any]:
     flat = np.abs(change.reshape(len(change), -1).astype(np.int64))
     return np.asarray(flat.max(axis=1) if norm == "linf" else np.sqrt((flat**2).sum(axis=1)))
 
@@ -164,7 +165,7 @@ class Drawing:
     shape: tuple[int, ...] = (1, 4, 4)
     calls: int = 0
 
-    def __call__(self, path: str, rows: np.ndarray, setup: WorkerSetup) -> AttackedImages:  # type: ignore[type-arg]
+    def __call__(self, path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> AttackedImages:
         self.calls += 1
         model, images = linear(self.shape), images_of(len(rows), self.shape)
         return attack_images(model, images, model(images).argmax(dim=1), NAMES, setup)

@@ -25,7 +25,7 @@ from morel_search.training.augment import to_float
 from morel_search.training.compute_settings import Compute
 from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.frozen import FrozenNetwork
-from morel_search.training.networks.mixture import FORMS, Mixture, mixed_logits
+from morel_search.training.networks.mixture import FORMS, Form, Mixture, mixed_logits
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings
 from morel_search.verification.attack_suite import AttackSuite
 
@@ -69,9 +69,9 @@ def images(count: int = 7) -> Tensor:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_with_weight_0_or_1_it_is_one_of_its_members(form: str, weight: float) -> None:
+def test_with_weight_0_or_1_it_is_one_of_its_members(form: Form, weight: float) -> None:
     members = [network(0), network(1)]
-    mixture = Mixture(members, [weight, 1 - weight], form)  # type: ignore[arg-type]
+    mixture = Mixture(members, [weight, 1 - weight], form)
     alone = members[0 if weight else 1](images()).log_softmax(dim=1)
     torch.testing.assert_close(mixture(images()), alone, rtol=1e-6, atol=1e-6)
     assert mixture.passes == 1
@@ -90,13 +90,13 @@ def test_probabilities_are_the_weighted_mean_and_logits_too() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 @pytest.mark.parametrize("form", FORMS)
-def test_gradients_are_the_numerical_ones(form: str, scale: float) -> None:
+def test_gradients_are_the_numerical_ones(form: Form, scale: float) -> None:
     """Also where the probabilities of one member are 0 and 1 in float64."""
     members = [network(0).double(), network(1).double()]
     with torch.no_grad():
         for parameter in members[0].head.parameters():  # type: ignore[union-attr, operator]
             parameter.mul_(scale)
-    mixture = Mixture(members, [0.3, 0.7], form)  # type: ignore[arg-type]
+    mixture = Mixture(members, [0.3, 0.7], form)
     x = images(2).double().requires_grad_()
     assert torch.isfinite(mixture(x)).all()
     assert torch.autograd.gradcheck(mixture, (x,), eps=1e-7, atol=1e-4 * scale, rtol=1e-4)
@@ -110,11 +110,11 @@ def test_the_copy_for_attacks_has_the_same_logits(robust: Mixture, digits: Image
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_copy_in_bfloat16_mixes_the_copies_of_its_members(
-    robust: Mixture, digits: ImageSet, form: str
+    robust: Mixture, digits: ImageSet, form: Form
 ) -> None:
     """Logits in bfloat16, of which few are distinct, would hide what an attack can gain."""
     points, bfloat16 = to_float(digits.images), Compute(precision="bfloat16")
-    mixture = Mixture([*robust.members], robust.weights, form).eval()  # type: ignore[arg-type]
+    mixture = Mixture([*robust.members], robust.weights, form).eval()
     alone = [FrozenNetwork(member, points[:2], bfloat16)(points) for member in robust.members]
     expected = mixed_logits(alone, robust.weights, mixture.form)
     logits = FrozenNetwork(mixture, points[:2], bfloat16)(points)
@@ -131,9 +131,9 @@ def test_the_copy_in_bfloat16_mixes_the_copies_of_its_members(
         ([0.5, 0.5], "votes", "must mix one of probabilities, logits, got votes"),
     ],
 )
-def test_wrong_weights_are_refused(weights: list[float], form: str, words: str) -> None:
+def test_wrong_weights_are_refused(weights: list[float], form: Form, words: str) -> None:
     with pytest.raises(NetworkError, match=words):
-        Mixture([network(0), network(1)], weights, form)  # type: ignore[arg-type]
+        Mixture([network(0), network(1)], weights, form)
 
 
 def settings(**options: object) -> NetworkSettings:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from verified_runs import HONEST, IMAGES, SETUP, made_table, verified_run
 
 from morel_search.analysis.attacks_run import is_complete, unverified
@@ -91,7 +92,7 @@ def test_its_figures_are_those_of_its_record(tmp_path: Path) -> None:
     assert is_complete(verification) == is_complete(replace(verification, mixtures=()))
 
 
-def robust_rows(table: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def robust_rows(table: NDArray[np.int8]) -> NDArray[np.bool_]:
     return np.array([row[0] == 1 and BROKEN not in row for row in table])
 
 

@@ -119,6 +119,24 @@ def test_an_optimizer_without_gradients_changes_nothing() -> None:
     assert same(mine, network())
 
 
+def test_the_number_of_steps_stays_on_the_host() -> None:
+    weight = torch.ones(3, device="meta", requires_grad=True)
+    weight.grad = torch.ones_like(weight)
+    first, continued = (AdamW([weight], 0.1, betas=(0.9, 0.999), weight_decay=0.1) for _ in range(2))
+    first.step()
+    saved = first.state_dict()
+    assert {name: value.device.type for name, value in saved["state"][0].items()} == {
+        "step": "cpu",
+        "exp_avg": "meta",
+        "exp_avg_sq": "meta",
+    }
+    continued.load_state_dict(saved)
+    continued.step()
+    steps = continued.state[0]["step"]
+    assert steps.device.type == "cpu"
+    assert float(steps) == 2
+
+
 def torchs_average(model: nn.Module, decay: float) -> AveragedModel:
     """The rule as torch's class runs it, tensor by tensor."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from morel_search.errors import NetworkError
 from morel_search.models.sections import read_section
 from morel_search.training.memory import outline_problem
 from morel_search.training.networks import NETWORKS, build_network, outline_of
-from morel_search.training.networks.mixture import MIXTURE, Mixture
+from morel_search.training.networks.mixture import MIXTURE, Form, Mixture
 from morel_search.training.settings import NetworkSettings
 
 __all__ = ["build_saved", "mixture_settings", "network_names", "outline_saved", "saved_settings"]
@@ -103,7 +104,7 @@ def _mixture(settings: NetworkSettings, members: Sequence[nn.Module]) -> Mixture
     if not isinstance(weights, (list, tuple)) or not all(_is_number(weight) for weight in weights):
         raise _damaged("weights", weights)
     try:
-        return Mixture(members, weights, form)  # type: ignore[arg-type]  # a mixture checks its form
+        return Mixture(members, weights, cast("Form", form))  # a mixture checks its form
     except NetworkError as error:
         raise NetworkError(f"a mixture {error}") from None
 

@@ -33,6 +33,7 @@ __all__ = [
     "UNKNOWN",
     "AttackRecord",
     "AttackSetup",
+    "continued_record",
     "fingerprint",
     "open_record",
     "read_record",
@@ -144,6 +145,26 @@ def open_record(run: RunFolder, name: str, setup: AttackSetup, images: int) -> A
     if record is not None and record.setup == setup and len(record.table) == images:
         return record
     return AttackRecord(name, setup, np.full((images, len(COLUMNS)), UNKNOWN, dtype=np.int8))
+
+
+def continued_record(
+    run: RunFolder, name: str, setup: AttackSetup, images: int, compute: Mapping[str, object]
+) -> AttackRecord:
+    """Return the record of a network for a verification that begins or continues; see :func:`open_record`.
+
+    An attack that could not be run is tried again. Results of another arithmetic remain valid, because it is
+    that of the attacks' gradients alone.
+
+    Args:
+        run: The run folder.
+        name: Name of the network.
+        setup: The setup of the verification.
+        images: Number of images of the test split.
+        compute: Arithmetic of the attacks' gradients.
+    """
+    record = open_record(run, name, setup, images)
+    record.failures, record.compute = {}, compute
+    return record
 
 
 def read_records(run: RunFolder) -> dict[str, AttackRecord]:

@@ -164,8 +164,8 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
 def eight_bit(points: NDArray[np.float64], clean: Levels, attack: AttackSettings) -> Levels:
     """Round adversarial examples to 8-bit levels that are in the ball around the images and in [0, 255].
 
-    Each change is rounded to the nearest whole level. With L∞ a change of more levels than the radius has is
-    cut to the radius; with L2 the whole perturbation is shortened until it is in the ball.
+    Each change is rounded to the nearest whole level. With L∞ each change is cut to the whole levels in the
+    radius; with L2 the whole perturbation is shortened until it is in the ball.
 
     Args:
         points: The adversarial examples in levels, shape (N, C, H, W).

@@ -13,14 +13,25 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor
 
-__all__ = ["AllTargetsFab", "SparingSquare"]
+__all__ = ["AllTargetsFab", "CopiedSettings", "SparingSquare"]
 
 
 Square = tuple[int, int, int, tuple[float, ...]]
 """Side, top and left edge in pixels, and the sign of each channel's colour."""
 
 
-class AllTargetsFab(FABAttack_PT):  # type: ignore[misc]  # pyautoattack has no types
+class CopiedSettings:
+    """The settings of an attack of the library, for another version of it.
+
+    Args:
+        original: The attack as AutoAttack sets it up.
+    """
+
+    def __init__(self, original: object) -> None:
+        self.__dict__.update(vars(original))
+
+
+class AllTargetsFab(CopiedSettings, FABAttack_PT):  # type: ignore[misc]  # pyautoattack has no types
     """FAB-T that attacks an image towards all of its target classes at the same time.
 
     FAB-T starts at the image and has no randomness, so its attacks towards different classes do not depend on
@@ -33,7 +44,7 @@ class AllTargetsFab(FABAttack_PT):  # type: ignore[misc]  # pyautoattack has no 
     """
 
     def __init__(self, original: FABAttack_PT, batch_size: int) -> None:
-        self.__dict__.update(vars(original))
+        super().__init__(original)
         self._batch_size = batch_size
         self._classes = torch.empty(0, dtype=torch.long)
 
@@ -90,20 +101,14 @@ class AllTargetsFab(FABAttack_PT):  # type: ignore[misc]  # pyautoattack has no 
         return differences
 
 
-class SparingSquare(SquareAttack):  # type: ignore[misc]
+class SparingSquare(CopiedSettings, SquareAttack):  # type: ignore[misc]
     """Square for the L-infinity norm without queries whose answer is known.
 
     Square draws a square and its colours, and adds it to every image that is still classified correctly; an
     image keeps the square if its loss falls. On small images it draws most squares several times. If an image
     has not changed since a square was tried, the network is not queried again: the loss did not fall, or the
     image has the square already. All squares are drawn at once.
-
-    Args:
-        original: Square as AutoAttack sets it up.
     """
-
-    def __init__(self, original: SquareAttack) -> None:
-        self.__dict__.update(vars(original))
 
     @torch.no_grad()
     def attack_single_run(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

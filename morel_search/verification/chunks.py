@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from morel_search.results.attack_names import LATE, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, UNKNOWN, AttackRecord, skip_misclassified
 
-__all__ = ["WHITE_BOX_SHARE", "Chunk", "blocks_of", "chunk_images", "chunks_to_run", "is_open"]
+__all__ = ["Chunk", "blocks_of", "chunk_images", "chunks_to_run", "is_done", "is_open", "next_chunk"]
 
 OPERATIONS_PER_SECOND = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
 """Rough speed of a device, in floating point operations per second; it decides the size of a chunk."""
@@ -81,6 +81,59 @@ def chunks_to_run(
             if is_open(record, part, stages)
         ]
     return chunks
+
+
+def next_chunk(
+    waiting: Sequence[Chunk],
+    pending: Collection[Chunk],
+    records: Mapping[str, AttackRecord],
+    elapsed: float,
+    seconds: float | None,
+) -> int | None:
+    """Return the index of the chunk to start now.
+
+    Args:
+        waiting: The chunks that have not started, in the order of :func:`chunks_to_run`.
+        pending: The running chunks.
+        records: The networks' records, by name.
+        elapsed: Seconds since the verification began.
+        seconds: Time limit; None for no limit.
+
+    Returns:
+        The index; None if no chunk can start yet, or the time limit is reached.
+    """
+    if seconds is not None and elapsed > seconds:
+        return None
+    being_diagnosed = {chunk.network for chunk in pending if not chunk.stages}
+    # Once all networks' first images are through the white-box attacks, the networks can be compared.
+    # Until all of these chunks have started, no network gets further images.
+    first = [chunk for chunk in waiting if chunk.first and chunk.stages != LATE]
+    ready = (
+        index
+        for index, chunk in enumerate(waiting)
+        if (not first or (chunk.first and chunk.stages != LATE))
+        and _can_start(chunk, being_diagnosed, records)
+    )
+    comparable = not first and not any(chunk.first and chunk.stages != LATE for chunk in pending)
+    if comparable and seconds is not None and elapsed > WHITE_BOX_SHARE * seconds:
+        return min(ready, key=lambda index: waiting[index].stages == WHITE_BOX, default=None)
+    return next(ready, None)
+
+
+def _can_start(chunk: Chunk, being_diagnosed: Collection[str], records: Mapping[str, AttackRecord]) -> bool:
+    """Return whether a chunk can start.
+
+    Attacks need the scale that the network's diagnosis measures. FAB-T and Square attack only the images
+    that are robust to all white-box attacks.
+    """
+    if chunk.stages and chunk.network in being_diagnosed:
+        return False
+    return chunk.stages != LATE or not is_open(records[chunk.network], chunk.rows, WHITE_BOX)
+
+
+def is_done(chunk: Chunk, record: AttackRecord) -> bool:
+    """Return whether nothing is left to do: the images are misclassified, or the attacks have failed."""
+    return bool(chunk.stages) and not is_open(record, chunk.rows, chunk.stages)
 
 
 def chunk_images(operations: int, device: str) -> int:

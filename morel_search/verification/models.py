@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from morel_search.results.attack_names import LATE, WHITE_BOX
-from morel_search.results.attack_records import AttackRecord, AttackSetup, open_record
+from morel_search.results.attack_records import AttackRecord, AttackSetup, continued_record
 from morel_search.results.folder import RunFolder
 from morel_search.training.augment import to_float
 from morel_search.training.compute import operations
 from morel_search.training.compute_settings import Compute
 from morel_search.training.settings import EvaluationSettings
 from morel_search.verification.attack_suite import AttackSuite
-from morel_search.verification.chunks import WHITE_BOX_SHARE, Chunk, chunk_images, chunks_to_run, is_open
+from morel_search.verification.chunk_attacks import put_result, run_attacks
+from morel_search.verification.chunks import Chunk, chunk_images, chunks_to_run, is_done, next_chunk
 from morel_search.verification.masking import diagnose_masking
 from morel_search.verification.runner import VerificationBudget
 from morel_search.verification.transfer import transfer_accuracy, transfer_examples
-from morel_search.verification.worker import digest_of, run_attacks
+from morel_search.verification.worker import digest_of
 
 if TYPE_CHECKING:
     from morel_search.training.datasets.loading import ImageSet
@@ -77,17 +77,15 @@ def verify_models(
     """
     digest = digest_of(test)
     records = {
-        name: open_record(
+        name: continued_record(
             folder,
             name,
             AttackSetup(_fingerprint(candidate.model), described, budget.seed, digest),
             len(test),
+            asdict(candidate.compute),
         )
         for name, candidate in candidates.items()
     }
-    for name, record in records.items():
-        record.failures = {}  # an attack that could not be run is tried again
-        record.compute = asdict(candidates[name].compute)
     rows = np.random.default_rng(budget.seed).permutation(len(test))[: budget.images]
     channels, height, width = (int(side) for side in test.images.shape[1:])
     cost = max(operations(candidate.model, (channels, height, width)) for candidate in candidates.values())
@@ -96,31 +94,16 @@ def verify_models(
     waiting = chunks_to_run(records, rows, size, evaluation.batch_size)
     attacker = _Attacker(candidates, test, evaluation, budget.seed, device)
     began, total, done = time.monotonic(), len(waiting), 0
-    while waiting:
-        elapsed = time.monotonic() - began
-        if budget.seconds is not None and elapsed > budget.seconds:
-            break
-        late = budget.seconds is not None and elapsed > WHITE_BOX_SHARE * budget.seconds
-        chunk = waiting.pop(_next(waiting, records, late))
+    while (index := next_chunk(waiting, (), records, time.monotonic() - began, budget.seconds)) is not None:
+        chunk = waiting.pop(index)
         record = records[chunk.network]
+        done += 1
+        if is_done(chunk, record):
+            continue
         attacker.attack(chunk, record)
         record.write(folder)
-        done += 1
         on_chunk(done, total)
     return records
-
-
-def _next(waiting: list[Chunk], records: Mapping[str, AttackRecord], prefer_late: bool) -> int:
-    """Return the index of the next chunk: the first one, or late in a limited time FAB-T and Square.
-
-    These attack only images that have been through the white-box attacks, and only once all networks have
-    been through them on the first images.
-    """
-    if prefer_late and not any(chunk.first and chunk.stages != LATE for chunk in waiting):
-        for index, chunk in enumerate(waiting):
-            if chunk.stages == LATE and not is_open(records[chunk.network], chunk.rows, WHITE_BOX):
-                return index
-    return 0
 
 
 class _Attacker:
@@ -154,9 +137,7 @@ class _Attacker:
             labels,
             record.table[chunk.rows],
         )
-        record.table[chunk.rows] = result.table
-        record.attacks = result.attacks
-        record.failures = {**record.failures, **result.failures}
+        put_result(record, chunk.rows, result)
 
     def _diagnose(self, chunk: Chunk, record: AttackRecord, images: Tensor, labels: Tensor) -> None:
         candidate = self._candidates[chunk.network]

@@ -6,7 +6,7 @@ The order of the attacks, Ray's workers, and the records written after each chun
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,15 @@ from morel_search._consent import consent_to
 from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
 from morel_search.cluster.tasks import Results, task_errors, trial_task
 from morel_search.config import ResourceSettings, Space
-from morel_search.results.attack_names import LATE, WHITE_BOX
-from morel_search.results.attack_records import (
-    AttackRecord,
-    AttackSetup,
-    fingerprint,
-    open_record,
-)
+from morel_search.results.attack_records import AttackRecord, AttackSetup, continued_record, fingerprint
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.training.compute_settings import Compute
 from morel_search.verification.attacked_images import AttackedImages, draw_network
-from morel_search.verification.chunks import WHITE_BOX_SHARE, Chunk, chunk_images, chunks_to_run, is_open
+from morel_search.verification.chunk_attacks import ChunkResult, put_result
+from morel_search.verification.chunks import Chunk, chunk_images, chunks_to_run, is_done, next_chunk
 from morel_search.verification.pictures import update_pictures
 from morel_search.verification.worker import (
-    ChunkResult,
     SplitSummary,
     WorkerSetup,
     attack_chunk,
@@ -104,15 +98,15 @@ def verify_networks(
     split = _describe(setup, next(iter(models.values())))
     evaluation = space.describe()["evaluation"]
     records = {
-        name: open_record(
-            run, name, AttackSetup(fingerprint(path), evaluation, budget.seed, split.digest), split.images
+        name: continued_record(
+            run,
+            name,
+            AttackSetup(fingerprint(path), evaluation, budget.seed, split.digest),
+            split.images,
+            asdict(compute),
         )
         for name, path in models.items()
     }
-    for record in records.values():
-        record.failures = {}  # an attack that could not be run is tried again
-        # The arithmetic of the attacks' gradients alone: results of another arithmetic remain valid.
-        record.compute = asdict(compute)
     rows = np.random.default_rng(budget.seed).permutation(split.images)[: budget.images]
     batch_size = space.evaluation.batch_size
     chunks = chunks_to_run(
@@ -193,11 +187,12 @@ class _Verification:
             with task_errors("the verification was interrupted", "the same command continues it"):
                 while waiting or pending:
                     while len(pending) < limit:
-                        index = self._next(waiting, [*pending.values()])
+                        elapsed = time.monotonic() - self._began
+                        index = next_chunk(waiting, pending.values(), self._records, elapsed, self._seconds)
                         if index is None:
                             break
                         chunk = waiting.pop(index)
-                        if self._is_done(chunk):
+                        if is_done(chunk, self._records[chunk.network]):
                             done += 1
                         else:
                             pending[self._start(chunk, attack, diagnose)] = chunk
@@ -221,55 +216,13 @@ class _Verification:
         scale = 1.0 if record.diagnostics is None else record.diagnostics.scale
         return attack.remote(path, chunk.stages, chunk.rows, record.table[chunk.rows], scale, self._setup)
 
-    def _next(self, waiting: list[Chunk], pending: Collection[Chunk]) -> int | None:
-        """Return the index of the chunk to start now.
-
-        None if none can start yet, or the time limit is reached.
-        """
-        elapsed = time.monotonic() - self._began
-        if self._seconds is not None and elapsed > self._seconds:
-            return None
-        being_diagnosed = {chunk.network for chunk in pending if not chunk.stages}
-        # Once all networks' first images are through the white-box attacks, the networks can be compared.
-        # Until all of these chunks have started, no network gets further images.
-        first = [chunk for chunk in waiting if chunk.first and chunk.stages != LATE]
-        ready = (
-            index
-            for index, chunk in enumerate(waiting)
-            if (not first or (chunk.first and chunk.stages != LATE))
-            and self._can_start(chunk, being_diagnosed)
-        )
-        comparable = not first and not any(chunk.first and chunk.stages != LATE for chunk in pending)
-        if comparable and self._seconds is not None and elapsed > WHITE_BOX_SHARE * self._seconds:
-            return min(ready, key=lambda index: waiting[index].stages == WHITE_BOX, default=None)
-        return next(ready, None)
-
-    def _can_start(self, chunk: Chunk, being_diagnosed: set[str]) -> bool:
-        """Return whether a chunk can start.
-
-        Attacks need the scale that the network's diagnosis measures. FAB-T and Square attack only the images
-        that are robust to all white-box attacks.
-        """
-        if chunk.stages and chunk.network in being_diagnosed:
-            return False
-        if chunk.stages != LATE:
-            return True
-        record = self._records[chunk.network]
-        return not is_open(record, chunk.rows, WHITE_BOX)
-
-    def _is_done(self, chunk: Chunk) -> bool:
-        """Return whether nothing is left to do: the images are misclassified, or the attacks have failed."""
-        return bool(chunk.stages) and not is_open(self._records[chunk.network], chunk.rows, chunk.stages)
-
     def _take(self, chunk: Chunk, result: ChunkResult | MaskingDiagnostics) -> None:
         """Put a chunk's result into its network's record."""
         record = self._records[chunk.network]
         if isinstance(result, MaskingDiagnostics):
             record.diagnostics = result
         else:
-            record.table[chunk.rows] = result.table
-            record.attacks = result.attacks
-            record.failures = {**record.failures, **result.failures}
+            put_result(record, chunk.rows, result)
         self._unwritten.add(chunk.network)
         if time.monotonic() > self._written + SECONDS_BETWEEN_WRITES:
             self._write()

@@ -8,34 +8,22 @@ import torch
 from pyautoattack.square import SquareAttack
 from torch import Tensor
 
+from morel_search.verification.batched_attacks import CopiedSettings
+
 __all__ = ["SquareL2"]
 
 
-class SquareL2(SquareAttack):  # type: ignore[misc]  # pyautoattack has no types
+class SquareL2(CopiedSettings, SquareAttack):  # type: ignore[misc]  # pyautoattack has no types
     """Square for the L2 norm (Andriushchenko et al. 2020, arXiv:1912.00049).
 
     The library's version starts from tiles of a fifth of the image's height. On many shapes (24 x 24, oblong
     images, fewer than five rows) they do not fit, and it raises an error. Here such a tile is cut at the
     border. Where the library's version runs, the results are the same.
-
-    Args:
-        original: Square as AutoAttack sets it up.
     """
-
-    def __init__(self, original: SquareAttack) -> None:
-        self.__dict__.update(vars(original))
 
     @torch.no_grad()
     def attack_single_run(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Attack images once, with the library's random numbers in the library's order.
-
-        Args:
-            x: Images, float in [0, 1], shape (N, C, H, W).
-            y: Labels, shape (N,).
-
-        Returns:
-            Queries of each image, shape (N,), and the images with the smallest loss, shape (N, C, H, W).
-        """
+        """Attack images once, as :meth:`SparingSquare.attack_single_run` does."""
         height, width = x.shape[2:]
         best = (x + self.normalize(self._start(x)) * self.eps).clamp(0.0, 1.0)
         margin, loss = self.margin_and_loss(best, y)

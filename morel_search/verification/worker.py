@@ -6,7 +6,6 @@ Images and networks stay in memory for the next chunk.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,13 +17,12 @@ from numpy.typing import NDArray
 from morel_search._consent import NO_CODE, Consent
 from morel_search._user_code import named_errors
 from morel_search.cluster.worker_data import test_images
-from morel_search.errors import MorelSearchError, NetworkError, OutOfMemoryError
-from morel_search.results.attack_names import STAGES, STANDARD
-from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, skip_misclassified
+from morel_search.errors import NetworkError
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.names import network_trials
 from morel_search.training.compute_settings import Compute
 from morel_search.training.settings import DataSettings, EvaluationSettings
+from morel_search.verification.chunk_attacks import ChunkResult, Table, run_attacks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from morel_search.verification.attack_suite import AttackSuite
 
 __all__ = [
-    "ChunkResult",
     "SplitSummary",
     "WorkerSetup",
     "attack_chunk",
@@ -42,10 +39,7 @@ __all__ = [
     "digest_of",
     "images_for",
     "model_for",
-    "run_attacks",
 ]
-
-Table = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +81,6 @@ class SplitSummary:
     images: int
     operations: int
     digest: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChunkResult:
-    """The result of the attacks of one chunk.
-
-    Attributes:
-        table: The rows of the attack record's table, shape (images, 1 + attacks).
-        attacks: Names of all attacks that exist for this network; see :attr:`AttackSuite.names`.
-        failures: The errors of AutoAttack's attacks that could not be run, by the attack's name.
-    """
-
-    table: Table
-    attacks: tuple[str, ...]
-    failures: Mapping[str, str]
 
 
 def describe_test_split(data: DataSettings, path: str, consent: Consent = NO_CODE) -> SplitSummary:
@@ -166,10 +145,7 @@ def attack_chunk(
     scale: float,
     setup: WorkerSetup,
 ) -> ChunkResult:
-    """Run attacks on some images of one network, on a worker.
-
-    An image that is misclassified already is marked as skipped by each of these attacks. If no image is left,
-    all further attacks have nothing to attack, and their cells are marked as well.
+    """Run attacks on some images of one network, on a worker; see :func:`run_attacks`.
 
     Args:
         path: File with the network's weights.
@@ -188,44 +164,6 @@ def attack_chunk(
         return run_attacks(_attack_suite(path, scale, setup), stages, images, labels, known)
 
 
-def run_attacks(
-    suite: AttackSuite, stages: tuple[str, ...], images: Tensor, labels: Tensor, known: Table
-) -> ChunkResult:
-    """Run attacks on some images of one network, in this process; see :func:`attack_chunk`.
-
-    Args:
-        suite: The attacks on the network.
-        stages: Names of attacks.
-        images: Float in [0, 1], shape (N, C, H, W), on the network's device.
-        labels: Shape (N,).
-        known: The rows of the attack record's table as they are now, shape (N, 1 + attacks).
-    """
-    import torch
-
-    table = known.copy()
-    failures: dict[str, str] = {}
-    for stage in ("clean", *stages):
-        if stage != "clean" and stage not in suite.names:
-            continue
-        column = COLUMNS.index(stage)
-        remaining = np.flatnonzero(~(table == BROKEN).any(axis=1) & (table[:, column] == UNKNOWN))
-        if len(remaining):
-            part = torch.from_numpy(remaining).to(images.device)
-            try:
-                is_robust = _robust(suite, stage, images[part], labels[part]).cpu().numpy()
-            except Exception as error:
-                # An attack of the library can fail on images or networks that it was not made for.
-                if stage not in STANDARD or isinstance(error, MorelSearchError):
-                    raise
-                failures[stage] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-                continue
-            table[remaining, column] = np.where(is_robust, ROBUST, BROKEN)
-    left = not (table == BROKEN).any(axis=1).all()
-    done = [name for name in (stages if left else STAGES) if name in suite.names and name not in failures]
-    skip_misclassified(table, done)
-    return ChunkResult(table, suite.names, failures)
-
-
 def digest_of(test: ImageSet) -> str:
     """Return the SHA-256 of images and labels, as hexadecimal digits."""
     return hashlib.sha256(test.images.numpy().tobytes() + test.labels.numpy().tobytes()).hexdigest()
@@ -242,28 +180,6 @@ def images_for(rows: NDArray[np.int64], setup: WorkerSetup) -> tuple[Tensor, Ten
     configure(setup.compute, setup.device)
     test, chosen = test_images(setup.data), torch.from_numpy(rows)
     return to_float(test.images[chosen].to(setup.device)), test.labels[chosen].to(setup.device)
-
-
-def _robust(suite: AttackSuite, stage: str, images: Tensor, labels: Tensor) -> Tensor:
-    """Return which images are correctly classified after one stage.
-
-    Where the device's memory is too small, by halves.
-    """
-    import torch
-
-    try:
-        return suite.correct(images, labels) if stage == "clean" else suite.robust_mask(stage, images, labels)
-    except torch.OutOfMemoryError as error:
-        if len(images) == 1:
-            raise OutOfMemoryError(
-                f"out of memory: the memory of {images.device} is too small for the attack {stage} on one "
-                "image; use a device with more memory"
-            ) from error
-    torch.cuda.empty_cache()
-    middle = len(images) // 2
-    return torch.cat(
-        [_robust(suite, stage, images[part], labels[part]) for part in (slice(middle), slice(middle, None))]
-    )
 
 
 @lru_cache(maxsize=16)

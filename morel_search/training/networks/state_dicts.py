@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ def is_compressed(path: Path) -> bool:
 
 def _tensors(path: Path, content: object) -> dict[str, Tensor]:
     if _is_state_dict(content):
-        return dict(content)  # type: ignore[call-overload, no-any-return]
+        return dict(content)
     inner = content if isinstance(content, Mapping) else {}
     known = {str(key): value for key, value in inner.items() if _is_state_dict(value)}
     for name in NAMES if len(known) > 1 else known:
@@ -81,7 +82,7 @@ def _tensors(path: Path, content: object) -> dict[str, Tensor]:
     )
 
 
-def _is_state_dict(content: object) -> bool:
+def _is_state_dict(content: object) -> TypeGuard[Mapping[str, Tensor]]:
     return (
         isinstance(content, Mapping)
         and bool(content)
