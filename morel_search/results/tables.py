@@ -37,6 +37,7 @@ __all__ = [
     "EPOCH_COLUMNS",
     "FRONT_COLUMNS",
     "REPLICATE_COLUMNS",
+    "STATES",
     "TEST_ACCURACIES",
     "TEXT_COLUMNS",
     "TRIAL_COLUMNS",
@@ -57,6 +58,9 @@ ACCURACIES = ("clean_accuracy", "robust_accuracy")
 
 TEST_ACCURACIES = ("test_clean_accuracy", "test_robust_accuracy")
 """Clean and robust accuracy on the test split, under the final attack of the search."""
+
+STATES = ("COMPLETE", "PRUNED", "FAIL")
+"""States of the trials in ``trials.csv``."""
 
 _BEFORE_PARAMETERS = (
     *("number", "state", "origin", "name", "epochs", "epoch"),
