@@ -274,7 +274,8 @@ def test_the_command_prints_a_table_and_writes_its_page_and_no_other_file(
     assert output.endswith("comparison.html\n")
     assert "core-hours" in output
     Path("notes.html").write_text("<p>mine</p>", encoding="utf-8")
-    for out, words in (("notes.html", "is not a comparison"), ("first", "cannot write"), ("no/x.html", "no/")):
+    refusals = {"notes.html": "is not a comparison", "first": "cannot write", "no/x.html": "no/"}
+    for out, words in refusals.items():
         assert main(["compare", "first", "second", "--out", out]) == 2
         printed = capsys.readouterr()
         assert words in printed.err
