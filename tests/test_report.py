@@ -24,12 +24,8 @@ from morel_search.analysis.headline import headline
 from morel_search.analysis.importance import importance
 from morel_search.analysis.parameters import nice_values, read_parameters
 from morel_search.analysis.report.exchange_rate import exchange_rate, exchange_rate_interval
-from morel_search.analysis.report.front_figure import (
-    axis_limits,
-    front_figure,
-    outside_words,
-    step_line,
-)
+from morel_search.analysis.report.front_figure import front_figure
+from morel_search.analysis.report.front_view import axis_limits, outside_words, step_line
 from morel_search.analysis.report.head import key_figures
 from morel_search.analysis.report.labels import HEIGHT, WIDTH, place_labels
 from morel_search.analysis.report.lead import sentences

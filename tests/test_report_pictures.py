@@ -34,9 +34,8 @@ from morel_search.results.pictures import (
     Picture,
     Pictures,
     Prediction,
-    read_pictures,
-    write_pictures,
 )
+from morel_search.results.pictures_file import read_pictures, write_pictures
 
 SHAPE = (3, 5, 4)
 

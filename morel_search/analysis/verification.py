@@ -183,9 +183,7 @@ class Verification:
         rows = [self._row(network) for network in self.networks]
         rows += [_empty_row(entry) for entry in self.absent]
         rows += [self._row(network) | _mixture_cells(network.name) for network in self.mixtures]
-        rows += [
-            _empty_row(as_network(entry)) | _mixture_cells(entry.name) for entry in self.absent_mixtures
-        ]
+        rows += [_empty_row(as_network(entry)) | _mixture_cells(entry.name) for entry in self.absent_mixtures]
         return pd.DataFrame(rows, columns=list(VERIFIED_COLUMNS))
 
     def _row(self, network: Network) -> dict[str, object]:

@@ -23,8 +23,8 @@ from morel_search.results.pictures import (
     Pictures,
     Pixels,
     Prediction,
-    read_pictures,
 )
+from morel_search.results.pictures_file import read_pictures
 
 __all__ = ["difference", "pictures_section"]
 

@@ -62,10 +62,10 @@ def trials_data(run_data: RunData, verification: Verification | None) -> Figure:
     """Return all trials as plain data for the script of the page.
 
     Returns:
-        ``heads``: the headings. ``rows``: for each trial its number, the index of its state, origin,
-        selected epoch, four accuracies in percent, seconds, and the texts of its parameters; None where a
-        value is not known. ``members``: the names of the networks on the front, by trial. ``notes``: more lines on a trial, by its number. ``pick``: the command to which the name of a
-        network is added.
+        ``heads``: the headings. ``rows``: for each trial its number, the index of its state, origin, selected
+        epoch, four accuracies in percent, seconds, and the texts of its parameters; None where a value is not
+        known. ``members``: the names of the networks on the front, by trial. ``notes``: more lines on a
+        trial, by its number. ``pick``: the command to which the name of a network is added.
     """
     members: dict[int, list[str]] = {}
     for number, epoch in zip(run_data.front["number"], run_data.front["epoch"], strict=True):
