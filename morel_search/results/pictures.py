@@ -44,7 +44,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a network says of an image.
+    """The prediction of a network for an image.
 
     Attributes:
         label: Number of the class with the largest logit.
