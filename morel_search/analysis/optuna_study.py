@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.pool import StaticPool
 
 from morel_search.analysis.optuna_distributions import ExportedParameter, ParamValue, exported_parameter
-from morel_search.analysis.run_data import POINT, TEST, Row, RunData
+from morel_search.analysis.run_data import LAST, POINT, TEST, Row, RunData
 from morel_search.analysis.verification import Verification
 from morel_search.errors import RunFolderError
 from morel_search.results.cells import whole_number
@@ -261,7 +261,7 @@ def _row_attributes(row: Row) -> Iterator[tuple[str, Attribute]]:
         count = whole_number(row[column])
         if count is not None:
             yield column, count
-    for column in ("seconds", "last_clean_accuracy", "last_robust_accuracy", *TEST):
+    for column in ("seconds", *LAST, *TEST):
         value = float(row[column])
         if math.isfinite(value):
             yield column, value

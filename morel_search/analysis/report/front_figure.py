@@ -27,7 +27,7 @@ from morel_search.analysis.report.plotly_traces import (
     rounded,
     safe,
 )
-from morel_search.analysis.run_data import POINT, TEST, Row, RunData
+from morel_search.analysis.run_data import LAST, POINT, TEST, Row, RunData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +36,6 @@ __all__ = ["front_figure"]
 
 LABELLED_MEMBERS = 16
 """Largest front whose networks have labels."""
-
-LAST = ["last_clean_accuracy", "last_robust_accuracy"]
-"""Columns of the accuracies of the last epoch, under the quick attack."""
 
 
 def front_figure(run_data: RunData) -> Figure:

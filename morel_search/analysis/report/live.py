@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from morel_search.analysis.report.html import text
 from morel_search.analysis.report.page import report_text
+from morel_search.analysis.report.sections.reproduce import LINKED
 from morel_search.errors import RunFolderError
 from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
@@ -33,16 +34,6 @@ __all__ = ["LivePage", "is_loopback", "live_server"]
 
 LEAST_SECONDS, SHARE = 5.0, 0.2
 """Least time between two drawings, and the largest share of time that drawing takes."""
-
-FILES = (
-    "trials.csv",
-    "epochs.csv",
-    "front.csv",
-    "figures/front.pdf",
-    "figures/front.svg",
-    "figures/front.png",
-)
-"""The files of a run to which its page links."""
 
 REDRAWN = "This page is redrawn as trials finish."
 
@@ -174,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self._live.page().encode("utf-8", "backslashreplace"), "text/html; charset=utf-8")
         elif path == "version":
             self._send(self._live.version().encode(), "text/plain")
-        elif path in FILES:
+        elif path in LINKED:
             self._send_file(self._run.path / path)
         else:
             self.send_error(HTTPStatus.NOT_FOUND)

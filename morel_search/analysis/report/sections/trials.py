@@ -10,7 +10,7 @@ from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.html import Section, scrollable, section, text
 from morel_search.analysis.report.plotly_traces import Figure
 from morel_search.analysis.report.sections.failures import reason_words
-from morel_search.analysis.run_data import POINT, TEST, Row, RunData
+from morel_search.analysis.run_data import LAST, POINT, TEST, Row, RunData
 from morel_search.analysis.verification import Verification
 from morel_search.results.cells import whole_number
 from morel_search.results.tables import STATES
@@ -22,9 +22,6 @@ STATE_NAMES = ("finished", "stopped early", "failed")
 
 LONGEST = 80
 """Longest text of a cell, in characters."""
-
-LAST = ("last_clean_accuracy", "last_robust_accuracy")
-"""Columns of the accuracies of the last epoch, under the quick attack."""
 
 HEADS = ("trial", "state", "origin", "epoch", "clean", "robust", "last clean", "last robust", "time (s)")
 """Headings of the columns before the parameters."""
@@ -62,10 +59,11 @@ def trials_data(run_data: RunData, verification: Verification | None) -> Figure:
     """Return all trials as plain data for the script of the page.
 
     Returns:
-        ``heads``: the headings. ``rows``: for each trial its number, the index of its state, origin, selected
-        epoch, four accuracies in percent, seconds, and the texts of its parameters; None where a value is not
-        known. ``members``: the names of the networks on the front, by trial. ``notes``: more lines on a
-        trial, by its number. ``pick``: the command to which the name of a network is added.
+        ``heads``: the headings. ``parameters``: the index of the first parameter. ``rows``: for each trial
+        its number, the index of its state, origin, selected epoch, four accuracies in percent, seconds, and
+        the texts of its parameters; None where a value is not known. ``members``: the names of the networks
+        on the front, by trial. ``notes``: more lines on a trial, by its number. ``pick``: the command to
+        which the name of a network is added.
     """
     members: dict[int, list[str]] = {}
     for number, epoch in zip(run_data.front["number"], run_data.front["epoch"], strict=True):
@@ -78,6 +76,7 @@ def trials_data(run_data: RunData, verification: Verification | None) -> Figure:
             notes[number] = lines
     return {
         "heads": [*HEADS, *(parameter.name for parameter in run_data.parameters)],
+        "parameters": len(HEADS),
         "states": list(STATE_NAMES),
         "rows": [_row(row, run_data) for row in run_data.trials.to_dict("records")],
         "members": members,
