@@ -36,14 +36,15 @@ Examples:
     help="The page. A file that is not a comparison is not replaced.",
 )
 def compare(*, folders: tuple[Path, ...], out: Path) -> int:
-    """Print the comparison, write its page and print the path."""
+    """Write the page of the comparison, and print the comparison and the path of the page."""
     from morel_search.analysis.comparison.runs import read_comparison
     from morel_search.analysis.comparison.words import comparison_text
     from morel_search.analysis.report.comparison_page import write_comparison
 
     comparison = read_comparison(folders)
+    path = write_comparison(comparison, folders, out)  # first, so that a refusal is the only output
     print_out(comparison_text(comparison))
-    print_out(str(write_comparison(comparison, folders, out)))
+    print_out(str(path))
     return 0
 
 

@@ -20,7 +20,8 @@ from verified_runs import verified_run
 from morel_search.analysis.run_data import read_run_data
 from morel_search.errors import NetworkError
 from morel_search.results.attack_records import COLUMNS, ROBUST, UNKNOWN, read_records
-from morel_search.results.pictures import MOST_SIDE, PIXEL_BYTES, read_pictures
+from morel_search.results.pictures import MOST_SIDE, PIXEL_BYTES
+from morel_search.results.pictures_file import read_pictures
 from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.settings import AttackSettings, DataSettings, EvaluationSettings
 from morel_search.verification.attacked_images import AttackedImages, attack_images, eight_bit

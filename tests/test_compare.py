@@ -274,8 +274,13 @@ def test_the_command_prints_a_table_and_writes_its_page_and_no_other_file(
     assert output.endswith("comparison.html\n")
     assert "core-hours" in output
     Path("notes.html").write_text("<p>mine</p>", encoding="utf-8")
-    assert main(["compare", "first", "second", "--out", "notes.html"]) == 2
-    assert "is not a comparison" in capsys.readouterr().err
+    refusals = {"notes.html": "is not a comparison", "first": "cannot write", "no/x.html": "no/"}
+    for out, words in refusals.items():
+        assert main(["compare", "first", "second", "--out", out]) == 2
+        printed = capsys.readouterr()
+        assert words in printed.err
+        assert printed.err.count("\n") == 1
+        assert printed.out == "", "no table before the refusal"
     assert Path("notes.html").read_text(encoding="utf-8") == "<p>mine</p>"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "comparison.html", "first", "notes.html", "second",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,20 @@ def test_a_verified_run_s_front_is_the_verified_one(tmp_path: Path) -> None:
         assert row["robust accuracy (%), upper end"] == pytest.approx(100 * robust_high, abs=2e-3)
     assert (run.figures / "search-front.csv").is_file()
     assert not (run.figures / "verified.csv").exists()
+
+
+def test_tables_that_the_page_no_longer_has_are_removed_and_no_other_file(tmp_path: Path) -> None:
+    run, _ = verified_run(tmp_path)
+    write_report(run)
+    shown = {path.name for path in run.figures.glob("*.csv")}
+    (run.figures / "verified.csv").write_bytes((run.figures / "front.csv").read_bytes())
+    mine = {"mine.csv": "x,y\n1,2\n", "series.csv": "series\n", "notes.txt": "series,kind,x\n"}
+    for name, content in mine.items():
+        (run.figures / name).write_text(content, encoding="utf-8")
+    os.mkfifo(run.figures / "pipe.csv")  # reading it would wait for ever
+    write_report(run)
+    assert {path.name for path in run.figures.glob("*.csv")} == {*shown, "mine.csv", "series.csv", "pipe.csv"}
+    assert {name: (run.figures / name).read_text(encoding="utf-8") for name in mine} == mine
 
 
 @pytest.mark.parametrize(("gpus", "unit"), [(0.0, "core-hours"), (0.5, "GPU-hours")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,6 +120,17 @@ def ask(port: int, path: str, host: str | None = None, method: str = "GET") -> t
     body = answer.read()
     connection.close()
     return answer.status, body
+
+
+def test_every_file_to_which_the_page_links_is_served(run: RunFolder) -> None:
+    for kind in ("pdf", "svg", "png"):
+        run.write_text(run.figures / f"front.{kind}", kind)
+    with serving(run) as port:
+        page = ask(port, "/")[1].decode().partition("<script")[0]  # Plotly has links too
+        links = re.findall(r'<a href="([^"#]+)"', page)
+        assert {"trials.csv", "front.csv", "figures/front.pdf", "figures/front.png"} <= set(links)
+        for link in links:
+            assert ask(port, f"/{link}") == (200, (run.path / link).read_bytes())
 
 
 def test_the_server_answers_with_the_page_its_files_and_nothing_else(run: RunFolder) -> None:

@@ -19,6 +19,7 @@ from morel_search.analysis.intervals import paired_difference
 from morel_search.analysis.members import find_member, read_members, read_mixture_members
 from morel_search.analysis.mixture_gains import gain_sentence, member_gains
 from morel_search.analysis.report.front_figure import front_figure
+from morel_search.analysis.report.front_view import axis_limits, obstacles
 from morel_search.analysis.report.page import write_report
 from morel_search.analysis.report.paper_figure import paper_figure
 from morel_search.analysis.report.sections.mixtures import mixtures_section
@@ -254,6 +255,8 @@ def test_the_page_shows_mixtures_as_a_kind_of_their_own(tmp_path: Path) -> None:
     assert name not in str(shown["controls"]["hovertext"])
     shown = {trace.get("name"): trace for trace in front_figure(run_data)["data"]}
     assert (shown["mixtures"]["x"], shown["mixtures"]["y"]) == ([90.0, 90.0], [60.0, 60.0])
+    marks = obstacles(run_data, axis_limits(run_data))
+    assert sum(mark == pytest.approx((90.0, 60.0)) for mark in marks) >= 2, "no label covers a mixture"
     assert set(paper_figure(run_data, read(run))) == {"png", "svg", "pdf"}
     page = write_report(run).read_text(encoding="utf-8")
     assert "Mixtures of networks" in page

@@ -24,12 +24,8 @@ from morel_search.analysis.headline import headline
 from morel_search.analysis.importance import importance
 from morel_search.analysis.parameters import nice_values, read_parameters
 from morel_search.analysis.report.exchange_rate import exchange_rate, exchange_rate_interval
-from morel_search.analysis.report.front_figure import (
-    axis_limits,
-    front_figure,
-    outside_words,
-    step_line,
-)
+from morel_search.analysis.report.front_figure import front_figure
+from morel_search.analysis.report.front_view import axis_limits, outside_words, step_line
 from morel_search.analysis.report.head import key_figures
 from morel_search.analysis.report.labels import HEIGHT, WIDTH, place_labels
 from morel_search.analysis.report.lead import sentences
@@ -40,13 +36,13 @@ from morel_search.analysis.report.sections.hypervolume import history_figure
 from morel_search.analysis.report.sections.importance import importance_figure
 from morel_search.analysis.report.sections.learning_curves import learning_figures
 from morel_search.analysis.report.sections.slices import slice_figure
-from morel_search.analysis.report.sections.trials import STATES, trials_data
+from morel_search.analysis.report.sections.trials import trials_data
 from morel_search.analysis.run_data import POINT, RunData, read_run_data
 from morel_search.errors import RunFolderError
 from morel_search.report import main
 from morel_search.results.folder import RunFolder
 from morel_search.results.new_run import create_run_folder
-from morel_search.results.tables import FRONT_COLUMNS, TRIAL_COLUMNS
+from morel_search.results.tables import FRONT_COLUMNS, STATES, TRIAL_COLUMNS
 
 
 class Reader(HTMLParser):
@@ -323,6 +319,7 @@ def test_parallel_coordinates_hold_every_searched_trial(run_data: RunData) -> No
 def test_the_table_of_all_trials_has_the_numbers_of_the_run(run_data: RunData) -> None:
     data, table = trials_data(run_data, None), run_data.trials
     assert [row[0] for row in data["rows"]] == table["number"].tolist()
+    assert data["heads"][data["parameters"] :] == [parameter.name for parameter in run_data.parameters]
     for shown, row in zip(data["rows"], table.to_dict("records"), strict=True):
         assert len(shown) == len(data["heads"])
         values = dict(zip(data["heads"], shown, strict=True))

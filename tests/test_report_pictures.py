@@ -19,7 +19,6 @@ from PIL import Image
 from verified_runs import HONEST, SETUP, verified_run
 
 from morel_search.analysis.report.page import report_text
-from morel_search.analysis.report.png import png_bytes
 from morel_search.analysis.report.sections.pictures import difference, pictures_section
 from morel_search.analysis.run_data import read_run_data
 from morel_search.analysis.verification_reader import read_verification
@@ -34,9 +33,8 @@ from morel_search.results.pictures import (
     Picture,
     Pictures,
     Prediction,
-    read_pictures,
-    write_pictures,
 )
+from morel_search.results.pictures_file import read_pictures, write_pictures
 
 SHAPE = (3, 5, 4)
 
@@ -125,15 +123,6 @@ def test_the_images_of_the_page_are_those_of_the_file(run: RunFolder, channels: 
     change = attacked.astype(int) - clean
     assert ((enlarged.astype(int) > 128) == (change > 0)).all()
     assert ((enlarged.astype(int) == 128) == (change == 0)).all()
-
-
-def test_png_files_are_those_of_pillow() -> None:
-    for shape in ((1, 1, 1), (1, 8, 8), (3, 7, 2), (3, 64, 64)):
-        pixels = pixels_of(1, shape)
-        image = Image.open(io.BytesIO(png_bytes(pixels)))
-        image.verify()
-        decoded = np.asarray(Image.open(io.BytesIO(png_bytes(pixels))))
-        assert (decoded.reshape(shape[1], shape[2], shape[0]).transpose(2, 0, 1) == pixels).all()
 
 
 def test_the_difference_is_white_and_black_at_the_radius() -> None:

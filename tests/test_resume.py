@@ -273,14 +273,19 @@ def test_one_command_starts_a_run_and_continues_it(run: RunFolder, tmp_path: Pat
         for name in left:
             (tmp_path / "new" / name).touch()
         assert not replace(request, or_start=True, name="new").decided().resume
-        remove_unbegun(RunFolder(tmp_path / "new"))
+        remove_unbegun(RunFolder(tmp_path / "new"), tmp_path / "space.yaml")
         assert not (tmp_path / "new").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
     for name in ("mine", "run", "absent"):
         before = sorted((tmp_path / name).rglob("*"))
-        remove_unbegun(RunFolder(tmp_path / name))
+        remove_unbegun(RunFolder(tmp_path / name), tmp_path / "space.yaml")
         assert sorted((tmp_path / name).rglob("*")) == before
+    (tmp_path / "own").mkdir()
+    own = tmp_path / "own/space.yaml"
+    own.touch()
+    remove_unbegun(RunFolder(tmp_path / "own"), own)
+    assert own.exists(), "the user's space file is no remainder of a start"
 
 
 @pytest.mark.parametrize("place", ["trials", "scores"])

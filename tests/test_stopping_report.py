@@ -20,7 +20,8 @@ from scipy.stats import rankdata
 from morel_search.analysis.front import dominates
 from morel_search.analysis.headline import headline
 from morel_search.analysis.report.constraints import bound_words, constraint_words
-from morel_search.analysis.report.front_figure import INFEASIBLE, front_figure
+from morel_search.analysis.report.front_figure import front_figure
+from morel_search.analysis.report.front_view import INFEASIBLE
 from morel_search.analysis.report.head import key_figures
 from morel_search.analysis.report.lead import sentences
 from morel_search.analysis.report.page import write_report

@@ -19,7 +19,7 @@ from run_folders import make_run
 from morel_search.models.load import load_model
 from morel_search.results.attack_records import BROKEN, ROBUST, UNKNOWN, read_records
 from morel_search.results.folder import RunFolder
-from morel_search.results.pictures import read_pictures
+from morel_search.results.pictures_file import read_pictures
 from morel_search.training.datasets.loading import load_test
 from morel_search.training.settings import DataSettings
 from morel_search.verify import main

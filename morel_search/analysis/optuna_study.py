@@ -22,12 +22,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.pool import StaticPool
 
 from morel_search.analysis.optuna_distributions import ExportedParameter, ParamValue, exported_parameter
-from morel_search.analysis.run_data import POINT, TEST, Row, RunData
+from morel_search.analysis.run_data import LAST, POINT, TEST, Row, RunData
 from morel_search.analysis.verification import Verification
 from morel_search.errors import RunFolderError
 from morel_search.results.cells import whole_number
 from morel_search.results.files import os_error_sentence, write_atomically
 from morel_search.results.reading import read_regular
+from morel_search.results.tables import STATES
 
 __all__ = ["APPLICATION_ID", "SEARCHED", "add_studies", "write_optuna_file"]
 
@@ -38,12 +39,7 @@ SEARCHED = "searched trials only"
 """End of the name of the study without controls."""
 
 MOST_RUNNING = 1000
-"""Largest number of trials that run at the same time; their numbers are missing in ``trials.csv``."""
-
-STATES = ("COMPLETE", "PRUNED", "FAIL")
-"""States of the trials of ``trials.csv``."""
-
-METRICS = ["clean_accuracy", "robust_accuracy"]
+"""Assumed largest number of trials that run at the same time."""
 
 Attribute = bool | int | float | str
 
@@ -96,7 +92,7 @@ def add_studies(run_data: RunData, verification: Verification | None, storage: R
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names(METRICS)
+            study.set_metric_names(POINT)
         study.set_user_attr(
             "morel_search", "an export: the search continues from study.db, not from this study"
         )
@@ -116,10 +112,13 @@ def add_studies(run_data: RunData, verification: Verification | None, storage: R
 
 
 def _check_numbers(run_data: RunData, numbers: Collection[int]) -> None:
-    """Refuse a table whose numbers have so many gaps that they are no running trials.
+    """Refuse a table in which more numbers are missing than trials can be running.
+
+    ``trials.csv`` has the trials that have ended, so each missing number below the largest one is that of a
+    running trial.
 
     Raises:
-        RunFolderError: The table is damaged.
+        RunFolderError: More than :data:`MOST_RUNNING` numbers are missing, so the table is damaged.
     """
     largest = max(numbers, default=-1)
     if largest + 1 > len(numbers) + MOST_RUNNING:
@@ -182,9 +181,9 @@ def _attributes(
     known: dict[int, dict[str, Attribute]] = {
         int(number): {"front": True} for number in run_data.front["number"]
     }
-    for network in () if verification is None else verification.networks:
-        if run_data.select_epoch == "front":
-            continue  # several epochs of a trial can be verified; a trial of Optuna is one of them
+    if verification is None or run_data.select_epoch == "front":
+        return known  # with "front", several epochs of a trial can be verified; a trial of Optuna has one
+    for network in verification.networks:
         (clean, robust), intervals = network.accuracy, network.intervals
         known.setdefault(network.number, {}).update(
             verified_clean_accuracy=clean,
@@ -193,7 +192,7 @@ def _attributes(
             verified_robust_accuracy=robust,
             verified_robust_low=intervals[1][0],
             verified_robust_high=intervals[1][1],
-            verdict=verification.kind(network) if verification else "",
+            verdict=verification.kind(network),
         )
     return known
 
@@ -262,7 +261,7 @@ def _row_attributes(row: Row) -> Iterator[tuple[str, Attribute]]:
         count = whole_number(row[column])
         if count is not None:
             yield column, count
-    for column in ("seconds", "last_clean_accuracy", "last_robust_accuracy", *TEST):
+    for column in ("seconds", *LAST, *TEST):
         value = float(row[column])
         if math.isfinite(value):
             yield column, value

@@ -18,15 +18,18 @@ from morel_search.results.folder import RunFolder
 from morel_search.results.mixtures import MixtureEntry, read_mixtures
 from morel_search.results.names import member_name
 from morel_search.results.settings import RunSettings
-from morel_search.results.tables import ACCURACIES, TEST_ACCURACIES
+from morel_search.results.tables import ACCURACIES, LAST_ACCURACIES, TEST_ACCURACIES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["POINT", "TEST", "NetworkEntry", "Row", "RunData", "read_run_data"]
+__all__ = ["LAST", "POINT", "TEST", "NetworkEntry", "Row", "RunData", "read_run_data"]
 
 POINT = list(ACCURACIES)
 """Columns of a point: clean and robust accuracy on the validation split."""
+
+LAST = list(LAST_ACCURACIES)
+"""Columns of the accuracies of the last epoch, under the quick attack."""
 
 TEST = list(TEST_ACCURACIES)
 """Columns of clean and robust accuracy on the test split."""

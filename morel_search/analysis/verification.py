@@ -23,7 +23,7 @@ from morel_search.results.tables import VERIFIED_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Network", "Verification", "compare"]
+__all__ = ["Network", "Verification", "as_network", "compare"]
 
 Flags = NDArray[np.bool_]
 
@@ -183,9 +183,7 @@ class Verification:
         rows = [self._row(network) for network in self.networks]
         rows += [_empty_row(entry) for entry in self.absent]
         rows += [self._row(network) | _mixture_cells(network.name) for network in self.mixtures]
-        rows += [
-            _empty_row(_as_network(entry)) | _mixture_cells(entry.name) for entry in self.absent_mixtures
-        ]
+        rows += [_empty_row(as_network(entry)) | _mixture_cells(entry.name) for entry in self.absent_mixtures]
         return pd.DataFrame(rows, columns=list(VERIFIED_COLUMNS))
 
     def _row(self, network: Network) -> dict[str, object]:
@@ -242,7 +240,8 @@ def _mixture_cells(name: str) -> dict[str, object]:
     return {"number": None, "epoch": None, "name": name}
 
 
-def _as_network(entry: MixtureEntry) -> NetworkEntry:
+def as_network(entry: MixtureEntry) -> NetworkEntry:
+    """Return a mixture as a network that belongs to no trial."""
     return NetworkEntry(entry.name, -1, None, False, "", entry.validation, None)
 
 

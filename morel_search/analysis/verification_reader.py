@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from morel_search.analysis.masking import masking_warnings
 from morel_search.analysis.members import FEWEST_VERIFIED
 from morel_search.analysis.run_data import NetworkEntry, RunData
-from morel_search.analysis.verification import Network, Verification
+from morel_search.analysis.verification import Network, Verification, as_network
 from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
 from morel_search.results.mixtures import MixtureEntry
@@ -127,8 +127,7 @@ def _mixture(
     ]
     if _setup_key(record) not in key or not all(came) or not _finished(record, WHITE_BOX)[white_box].all():
         return None
-    single = NetworkEntry(entry.name, -1, None, False, "", entry.validation, None)
-    network = _network(record, single, white_box, met)
+    network = _network(record, as_network(entry), white_box, met)
     flags = (*network.flags, *_inherited(entry, singles, networks))
     return replace(
         network, members=entry.members, flags=flags, passes=entry.passes, parameters=entry.parameters

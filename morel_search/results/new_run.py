@@ -39,9 +39,16 @@ def check_new_run(results: Path, name: str) -> None:
         raise os_error_sentence("create", folder, error) from error
 
 
-def remove_unbegun(run: RunFolder) -> None:
-    """Remove the folder that a start left which was killed before it had written its settings."""
+def remove_unbegun(run: RunFolder, given: Path) -> None:
+    """Remove the folder that a start left which was killed before it had written its settings.
+
+    Args:
+        run: The run folder.
+        given: The user's space file; a folder in which it lies is kept.
+    """
     if kind_of_path(run.path) != "folder" or run.path.is_symlink():
+        return
+    if given.resolve().parent == run.path.resolve():
         return
     files = list(run.path.iterdir())
     if {file.name for file in files} <= {".probe", run.space.name}:

@@ -36,7 +36,9 @@ __all__ = [
     "COUNT_COLUMNS",
     "EPOCH_COLUMNS",
     "FRONT_COLUMNS",
+    "LAST_ACCURACIES",
     "REPLICATE_COLUMNS",
+    "STATES",
     "TEST_ACCURACIES",
     "TEXT_COLUMNS",
     "TRIAL_COLUMNS",
@@ -58,10 +60,16 @@ ACCURACIES = ("clean_accuracy", "robust_accuracy")
 TEST_ACCURACIES = ("test_clean_accuracy", "test_robust_accuracy")
 """Clean and robust accuracy on the test split, under the final attack of the search."""
 
+LAST_ACCURACIES = ("last_clean_accuracy", "last_robust_accuracy")
+"""Clean and robust accuracy of the last epoch on the validation split, under the quick attack."""
+
+STATES = ("COMPLETE", "PRUNED", "FAIL")
+"""States of the trials in ``trials.csv``."""
+
 _BEFORE_PARAMETERS = (
     *("number", "state", "origin", "name", "epochs", "epoch"),
     *ACCURACIES,
-    *("last_clean_accuracy", "last_robust_accuracy"),
+    *LAST_ACCURACIES,
     *TEST_ACCURACIES,
 )
 _AFTER_PARAMETERS = ("rung", "spared", "violation", "seconds", "seed", "failure")

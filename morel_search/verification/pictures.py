@@ -30,9 +30,8 @@ from morel_search.results.pictures import (
     CleanImage,
     NetworkPictures,
     Pictures,
-    read_pictures,
-    write_pictures,
 )
+from morel_search.results.pictures_file import read_pictures, write_pictures
 from morel_search.verification.attacked_images import STEPS, TARGETS, AttackedImages
 from morel_search.verification.chunks import OPERATIONS_PER_SECOND
 from morel_search.verification.worker import WorkerSetup

@@ -75,7 +75,7 @@ def execute(request: Request) -> int:
     check_locks()
     request = request.decided().noted()
     if request.or_start and not request.resume:
-        remove_unbegun(RunFolder(request.results / request.name))
+        remove_unbegun(RunFolder(request.results / request.name), request.space.path)
     _refuse_early(request)
     if request.resume:
         with RunFolder(request.results / request.name).lock():

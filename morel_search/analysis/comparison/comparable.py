@@ -10,7 +10,7 @@ from morel_search.analysis.run_data import RunData
 from morel_search.analysis.verification import Verification
 from morel_search.errors import RunFolderError
 
-__all__ = ["check_attack", "check_images", "image_warnings", "verified_warnings"]
+__all__ = ["check_attack", "check_images", "comparable_value", "image_warnings", "verified_warnings"]
 
 Named = Mapping[str, RunData]
 """The runs by their labels."""
@@ -122,11 +122,11 @@ def verified_warnings(verifications: Mapping[str, Verification], *, same_images:
 
 def _differing(values: Sequence[object]) -> tuple[int, int] | None:
     """Return the positions of two known values that differ; None means that a value is not known."""
-    known = [(index, _comparable(value)) for index, value in enumerate(values) if value is not None]
+    known = [(index, comparable_value(value)) for index, value in enumerate(values) if value is not None]
     return next(((known[0][0], index) for index, value in known[1:] if value != known[0][1]), None)
 
 
-def _comparable(value: object) -> object:
+def comparable_value(value: object) -> object:
     """Return a value so that equal numbers are equal: ``1/5`` and ``0.2``."""
     number = number_of(value)
     return str(value) if number is None else number

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from morel_search._format import with_interval
 from morel_search.analysis.comparison.comparable import (
     check_attack,
     check_images,
@@ -57,6 +58,17 @@ class ComparedNetwork:
     intervals: tuple[Interval, Interval] | None
     answers: tuple[Flags, Flags] | None = None
     beaten_by: str = ""
+
+    @property
+    def labelled_name(self) -> str:
+        """``12 (trades)`` for a control, ``12`` for another network."""
+        return f"{self.name} ({self.label})" if self.label else self.name
+
+    @property
+    def accuracy_texts(self) -> tuple[str, str]:
+        """Clean and robust accuracy in words, with their intervals where these are known."""
+        (clean, robust), ends = self.accuracy, self.intervals or (None, None)
+        return with_interval(clean, ends[0]), with_interval(robust, ends[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from morel_search._format import number_of, without_passwords
+from morel_search._format import without_passwords
+from morel_search.analysis.comparison.comparable import comparable_value
 from morel_search.results.settings import RunSettings
 
 __all__ = ["differing_settings"]
@@ -26,7 +27,7 @@ def differing_settings(runs: Sequence[RunSettings]) -> list[tuple[str, tuple[str
     flat = [dict(_flat(settings)) for settings in runs]
     keys = dict.fromkeys(key for values in flat for key in values)
     rows = [(key, tuple(values.get(key, ABSENT) for values in flat)) for key in keys]
-    return [(key, values) for key, values in rows if len({*map(_comparable, values)}) > 1]
+    return [(key, values) for key, values in rows if len({*map(comparable_value, values)}) > 1]
 
 
 def _flat(settings: RunSettings) -> Iterator[tuple[str, str]]:
@@ -53,12 +54,6 @@ def _walk(key: str, value: object) -> Iterator[tuple[str, str]]:
             yield from _walk(f"{key}.{entry['name']}", entry)
     else:
         yield key, _text(value)
-
-
-def _comparable(text: str) -> object:
-    """Return a value so that equal numbers are equal: ``1/5`` and ``0.2``."""
-    number = number_of(text)
-    return text if number is None else number
 
 
 def _is_named(entry: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from morel_search._format import area_text, with_interval
+from morel_search._format import area_text, shortened
 from morel_search.analysis.comparison.runs import ComparedNetwork, ComparedRun, Comparison
 from morel_search.analysis.comparison.settings import differing_settings
 from morel_search.analysis.differences import NOT_BEYOND_CHANCE
@@ -29,13 +29,7 @@ def comparison_text(comparison: Comparison) -> str:
     """Return a comparison for the terminal: the fronts, their differences, the cost and the settings."""
     runs = comparison.runs
     fronts = [
-        [
-            run.label,
-            str(len(run.networks)),
-            *map(network_words, run.ends),
-            area_words(run),
-        ]
-        for run in runs
+        [run.label, str(len(run.networks)), *map(network_words, run.ends), area_words(run)] for run in runs
     ]
     costs = [[run.label, *cost_cells(run)] for run in runs]
     heads = ["run", "networks", "most accurate: clean, robust", "most robust: clean, robust", "hypervolume"]
@@ -44,7 +38,7 @@ def comparison_text(comparison: Comparison) -> str:
     lines += ["", *_table(["run", *COST_HEADS], costs), ""]
     settings = differing_settings([run.data.settings for run in runs])
     if settings:
-        rows = [[key, *(_cut(value) for value in values)] for key, values in settings]
+        rows = [[key, *(shortened(value, WIDEST_VALUE) for value in values)] for key, values in settings]
         lines += ["settings that differ:", *_table(["", *(run.label for run in runs)], rows)]
     else:
         lines.append("no setting differs")
@@ -99,12 +93,7 @@ def area_difference_words(comparison: Comparison, run: ComparedRun, other: Compa
 
 def network_words(network: ComparedNetwork) -> str:
     """Return a network with its accuracies and their intervals."""
-    ends = network.intervals or (None, None)
-    clean, robust = (
-        with_interval(value, interval) for value, interval in zip(network.accuracy, ends, strict=True)
-    )
-    name = f"{network.name} ({network.label})" if network.label else network.name
-    return f"{name}: {clean}, {robust}"
+    return f"{network.labelled_name}: {', '.join(network.accuracy_texts)}"
 
 
 def cost_cells(run: ComparedRun) -> list[str]:
@@ -128,10 +117,6 @@ def _beyond(difference: Difference) -> str:
     low, high = (round(end, 4) + 0.0 for end in (difference.low, difference.high))  # no -0.0
     verb, _, than = words.rpartition(" ")
     return f"{verb} (95% interval {low:+.4f} to {high:+.4f}{chance}) {than}"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= WIDEST_VALUE else f"{text[: WIDEST_VALUE - 1]}…"
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> list[str]:

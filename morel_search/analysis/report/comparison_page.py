@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from morel_search._format import with_interval
 from morel_search._version import __version__
 from morel_search.analysis.comparison.runs import ComparedNetwork, ComparedRun, Comparison
 from morel_search.analysis.comparison.settings import differing_settings
@@ -139,8 +138,7 @@ def _area_row(run: ComparedRun) -> list[Cell]:
 
 
 def _accuracy(network: ComparedNetwork, axis: int) -> Cell:
-    interval = None if network.intervals is None else network.intervals[axis]
-    return with_interval(network.accuracy[axis], interval), network.accuracy[axis]
+    return network.accuracy_texts[axis], network.accuracy[axis]
 
 
 def fronts_figure(comparison: Comparison) -> Figure:
@@ -185,10 +183,7 @@ def _traces(run: ComparedRun, index: int, limits: Limits) -> list[Figure]:
 
 
 def _hover(run: ComparedRun, network: ComparedNetwork) -> str:
-    ends = network.intervals or (None, None)
-    clean, robust = (
-        with_interval(value, interval) for value, interval in zip(network.accuracy, ends, strict=True)
-    )
+    clean, robust = network.accuracy_texts
     label = f" ({safe(network.label)})" if network.label else ""
     return (
         f"<b>{safe(run.label)}: network {safe(network.name)}{label}</b><br>{clean} clean<br>{robust} robust"
@@ -201,8 +196,8 @@ def _networks_section(comparison: Comparison) -> Section:
     for run in comparison.runs:
         beaten = {own.name: (other, rival) for own, other, rival in comparison.beaten(run)}
         for network in run.networks:
-            name = f"{network.name} ({network.label})" if network.label else network.name
-            cells: list[Cell] = [run.label, name, _accuracy(network, 0), _accuracy(network, 1)]
+            cells: list[Cell] = [run.label, network.labelled_name]
+            cells += [_accuracy(network, axis) for axis in range(2)]
             if comparison.verdicts:
                 cells.append(_verdict(comparison, run, network, beaten.get(network.name)))
             rows.append(cells)

@@ -6,11 +6,19 @@ import csv
 import html
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from morel_search.analysis.report.plotly_traces import Figure, Figures
+from morel_search.results.files import os_error_sentence
+from morel_search.results.folder import RunFolder
+from morel_search.results.links import check_inside
+from morel_search.results.reading import TABLE_BYTES, read_regular
 
-__all__ = ["figure_tables"]
+__all__ = ["figure_tables", "remove_other_tables"]
+
+_FIRST = ("series", "kind")
+"""The first columns of every table, by which a table of an earlier page is known."""
 
 _ERRORS = (("x", "error_x"), ("y", "error_y"))
 
@@ -26,6 +34,33 @@ def figure_tables(figures: Figures) -> dict[str, str]:
     return {ident: _table(figure) for ident, figure in figures.items() if "data" in figure}
 
 
+def remove_other_tables(run: RunFolder, kept: Collection[str]) -> None:
+    """Remove the tables of an earlier page that the page no longer has; files of other kinds stay.
+
+    Args:
+        run: The run folder.
+        kept: The names of the tables of the page, without ``.csv``.
+
+    Raises:
+        RunFolderError: A table cannot be removed.
+    """
+    for path in run.figures.glob("*.csv"):
+        if path.stem in kept or not _is_table(path):
+            continue
+        check_inside(run.path, path)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise os_error_sentence("remove", path, error) from error
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        return read_regular(path, TABLE_BYTES).startswith(f"{','.join(_FIRST)},".encode())
+    except OSError:
+        return False
+
+
 def _table(figure: Figure) -> str:
     traces = [trace for trace in figure["data"] if "x" in trace and "y" in trace]
     titles = [_title(figure, axis) for axis in ("x", "y")]
@@ -35,7 +70,7 @@ def _table(figure: Figure) -> str:
         "text": any(_needs_text(trace) for trace in traces),
     }
     names = dict(zip(("x", "y"), titles, strict=True))
-    head = ["series", "kind", *titles]
+    head = [*_FIRST, *titles]
     head += [f"{names[key]}, {end} end" for key in ends for end in ("lower", "upper")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -17,11 +17,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from ipaddress import ip_address
 from pathlib import Path
+from socketserver import BaseServer
 from threading import Lock
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from morel_search.analysis.report.html import text
 from morel_search.analysis.report.page import report_text
+from morel_search.analysis.report.sections.reproduce import LINKED
 from morel_search.errors import RunFolderError
 from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
@@ -32,17 +35,10 @@ __all__ = ["LivePage", "is_loopback", "live_server"]
 LEAST_SECONDS, SHARE = 5.0, 0.2
 """Least time between two drawings, and the largest share of time that drawing takes."""
 
-FILES = (
-    "trials.csv",
-    "epochs.csv",
-    "front.csv",
-    "figures/front.pdf",
-    "figures/front.svg",
-    "figures/front.png",
-)
-"""The files of a run to which its page links."""
-
 REDRAWN = "This page is redrawn as trials finish."
+
+Request: TypeAlias = socket.socket | tuple[bytes, socket.socket]
+"""A connection as :mod:`socketserver` passes it."""
 
 LOCAL_NAMES = ("localhost", "localhost.localdomain")
 
@@ -140,10 +136,10 @@ def live_server(run: RunFolder, host: str, port: int) -> ThreadingHTTPServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: Request, client_address: object) -> None:
         """Print the traceback of a bug; a browser that has gone away is none."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as the server passes it
+            super().handle_error(request, client_address)
 
 
 class _Server6(_Server):
@@ -153,9 +149,11 @@ class _Server6(_Server):
 class _Handler(BaseHTTPRequestHandler):
     timeout = 60.0  # a connection without a request must not stay for ever
 
-    def __init__(self, live: LivePage, run: RunFolder, *arguments: object) -> None:
+    def __init__(
+        self, live: LivePage, run: RunFolder, request: Request, client_address: object, server: BaseServer
+    ) -> None:
         self._live, self._run = live, run
-        super().__init__(*arguments)  # type: ignore[arg-type]  # what the server passes
+        super().__init__(request, client_address, server)
 
     def do_GET(self) -> None:
         """Answer with the page, its version or a file of the run."""
@@ -167,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self._live.page().encode("utf-8", "backslashreplace"), "text/html; charset=utf-8")
         elif path == "version":
             self._send(self._live.version().encode(), "text/plain")
-        elif path in FILES:
+        elif path in LINKED:
             self._send_file(self._run.path / path)
         else:
             self.send_error(HTTPStatus.NOT_FOUND)

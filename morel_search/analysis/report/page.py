@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from morel_search.analysis.replication import Replicated, read_replication
-from morel_search.analysis.report.figure_tables import figure_tables
+from morel_search.analysis.report.figure_tables import figure_tables, remove_other_tables
 from morel_search.analysis.report.head import key_figures, status_notes
 from morel_search.analysis.report.html import Group, Section
 from morel_search.analysis.report.lead import sentences, title
@@ -70,9 +70,11 @@ def write_report(run: RunFolder) -> Path:
             run.write_bytes(run.figures / f"front.{kind}", data)
     groups = _groups(run_data, verification)
     names = {} if leading(verification) is None else {"front": "search-front", "verified": "front"}
-    for ident, table in figure_tables(figures_of(groups)).items():
-        run.write_text(run.figures / f"{names.get(ident, ident)}.csv", table)
+    tables = {names.get(ident, ident): table for ident, table in figure_tables(figures_of(groups)).items()}
+    for name, table in tables.items():
+        run.write_text(run.figures / f"{name}.csv", table)
     run.write_text(run.report, _page(run_data, verification, groups))
+    remove_other_tables(run, tables)
     return run.report
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from morel_search.analysis.report import verified_figure as verified
 from morel_search.analysis.report.axes import Label, Limits
-from morel_search.analysis.report.front_figure import (
+from morel_search.analysis.report.front_view import (
     INFEASIBLE,
     MANY_TRIALS,
     axis_limits,

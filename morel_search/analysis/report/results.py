@@ -7,7 +7,7 @@ import dataclasses
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from morel_search._format import percent
+from morel_search._format import interval_text, percent
 from morel_search.analysis.report.html import table, text
 from morel_search.analysis.report.lead import title
 from morel_search.analysis.report.paper_figure import paper_figure
@@ -77,7 +77,7 @@ class Results(RunData):
             [
                 network.labelled_name,
                 *map(percent, network.accuracy),
-                " to ".join(map(percent, network.intervals[1])),
+                interval_text(network.intervals[1]),
                 verification.verdict(network),
             ]
             for network in verification.networks

@@ -6,7 +6,6 @@
   const byNumber = new Map(all.rows.map((row) => [row[0], row]));
   const table = document.getElementById("trials-table");
   const filter = document.getElementById("trials-state");
-  const PARAMETERS = 9; // index of the first parameter in a row
   let chosen = null, sorting = [0, false];
 
   const make = (name, parent, text, attributes = {}) => {
@@ -141,7 +140,7 @@
     if (row[4] !== null && row[5] !== null) make("p", panel, `validation images, epoch ${row[3] ?? "?"}: ${accuracies(4)}`);
     else if (row[6] !== null && row[7] !== null) make("p", panel, `last epoch, quick attack, validation images: ${accuracies(6)}`);
     for (const note of all.notes[chosen] ?? []) make("p", panel, note);
-    const values = row.slice(PARAMETERS).flatMap((value, index) => (value === "" ? [] : [`${all.heads[PARAMETERS + index]} ${value}`]));
+    const values = row.slice(all.parameters).flatMap((value, index) => (value === "" ? [] : [`${all.heads[all.parameters + index]} ${value}`]));
     if (values.length) make("p", panel, values.join("  ·  "), { class: "values" });
     for (const name of all.members[chosen] ?? []) make("code", panel, `${all.pick} ${name}`);
     if (!(chosen in all.members)) make("p", panel, "Not on the front: pick does not take it.", { class: "values" });

@@ -6,7 +6,8 @@ import math
 
 from morel_search._format import attack_text, points
 from morel_search.analysis.report.constraints import constraint_words
-from morel_search.analysis.report.front_figure import front_figure, outside_words
+from morel_search.analysis.report.front_figure import front_figure
+from morel_search.analysis.report.front_view import outside_words
 from morel_search.analysis.report.html import Section, figure_place, section, text
 from morel_search.analysis.report.sections.trials import colour_columns
 from morel_search.analysis.run_data import RunData

@@ -13,7 +13,7 @@ from morel_search.analysis.intervals import Difference
 from morel_search.analysis.report.curves import CURVES, Curve, curve_of, member_traces, some_of, subset_words
 from morel_search.analysis.report.html import Section, figure_place, section, text
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line
-from morel_search.analysis.run_data import POINT, RunData
+from morel_search.analysis.run_data import LAST, POINT, RunData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +23,6 @@ __all__ = ["last_epoch_words", "learning_curves_section", "learning_figures"]
 
 STOPPED_CURVES = 60
 """Largest number of learning curves of trials stopped early."""
-
-LAST = ["last_clean_accuracy", "last_robust_accuracy"]
 
 
 def learning_curves_section(run_data: RunData) -> Section | None:

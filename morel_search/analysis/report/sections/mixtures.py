@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from morel_search._format import attack_text, inference_cost, percent
+from morel_search._format import attack_text, inference_cost, percent, with_interval
 from morel_search.analysis.mixture_gains import gain_sentence
 from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.html import Cell, Section, paragraphs, section, table, text
@@ -59,6 +59,6 @@ def _cells(entry: MixtureEntry, mixture: Network | None, verification: Verificat
     cells += [(percent(value), value) for value in entry.validation]
     if mixture is None or verification is None:
         return [*cells, "–", "–", "not verified"]
-    for value, (low, high) in zip(mixture.accuracy, mixture.intervals, strict=True):
-        cells.append((f"{percent(value)} ({100 * low:.1f} to {100 * high:.1f})", value))
+    for value, interval in zip(mixture.accuracy, mixture.intervals, strict=True):
+        cells.append((with_interval(value, interval, short=True), value))
     return [*cells, verification.verdict(mixture)]

@@ -1,4 +1,4 @@
-"""The section of attacked images: test images, their adversarial examples, and what networks say of them."""
+"""The section of attacked images: test images, their adversarial examples, and their predictions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from morel_search.results.pictures import (
     Pictures,
     Pixels,
     Prediction,
-    read_pictures,
 )
+from morel_search.results.pictures_file import read_pictures
 
 __all__ = ["difference", "pictures_section"]
 
@@ -33,8 +33,8 @@ TITLE = "Attacked images"
 GREY = 128
 """Level of a pixel of the difference that did not change."""
 
-HIDDEN_ONES = 2e-4
-"""A probability this near to 1 is not printed as 100 %."""
+NEARLY_ONE = 0.999
+"""A probability between this one and 1 is not printed as 100 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +152,9 @@ def _network(shown: _Shown, pictures: Pictures, flagged: bool) -> str:
     kept = sum(picture.after.label == image.label for image, picture in pairs)
     name = f"Control {entry.label}" if entry.label else f"Network {entry.name}"
     mark = " (flagged for gradient masking: its robustness is not reliable)" if flagged else ""
-    said = f"{kept} of {count} image{'' if count == 1 else 's'} still correct after this attack"
+    result = f"{kept} of {count} image{'' if count == 1 else 's'} still correct after this attack"
     cards = "".join(_card(image, picture, pictures, shown.record, name) for image, picture in pairs)
-    head = f"<h4>{text(name)}{text(mark)}<span>{text(said)}</span></h4>"
+    head = f"<h4>{text(name)}{text(mark)}<span>{text(result)}</span></h4>"
     return f'<div class="attacked">{head}<div class="cards">{cards}</div></div>'
 
 
@@ -185,7 +185,7 @@ def _card(image: CleanImage, picture: Picture, pictures: Pictures, record: Attac
 
 def _prediction(prediction: Prediction) -> str:
     share = prediction.probability
-    words = "over 99.9%" if 1 - HIDDEN_ONES * 5 < share < 1 else percent(share)
+    words = "over 99.9%" if NEARLY_ONE < share < 1 else percent(share)
     return f"{_class(prediction.label, prediction.name)} ({words})"
 
 

@@ -9,7 +9,17 @@ from morel_search.analysis.report.commands import module_command, run_place
 from morel_search.analysis.report.html import Section, section, text
 from morel_search.analysis.run_data import RunData
 
-__all__ = ["reproduce_section"]
+__all__ = ["LINKED", "reproduce_section"]
+
+LINKED = {
+    "trials.csv": "trials",
+    "epochs.csv": "epochs",
+    "front.csv": "front",
+    "figures/front.pdf": "figure, PDF",
+    "figures/front.svg": "SVG",
+    "figures/front.png": "PNG",
+}
+"""The files of a run to which its page links, with the words of the links."""
 
 
 def reproduce_section(run_data: RunData) -> Section:
@@ -34,14 +44,8 @@ def _commands(run_data: RunData) -> str:
 
 
 def _links(run_data: RunData) -> list[str]:
-    run = run_data.run
-    files = [
-        (run.trials, "trials"), (run.epochs, "epochs"), (run.front, "front"),
-        (run.figures / "front.pdf", "figure, PDF"),
-        (run.figures / "front.svg", "SVG"), (run.figures / "front.png", "PNG"),
-    ]  # fmt: skip
     return [
-        f'<a href="{text(path.relative_to(run.path).as_posix())}">{text(label)}</a>'
-        for path, label in files
-        if path.is_file()
+        f'<a href="{path}">{text(label)}</a>'
+        for path, label in LINKED.items()
+        if (run_data.run.path / path).is_file()
     ]

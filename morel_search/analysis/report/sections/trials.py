@@ -5,24 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from morel_search._format import percent, with_interval
+from morel_search._format import percent, shortened, with_interval
 from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.html import Section, scrollable, section, text
 from morel_search.analysis.report.plotly_traces import Figure
 from morel_search.analysis.report.sections.failures import reason_words
-from morel_search.analysis.run_data import POINT, TEST, Row, RunData
+from morel_search.analysis.run_data import LAST, POINT, TEST, Row, RunData
 from morel_search.analysis.verification import Verification
 from morel_search.results.cells import whole_number
+from morel_search.results.tables import STATES
 
-__all__ = ["STATES", "colour_columns", "trials_data", "trials_section"]
-
-STATES = ("COMPLETE", "PRUNED", "FAIL")
-"""States of a trial; a row of the data has the index of its state."""
+__all__ = ["colour_columns", "trials_data", "trials_section"]
 
 STATE_NAMES = ("finished", "stopped early", "failed")
+"""The words for :data:`~morel_search.results.tables.STATES`; a row of the data has the index of its state."""
 
-LAST = ("last_clean_accuracy", "last_robust_accuracy")
-"""Columns of the accuracies of the last epoch, under the quick attack."""
+LONGEST = 80
+"""Longest text of a cell, in characters."""
 
 HEADS = ("trial", "state", "origin", "epoch", "clean", "robust", "last clean", "last robust", "time (s)")
 """Headings of the columns before the parameters."""
@@ -60,11 +59,11 @@ def trials_data(run_data: RunData, verification: Verification | None) -> Figure:
     """Return all trials as plain data for the script of the page.
 
     Returns:
-        ``heads``: the headings. ``rows``: for each trial its number, the index of its state in
-        :data:`STATES`, origin, selected epoch, four accuracies in percent, seconds, and the texts of its
-        parameters; None where a value is not known. ``members``: the names of the networks on the front, by
-        trial. ``notes``: more lines on a trial, by its number. ``pick``: the command to which the name of a
-        network is added.
+        ``heads``: the headings. ``parameters``: the index of the first parameter. ``rows``: for each trial
+        its number, the index of its state, origin, selected epoch, four accuracies in percent, seconds, and
+        the texts of its parameters; None where a value is not known. ``members``: the names of the networks
+        on the front, by trial. ``notes``: more lines on a trial, by its number. ``pick``: the command to
+        which the name of a network is added.
     """
     members: dict[int, list[str]] = {}
     for number, epoch in zip(run_data.front["number"], run_data.front["epoch"], strict=True):
@@ -77,6 +76,7 @@ def trials_data(run_data: RunData, verification: Verification | None) -> Figure:
             notes[number] = lines
     return {
         "heads": [*HEADS, *(parameter.name for parameter in run_data.parameters)],
+        "parameters": len(HEADS),
         "states": list(STATE_NAMES),
         "rows": [_row(row, run_data) for row in run_data.trials.to_dict("records")],
         "members": members,
@@ -105,16 +105,12 @@ def _row(row: Row, run_data: RunData) -> list[object]:
     return [
         int(row["number"]),
         STATES.index(state) if state in STATES else state[:20],
-        origin if len(origin) <= 80 else f"{origin[:79]}…",
+        shortened(origin, LONGEST),
         whole_number(row["epoch"]),
         *(round(100 * value, 2) if math.isfinite(value) else None for value in accuracies),
         round(seconds, 1) if math.isfinite(seconds := float(row["seconds"])) else None,
-        *(_short(parameter.text(row.get(parameter.column))) for parameter in run_data.parameters),
+        *(shortened(parameter.text(row.get(parameter.column)), LONGEST) for parameter in run_data.parameters),
     ]
-
-
-def _short(words: str) -> str:
-    return words if len(words) <= 80 else f"{words[:79]}…"
 
 
 def _lines(row: Row) -> list[str]:
