@@ -199,8 +199,10 @@ def _asha(problem: Problem, seed: int) -> Method:
 METHODS: dict[str, Make] = {
     "morel_search": _morel(),
     "morel_search, no stopping": _morel(enabled=False),
-    "morel_search, Sobol start": _morel({"warmup": "sobol"}, keep=None, rungs=None),
-    "morel_search, Sobol start, no stopping": _morel({"warmup": "sobol"}, enabled=False),
+    "morel_search, no model": _morel({"children": 1}),
+    "morel_search, no model, no stopping": _morel({"children": 1}, enabled=False),
+    "morel_search, Sobol start": _morel({"children": 1, "warmup": "sobol"}, keep=None, rungs=None),
+    "morel_search, Sobol start, no stopping": _morel({"children": 1, "warmup": "sobol"}, enabled=False),
     "ray+nsga2": Make(lambda problem, seed: RayOptuna(problem, _nsga2(problem, seed))),
     "ray+nsga2, population 20": Make(_nsga2_of_20, epochs_only=True),
     "ray+nsga2+asha": Make(_asha, stops=True),
@@ -222,6 +224,7 @@ VARIANTS: dict[str, Make] = {
     "min_peers 6": _morel(min_peers=6),
     "min_peers 12": _morel(min_peers=12),
     "run_through 0": _morel(run_through=0.0),
+    "16 children": _morel({"children": 16}),
     "population 8": _morel({"population": 8}),
     "population 12": _morel({"population": 12}),
     "warmup sobol": _morel({"warmup": "sobol"}),
@@ -234,4 +237,4 @@ VARIANTS: dict[str, Make] = {
     "sampler random": _morel({"sampler": "random"}),
 }
 """Other settings of this project. The first entry has the defaults: 60 % continue after 3 and 9 of 27 epochs,
-crowding, min_peers 3, TPE for the first 40 trials, population 20, run_through 0.05."""
+crowding, min_peers 3, TPE for the first 20 of 100 trials, population 20, 64 children, run_through 0.05."""

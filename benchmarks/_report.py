@@ -19,6 +19,8 @@ TITLES = {"zdt1": "ZDT1", "zdt2": "ZDT2", "zdt3": "ZDT3", "curves": "Recorded tr
 COLOURS = {
     "morel_search": "#c2185b",
     "morel_search, no stopping": "#c2185b",
+    "morel_search, no model": "#f48fb1",
+    "morel_search, no model, no stopping": "#f48fb1",
     "ray+nsga2": "#1565c0",
     "ray+nsga2, population 20": "#90caf9",
     "ray+nsga2+asha": "#1565c0",
@@ -31,6 +33,7 @@ COLOURS = {
 }
 DASHES = {
     "morel_search, no stopping": (5, 2),
+    "morel_search, no model, no stopping": (5, 2),
     "morel_search, Sobol start, no stopping": (5, 2),
     "ray+nsga2+asha": (5, 2),
     "random": (1, 1.5),

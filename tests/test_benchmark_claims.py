@@ -6,9 +6,6 @@ import re
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
-from morel_search.config import SearchSettings
-from morel_search.workflows.plan import MANY, _search_notes
-
 ROOT = Path(__file__).parents[1]
 DEFAULT = "keep 0.6 at 1/9 and 1/3 (the default)"
 EARLIER = "keep 1/3 at 1/9 and 1/3 (the earlier default)"
@@ -138,21 +135,6 @@ def test_the_figures_of_the_samplers_are_those_of_their_table() -> None:
 
 def random_at_the_end(workers: int) -> float:
     return float(SAMPLERS["Recorded trainings", str(workers), "random"][3].split()[0])
-
-
-def test_tpe_is_ahead_early_and_nsga2_late_with_one_worker_alone() -> None:
-    """The reason for the start by TPE, and why the plan names TPE where many trials run at a time."""
-    assert "with one worker, TPE is ahead of it early in a search and behind it at the end" in text_of(
-        "docs/how-it-searches.md"
-    )
-    assert mean(TPE, 1, 0) > mean(SOBOL, 1, 0)
-    assert mean(TPE, 1) < mean(SOBOL, 1)
-    assert all(mean(TPE, 32, column) > mean(SOBOL, 32, column) for column in range(4))
-
-
-def test_the_plan_gives_the_means_of_the_table() -> None:
-    (note,) = _search_notes(SearchSettings(), MANY)
-    assert re.findall(r"\d\.\d+", note) == [f"{mean(method, MANY):.2f}" for method in (TPE, NSGA2)]
 
 
 def test_the_figures_of_the_recipes_are_those_of_their_table() -> None:

@@ -22,6 +22,7 @@ from morel_search.__main__ import morel_search as program
 from morel_search._cli import command, main_of, print_err, terminate_as_interrupt
 
 ROOT = Path(__file__).parents[1]
+EXAMPLE = str(ROOT / "results" / "example")
 
 
 def run_module(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -95,8 +96,8 @@ MISTAKES = [
     (["pick", "x", "--knee", "--member", "3"], 2, "--knee and --member exclude each other"),
     (["verify", "x", "--minutes", "0"], 2, "--minutes must be above 0"),
     (["report", "results/absent"], 2, "does not exist"),
-    (["compare", "results/example"], 2, "give two to 8 run folders"),
-    (["compare", "results/example", "results/example/"], 2, "is given twice"),
+    (["compare", EXAMPLE], 2, "give two to 8 run folders"),
+    (["compare", EXAMPLE, EXAMPLE + "/"], 2, "is given twice"),
     (["completion", "tcsh"], 2, "'tcsh' is not one of"),
 ]
 

@@ -241,6 +241,7 @@ EPSILON = {"type": "float", "low": 0, "high": "2/255"}
             "search.crossover has no effect with tpe",
         ),
         (changed(search={"sampler": "gp", "warmup": "sobol"}), "search.warmup has no effect with gp"),
+        (changed(search={"sampler": "tpe", "children": 8}), "search.children has no effect with tpe"),
         (
             changed(search={"sampler": "gp", "warmup_trials": 7}),
             "search.warmup_trials has no effect with gp",

@@ -162,3 +162,19 @@ def test_a_search_that_knew_no_recipes_is_continued(tmp_path: Path) -> None:
         "data.extra was null and is more.parquet",
         "train.label_smoothing was 0.0 and is 0.1",
     ]
+
+
+def test_a_search_that_knew_no_children_is_continued_with_one(tmp_path: Path) -> None:
+    def old(space: Space) -> dict[str, object]:
+        identity = space.identity()
+        search = identity["search"]
+        assert isinstance(search, dict)
+        return current_space(
+            identity | {"search": {key: value for key, value in search.items() if key != "children"}}
+        )
+
+    now = load(tmp_path, changed())
+    assert changes(old(now), now.identity()) == ["search.children was 1 and is 64"]
+    assert changes(old(now), load(tmp_path, changed(), ["search.children=1"]).identity()) == []
+    tpe = load(tmp_path, changed(search={"sampler": "tpe"}))
+    assert changes(old(tpe), tpe.identity()) == [], "the sampler has no children"

@@ -10,9 +10,7 @@ from config_files import changed, load
 
 from morel_search.run import main
 from morel_search.search.successive_halving import rungs_of
-from morel_search.training.compute_settings import FLOAT32
-from morel_search.workflows.plan import _generations, _least_share, _stopping, plan_text
-from morel_search.workflows.preflight import PreflightResult
+from morel_search.workflows.plan import _generations, _least_share, _stopping
 
 DIGITS = Path(__file__).parents[1] / "search_spaces" / "digits.yaml"
 
@@ -20,8 +18,12 @@ DIGITS = Path(__file__).parents[1] / "search_spaces" / "digits.yaml"
 @pytest.mark.parametrize(
     ("search", "text"),
     [
-        ({"trials": 80}, "the first 32 by tpe, then population 20 (about 2.4 generations)"),
-        ({"trials": 1000}, "the first 80 by tpe, then population 20 (about 46.0 generations)"),
+        ({"trials": 80}, "the first 20 by tpe, then population 20 (about 3.0 generations)"),
+        ({"trials": 1000}, "the first 40 by tpe, then population 20 (about 48.0 generations)"),
+        (
+            {"trials": 80, "children": 1},
+            "the first 32 by tpe, then population 20 (about 2.4 generations)",
+        ),
         ({"trials": 30}, "the first 20 by tpe, then population 20 (about 0.5 generations)"),
         ({"trials": 10}, "the first 10 by tpe, then population 20 (about 0.0 generations)"),
         (
@@ -58,19 +60,6 @@ def test_the_plan_says_what_early_stopping_does(
     assert _stopping(space, rungs_of(space)).startswith(text)
     if least is not None:
         assert _least_share(space, rungs_of(space)) == pytest.approx(least / epochs)
-
-
-@pytest.mark.parametrize(
-    ("sampler", "concurrent", "noted"), [("nsga2", 32, True), ("nsga2", 8, False), ("tpe", 64, False)]
-)
-def test_many_trials_at_a_time_are_a_reason_for_tpe(
-    tmp_path: Path, sampler: str, concurrent: int, noted: bool
-) -> None:
-    space = load(tmp_path, changed(search={"sampler": sampler}))
-    sizes = PreflightResult(
-        train=10, validation=10, image_shape=(1, 8, 8), classes=10, weights=5, compute=FLOAT32
-    )
-    assert ("search.sampler: tpe" in plan_text(space, sizes, 1.0, concurrent)) == noted
 
 
 def test_a_plan_whose_measured_training_diverges_is_printed_with_a_warning(

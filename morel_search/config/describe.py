@@ -75,14 +75,15 @@ def _condition_json(condition: Condition) -> JsonValue:
 def identity_of(description: SpaceDescription) -> dict[str, object]:
     """Return a description without the settings that may change when a run is resumed.
 
-    These are the resources, the verification, of the search its budget and its first configurations, and
-    the settings of an early stopping that is switched off.
+    These are the resources, the verification, of the search its budget and its first configurations, the
+    children of a sampler that has none, and the settings of an early stopping that is switched off.
     """
     identity: dict[str, object] = {
         name: value for name, value in description.items() if name not in _FREE_SECTIONS
     }
     search = description["search"]
-    identity["search"] = {name: value for name, value in search.items() if name not in _FREE_SETTINGS}
+    free = _FREE_SETTINGS if search["sampler"] in ("nsga2", "nsga3") else (*_FREE_SETTINGS, "children")
+    identity["search"] = {name: value for name, value in search.items() if name not in free}
     return without_unused(identity)
 
 

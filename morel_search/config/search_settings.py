@@ -31,6 +31,13 @@ class SearchSettings:
     population: int = setting(
         20, doc="nsga2, nsga3: population size; tpe, gp: number of random trainings at the start", ge=2
     )
+    children: int = setting(
+        64,
+        doc="nsga2, nsga3: number of children of each proposal, of which a model (Gaussian processes of all "
+        "finished trainings) chooses the one to train; 1 means no model",
+        ge=1,
+        le=1000,
+    )
     crossover: Literal["sbx", "uniform", "blxalpha", "vsbx", "undx", "spx"] = setting(
         "sbx", doc="nsga2, nsga3: crossover operator: sbx, uniform, blxalpha, vsbx, undx or spx"
     )
@@ -65,8 +72,9 @@ class SearchSettings:
     )
     warmup_trials: int | None = setting(
         None,
-        doc="nsga2, nsga3: minimum number of trainings of the warm-up; null means two fifths of trials, "
-        "at most 80, for tpe; in any case the warm-up lasts until a population has finished",
+        doc="nsga2, nsga3: minimum number of trainings of the warm-up; null means a fifth of trials, at most "
+        "40, for tpe (two fifths, at most 80, with children: 1); in any case the warm-up lasts until a "
+        "population has finished",
         ge=1,
     )
     start_from: str | list[JsonValue] | None = setting(
@@ -110,7 +118,9 @@ class SearchSettings:
             return 0
         if self.warmup_trials is not None:
             return self.warmup_trials
-        return min(80, 2 * self.trials // 5) if self.warmup == "tpe" else 0
+        if self.warmup != "tpe":
+            return 0
+        return min(40, self.trials // 5) if self.children > 1 else min(80, 2 * self.trials // 5)
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -14,7 +14,8 @@ from morel_search.config.space import Space
 __all__ = ["search_warnings"]
 
 _GENETIC_ONLY = (
-    "crossover", "crossover_prob", "swapping_prob", "mutation", "mutation_prob", "warmup", "warmup_trials",
+    "children", "crossover", "crossover_prob", "swapping_prob", "mutation", "mutation_prob", "warmup",
+    "warmup_trials",
 )  # fmt: skip
 _OF_STOPPING = ("keep", "grace", "eta", "rungs", "min_peers", "ranking", "run_through")
 

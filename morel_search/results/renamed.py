@@ -25,6 +25,11 @@ LATER_TRAIN = {"label_smoothing": 0.0, "awp": 0.0, "awp_warmup": 0.0}
 LATER_NETWORK = {"weights": None, "weights_sha256": None}
 """Settings of the section ``network`` that earlier versions did not have, with their defaults."""
 
+GENETIC_SAMPLERS = ("nsga2", "nsga3")
+
+LATER_SEARCH = {"children": 1}
+"""Settings of the genetic samplers that earlier versions did not have, with the values they stand for."""
+
 RENAMED_ORIGINS = {"seed": "enqueued"}
 """Old names of the origin of a trial and their current names."""
 
@@ -40,6 +45,9 @@ def current_space(description: Mapping[str, object]) -> dict[str, object]:
         if isinstance(content, Mapping):
             renamed[section] = {names.get(key, key): value for key, value in content.items()}
     data, train, network = renamed.get("data"), renamed.get("train"), renamed.get("network")
+    search = renamed.get("search")
+    if isinstance(search, Mapping) and search.get("sampler") in GENETIC_SAMPLERS:
+        renamed["search"] = {**LATER_SEARCH, **search}
     if isinstance(data, Mapping) and "name" in data:
         renamed["data"] = {**LATER_DATA, **data}
     if isinstance(train, Mapping) and "epochs" in train:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from morel_search._values import SettingValue
 from morel_search.config import Space
-from morel_search.search.distributions import distributions, params_key
+from morel_search.search.distributions import decode, distributions, params_key
 from morel_search.search.early_stopping import EarlyStopping
 from morel_search.search.outcome import Outcome, outcome_of, read_outcome, violations_of
 from morel_search.search.pareto import Front, Member
@@ -105,7 +105,9 @@ class SearchController:
         self.controls = {number for number, origin in origins.items() if origin == "control"}
         self.planned, self.finished = len(trials), len(outcomes)
         self._distributions = distributions(space)
-        self._proposer = Proposer(space.search, self._distributions, partial(params_key, space))
+        self._proposer = Proposer(
+            space.search, self._distributions, partial(params_key, space), partial(decode, space)
+        )
         self.criterion = StoppingCriterion(
             space.search,
             space.resources.gpu,

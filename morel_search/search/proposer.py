@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -21,6 +22,7 @@ from morel_search.search.population import TO_THE_END, Population
 from morel_search.search.sampler import begins_with_sobol, make_sampler
 from morel_search.search.seeds import derive_seed
 from morel_search.search.sobol import sobol_point
+from morel_search.search.surrogate import Surrogate
 
 __all__ = ["Proposal", "Proposer"]
 
@@ -62,6 +64,7 @@ class Proposer:
         settings: Sampler, population, operators and seed.
         space: Name to distribution of every parameter.
         configuration_key: Function from Optuna's values to a key that is equal for equal configurations.
+        active: Function from Optuna's values to the names of the active parameters; None means all of them.
     """
 
     def __init__(
@@ -69,10 +72,12 @@ class Proposer:
         settings: SearchSettings,
         space: dict[str, BaseDistribution],
         configuration_key: Callable[[Params], Hashable],
+        active: Callable[[Params], Collection[str]] | None = None,
     ) -> None:
         self._settings, self._space, self._configuration_key = settings, space, configuration_key
         self._study = optuna.create_study(directions=["maximize", "maximize"])
         self._population = Population(settings.population)
+        self._surrogate = Surrogate(space, active)
         self._failures = KnownFailures(space)
         self._inner: dict[int, int] = {}
         self._params: dict[int, dict[str, ParamValue]] = {}
@@ -104,13 +109,22 @@ class Proposer:
             warnings.simplefilter("ignore", ExperimentalWarning)
             seed = derive_seed(self._settings.seed, number, attempt)
             if attempt < SAMPLER_TRIES:
+                choose = partial(self._best_child, seed) if self._settings.children > 1 else None
                 self._study.sampler = make_sampler(
-                    self._settings, self._space, self._population, number, seed
+                    self._settings, self._space, self._population, number, seed, choose
                 )
             else:
                 self._study.sampler = RandomSampler(seed=seed)
             trial = self._study.ask(self._space)
         return trial.number, dict(trial.params)
+
+    def _best_child(self, seed: int, children: Sequence[Params]) -> int:
+        """Return the index of the child that the model chooses; known configurations are left out."""
+        new = [index for index, child in enumerate(children) if not self.known(child)]
+        if len(new) < 2:
+            return new[0] if new else 0
+        chosen = self._surrogate.choose([children[index] for index in new], list(self._params.values()), seed)
+        return new[chosen]
 
     def _trial_id(self, inner: int) -> int:
         return storage_of(self._study).get_trial_id_from_study_id_trial_number(
@@ -181,15 +195,13 @@ class Proposer:
             self._failures.add(params, failed=True)
         elif outcome.points:
             self._failures.add(params, failed=False)
-            stopped_at = outcome.rung if outcome.stopped else None
+            rung = outcome.rung if outcome.stopped and outcome.rung is not None else TO_THE_END
+            points = [(clean, robust) for _, clean, robust in outcome.points]
+            distributions = {name: self._space[name] for name in params}
             self._population.add(
-                number,
-                params,
-                {name: self._space[name] for name in params},
-                [(clean, robust) for _, clean, robust in outcome.points],
-                rung=TO_THE_END if stopped_at is None else stopped_at,
-                violations=outcome.violations,
+                number, params, distributions, points, rung=rung, violations=outcome.violations
             )
+            self._surrogate.add(params, points[0], rung=rung, violations=outcome.violations)
 
     def _state_of(self, outcome: Outcome) -> tuple[TrialState, tuple[float, float] | None]:
         """Return state and values for the in-memory study.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from optuna.distributions import BaseDistribution
@@ -19,7 +19,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from morel_search.config import SearchSettings
-from morel_search.search.distributions import ParamValue
+from morel_search.search.distributions import Params, ParamValue
 from morel_search.search.optuna_private import GeneticSampler, child_of, elite_of, inferred_space
 from morel_search.search.population import Population
 
@@ -30,6 +30,10 @@ __all__ = [
     "begins_with_sobol",
     "make_sampler",
 ]
+
+
+Choose = Callable[[Sequence[Params]], int]
+"""Function from children to the index of the one that is proposed."""
 
 
 class _SteadySampler(BaseSampler):
@@ -44,6 +48,8 @@ class _SteadySampler(BaseSampler):
             do.
         population: The finished trials, if they are kept outside the study; None reads the COMPLETE trials
             of the study.
+        children: Number of children of a proposal, of which ``choose`` takes one.
+        choose: Function from children to the index of the one that is proposed; None: the first.
         **options: Options of Optuna's sampler.
     """
 
@@ -56,10 +62,13 @@ class _SteadySampler(BaseSampler):
         self,
         space: dict[str, BaseDistribution] | None = None,
         population: Population | None = None,
+        children: int = 1,
+        choose: Choose | None = None,
         **options: object,
     ) -> None:
         super().__init__(**options)
         self._space, self._population = space, population
+        self._children, self._choose = children, choose
 
     def infer_relative_search_space(
         self,
@@ -76,11 +85,18 @@ class _SteadySampler(BaseSampler):
         """Return a child of the best finished trials; random values until a population has finished."""
         assert self.population_size is not None
         parents = self._parents(study, search_space, self.population_size) if search_space else []
-        child = child_of(cast(GeneticSampler, self), study, search_space, parents) if parents else {}
-        for name, distribution in search_space.items():
-            if name not in child:
-                child[name] = self.sample_independent(study, trial, name, distribution)
-        return child
+
+        def child() -> dict[str, ParamValue]:
+            made = child_of(cast(GeneticSampler, self), study, search_space, parents) if parents else {}
+            for name, distribution in search_space.items():
+                if name not in made:
+                    made[name] = self.sample_independent(study, trial, name, distribution)
+            return made
+
+        if not parents or self._choose is None:
+            return child()
+        children = [child() for _ in range(self._children)]
+        return children[self._choose(children)]
 
     def _parents(
         self, study: Study, search_space: dict[str, BaseDistribution], size: int
@@ -155,6 +171,7 @@ def make_sampler(
     population: Population,
     number: int,
     seed: int,
+    choose: Choose | None = None,
 ) -> BaseSampler:
     """Return the sampler that proposes a trial: that of the settings, or that of the warm-up.
 
@@ -164,12 +181,14 @@ def make_sampler(
         population: The finished trials.
         number: Number of the trial.
         seed: Random seed of the sampler.
+        choose: nsga2, nsga3: function that chooses one of the children; None takes the first.
     """
     if settings.sampler in OTHERS:
         return OTHERS[settings.sampler](settings, seed)
     if _in_warmup(settings, population, number):
         return TPESampler(seed=seed) if settings.warmup == "tpe" else RandomSampler(seed=seed)
-    return GENETIC[settings.sampler](space, population, **_genetic_options(settings, seed))
+    options = _genetic_options(settings, seed)
+    return GENETIC[settings.sampler](space, population, settings.children, choose, **options)
 
 
 def begins_with_sobol(settings: SearchSettings, population: Population, number: int) -> bool:

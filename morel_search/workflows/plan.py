@@ -12,9 +12,6 @@ from morel_search.workflows.preflight import TIMED_BATCHES, PreflightResult, pre
 
 __all__ = ["plan_text"]
 
-MANY = 32
-"""Number of trials at a time at which TPE was ahead of NSGA-II (benchmarks/search.md); with 8 it was not."""
-
 
 def plan_text(space: Space, preflight_result: PreflightResult, epoch_seconds: float, concurrent: int) -> str:
     """Describe a search: the searched parameters, the budget, and the estimated cost.
@@ -53,19 +50,7 @@ def plan_text(space: Space, preflight_result: PreflightResult, epoch_seconds: fl
         f"in all (measured on {TIMED_BATCHES} batches; searched attack steps change it)",
     ]
     lines += [f"warning: {warning}" for warning in preflight_warnings(space, images)]
-    return "\n".join(
-        [*lines, *(f"note: {note}" for note in [*images.notes, *_search_notes(search, concurrent)])]
-    )
-
-
-def _search_notes(search: SearchSettings, concurrent: int) -> list[str]:
-    """Return what the benchmark of samplers says against the chosen one."""
-    if not search.is_genetic or concurrent < MANY:
-        return []
-    return [
-        f"with {concurrent} trials at a time, search.sampler: tpe may find more than {search.sampler}: with "
-        "32, it reached 0.88 of the hypervolume of ZDT1 to ZDT3 on average, and nsga2 0.85"
-    ]
+    return "\n".join([*lines, *(f"note: {note}" for note in images.notes)])
 
 
 def _generations(search: SearchSettings) -> str:
