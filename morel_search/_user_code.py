@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from traceback import walk_tb
+from typing import Literal
 
 from morel_search._format import duration, printable
 from morel_search.errors import MorelSearchError, NetworkError, TrainingError
 
-__all__ = ["PASSED_ON", "Expired", "error_text", "named_errors", "time_limit"]
+__all__ = ["PASSED_ON", "Expired", "cause_of", "error_text", "named_errors", "time_limit"]
 
 NOTE_SECONDS = 30.0
 """Seconds after which the user is told what is being waited for."""
@@ -33,6 +34,13 @@ class Expired(BaseException):
 PASSED_ON = (KeyboardInterrupt, Expired)
 """Exceptions that are no error of the user's code; all others may be raised by it, such as ``SystemExit``."""
 
+_OWN = "morel_search"
+_SHARED = {_OWN, "torch", *sys.stdlib_module_names}
+"""Packages whose code runs in each training; ``__main__`` is the command, or a notebook of the user."""
+
+_CALLER = "morel_search.training.objectives"
+"""The module that calls losses of the user."""
+
 _active = threading.local()
 
 
@@ -46,6 +54,38 @@ def error_text(error: BaseException, length: int = 200) -> str:
     except BaseException:
         text = "its text cannot be read"
     return f"{name}: {text}" if text else name
+
+
+def cause_of(error: BaseException, import_paths: Iterable[str]) -> Literal["user", "project", "unclear"]:
+    """Return whose mistake an error is, by the code that its traceback names.
+
+    It is the user's if a line of the user's code, or of a library that only that code uses, took part, or if
+    the user's function was called and does not take its arguments. It is one of this project if a line of the
+    project raised it and no other code took part but Python and torch; if a line of these raised it, it is
+    unclear, because the user's tensors may not suit them.
+
+    Args:
+        error: The error.
+        import_paths: The code of the user (``package.module:name``) that may have run; the error is one of
+            this project if there is none.
+    """
+    packages = {_package(path.partition(":")[0]) for path in import_paths}
+    if not packages:
+        return "project"
+    seen: list[BaseException] = []
+    modules: list[str] = []
+    following: BaseException | None = error
+    while following is not None and following not in seen:
+        seen.append(following)
+        frames = walk_tb(following.__traceback__)
+        modules += [str(frame.f_globals.get("__name__", "")) for frame, _ in frames]
+        following = following.__cause__ or following.__context__
+    raised_in = [str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(error.__traceback__)][-1:]
+    if any(_package(module) in packages or _package(module) not in _SHARED for module in modules):
+        return "user"
+    if raised_in == [_CALLER] and isinstance(error, TypeError):
+        return "user"
+    return "project" if _package("".join(raised_in)) == _OWN else "unclear"
 
 
 @contextmanager

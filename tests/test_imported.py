@@ -152,6 +152,40 @@ def broken():
 def no_module():
     return 3
 
+class Counting(Plain):
+    """Its state is no tensor, and the weights of training would not hold it."""
+    passes = 0
+    def get_extra_state(self):
+        return {"passes": self.passes}
+    def set_extra_state(self, state):
+        self.passes = state["passes"]
+
+class CountingInTensor(Counting):
+    def get_extra_state(self):
+        return torch.tensor(self.passes)
+
+class CountingPart(Plain):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.body[1] = nn.Sequential(nn.Linear(64, 7), Steps())
+
+class Steps(nn.Identity):
+    def get_extra_state(self):
+        return 1
+
+class Renaming(Plain):
+    """A hook gives a weight another name, which no load finds again."""
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._register_state_dict_hook(lambda _, state, *rest: state.update(mine=state.pop("body.1.weight")))
+
+class Noting(Plain):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._register_state_dict_hook(lambda _, state, *rest: state.update(note="mine"))
+    def load_state_dict(self, state, **options):
+        return super().load_state_dict({key: state[key] for key in state if key != "note"}, **options)
+
 ready = Plain(num_classes=9)
 number = 3
 '''
@@ -199,6 +233,9 @@ def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
     build("somebodys_networks:ready", (1, 8, 8), classes=2)
     assert own_networks.ready.head.out_features == 9
     assert all(torch.equal(value, before[name]) for name, value in own_networks.ready.state_dict().items())
+
+
+BESIDE = "has a state beside its parameters and buffers: get_extra_state of"
 
 
 @pytest.mark.parametrize(
@@ -252,6 +289,15 @@ def test_somebodys_module_is_never_changed(own_networks: Any) -> None:
             r"must return an nn\.Module, or a pair \(encoder, head\) of two, got tuple$",
         ),
         ("somebodys_networks:Uncopyable", {}, r"cannot be copied .*RuntimeError: there is one of me$"),
+        ("somebodys_networks:Counting", {}, f"{BESIDE} Counting; keep values .*register_buffer"),
+        ("somebodys_networks:CountingInTensor", {}, f"{BESIDE} CountingInTensor;"),
+        ("somebodys_networks:CountingPart", {}, rf"{BESIDE} Steps \(body\.1\.1\);"),
+        (
+            "somebodys_networks:Renaming",
+            {},
+            "has a state_dict that it cannot load: RuntimeError: .*body.1.weight",
+        ),
+        ("somebodys_networks:Noting", {}, "must have a state_dict of tensors, got str note$"),
         ("somebodys_networks:absent", {}, "cannot be imported: somebodys_networks has no absent"),
         ("no_such_module_at_all:Net", {}, "cannot be imported: there is no module no_such_module_at_all"),
     ],
@@ -299,7 +345,9 @@ def test_an_old_spectral_norm_is_renewed(own_networks: Any) -> None:
     torch.testing.assert_close(model.eval()(x), old.eval()(x), rtol=1e-4, atol=1e-5)
     weight = model.encoder[1].body[1].weight
     assert float(torch.linalg.matrix_norm(weight.detach(), 2)) == pytest.approx(1, rel=1e-3)
-    copy.deepcopy(model)
+    again = build("somebodys_networks:SpectralNorm", (1, 8, 8), classes=4)
+    again.load_state_dict(copy.deepcopy(model).state_dict())
+    assert torch.equal(again.eval()(x), model(x))
 
 
 def test_a_head_that_is_not_linear(own_networks: Any) -> None:

@@ -21,14 +21,16 @@ from morel_search.errors import RunFolderError
 from morel_search.mix import main
 from morel_search.models.checkpoint import save_model
 from morel_search.pick import main as pick
+from morel_search.results import deletion
 from morel_search.results.folder import RunFolder
-from morel_search.results.mixtures import read_mixtures
+from morel_search.results.mixtures import CHOSEN, read_mixtures, write_chosen
 from morel_search.results.names import is_mixture_name, mixture_name, network_trials
 from morel_search.train import main as train
 from morel_search.training.datasets import loading
 from morel_search.training.datasets.loading import load_development
 from morel_search.training.evaluation import evaluate
 from morel_search.workflows import mix_search
+from morel_search.workflows.verify import mixtures_of
 
 LOW = ((0.2, 0.01), (0.15, 0.02))
 """Invented accuracies below those of the trained networks, so that mixtures are better than the networks."""
@@ -70,7 +72,7 @@ def contents(run: RunFolder) -> dict[str, bytes]:
     return {
         path.relative_to(run.path).as_posix(): path.read_bytes()
         for path in sorted(run.mixture_models.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != CHOSEN
     }
 
 
@@ -155,6 +157,66 @@ def test_a_second_call_replaces_the_mixtures_of_the_first(run: RunFolder) -> Non
     assert after.items() <= before.items()
 
 
+def test_a_mixture_that_cannot_be_deleted_is_named_and_is_none_of_the_run(
+    run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([str(run.path), "-q"]) == 0
+    old = run.mixture_models / "9+8@10"
+    shutil.copytree(next(folder for folder in run.mixture_models.iterdir() if folder.is_dir()), old)
+    own = run.mixture_models / "mine"
+    shutil.copytree(old, own)
+    assert old.name not in mixtures_of(run), "no call has chosen it"
+    assert "mine" in mixtures_of(run), "a folder with another name is kept, and is not judged by the choice"
+    shutil.rmtree(own)
+
+    def refuse(_: object, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(deletion.shutil, "rmtree", refuse)
+    capsys.readouterr()
+    assert main([str(run.path), "-q", "--keep", "1"]) == 0
+    warnings = capsys.readouterr().err.strip().splitlines()
+    assert old.is_dir()
+    assert (
+        f"warning: cannot delete {old}: permission denied; it is no mixture of this run any more"
+        in "\n".join(warnings)
+    )
+    (entry,) = read_mixtures(run)
+    assert set(mixtures_of(run)) == {entry.name}, "verify attacks only what the last call chose"
+    assert all(line.startswith("warning: cannot delete") for line in warnings)
+
+
+def test_nothing_is_deleted_before_the_choice_is_written(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([str(run.path), "-q"]) == 0
+    before, names = contents(run), set(mixtures_of(run))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("morel_search.results.mixtures.write_chosen", killed)
+    main([str(run.path), "-q", "--keep", "1"])
+    assert contents(run) == before
+    assert set(mixtures_of(run)) == names
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"mixtures": [1]}'])
+def test_a_damaged_record_of_the_choice_is_one_sentence(run: RunFolder, text: str) -> None:
+    run.write_text(run.mixture_models / CHOSEN, text)
+    with pytest.raises(RunFolderError, match=r"chosen\.json is damaged: ") as error:
+        read_mixtures(run)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_without_a_record_of_the_choice_every_folder_is_a_mixture(run: RunFolder) -> None:
+    assert main([str(run.path), "-q"]) == 0
+    names = set(mixtures_of(run))
+    (run.mixture_models / CHOSEN).unlink()
+    assert set(mixtures_of(run)) == names == {entry.name for entry in read_mixtures(run)}
+
+
 def test_no_mixture_is_kept_where_a_single_network_is_better(
     tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +260,7 @@ def test_pick_takes_a_mixture_and_it_loads_to_the_same_bits(
     settings = json.loads((other / "settings.json").read_text())
     settings["mixture"]["members"][0]["weight"] = 0.55
     (other / "settings.json").write_text(json.dumps(settings))
+    write_chosen(run, [entry.name, other.name])
     refused_pick(
         capsys,
         [str(run.path), "--member", other.name, "--out", str(folder)],

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from optuna.visualization import (
     plot_intermediate_values,
@@ -23,9 +25,12 @@ from optuna.visualization import (
     plot_slice,
 )
 from run_folders import CONTROLS, POINT, make_run
+from sqlalchemy import event
 from verified_runs import verified_run
 
 from morel_search.__main__ import main
+from morel_search.analysis import optuna_study
+from morel_search.analysis.optuna_bulk import insert_trials
 from morel_search.analysis.optuna_study import SEARCHED, write_optuna_file
 from morel_search.analysis.run_data import read_run_data
 from morel_search.analysis.verification_reader import read_verification
@@ -51,6 +56,54 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     )
     write_optuna_file(read_run_data(made), None, folder / "out.db", replace=False)
     return made
+
+
+def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """The content of every table of a database, without the ids of rows."""
+    with closing(sqlite3.connect(path)) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        content = {}
+        for name in names:
+            table = pd.read_sql_query(f"SELECT * FROM {name}", database)
+            key = [column for column in table if column.endswith("_id") and column not in KEYS]
+            content[name] = sorted(map(tuple, table.drop(columns=key).astype(object).to_numpy()), key=repr)
+    return content
+
+
+KEYS = ("study_id", "trial_id")
+
+
+def test_the_rows_are_those_that_optuna_writes(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna's own ``add_trial`` is the truth: states, times, parameters, values, epochs and attributes."""
+
+    def slowly(storage: RDBStorage, name: str, trials: list[optuna.trial.FrozenTrial]) -> None:
+        study = optuna.load_study(study_name=name, storage=storage)
+        study.add_trials(trials)
+
+    monkeypatch.setattr(optuna_study, "insert_trials", slowly)
+    write_optuna_file(read_run_data(run), None, tmp_path / "slow.db", replace=False)
+    expected, fast = rows_of(tmp_path / "slow.db"), rows_of(run.path.parent / "out.db")
+    assert expected.keys() == fast.keys()
+    for name, rows in expected.items():
+        assert fast[name] == rows, name
+    assert all(expected[name] for name in ("trial_intermediate_values", "trial_system_attributes"))
+
+
+def test_the_number_of_statements_does_not_grow_with_the_trials(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    for repeated in (1, 5):
+        statements: list[str] = []
+        storage = RDBStorage(f"sqlite:///{tmp_path / f'{repeated}.db'}")
+        optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
+        event.listen(storage.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+        insert_trials(storage, "s", load(run).trials * repeated)
+        counts.append(sum(statement.startswith("INSERT") for statement in statements))
+        storage.engine.dispose()
+    assert counts[0] == counts[1] <= 6
 
 
 def load(run: RunFolder, *, searched: bool = False) -> optuna.Study:

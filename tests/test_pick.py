@@ -258,6 +258,48 @@ def test_an_earlier_pick_is_replaced_and_nothing_else(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_pick_of_another_run_of_the_same_name_is_kept(
+    run: RunFolder, tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both runs have the default seed, so the settings of their networks name the same trial."""
+    out = tmp_path / "out"
+    assert main([str(run.path), "--member", "1", "--out", str(out)]) == 0
+    before = contents(out)
+    other = make_trained_run(tmp_path / "elsewhere", trained)
+    path = other.front_models / "1" / "model.pt"
+    content = torch.load(path, weights_only=True)
+    first = next(iter(content["weights"]))
+    content["weights"][first] += 1
+    torch.save(content, path)
+    refused(
+        capsys, [str(other.path), "--member", "1", "--out", str(out)], f"{out} holds other weights", "--out"
+    )
+    assert contents(out) == before
+
+
+def test_a_model_card_that_was_edited_and_files_in_other_formats_are_kept(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = [str(run.path), "--member", "1", "--out", str(out)]
+    assert main([*arguments, "--torch-export"]) == 0
+    before = contents(out)
+    assert main(arguments) == 0
+    assert contents(out) == before, "the program is kept, and the card names it"
+    for text in (before["README.md"] + b"\nFor the paper.\n", b"\xff"):
+        (out / "README.md").write_bytes(text)
+        changed = contents(out)
+        refused(capsys, arguments, "README.md is not as it was written", "--out")
+        assert contents(out) == changed
+    (out / "README.md").unlink()
+    assert main(arguments) == 0
+    assert contents(out) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

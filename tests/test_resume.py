@@ -13,6 +13,7 @@ import pytest
 
 from morel_search.config import Space, load_space
 from morel_search.errors import ResourceError, RunFolderError
+from morel_search.results import deletion
 from morel_search.results.folder import RunFolder
 from morel_search.results.new_run import remove_unbegun
 from morel_search.results.settings import RunSettings
@@ -24,6 +25,7 @@ from morel_search.workflows import preflight, search
 from morel_search.workflows.artifacts import RunArtifacts
 from morel_search.workflows.request import Request
 from morel_search.workflows.resume import check_study_file, open_study
+from morel_search.workflows.verify import networks_of
 
 ROOT = Path(__file__).parents[1]
 LOSSES = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 1.0)
@@ -315,3 +317,35 @@ def test_what_finished_has_its_tables_and_its_page_whatever_fails_later(
     assert set(weights(run, "front")) == {"1", "2"}
     assert run.read_settings().status == "stopped"
     assert "The trade-off" in run.report.read_text()
+
+
+def test_a_network_that_left_the_front_and_cannot_be_deleted_is_not_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tmp_path / "run")
+    begun = Search(run)
+    for point in ((0.5, 0.5), (0.9, 0.6), (0.6, 0.9)):
+        begun.train(*point)
+    run.write_text("front/77/model.pt", "an earlier member")
+    run.write_text("front/my notes/model.pt", "mine")
+
+    def refuse(_: object, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(deletion.shutil, "rmtree", refuse)
+    begun.end()
+    assert f"warning: cannot delete {run.front_models / '77'}: permission denied" in capsys.readouterr().err
+    assert set(weights(run, "front")) == {"1", "2", "77", "my notes"}
+    assert set(networks_of(run)) == {"0", "1", "2"}, "the control, and the members of the front"
+
+
+def test_only_networks_are_deleted_in_the_folder_of_the_front(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    begun = Search(run)
+    for point in ((0.5, 0.5), (0.9, 0.6)):
+        begun.train(*point)
+    for name in ("77", "77-3", "my notes", "77 copy"):
+        run.write_text(f"front/{name}/model.pt", name)
+    begun.end()
+    assert set(weights(run, "front")) == {"1", "my notes", "77 copy"}

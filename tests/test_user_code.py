@@ -9,15 +9,17 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import pytest
 
 from morel_search import _user_code
 from morel_search._consent import consent_to
-from morel_search._user_code import error_text, time_limit
+from morel_search._user_code import cause_of, error_text, time_limit
 from morel_search.cluster import test_scores, trainable
 from morel_search.cluster.trainable import Job
 from morel_search.cluster.trial_report import TrialReport
@@ -29,6 +31,7 @@ from morel_search.results.attack_records import COLUMNS, UNKNOWN
 from morel_search.training.compute_settings import FLOAT32
 from morel_search.training.networks import build_network
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings
+from morel_search.training.step import MorelStep
 from morel_search.verification import worker
 from morel_search.workflows import network_checks, preflight
 
@@ -125,7 +128,8 @@ def test_an_alarm_of_before_still_rings() -> None:
         ("sys.exit(7)", "SystemExit: 7"),
         ("raise GeneratorExit('x')", "GeneratorExit: x"),
         ("return torch.tensor(3.0)", "must return a tensor with a gradient"),
-        ("return None", "TypeError"),
+        ("return None", "must return one number as a tensor, got NoneType$"),
+        ("return 3.0", "must return one number as a tensor, got float$"),
         ("return torch.ones(8)", "must return one finite number, got tensor"),
         ("time.sleep(600)", "the check of the network small_cnn and the losses has not ended within 0 s"),
     ],
@@ -241,6 +245,100 @@ def test_a_bug_is_not_called_an_error_of_the_users_code(monkeypatch: pytest.Monk
         preflight.inspect(load_space(SPACES / "digits.yaml", ["data.limit=200"]))
 
 
+def test_a_bug_is_not_hidden_by_code_of_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = space_with_loss(tmp_path, LOSS, monkeypatch)
+    module = {"__name__": "morel_search.training.step"}  # as if the mistake were in a module of the project
+    exec("def bug(*_): return {}['a bug']", module)
+    with monkeypatch.context() as patch:
+        patch.setattr(network_checks, "check_memory", module["bug"])
+        with pytest.raises(KeyError, match="a bug"):
+            preflight.inspect(space)
+    monkeypatch.setattr(MorelStep, "restore_weights", module["bug"])
+    with pytest.raises(KeyError, match="a bug"):
+        preflight.inspect(space)
+
+
+def test_with_built_in_code_every_error_of_a_first_step_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MorelStep, "restore_weights", lambda _: {}["a bug"])
+    with pytest.raises(KeyError, match="a bug"):
+        preflight.inspect(load_space(SPACES / "digits.yaml", ["data.limit=200"]))
+
+
+@pytest.mark.parametrize(
+    ("body", "traceback"),
+    [
+        ("raise ValueError('mine')", False),
+        ("return helper(adv)", False),
+        ("return nn.functional.cross_entropy(adv[:, :2], y)", False),
+        ("return Halved.apply(adv).sum()", False),
+        ("loss = adv.exp(); total = loss.sum(); loss.mul_(2); return total", True),
+    ],
+)
+def test_a_traceback_is_printed_only_where_no_line_of_the_user_took_part(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    body: str,
+    traceback: bool,
+) -> None:
+    """The last body changes in place what the backward pass needs: torch raises the error, after the loss."""
+    helper = "def helper(adv): return adv @ adv\n"
+    halved = (
+        "class Halved(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x): return x / 2\n"
+        "    @staticmethod\n    def backward(ctx, grad): raise RuntimeError('no gradient')\n"
+    )
+    space = space_with_loss(
+        tmp_path, f"{helper}{halved}def loss(clean, adv, y, *, epoch, settings):\n    {body}", monkeypatch
+    )
+    with pytest.raises(TrainingError, match=r"a first training step .* fails: ") as caught:
+        preflight.inspect(space)
+    assert ("Traceback" in capsys.readouterr().err) == traceback
+    assert ("the traceback above" in str(caught.value)) == traceback
+
+
+@pytest.mark.parametrize(
+    ("modules", "cause"),
+    [
+        (["morel_search.x", "mine.y", "morel_search.z"], "user"),
+        (["morel_search.x", "timm.models"], "user"),
+        (["morel_search.x", "torch.nn", "morel_search.z"], "project"),
+        (["morel_search.x", "contextlib"], "unclear"),
+        (["morel_search.x", "torch.nn"], "unclear"),
+        (["morel_search.training.objectives"], "user"),
+        (["__main__", "morel_search.x"], "user"),
+    ],
+)
+def test_the_cause_of_an_error_is_read_from_its_traceback(modules: list[str], cause: str) -> None:
+    def run(rest: list[str]) -> None:
+        call = "run(rest[1:])" if rest[1:] else "raise TypeError"
+        exec(call, {"__name__": rest[0], "run": run, "rest": rest})
+
+    error: BaseException | None = None
+    try:
+        run(modules)
+    except TypeError as raised:
+        error = raised
+    assert error is not None
+    assert cause_of(strip(error), ["mine.nets:Net"]) == cause
+    assert cause_of(error, []) == "project"
+
+
+def strip(error: BaseException) -> BaseException:
+    """The error without the frames of this file."""
+    frames = []
+    link = error.__traceback__
+    while link is not None:
+        if link.tb_frame.f_globals.get("__name__") != __name__:
+            frames.append(link)
+        link = link.tb_next
+    kept = None
+    for frame in reversed(frames):
+        kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return error.with_traceback(kept)
+
+
 @pytest.mark.parametrize("statement", ["sys.exit(7)", "raise ValueError(7)"])
 def test_a_loss_that_fails_while_an_epoch_is_measured_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
@@ -254,6 +352,43 @@ def test_a_loss_that_fails_while_an_epoch_is_measured_is_one_sentence(
     compute = preflight.inspect(space).compute
     with pytest.raises(TrainingError, match=r"the measurement of an epoch failed: \w+: 7"):
         preflight.time_epoch(space, compute)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("adv.sum() * float('nan')", "diverged in epoch 1: the training loss is nan, and also with lr 1e-12"),
+        ("Broken.apply(adv).mean()", "diverged in epoch 1: weights are no longer finite after its last step"),
+    ],
+)
+def test_a_loss_that_is_the_cause_of_divergence_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, error: str
+) -> None:
+    body = (
+        "class Broken(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x): return x * 1.0\n"
+        "    @staticmethod\n    def backward(ctx, grad): return grad * float('nan')\n"
+        "def loss(clean, adv, y, *, epoch, settings):\n"
+        f"    return {value} if len(y) > 8 else nn.functional.cross_entropy(adv, y)"
+    )
+    space = space_with_loss(tmp_path, body, monkeypatch)
+    with pytest.raises(TrainingError) as caught:
+        preflight.time_epoch(space, FLOAT32, 1)
+    assert error in str(caught.value)
+    assert "so that the learning rate is not the cause; check " in str(caught.value)
+    assert str(caught.value).endswith(space.train.accuracy_loss)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_learning_rate_that_is_the_cause_of_divergence_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], own: bool
+) -> None:
+    space = space_with_loss(tmp_path, LOSS, monkeypatch)
+    loss = space.train.accuracy_loss
+    settings = replace(space.train, lr=1e30, optimizer="sgd", accuracy_loss=loss if own else "pgd")
+    assert preflight.time_epoch(replace(space, train=settings), FLOAT32, 2) > 0
+    warning = capsys.readouterr().err.strip()
+    assert "lower train.lr if it is not searched" in warning
+    assert warning.endswith(f" or check {loss}" if own else "searched")
 
 
 def test_a_module_that_raises_anything_is_one_sentence(

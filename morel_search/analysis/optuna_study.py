@@ -21,6 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.pool import StaticPool
 
+from morel_search.analysis.optuna_bulk import insert_trials
 from morel_search.analysis.optuna_distributions import ExportedParameter, ParamValue, exported_parameter
 from morel_search.analysis.run_data import LAST, POINT, TEST, Row, RunData
 from morel_search.analysis.verification import Verification
@@ -98,17 +99,19 @@ def add_studies(run_data: RunData, verification: Verification | None, storage: R
         )
         parameters = _parameters(run_data, list(rows.values()))
         attributes = _attributes(run_data, verification)
+        made = []
         for number in range(max(trials, default=-1) + 1):
             row = rows.get(number)
             if row is not None:
                 own = attributes.get(number, {})
-                study.add_trial(_trial(row, parameters, epochs.get(number, {}), own, run_data))
+                made.append(_trial(row, parameters, epochs.get(number, {}), own, run_data))
             elif number in trials:
                 note = f"control {trials[number]['name']}: it is in the study {run_data.run.name}"
                 left_out = create_trial(state=TrialState.FAIL, user_attrs={"left_out": note})
-                study.add_trial(_timed(left_out, run_data, 0.0))
+                made.append(_timed(left_out, run_data, 0.0))
             else:
-                study.add_trial(create_trial(state=TrialState.RUNNING))
+                made.append(create_trial(state=TrialState.RUNNING))
+        insert_trials(storage, name, made)
 
 
 def _check_numbers(run_data: RunData, numbers: Collection[int]) -> None:
@@ -170,7 +173,8 @@ def _epochs(run_data: RunData) -> Mapping[int, Mapping[int, float]]:
     known: dict[int, dict[int, float]] = {}
     table = run_data.epochs.dropna(subset=["number", "epoch", POINT[1]])
     for number, epoch, robust in zip(table["number"], table["epoch"], table[POINT[1]], strict=True):
-        known.setdefault(int(number), {})[int(epoch)] = float(robust)
+        if math.isfinite(robust):
+            known.setdefault(int(number), {})[int(epoch)] = float(robust)
     return known
 
 

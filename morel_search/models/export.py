@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from morel_search.analysis.members import Figures, Member
     from morel_search.models.settings import Accuracies, ModelSettings
@@ -83,18 +83,22 @@ def _accuracies(figures: Figures) -> Accuracies:
     return accuracies
 
 
-def check_target(target: Path, settings: ModelSettings | None = None) -> None:
-    """Check that a folder is missing, empty, or an earlier export of the same network.
+def check_target(
+    target: Path, settings: ModelSettings | None = None, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """Check that a folder is missing, empty, or an earlier export of the same network that nobody changed.
 
     Args:
         target: The folder to write.
         settings: Settings of the network; None refuses every folder that is not empty.
+        weights: Its weights and buffers: two runs of the same name, with the same seed, have networks whose
+            settings name the same trial.
 
     Raises:
         RunFolderError: The folder has other content, or is not a folder.
     """
     from morel_search.errors import NetworkError
-    from morel_search.models.load import read_settings
+    from morel_search.models.load import read_settings, same_weights
 
     try:
         names = sorted(entry.name for entry in target.iterdir())
@@ -120,6 +124,33 @@ def check_target(target: Path, settings: ModelSettings | None = None) -> None:
             else f"{target} holds another network: trial {before.number}, epoch {before.epoch}, seed "
             f"{before.seed} of {before.run or 'an unknown run'}; name another folder with --out"
         )
+    if not same_weights(target, weights or {}):
+        raise RunFolderError(
+            f"{target} holds other weights, though of the same trial of a run of the same name; name another "
+            "folder with --out"
+        )
+    if CARD in names and not _is_card(target / CARD, before):
+        raise RunFolderError(
+            f"{target / CARD} is not as it was written, and would be lost; name another folder with --out"
+        )
+
+
+def _is_card(path: Path, settings: ModelSettings) -> bool:
+    """Return whether a file is the model card that this version writes for the network."""
+    from morel_search.models.model_card import model_card
+
+    try:
+        text = path.read_text("utf-8")
+    except ValueError:
+        return False
+    return text == model_card(settings, path.absolute().parent.name, [*_formats_in(path.parent).values()])
+
+
+def _formats_in(folder: Path) -> dict[str, str]:
+    """Return the further formats in which a folder has its network, with their files."""
+    from morel_search.models.formats import FORMATS
+
+    return {name: file for name, (file, _) in FORMATS.items() if (folder / file).is_file()}
 
 
 def write_export(
@@ -127,7 +158,8 @@ def write_export(
 ) -> None:
     """Write the folder of a network completely, or not at all after an error.
 
-    An existing folder is replaced; see :func:`check_target`.
+    An existing folder is replaced; see :func:`check_target`. Its files in other formats are kept: they hold
+    the same network.
 
     Args:
         target: The folder.
@@ -150,9 +182,10 @@ def write_export(
         for name in formats:
             file, write = FORMATS[name]
             write(model, settings.image_shape or (), folder / file)
-        files.write_text(
-            CARD, model_card(settings, target.absolute().name, [FORMATS[name][0] for name in formats])
-        )
+        for name, file in _formats_in(target).items():
+            if name not in formats:
+                shutil.copyfile(target / file, folder / file)
+        files.write_text(CARD, model_card(settings, target.absolute().name, [*_formats_in(folder).values()]))
 
 
 def _own_files() -> set[str]:

@@ -87,6 +87,20 @@ def weights_bytes(model: nn.Module) -> bytes:
     return bytes(save(weights, metadata={"format": "pt"}))
 
 
+def same_weights(folder: Path, weights: Mapping[str, Tensor]) -> bool:
+    """Return whether a folder holds these weights and buffers, or no weights.
+
+    Raises:
+        NetworkError: Its weights cannot be read.
+    """
+    if not (folder / WEIGHTS).exists():
+        return True
+    written = _read_weights(folder / WEIGHTS)
+    return written.keys() == weights.keys() and all(
+        tensor.equal(weights[name].detach().cpu()) for name, tensor in written.items()
+    )
+
+
 def _load(path: Path, settings: ModelSettings, consent: Consent) -> nn.Module:
     weights = _read_weights(path)
     try:

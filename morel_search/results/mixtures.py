@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from morel_search.errors import RunFolderError
 from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
-from morel_search.results.json_values import get_list, get_number, get_object, get_text, get_whole, read_json
+from morel_search.results.json_values import (
+    get_list,
+    get_number,
+    get_object,
+    get_text,
+    get_texts,
+    get_whole,
+    read_json,
+)
+from morel_search.results.names import is_mixture_name
 
-__all__ = ["MixtureEntry", "Part", "read_mixtures"]
+__all__ = ["CHOSEN", "MixtureEntry", "Part", "mixture_folders", "read_mixtures", "write_chosen"]
+
+CHOSEN = "chosen.json"
+"""File in ``mixtures/`` with the names that the last call of ``mix`` chose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +80,59 @@ class MixtureEntry:
         }
 
 
+def write_chosen(run: RunFolder, names: Iterable[str]) -> None:
+    """Record which mixtures the run has from now on, if it has any; see :func:`mixture_folders`.
+
+    Raises:
+        RunFolderError: The file cannot be written.
+    """
+    if run.mixture_models.is_dir():
+        run.write_json(run.mixture_models / CHOSEN, {"mixtures": [*names]})
+
+
+def mixture_folders(run: RunFolder) -> tuple[Path, ...]:
+    """Return the folders of the run's mixtures.
+
+    A mixture of an earlier call of ``mix`` that could not be deleted is left out. Without a record of the
+    choice, as earlier versions left it, every folder is one of a mixture.
+
+    Raises:
+        RunFolderError: The record of the choice is damaged.
+    """
+    path = run.mixture_models / CHOSEN
+    folders = tuple(sorted(folder for folder in run.mixture_models.glob("*") if folder.is_dir()))
+    try:
+        content = read_json(path)
+        if not isinstance(content, Mapping):
+            raise RunFolderError("is damaged: it is no object")
+        chosen = get_texts(content, "mixtures")
+    except (FileNotFoundError, NotADirectoryError):
+        return folders
+    except OSError as error:
+        raise os_error_sentence("read", path, error) from error
+    except ValueError as error:
+        raise RunFolderError(f"{path} is damaged: {error}") from error
+    except RunFolderError as error:
+        raise RunFolderError(f"{path} {error}") from None
+    return tuple(folder for folder in folders if folder.name in chosen or not is_mixture_name(folder.name))
+
+
 def read_mixtures(run: RunFolder) -> tuple[MixtureEntry, ...]:
     """Read the mixtures of a run, from the highest to the lowest clean validation accuracy.
 
     Raises:
-        RunFolderError: The settings of a mixture are damaged.
+        RunFolderError: The settings of a mixture, or the record of the choice, are damaged.
     """
     entries = []
-    for path in sorted(run.mixture_models.glob("*/settings.json")):
+    for folder in mixture_folders(run):
+        path = folder / "settings.json"
+        if not path.exists():
+            continue
         try:
             content = read_json(path)
             if not isinstance(content, Mapping):
                 raise RunFolderError("is damaged: it is no object")
-            entries.append(_entry(path.parent.name, content))
+            entries.append(_entry(folder.name, content))
         except OSError as error:
             raise os_error_sentence("read", path, error) from error
         except ValueError as error:

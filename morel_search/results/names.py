@@ -9,6 +9,7 @@ from morel_search.errors import RunFolderError
 
 __all__ = [
     "check_run_name",
+    "is_member_name",
     "is_mixture_name",
     "member_name",
     "member_trial",
@@ -53,6 +54,11 @@ def member_trial(name: str) -> int | None:
     """Return the trial of a network that :func:`member_name` named; None for any other name."""
     number = name.partition("-")[0]
     return int(number) if number.isascii() and number.isdigit() else None
+
+
+def is_member_name(name: str) -> bool:
+    """Return whether a name has the form that :func:`member_name` gives it."""
+    return re.fullmatch(_MEMBER, name, re.ASCII) is not None
 
 
 def mixture_name(members: Sequence[str], weights: Sequence[float], form: str) -> str:

@@ -137,7 +137,13 @@ def accuracy_objective(settings: TrainSettings) -> AccuracyObjective:
     loss = _import_loss(settings.accuracy_loss)
 
     def value(clean: Tensor, adv: Tensor, y: Tensor, epoch: int) -> Tensor:
-        return loss(clean, adv, y, epoch=epoch, settings=settings)
+        made: object = loss(clean, adv, y, epoch=epoch, settings=settings)
+        if not isinstance(made, Tensor):
+            raise TrainingError(
+                f"accuracy_loss {settings.accuracy_loss} must return one number as a tensor, got "
+                f"{type(made).__name__}"
+            )
+        return made
 
     target = _attack_target_of(loss)
     if target is None:

@@ -5,7 +5,6 @@ Tables, weights, and checkpoints that are no longer needed.
 
 from __future__ import annotations
 
-import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -13,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from morel_search._cli import print_err
 from morel_search.cluster.trainable import STATE_FILE, model_file
 from morel_search.config import Space
 from morel_search.config.describe import settings_json
+from morel_search.results.deletion import delete_folder
 from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
-from morel_search.results.names import member_name
+from morel_search.results.names import is_member_name, member_name
 from morel_search.results.reading import read_regular
 from morel_search.results.settings import FORMAT
 from morel_search.search.pareto import Member
@@ -172,8 +173,9 @@ class RunArtifacts:
         if all(_weights(folder).exists() for folder in folders):
             for target in (self._run.front_models, self._run.control_models):
                 for folder in target.iterdir() if target.is_dir() else ():
-                    if folder not in folders:
-                        shutil.rmtree(folder, ignore_errors=True)
+                    own = is_member_name(folder.name) and folder not in folders
+                    if own and (problem := delete_folder(folder)):
+                        print_err(f"warning: {problem}; its network is not on the front any more")
 
     def _member_settings(self, member: Member) -> dict[str, object]:
         """Return the settings with which this network can be trained again."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from morel_search._cli import print_out
+from morel_search._cli import print_err, print_out
 from morel_search._consent import import_paths
 from morel_search._format import percent
 from morel_search._user_code import named_errors
@@ -59,6 +58,7 @@ def mix_run(
     from morel_search.analysis.report.page import write_report
     from morel_search.analysis.run_data import read_run_data
     from morel_search.results.folder import open_run_folder
+    from morel_search.results.mixtures import write_chosen
     from morel_search.results.names import mixture_name
     from morel_search.workflows.mix_input import (
         files_to_mix,
@@ -105,6 +105,7 @@ def mix_run(
             _write(run, name, own, networks, run_data.settings, len(validation))
             for name, own in names.items()
         ]
+        write_chosen(run, names)
         _delete_others(run, names)
         report = write_report(run)
     if not quiet:
@@ -173,14 +174,15 @@ def _write(
     return entry
 
 
-def _delete_others(run: RunFolder, names: Mapping[str, object]) -> None:
-    """Delete the mixtures of an earlier call, now that those of this one are written; keep other folders."""
+def _delete_others(run: RunFolder, names: Collection[str]) -> None:
+    """Delete the mixtures of an earlier call, now that those of this one are chosen; keep other folders."""
+    from morel_search.results.deletion import delete_folder
     from morel_search.results.names import is_mixture_name
 
     for folder in run.mixture_models.iterdir() if run.mixture_models.is_dir() else ():
         own = is_mixture_name(folder.name) and folder.is_dir() and not folder.is_symlink()
-        if own and folder.name not in names:
-            shutil.rmtree(folder, ignore_errors=True)
+        if own and folder.name not in names and (problem := delete_folder(folder)):
+            print_err(f"warning: {problem}; it is no mixture of this run any more, and verify leaves it out")
 
 
 def _describe(

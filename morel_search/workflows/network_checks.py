@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from morel_search._cli import print_err
 from morel_search._consent import import_paths
-from morel_search._user_code import LIMIT_SECONDS, PASSED_ON, error_text, time_limit
+from morel_search._user_code import LIMIT_SECONDS, PASSED_ON, cause_of, error_text, time_limit
 from morel_search.cluster.placement import device_for
 from morel_search.config import Space
 from morel_search.config.possible_values import highest
@@ -59,7 +61,10 @@ def checked_network(
 
 @contextmanager
 def own_code(space: Space, what: str, seconds: float = LIMIT_SECONDS) -> Iterator[None]:
-    """Limit the time of the code inside; explain an error if the space names code of the user's own.
+    """Limit the time of the code inside; explain an error of the user's own code.
+
+    A bug of this project passes unchanged, with its traceback. Where it is unclear whose mistake an error is,
+    its traceback is printed too; see :func:`~morel_search._user_code.cause_of`.
 
     Args:
         space: The space.
@@ -75,9 +80,20 @@ def own_code(space: Space, what: str, seconds: float = LIMIT_SECONDS) -> Iterato
         except (MorelSearchError, *PASSED_ON):
             raise
         except BaseException as error:
-            if not any(import_paths(space.describe())):
+            if (text := _explained(error, space, 200)) is None:
                 raise
-            raise TrainingError(f"{what} failed: {error_text(error)}") from error
+            raise TrainingError(f"{what} failed: {text}") from error
+
+
+def _explained(error: BaseException, space: Space, length: int) -> str | None:
+    """Return the text of an error that the user's code may have caused; None for a bug of this project."""
+    cause = cause_of(error, import_paths(space.describe()))
+    if cause == "project":
+        return None
+    if cause == "unclear":
+        print_err("".join(traceback.format_exception(error)).rstrip())
+        return f"{error_text(error, length)}; if your own code is right, the traceback above is one of a bug"
+    return error_text(error, length)
 
 
 def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
@@ -156,9 +172,10 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
         except (TrainingError, *PASSED_ON):
             raise
         except BaseException as error:
+            if (text := _explained(error, space, 300)) is None:
+                raise
             raise TrainingError(
-                f"a first training step with accuracy_loss {name} and {space.network.name} fails: "
-                f"{error_text(error, 300)}"
+                f"a first training step with accuracy_loss {name} and {space.network.name} fails: {text}"
             ) from error
         if not is_number:
             raise TrainingError(

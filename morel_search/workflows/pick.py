@@ -154,7 +154,7 @@ def _export(
         figures=figures_json(member),
         picked=picked,
     )
-    check_target(target, settings)
+    check_target(target, settings, model.state_dict())
     write_export(target, model, settings, formats)
     return settings
 

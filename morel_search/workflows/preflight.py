@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err
+from morel_search._consent import import_paths
 from morel_search._format import points
 from morel_search._machine import usable_cpus
 from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
-from morel_search.errors import DataError, DivergedError, ResourceError
+from morel_search.errors import DataError, DivergedError, ResourceError, TrainingError
 from morel_search.training.compute_settings import Compute
 from morel_search.workflows.network_checks import checked_network, objective_notes, own_code, start_notes
 
@@ -31,6 +32,9 @@ TIMED_BATCHES = 3
 
 MEASUREMENT_SECONDS = 3600.0
 """Time limit of that measurement."""
+
+NO_RATE = 1e-12
+"""A learning rate that changes no weight."""
 
 TIMED_VALIDATION, TIMED_PASSES = 128, 3
 """Validation images, and gradient passes over them, on which the duration of an attack is measured."""
@@ -132,7 +136,7 @@ def check_device(space: Space) -> None:
 def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> float:
     """Estimate the seconds of one epoch with the settings of ``train``, on a few batches after a warm-up.
 
-    If it diverges, a warning says so and a learning rate near 0 is measured, which takes the same time.
+    If it diverges, a learning rate near 0 is measured, which takes the same time, and a warning says so.
 
     Raises:
         TrainingError: The user's own network or loss failed or took too long, or the training diverges with
@@ -142,12 +146,20 @@ def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> 
         try:
             return _epoch_seconds(space, compute, batches)
         except DivergedError as error:
-            print_err(
-                f"warning: with the settings of train, a training of {batches} batches {error}; lower "
-                "train.lr if it is not searched"
-            )
-            near_zero = replace(space.train, lr=1e-12)
-            return _epoch_seconds(replace(space, train=near_zero), compute, batches)
+            problem = f"with the settings of train, a training of {batches} batches {error}"
+        codes = [*import_paths([space.train.accuracy_loss, space.network.name])]
+        suspects = "".join(f" or check {code}" for code in codes)
+        try:
+            near_zero = replace(space.train, lr=NO_RATE)
+            seconds = _epoch_seconds(replace(space, train=near_zero), compute, batches)
+        except DivergedError as error:
+            check = " and ".join(codes) or "the other settings of train, and the weights of the network"
+            raise TrainingError(
+                f"{problem}, and also with lr {NO_RATE:g}, so that the learning rate is not the cause; check "
+                f"{check}"
+            ) from error
+        print_err(f"warning: {problem}; lower train.lr if it is not searched{suspects}")
+        return seconds
 
 
 def _epoch_seconds(space: Space, compute: Compute, batches: int) -> float:

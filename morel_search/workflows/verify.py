@@ -28,10 +28,16 @@ EARLIER_TABLE = "verified.earlier.csv"
 def networks_of(run: RunFolder) -> dict[str, Path]:
     """Return the files with the weights of the front and of the controls, by the networks' names.
 
+    The weights of a network that left the front, and could not be deleted, are left out.
+
     Raises:
         RunFolderError: No trial has finished, or the folder holds no weights.
     """
+    from morel_search.analysis.run_data import read_run_data
+
     folders = [*run.front_models.glob("*/model.pt"), *run.control_models.glob("*/model.pt")]
+    if known := {entry.name for entry in read_run_data(run).networks}:
+        folders = [path for path in folders if path.parent.name in known]
     if not folders:
         finished = (run.read_trials()["state"] == "COMPLETE").any()
         reason = "its front/ holds no weights" if finished else "no trial has finished yet"
@@ -40,8 +46,15 @@ def networks_of(run: RunFolder) -> dict[str, Path]:
 
 
 def mixtures_of(run: RunFolder) -> dict[str, Path]:
-    """Return the files with the weights of the mixtures, by their names; empty before a mix."""
-    return {path.parent.name: path for path in sorted(run.mixture_models.glob("*/model.pt"))}
+    """Return the files with the weights of the mixtures, by their names; empty before a mix.
+
+    Raises:
+        RunFolderError: See :func:`~morel_search.results.mixtures.mixture_folders`.
+    """
+    from morel_search.results.mixtures import mixture_folders
+
+    files = [folder / "model.pt" for folder in mixture_folders(run)]
+    return {path.parent.name: path for path in files if path.is_file()}
 
 
 def verify_run(

@@ -28,6 +28,7 @@ from morel_search.analysis.report.sections.reproduce import LINKED
 from morel_search.errors import RunFolderError
 from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
+from morel_search.results.mixtures import CHOSEN
 from morel_search.results.reading import TABLE_BYTES, read_regular
 
 __all__ = ["LivePage", "is_loopback", "live_server"]
@@ -218,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _version_of(run: RunFolder) -> str:
     """Return a text that changes when a file of the run changes from which the page is drawn."""
     seen = []
-    mixtures = sorted(run.mixture_models.glob("*/settings.json"))
+    mixtures = sorted((*run.mixture_models.glob("*/settings.json"), run.mixture_models / CHOSEN))
     for path in (*(run.path / name for name in _TABLES), *mixtures):
         try:
             status = path.stat()

@@ -1,6 +1,7 @@
 """Copies of networks, also with the old weight normalisations of torch, which ``copy.deepcopy`` refuses.
 
-It reads torch's private ``Module._forward_pre_hooks``, in which the old normalisations live.
+It uses torch's private ``Module._forward_pre_hooks``, in which the old normalisations live, and
+``Module._load_state_dict_pre_hooks``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, remove_spectral_norm, remove_weight_norm
-from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
 from torch.nn.utils.weight_norm import WeightNorm
 
 from morel_search._user_code import PASSED_ON, error_text
@@ -79,6 +80,12 @@ def _renew_weight_norm(part: nn.Module, name: str, norm: WeightNorm) -> None:
 def _renew_spectral_norm(part: nn.Module, name: str, norm: SpectralNorm) -> None:
     weight, left, right = (getattr(part, f"{name}_{suffix}") for suffix in ("orig", "u", "v"))
     remove_spectral_norm(part, name)
+    # torch leaves this hook in place, and with it the module could not load its own state_dict
+    hooks = part._load_state_dict_pre_hooks
+    for key, wrapped in [*hooks.items()]:
+        hook = getattr(wrapped, "hook", wrapped)
+        if isinstance(hook, SpectralNormLoadStateDictPreHook) and hook.fn.name == name:
+            del hooks[key]
     getattr(part, name).copy_(weight)
     parametrizations.spectral_norm(part, name, norm.n_power_iterations, norm.eps, norm.dim)
     (new,) = _originals(part, name, 1)

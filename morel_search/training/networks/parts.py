@@ -98,6 +98,8 @@ def check_parts(
             f"must have a head with logits of shape (N, {classes}) for N images of {classes} classes, got "
             f"{_shape(logits)}"
         )
+    for part in (encoder, head):
+        _check_state(part)
     trial = copied(encoder)  # a forward pass in training mode changes the running statistics
     with _probing(trial, training=True), explained("fails in training mode"), torch.enable_grad():
         trained = trial(images)
@@ -107,6 +109,31 @@ def check_parts(
             f"gives {_shape(trained)} in training mode and {_shape(features)} in eval mode{ADVICE}"
         )
     return Parts(encoder, head, dim)
+
+
+def _check_state(model: nn.Module) -> None:
+    """Check that parameters and buffers are the whole state of a module, and that it can be loaded again.
+
+    Checkpoints, the copies for attacks and the average of the weights hold nothing else.
+
+    Raises:
+        NetworkError: They are not, or it cannot.
+    """
+    for name, part in model.named_modules():
+        if type(part).get_extra_state is not nn.Module.get_extra_state:
+            raise NetworkError(
+                f"has a state beside its parameters and buffers: get_extra_state of {type(part).__name__}"
+                f"{f' ({name})' if name else ''}; keep values that training changes in buffers "
+                "(register_buffer), and constants as attributes"
+            )
+    with explained("has a state_dict that it cannot load"):
+        state = model.state_dict()
+        copied(model).load_state_dict(state)
+    other = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if other:
+        raise NetworkError(
+            f"must have a state_dict of tensors, got {type(state[other[0]]).__name__} {other[0]}"
+        )
 
 
 @contextmanager
