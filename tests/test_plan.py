@@ -19,7 +19,7 @@ DIGITS = Path(__file__).parents[1] / "search_spaces" / "digits.yaml"
     ("search", "text"),
     [
         ({"trials": 80}, "the first 20 by tpe, then population 20 (about 3.0 generations)"),
-        ({"trials": 1000}, "the first 40 by tpe, then population 20 (about 48.0 generations)"),
+        ({"trials": 1000}, "the first 20 by tpe, then population 20 (about 49.0 generations)"),
         (
             {"trials": 80, "children": 1},
             "the first 32 by tpe, then population 20 (about 2.4 generations)",

@@ -306,11 +306,10 @@ def test_the_sobol_points_come_before_the_population_also_after_a_restart() -> N
 
 
 def test_a_warm_up_by_tpe() -> None:
-    settings = SearchSettings(population=6, trials=60)
-    assert settings.least_warmup == 12
-    assert SearchSettings(trials=1000).least_warmup == 40
-    assert SearchSettings(population=6, trials=60, children=1).least_warmup == 24
+    settings = SearchSettings(population=6, trials=60, children=1)
+    assert settings.least_warmup == 24
     assert SearchSettings(trials=1000, children=1).least_warmup == 80
+    assert SearchSettings(trials=1000).least_warmup == 0, "the model begins with the first population"
     assert SearchSettings(population=6, warmup="sobol").least_warmup == 0
     assert SearchSettings(warmup="tpe", warmup_trials=7).least_warmup == 7
     few, many = Population(6), Population(6)
@@ -319,7 +318,7 @@ def test_a_warm_up_by_tpe() -> None:
             population.add(number, dict.fromkeys(SPACE, 0.1), SPACE, [(0.1 * number, 1 - 0.1 * number)])
 
     def kinds(population: Population) -> list[str]:
-        return [type(make_sampler(settings, SPACE, population, number, 1)).__name__ for number in (0, 11, 12)]
+        return [type(make_sampler(settings, SPACE, population, number, 1)).__name__ for number in (0, 23, 24)]
 
     assert kinds(many) == ["TPESampler", "TPESampler", "SteadyNSGAIISampler"]
     assert kinds(few) == ["TPESampler"] * 3

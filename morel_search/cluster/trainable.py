@@ -106,8 +106,8 @@ def run_job(config: dict[str, Job]) -> None:
     if unshared:
         report(TrialReport(failure=unshared, wrong_machine=True))
         # Its place stays taken: Ray would give it the next trial, and the one after it. It does not wait
-        # longer than the search: Ray Tune stops this process at the end, and Ray kills it 2 s (measured) after
-        # the process of the search, whatever ends that one.
+        # longer than the search: Ray Tune stops this process at the end, and Ray kills it 2 s (measured)
+        # after the process of the search, whatever ends that one.
         unshared_reason(ray_folder, job.token, math.inf)
         report(TrialReport(final=True, wrong_machine=True))
         return

@@ -33,8 +33,8 @@ class SearchSettings:
     )
     children: int = setting(
         64,
-        doc="nsga2, nsga3: number of children of each proposal, of which a model (Gaussian processes of all "
-        "finished trainings) chooses the one to train; 1 means no model",
+        doc="nsga2, nsga3: number of children of each proposal; they evolve in a model (Gaussian processes "
+        "of all finished trainings), and the best in it is trained. 1 means no model",
         ge=1,
         le=1000,
     )
@@ -72,9 +72,9 @@ class SearchSettings:
     )
     warmup_trials: int | None = setting(
         None,
-        doc="nsga2, nsga3: minimum number of trainings of the warm-up; null means a fifth of trials, at most "
-        "40, for tpe (two fifths, at most 80, with children: 1); in any case the warm-up lasts until a "
-        "population has finished",
+        doc="nsga2, nsga3: minimum number of trainings of the warm-up, which in any case lasts until a "
+        "population has finished; null means no minimum, but for tpe with children: 1 two fifths of trials, "
+        "at most 80",
         ge=1,
     )
     start_from: str | list[JsonValue] | None = setting(
@@ -118,9 +118,7 @@ class SearchSettings:
             return 0
         if self.warmup_trials is not None:
             return self.warmup_trials
-        if self.warmup != "tpe":
-            return 0
-        return min(40, self.trials // 5) if self.children > 1 else min(80, 2 * self.trials // 5)
+        return min(80, 2 * self.trials // 5) if self.warmup == "tpe" and self.children == 1 else 0
 
     def __post_init__(self) -> None:
         check_limits(self)

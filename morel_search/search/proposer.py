@@ -77,7 +77,7 @@ class Proposer:
         self._settings, self._space, self._configuration_key = settings, space, configuration_key
         self._study = optuna.create_study(directions=["maximize", "maximize"])
         self._population = Population(settings.population)
-        self._surrogate = Surrogate(space, active)
+        self._surrogate = Surrogate(space, configuration_key, active)
         self._failures = KnownFailures(space)
         self._inner: dict[int, int] = {}
         self._params: dict[int, dict[str, ParamValue]] = {}
@@ -118,13 +118,10 @@ class Proposer:
             trial = self._study.ask(self._space)
         return trial.number, dict(trial.params)
 
-    def _best_child(self, seed: int, children: Sequence[Params]) -> int:
-        """Return the index of the child that the model chooses; known configurations are left out."""
-        new = [index for index, child in enumerate(children) if not self.known(child)]
-        if len(new) < 2:
-            return new[0] if new else 0
-        chosen = self._surrogate.choose([children[index] for index in new], list(self._params.values()), seed)
-        return new[chosen]
+    def _best_child(self, seed: int, children: Sequence[Params]) -> dict[str, ParamValue]:
+        """Return what evolves from the children in the model, or the first child if all of it is known."""
+        best = self._surrogate.best(children, list(self._params.values()), self._seen, seed)
+        return dict(children[0]) if best is None else best
 
     def _trial_id(self, inner: int) -> int:
         return storage_of(self._study).get_trial_id_from_study_id_trial_number(

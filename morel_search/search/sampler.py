@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 
-Choose = Callable[[Sequence[Params]], int]
-"""Function from children to the index of the one that is proposed."""
+Choose = Callable[[Sequence[Params]], dict[str, ParamValue]]
+"""Function from children to the configuration that is proposed."""
 
 
 class _SteadySampler(BaseSampler):
@@ -95,8 +95,7 @@ class _SteadySampler(BaseSampler):
 
         if not parents or self._choose is None:
             return child()
-        children = [child() for _ in range(self._children)]
-        return children[self._choose(children)]
+        return self._choose([child() for _ in range(self._children)])
 
     def _parents(
         self, study: Study, search_space: dict[str, BaseDistribution], size: int
