@@ -22,6 +22,7 @@ COMMANDS = {
     "watch": "Serve the report of a run while its search runs.",
     "compare": "Compare the fronts, the cost and the settings of several runs.",
     "export": "Write a run as a study for Optuna's own tools, in real units.",
+    "track": "Send a run to TensorBoard, MLflow or Weights & Biases.",
     "verify": "Attack the networks of a run's front with strong attacks on the test split.",
     "mix": "Make mixtures of two networks of the front, without training.",
     "pick": "Take one network of the front and write it as a folder of its own.",

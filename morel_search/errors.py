@@ -6,6 +6,7 @@
     ├── NetworkError            a network cannot be built, or does not fit the images
     ├── ResourceError           processors, GPUs, disk space or a cluster are missing
     ├── RunFolderError          a run folder exists, is missing, is locked, or belongs to another search
+    ├── TrackerError            a tracker's library is missing, or the tracker takes no data
     ├── UntrustedCodeError      a folder names code, and the user did not consent to run it
     └── TrainingError           a training cannot give a result; a trial is recorded as FAIL
         ├── DivergedError       the loss or the weights are no longer finite
@@ -28,6 +29,7 @@ __all__ = [
     "ResourceError",
     "RunFolderError",
     "SpaceError",
+    "TrackerError",
     "TrainingError",
     "UntrustedCodeError",
 ]
@@ -78,6 +80,10 @@ class ResourceError(MorelSearchError):
 
 class RunFolderError(MorelSearchError):
     """A run folder exists, is missing, is locked, or belongs to another search."""
+
+
+class TrackerError(MorelSearchError):
+    """A tracker's library is missing, or the tracker cannot be reached or takes no data."""
 
 
 class UntrustedCodeError(MorelSearchError):

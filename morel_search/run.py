@@ -80,6 +80,13 @@ Exit codes:
     help="Run on an existing Ray cluster: auto, HOST:PORT or ray://HOST:PORT.  "
     "[default: start Ray on this machine]",
 )
+@click.option(
+    "--track",
+    multiple=True,
+    metavar="TRACKER[=PLACE]",
+    help="Send trials to a tracker as they finish: tensorboard[=FOLDER], mlflow[=URI] or wandb[=PROJECT]; "
+    "may be given several times.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Also print a line for each epoch.")
 @quiet_flag
 def run(
@@ -94,6 +101,7 @@ def run(
     or_start: bool,
     dry_run: bool,
     address: str | None,
+    track: tuple[str, ...],
     verbose: bool,
     quiet: bool,
 ) -> int:
@@ -114,6 +122,7 @@ def run(
         resume=resume,
         or_start=or_start,
         address=address,
+        track=track,
         verbosity=0 if quiet else 2 if verbose else 1,
     )
     if dry_run:

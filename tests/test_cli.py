@@ -52,6 +52,7 @@ def test_the_program_has_every_command_and_each_is_a_module_too() -> None:
         "watch",
         "compare",
         "export",
+        "track",
         "verify",
         "mix",
         "pick",

@@ -21,7 +21,20 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 TOP = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "deploy/README.md"]
 PAGES = [*(ROOT / name for name in TOP), *sorted(DOCS.rglob("*.md"))]
-COMMANDS = ("init", "schema", "run", "report", "watch", "compare", "export", "verify", "mix", "pick", "train")
+COMMANDS = (
+    "init",
+    "schema",
+    "run",
+    "report",
+    "watch",
+    "compare",
+    "export",
+    "track",
+    "verify",
+    "mix",
+    "pick",
+    "train",
+)
 SHELLS = ("sh", "console", "bash")
 
 

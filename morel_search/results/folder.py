@@ -14,6 +14,7 @@
         verification/        results of the attacks on each image of the test split, two files per network,
                              and attacked images of some networks, pictures.json
         replicates.csv       one row per training of a member or a control with another seed
+        trackers/            what each tracker was sent; see :mod:`morel_search.tracking`
         report.html          the report; figures/ has its figure for papers, and its data as CSV
         ray/                 Ray Tune's own folder, with checkpoints/
 

@@ -25,6 +25,7 @@ class Request:
         or_start: Whether to continue the run if it exists, and to start it otherwise; ``resume`` is then
             decided where the search runs.
         address: Address of a Ray cluster; None to start Ray on this machine.
+        track: Trackers to which the trials are sent; see :mod:`morel_search.tracking.targets`.
         verbosity: 0 prints only warnings, errors and the report's path; 1 also a line for each trial; 2 also
             one for each epoch.
     """
@@ -35,6 +36,7 @@ class Request:
     resume: bool = False
     or_start: bool = False
     address: str | None = None
+    track: tuple[str, ...] = ()
     verbosity: int = 1
 
     def decided(self) -> Request:

@@ -40,11 +40,13 @@ __all__ = ["dry_run", "execute"]
 
 def dry_run(request: Request) -> int:
     """Check the request and print the plan of the search, without training and without writing files."""
+    from morel_search.workflows.followers import check_trackers
     from morel_search.workflows.plan import plan_text
     from morel_search.workflows.preflight import check_device, inspect, time_epoch
 
     request = request.decided().noted()
     _refuse_early(request)
+    check_trackers(request.track)
     if request.address is None:
         check_device(request.space)
     space = request.space
@@ -71,6 +73,7 @@ def execute(request: Request) -> int:
     from morel_search.cluster.shared_folder import check_shared
     from morel_search.cluster.tasks import on_cluster
     from morel_search.workflows import preflight
+    from morel_search.workflows.followers import Followers
 
     check_locks()
     request = request.decided().noted()
@@ -85,8 +88,9 @@ def execute(request: Request) -> int:
     if request.address is None:  # report mistakes before Ray starts
         preflight.check_device(space)
         preflight_result = preflight.inspect(space)
+    trackers = Followers(request.track, request.results / request.name)
     # Twice: Ray sets its own handler of SIGTERM when it starts, which ends the process at once.
-    with terminate_as_interrupt(), ray_session(request.address), terminate_as_interrupt():
+    with trackers, terminate_as_interrupt(), ray_session(request.address), terminate_as_interrupt():
         check_resources(resources, 0 if request.address is None else MACHINE_SECONDS)
         if preflight_result is None:
             check_shared(request.results, resources)

@@ -1,0 +1,1 @@
+"""Trackers: the trials of a run in TensorBoard, MLflow and Weights & Biases, sent from the run folder."""

@@ -1,0 +1,64 @@
+"""The process that sends a running search to a tracker, so that no tracker can stop or slow the search.
+
+It reads one line of JSON on standard input, the path of the run folder and the target, prints ``ready`` when
+the tracker can be used, and then each warning as a line. It ends when standard input ends, that is with the
+process of the search, whatever ended that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from morel_search.errors import TrackerError
+from morel_search.results.folder import RunFolder
+from morel_search.tracking.follow import follow
+from morel_search.tracking.send import check_target
+from morel_search.tracking.targets import parse_target
+
+__all__ = ["READY", "main"]
+
+READY = "ready"
+"""The first line, when the tracker can be used; any other first line is the reason why it cannot."""
+
+NICENESS = 10
+"""How much lower the priority of this process is than that of the search."""
+
+
+def main() -> int:
+    """Follow a search; return 0 if everything was sent."""
+    with suppress(OSError, AttributeError):  # AttributeError: Windows
+        os.nice(NICENESS)
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    os.dup2(2, 1)  # what a library prints is not a line for the search
+
+    def tell(text: str) -> None:
+        with suppress(OSError):  # the search has ended
+            print(" ".join(text.splitlines()), file=output, flush=True)
+
+    given = json.loads(sys.stdin.readline() or "{}")
+    try:
+        target = parse_target(str(given["target"]))
+        check_target(target)
+    except TrackerError as error:
+        tell(str(error))
+        return 2
+    tell(READY)
+    ended = threading.Event()
+    threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
+    run = RunFolder(Path(str(given["folder"])))
+    return 0 if follow(run, target, ended.is_set, tell, pause=ended.wait) else 1
+
+
+def _wait_for_end(ended: threading.Event) -> None:
+    with suppress(OSError, ValueError):
+        sys.stdin.read()
+    ended.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
