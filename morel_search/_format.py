@@ -16,7 +16,9 @@ __all__ = [
     "format_number",
     "inference_cost",
     "interval_text",
+    "listed",
     "number_of",
+    "operations_text",
     "percent",
     "points",
     "printable",
@@ -94,6 +96,24 @@ def inference_cost(passes: int, parameters: int) -> str:
     return (
         f"{passes} forward pass{'' if passes == 1 else 'es'} for each prediction, {parameters:,} parameters"
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return ``12``, ``12 and 7`` or ``12, 7 and 3``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def operations_text(operations: int) -> str:
+    """Return a number of floating point operations as ``10.5 billion operations``.
+
+    >>> operations_text(1_234_567)
+    '1.2 million operations'
+    """
+    for size, word in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
+        if operations >= size:
+            return f"{operations / size:.1f} {word} operations"
+    return f"{operations} operations"
 
 
 def shortened(value: object, length: int = 60) -> str:

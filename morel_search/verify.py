@@ -22,11 +22,15 @@ classified under all of them. With --replicates, each network is also trained ag
 Results are saved after each part, so the same command continues after an interrupt. At the end the report
 is drawn again.
 
+With --rival, a network that this search did not train is attacked in the same way and shown beside the
+front.
+
 With --model, networks that no search trained are attacked in the same way, without Ray, on the test split
 that --data names."""
 EXAMPLES = """\
 Examples:
   morel-search verify results/digits
+  morel-search verify results/digits --rival theirs=my_networks:trained
   morel-search verify --model my_networks:trained --data digits.yaml
   morel-search verify --model my_networks:trained --model results/digits/front/12 --data digits.yaml
   morel-search verify --model my_networks:trained --data images --set evaluation.epsilon=4/255
@@ -71,6 +75,14 @@ Examples:
     help="Number of trainings of each network with other random seeds.  [default: verify.replicates]",
 )
 @click.option(
+    "--rival",
+    "rivals",
+    multiple=True,
+    metavar="NAME=NETWORK",
+    help="A network to compare with the run: package.module:name, the folder of a network, or {name: ..., "
+    "options: ..., weights: FILE}; it is kept, and NAME=none leaves it out; may be given several times.",
+)
+@click.option(
     "--address",
     metavar="ADDRESS",
     help="Run on an existing Ray cluster: auto or HOST:PORT.  [default: start Ray on this machine]",
@@ -87,6 +99,7 @@ def verify(
     minutes: float | None,
     images: int | None,
     replicates: int | None,
+    rivals: tuple[str, ...],
     address: str | None,
     quiet: bool,
     trust_code: bool,
@@ -99,9 +112,9 @@ def verify(
         if value is not None and not value > 0:
             raise ResourceError(f"{option} must be above 0, got {value:g}")
     if models:
-        if run is not None or data is None or replicates is not None or address is not None:
+        if run is not None or data is None or replicates is not None or address is not None or rivals:
             raise click.UsageError(
-                "--model needs --data, and takes neither a run nor --replicates nor --address"
+                "--model needs --data, and takes neither a run nor --replicates, --rival nor --address"
             )
         add_working_directory()
         verify_models_on(
@@ -117,7 +130,7 @@ def verify(
         return 0
     if run is None or data is not None or overrides or out is not None:
         raise click.UsageError("name a run folder alone, or networks with --model and --data")
-    if trust_code:
+    if trust_code or rivals:
         add_working_directory()
     verify_folder(
         run,
@@ -125,6 +138,7 @@ def verify(
         images=images,
         replicates=replicates,
         address=address,
+        rivals=rivals,
         quiet=quiet,
         trust_code=trust_code,
     )

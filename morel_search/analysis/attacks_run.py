@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from morel_search._format import points
+from morel_search._format import listed, points
 from morel_search.analysis.intervals import wilson
 from morel_search.analysis.verification import Verification
 from morel_search.results.attack_names import STAGES
@@ -30,14 +30,14 @@ def attack_counts(verification: Verification) -> str:
         groups.setdefault(images, []).append(attack_title(attack))
     groups.setdefault(verification.transfer_images, []).append("transferred examples")
     absent = groups.pop(0, [])
-    ran = [f"{_listed(names)} on {images} images" for images, names in groups.items()]
-    return "; ".join([*ran, *([f"{_listed(absent)} not run"] if absent else [])])
+    ran = [f"{listed(names)} on {images} images" for images, names in groups.items()]
+    return "; ".join([*ran, *([f"{listed(absent)} not run"] if absent else [])])
 
 
 def missing_checks(verification: Verification) -> list[str]:
     """Return a sentence for each attack that failed, and for each black-box check that is missing."""
     sentences = []
-    networks = (*verification.networks, *verification.mixtures)
+    networks = verification.everyone
     for attack in STAGES:
         failed = [network for network in networks if attack in network.not_run]
         if failed:
@@ -60,6 +60,7 @@ def unverified(verification: Verification) -> list[str]:
     """Return a sentence that names the networks that were not verified; empty without any."""
     names = [f"{entry.name} ({entry.label})" if entry.label else entry.name for entry in verification.absent]
     names += [entry.name for entry in verification.absent_mixtures]
+    names += [f"{entry.name} (rival)" for entry in verification.absent_rivals]
     return [f"Not verified yet: {', '.join(names)}."] if names else []
 
 
@@ -73,7 +74,8 @@ def is_complete(verification: Verification, wanted: int | None = None) -> bool:
     images = min(wanted or verification.all_images, verification.all_images)
     failed = {attack for network in verification.networks for attack in network.not_run}
     ran = [count for attack, count in verification.attacked.items() if attack not in failed]
-    return not verification.absent and not verification.absent_mixtures and min(ran) >= images
+    absent = (*verification.absent, *verification.absent_mixtures, *verification.absent_rivals)
+    return not absent and min(ran) >= images
 
 
 def weakness(verification: Verification) -> list[str]:
@@ -112,11 +114,6 @@ def attack_title(attack: str) -> str:
     return "Square" if attack == "square" else attack.upper()
 
 
-def _listed(names: Sequence[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
-
-
 def _on(names: Iterable[str]) -> str:
     names = list(names)
-    return f" on network{'s' if len(names) > 1 else ''} {_listed(names)}"
+    return f" on network{'s' if len(names) > 1 else ''} {listed(names)}"

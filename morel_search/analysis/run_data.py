@@ -17,6 +17,7 @@ from morel_search.results.cells import whole_number
 from morel_search.results.folder import RunFolder
 from morel_search.results.mixtures import MixtureEntry, read_mixtures
 from morel_search.results.names import member_name
+from morel_search.results.rivals import RivalEntry, read_rivals
 from morel_search.results.settings import RunSettings
 from morel_search.results.tables import ACCURACIES, LAST_ACCURACIES, TEST_ACCURACIES
 
@@ -75,6 +76,7 @@ class RunData:
             one trial.
         parameters: The searched parameters.
         mixtures: The mixtures of its networks, from the highest to the lowest clean accuracy.
+        rivals: The networks that the search did not train, with which a verification compares its networks.
     """
 
     run: RunFolder
@@ -84,6 +86,7 @@ class RunData:
     front: pd.DataFrame
     parameters: tuple[SearchedParameter, ...]
     mixtures: tuple[MixtureEntry, ...] = ()
+    rivals: tuple[RivalEntry, ...] = ()
 
     def section(self, name: str) -> Mapping[str, object]:
         """Return a section of the resolved space file, such as ``search``; empty when the space lacks it."""
@@ -254,7 +257,8 @@ def read_run_data(run: RunFolder) -> RunData:
     front = front.sort_values(
         [*POINT, "number", "epoch"], ascending=[False, True, True, True], ignore_index=True
     )
-    return RunData(run, settings, trials, run.read_epochs(), front, parameters, read_mixtures(run))
+    mixtures, rivals = read_mixtures(run), read_rivals(run)
+    return RunData(run, settings, trials, run.read_epochs(), front, parameters, mixtures, rivals)
 
 
 def _unique(table: pd.DataFrame, *more: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from morel_search._format import points
 from morel_search.analysis.intervals import LEVEL, Difference, normal_quantile, paired_difference
 
-__all__ = ["MARGIN", "Verdict", "judge"]
+__all__ = ["MARGIN", "Results", "Verdict", "contest", "judge"]
 
 MARGIN = 0.01
 """Smallest margin of the non-inferiority test."""
@@ -27,6 +27,9 @@ POWER = 0.95
 ACCURACIES = ("clean", "robust")
 
 Flags = NDArray[np.bool_]
+
+Results = tuple[Flags, Flags]
+"""Whether each of N images is correctly classified without an attack and under attack, shapes (N,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,36 @@ def judge(networks: Mapping[str, tuple[Flags, Flags]], rivals: Collection[str]) 
     }
 
 
+def contest(first: Results, second: Results, comparisons: int) -> Literal["first", "second", "each", ""]:
+    """Compare two networks: which one beats the other, better in one accuracy and not worse in the other.
+
+    The tests and the margin are those of :func:`judge`.
+
+    Args:
+        first: The results of the first network.
+        second: Those of the second, on the same images.
+        comparisons: Number of accuracies that are compared in all (Bonferroni).
+
+    Returns:
+        ``first`` or ``second``, the network that beats the other; ``each`` if each is better in one accuracy,
+        beyond chance; empty if nothing was shown.
+    """
+    level = 1 - (1 - LEVEL) / max(1, comparisons)
+    pair = tuple(paired_difference(first[axis], second[axis], level) for axis in range(2))
+    reverse = tuple(difference.reversed for difference in pair)
+    if any(_wins(pair, axis, level) for axis in range(2)):
+        return "first"
+    if any(_wins(reverse, axis, level) for axis in range(2)):
+        return "second"
+    each = all(any(_better(difference, level) for difference in own) for own in (pair, reverse))
+    return "each" if each else ""
+
+
+def _wins(pair: Sequence[Difference], axis: int, level: float) -> bool:
+    """Return whether a network beats another one by one accuracy, for its accuracies minus the other's."""
+    return _better(pair[axis], level) and _not_worse(pair[1 - axis], pair[axis].value, level)
+
+
 def _verdict(ahead: Mapping[str, Pair], level: float, images: int) -> Verdict:
     """Judge one network.
 
@@ -138,7 +171,7 @@ def _verdict(ahead: Mapping[str, Pair], level: float, images: int) -> Verdict:
         Verdict("beaten", rival, axis, pair[axis].value, max(0.0, -pair[1 - axis].low), images)
         for rival, pair in ahead.items()
         for axis in range(2)
-        if _better(pair[axis], level) and _not_worse(pair[1 - axis], pair[axis].value, level)
+        if _wins(pair, axis, level)
     ]
     if beaten:
         return max(beaten, key=lambda verdict: verdict.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from morel_search.analysis.verdicts import Verdict, judge
 from morel_search.analysis.verified_network import Network
 from morel_search.results.attack_names import LATE, WHITE_BOX
 from morel_search.results.mixtures import MixtureEntry
+from morel_search.results.rivals import RivalEntry
 from morel_search.results.tables import VERIFIED_COLUMNS
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ class Verification:
         mixtures: The mixtures that were attacked on the same images with the same attacks. They are judged
             among all networks, and no single network is judged by them.
         absent_mixtures: The mixtures that were not.
+        rivals: The networks that the search did not train, and that were attacked on the same images with the
+            same attacks. They are judged by the networks of the run, and no network of the run by them.
+        absent_rivals: Those that were not.
     """
 
     networks: tuple[Network, ...]
@@ -57,6 +62,13 @@ class Verification:
     shown: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
     mixtures: tuple[Network, ...] = ()
     absent_mixtures: tuple[MixtureEntry, ...] = ()
+    rivals: tuple[Network, ...] = ()
+    absent_rivals: tuple[RivalEntry, ...] = ()
+
+    @property
+    def everyone(self) -> tuple[Network, ...]:
+        """The networks, the mixtures and the rivals."""
+        return (*self.networks, *self.mixtures, *self.rivals)
 
     @property
     def images(self) -> int:
@@ -103,8 +115,8 @@ class Verification:
     @cached_property
     def verdicts(self) -> Mapping[str, Verdict]:
         """The verdict on each network, by name; flagged networks beat no other network."""
-        rivals = {network.name for network in self.networks if not network.flags}
-        return judge({network.name: (network.clean, network.robust) for network in self.networks}, rivals)
+        others = {network.name for network in self.networks if not network.flags}
+        return judge({network.name: (network.clean, network.robust) for network in self.networks}, others)
 
     @cached_property
     def mixture_verdicts(self) -> Mapping[str, Verdict]:
@@ -113,11 +125,21 @@ class Verification:
         A mixture beats no single network, because its predictions cost more.
         """
         everyone = (*self.networks, *self.mixtures)
-        rivals = {network.name for network in everyone if not network.flags}
-        judged = judge({network.name: (network.clean, network.robust) for network in everyone}, rivals)
+        others = {network.name for network in everyone if not network.flags}
+        judged = judge({network.name: (network.clean, network.robust) for network in everyone}, others)
         return {network.name: judged[network.name] for network in self.mixtures}
 
+    @cached_property
+    def rival_verdicts(self) -> Mapping[str, Verdict]:
+        """The verdict on each rival by the networks of the run, by name; a rival beats none of them here."""
+        everyone = (*self.networks, *self.rivals)
+        others = {network.name for network in self.networks if not network.flags}
+        judged = judge({network.name: (network.clean, network.robust) for network in everyone}, others)
+        return {network.name: judged[network.name] for network in self.rivals}
+
     def _judged(self, network: Network) -> Verdict:
+        if network.rival:
+            return self.rival_verdicts[network.name]
         return (self.mixture_verdicts if network.members else self.verdicts)[network.name]
 
     def beaten_by(self, network: Network) -> str:
@@ -126,17 +148,21 @@ class Verification:
         return verdict.rival if verdict.kind == "beaten" else ""
 
     def kind(self, network: Network) -> str:
-        """Return ``flagged``, ``beaten``, ``control``, ``undecided`` or ``on the front``."""
+        """Return ``flagged``, ``beaten``, ``control``, ``rival``, ``undecided`` or ``on the front``."""
         if network.flags:
             return "flagged"
         kind = self._judged(network).kind
+        if network.rival:
+            return kind if kind == "beaten" else "rival"
         return kind if network.member or network.members or kind == "beaten" else "control"
 
     def verdict(self, network: Network) -> str:
         """Return the verdict in words, with the rival and the differences."""
         kind, verdict = self.kind(network), self._judged(network)
         names = {other.name: other.labelled_name for other in (*self.networks, *self.mixtures)}
-        return kind if kind in ("flagged", "control") else verdict.words(names.get(verdict.rival, ""))
+        return (
+            kind if kind in ("flagged", "control", "rival") else verdict.words(names.get(verdict.rival, ""))
+        )
 
     @property
     def front(self) -> list[Network]:
@@ -182,8 +208,11 @@ class Verification:
 
         rows = [self._row(network) for network in self.networks]
         rows += [_empty_row(entry) for entry in self.absent]
-        rows += [self._row(network) | _mixture_cells(network.name) for network in self.mixtures]
-        rows += [_empty_row(as_network(entry)) | _mixture_cells(entry.name) for entry in self.absent_mixtures]
+        for network in (*self.mixtures, *self.rivals):
+            rows.append(self._row(network) | _named_cells(network.name))
+        absent: tuple[MixtureEntry | RivalEntry, ...] = (*self.absent_mixtures, *self.absent_rivals)
+        for entry in absent:
+            rows.append(_empty_row(as_network(entry)) | _named_cells(entry.name))
         return pd.DataFrame(rows, columns=list(VERIFIED_COLUMNS))
 
     def _row(self, network: Network) -> dict[str, object]:
@@ -235,14 +264,15 @@ def _empty_row(entry: NetworkEntry) -> dict[str, object]:
     }
 
 
-def _mixture_cells(name: str) -> dict[str, object]:
-    """Return the cells of a mixture, which is no trial: no number and no epoch."""
+def _named_cells(name: str) -> dict[str, object]:
+    """Return the cells of a mixture or a rival, which is no trial: no number and no epoch."""
     return {"number": None, "epoch": None, "name": name}
 
 
-def as_network(entry: MixtureEntry) -> NetworkEntry:
-    """Return a mixture as a network that belongs to no trial."""
-    return NetworkEntry(entry.name, -1, None, False, "", entry.validation, None)
+def as_network(entry: MixtureEntry | RivalEntry) -> NetworkEntry:
+    """Return a mixture or a rival as a network that belongs to no trial."""
+    validation = entry.validation if isinstance(entry, MixtureEntry) else (math.nan, math.nan)
+    return NetworkEntry(entry.name, -1, None, False, "", validation, None)
 
 
 def compare(first: Network, second: Network) -> tuple[Difference, Difference]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from morel_search.analysis.verification import Network, Verification, as_network
 from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
 from morel_search.results.mixtures import MixtureEntry
+from morel_search.results.names import rival_record
+from morel_search.results.rivals import RivalEntry
 
 __all__ = ["leading", "read_verification", "verification_of"]
 
@@ -32,20 +34,23 @@ def read_verification(run_data: RunData) -> Verification | None:
     Raises:
         RunFolderError: An attack record is damaged.
     """
-    return verification_of(run_data.networks, read_records(run_data.run), run_data.mixtures)
+    records = read_records(run_data.run)
+    return verification_of(run_data.networks, records, run_data.mixtures, run_data.rivals)
 
 
 def verification_of(
     entries: Collection[NetworkEntry],
     records: Mapping[str, AttackRecord],
     mixtures: Collection[MixtureEntry] = (),
+    rivals: Collection[RivalEntry] = (),
 ) -> Verification | None:
     """Compare networks by their attack records.
 
     Args:
         entries: The networks.
-        records: Records of networks and mixtures, by name.
+        records: Records of networks and mixtures, by name, and of rivals, by the names of their records.
         mixtures: Mixtures of these networks.
+        rivals: Networks that the search did not train.
 
     Returns:
         The verification; None when there is no image on which every network was attacked.
@@ -74,14 +79,21 @@ def verification_of(
     ]
     attacked = {attack: int(images.sum()) for attack, images in met.items()}
     absent = tuple(entry for entry in entries if entry.name not in comparable)
-    mixed = {
-        entry: _mixture(records.get(entry.name), entry, comparable, networks, white_box, met)
-        for entry in mixtures
-    }
-    compared = tuple(network for network in mixed.values() if network is not None)
-    late = tuple(entry for entry, network in mixed.items() if network is None)
-    data = next(iter(comparable.values())).setup.data
-    return Verification(tuple(networks), attacked, len(white_box), absent, data, white_box, compared, late)
+    same = _SameAttacks(comparable, white_box, met)
+    mixed = [(entry, _mixture(records.get(entry.name), entry, networks, same)) for entry in mixtures]
+    others = [(entry, _rival(records.get(rival_record(entry.name)), entry, same)) for entry in rivals]
+    return Verification(
+        networks=tuple(networks),
+        attacked=attacked,
+        all_images=len(white_box),
+        absent=absent,
+        data=next(iter(comparable.values())).setup.data,
+        shown=white_box,
+        mixtures=tuple(network for _, network in mixed if network is not None),
+        absent_mixtures=tuple(entry for entry, network in mixed if network is None),
+        rivals=tuple(network for _, network in others if network is not None),
+        absent_rivals=tuple(entry for entry, network in others if network is None),
+    )
 
 
 def leading(verification: Verification | None) -> Verification | None:
@@ -95,43 +107,65 @@ def leading(verification: Verification | None) -> Verification | None:
     return verification
 
 
-def _mixture(
-    record: AttackRecord | None,
-    entry: MixtureEntry,
-    singles: Mapping[str, AttackRecord],
-    networks: Collection[Network],
-    white_box: Flags,
-    met: Mapping[str, Flags],
-) -> Network | None:
-    """Count the results of a mixture on the images of the single networks, so that both can be compared.
+@dataclass(frozen=True, slots=True, eq=False)
+class _SameAttacks:
+    """The attacks and images on which the single networks are compared; others are compared on the same.
 
-    Args:
-        record: Its record; None without one.
-        entry: The mixture.
+    Attributes:
         singles: The comparable records of the single networks.
-        networks: The single networks.
         white_box: Images on which every single network was attacked with the white-box attacks.
         met: Those of them on which each attack counts, by its name.
-
-    Returns:
-        The mixture; None if it was not attacked on all of these images in the same way.
     """
-    if record is None or not _attacked(record):
+
+    singles: Mapping[str, AttackRecord]
+    white_box: Flags
+    met: Mapping[str, Flags]
+
+    def network(self, record: AttackRecord | None, entry: MixtureEntry | RivalEntry) -> Network | None:
+        """Count the results of another network on these images.
+
+        Args:
+            record: Its record; None without one.
+            entry: The network.
+
+        Returns:
+            The network; None if it was not attacked on all of these images in the same way.
+        """
+        if record is None or not _attacked(record):
+            return None
+        key = {_setup_key(single) for single in self.singles.values()}
+        attacks = {attack: images for attack, images in self.met.items() if attack in record.attacks}
+        came = [
+            (record.table[images, COLUMNS.index(attack)] != UNKNOWN).all()
+            for attack, images in attacks.items()
+            if record.runs(attack)
+        ]
+        if _setup_key(record) not in key or not all(came):
+            return None
+        if not _finished(record, WHITE_BOX)[self.white_box].all():
+            return None
+        return _network(record, as_network(entry), self.white_box, self.met)
+
+
+def _mixture(
+    record: AttackRecord | None, entry: MixtureEntry, networks: Collection[Network], same: _SameAttacks
+) -> Network | None:
+    """Return a mixture of these single networks, as :meth:`_SameAttacks.network`."""
+    network = same.network(record, entry)
+    if network is None:
         return None
-    key = {_setup_key(single) for single in singles.values()}
-    attacks = {attack: images for attack, images in met.items() if attack in record.attacks}
-    came = [
-        (record.table[images, COLUMNS.index(attack)] != UNKNOWN).all()
-        for attack, images in attacks.items()
-        if record.runs(attack)
-    ]
-    if _setup_key(record) not in key or not all(came) or not _finished(record, WHITE_BOX)[white_box].all():
-        return None
-    network = _network(record, as_network(entry), white_box, met)
-    flags = (*network.flags, *_inherited(entry, singles, networks))
+    flags = (*network.flags, *_inherited(entry, same.singles, networks))
     return replace(
         network, members=entry.members, flags=flags, passes=entry.passes, parameters=entry.parameters
     )
+
+
+def _rival(record: AttackRecord | None, entry: RivalEntry, same: _SameAttacks) -> Network | None:
+    """Return a rival, as :meth:`_SameAttacks.network`; None if the record is that of other weights."""
+    network = (
+        None if record is None or record.setup.weights != entry.fingerprint else same.network(record, entry)
+    )
+    return None if network is None else replace(network, rival=True, parameters=entry.parameters)
 
 
 def _inherited(

@@ -37,8 +37,9 @@ class Network:
         not_run: Errors of the attacks that could not be run on this network, by the attack's name.
         flags: Signs of gradient masking, one sentence each.
         members: Names of the members of a mixture; empty for a single network.
+        rival: Whether the search did not train it.
         passes: Forward passes of one prediction.
-        parameters: Number of parameters of a mixture; 0 where it is not known.
+        parameters: Number of parameters of a mixture or a rival; 0 where it is not known.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Network:
     members: tuple[str, ...] = ()
     passes: int = 1
     parameters: int = 0
+    rival: bool = False
 
     @property
     def accuracy(self) -> tuple[float, float]:
@@ -78,14 +80,18 @@ class Network:
 
     @property
     def reference(self) -> str:
-        """``control trades`` or ``network 12``, for the inside of a sentence."""
+        """``control trades``, ``network 12`` or ``rival theirs``, for the inside of a sentence."""
         if self.members:
             return f"mixture {self.name}"
+        if self.rival:
+            return f"rival {self.name}"
         return f"control {self.label}" if self.label else f"network {self.name}"
 
     @property
     def labelled_name(self) -> str:
-        """``12 (trades)`` for a control, ``12`` for another network."""
+        """``12 (trades)`` for a control, ``theirs (rival)`` for a rival, ``12`` for another network."""
+        if self.rival:
+            return f"{self.name} (rival)"
         return f"{self.name} ({self.label})" if self.label else self.name
 
     @property

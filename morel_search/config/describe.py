@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SpaceDescription", "changes", "identity_of", "parameter_json", "settings_json", "without_unused"]
 
-_FREE_SECTIONS = ("resources", "verify")
+_FREE_SECTIONS = ("resources", "verify", "rivals")
 _FREE_SETTINGS = (
     *("trials", "start_from", "max_hours", "max_gpu_hours", "max_epoch_minutes"),
     *("patience", "min_improvement", "max_failures"),
@@ -24,7 +24,7 @@ _FREE_SETTINGS = (
 
 
 class SpaceDescription(TypedDict):
-    """A space as JSON values; each object of ``parameters`` and ``controls`` has a ``name``."""
+    """A space as JSON values; each object of ``parameters``, ``controls`` and ``rivals`` has a ``name``."""
 
     data: JsonObject
     network: JsonObject
@@ -38,6 +38,7 @@ class SpaceDescription(TypedDict):
     parameters: list[JsonObject]
     constraints: dict[str, str]
     controls: list[JsonObject]
+    rivals: list[JsonObject]
 
 
 def settings_json(values: Mapping[str, object]) -> JsonObject:
@@ -75,8 +76,9 @@ def _condition_json(condition: Condition) -> JsonValue:
 def identity_of(description: SpaceDescription) -> dict[str, object]:
     """Return a description without the settings that may change when a run is resumed.
 
-    These are the resources, the verification, of the search its budget and its first configurations, the
-    children of a sampler that has none, and the settings of an early stopping that is switched off.
+    These are the resources, the verification, the rivals, of the search its budget and its first
+    configurations, the children of a sampler that has none, and the settings of an early stopping that is
+    switched off.
     """
     identity: dict[str, object] = {
         name: value for name, value in description.items() if name not in _FREE_SECTIONS

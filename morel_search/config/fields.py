@@ -36,7 +36,7 @@ def field_table(section: str) -> str:
 
     Args:
         section: ``data``, ``network``, ``train``, ``evaluation``, ``parameters``, ``search``,
-            ``early_stopping``, ``constraints``, ``resources`` or ``controls``.
+            ``early_stopping``, ``constraints``, ``resources``, ``controls`` or ``rivals``.
 
     Raises:
         KeyError: No section has this name.
@@ -45,6 +45,8 @@ def field_table(section: str) -> str:
         return _control_table()
     if section == "constraints":
         return _constraint_table()
+    if section == "rivals":
+        return _rival_table()
     fields = specs(SECTIONS[section] or ParameterEntry)
     rows = [(f"`{spec.name}`", _value(spec), _default(spec), spec.doc) for spec in fields.values()]
     return _table(("key", "value", "default", "meaning"), rows)
@@ -68,6 +70,15 @@ def _constraint_table() -> str:
         )
     )
     return _table(("key", "value", "meaning"), rows)
+
+
+def _rival_table() -> str:
+    rows = [
+        ("text", "`package.module:name` of a trained network, or of a function that returns it"),
+        ("text", "the folder of a network of this project, such as `results/other/picked/12`"),
+        ("mapping", "`name`, `options` and `weights`, as in `network`: an architecture and its checkpoint"),
+    ]
+    return _table(("value of a name", "meaning"), tuple(rows))
 
 
 def _value(spec: FieldSpec) -> str:

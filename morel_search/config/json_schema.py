@@ -20,8 +20,9 @@ from morel_search.config.parameters import ParameterEntry, kinds_of
 from morel_search.config.rational import format_rational
 from morel_search.config.searchable import OPTION_PATTERN, OptionValue, named_fields, searchable
 from morel_search.config.sections import REQUIRED, SECTIONS
+from morel_search.results.names import RIVAL_NAME
 from morel_search.results.renamed import RENAMED_SETTINGS
-from morel_search.training.settings import TrainSettings
+from morel_search.training.settings import NetworkSettings, TrainSettings
 
 __all__ = ["IDENTIFIER", "json_schema", "schema_text"]
 
@@ -43,6 +44,7 @@ _SECTION_DOCS = {
     "of the network as network.options.NAME, each with its range and its conditions",
     "constraints": "bounds that every network of the front must satisfy",
     "controls": "trainings with known settings, which run beside the search",
+    "rivals": "networks that this search does not train, verified beside the front",
 }
 
 
@@ -80,6 +82,8 @@ def _section(name: str) -> JsonValue:
         return {**_or_empty(_constraints()), "description": _SECTION_DOCS[name]}
     if name == "controls":
         return {**_controls(), "description": _SECTION_DOCS[name]}
+    if name == "rivals":
+        return {**_rivals(), "description": _SECTION_DOCS[name]}
     settings = SECTIONS[name]
     assert settings is not None, "the sections without a class are above"
     fields = specs(settings)
@@ -213,6 +217,18 @@ def _controls() -> JsonObject:
     }
     names: JsonObject = {"enum": [*BUILT_IN]}
     return {"anyOf": [{"type": "array", "items": {"anyOf": [names, named]}}, named, _NULL]}
+
+
+def _rivals() -> JsonObject:
+    """Return the schema of the rivals: a mapping of names to texts, or to networks with their weights."""
+    fields = specs(NetworkSettings)
+    described = _object({key: _described(_value(spec), spec) for key, spec in fields.items()})
+    network: JsonObject = {"anyOf": [{"type": "string"}, {**described, "required": ["name", "weights"]}]}
+    return {
+        "type": ["object", "null"],
+        "patternProperties": {rf"^{RIVAL_NAME.pattern}$": network},
+        "additionalProperties": False,
+    }
 
 
 def _reference(name: str) -> JsonObject:

@@ -19,6 +19,7 @@ from morel_search.config.parameter import Parameter
 from morel_search.config.parameters import read_parameters
 from morel_search.config.reader import read_text, read_tree
 from morel_search.config.renamed import rename_old_keys
+from morel_search.config.rivals import read_rivals
 from morel_search.config.schema import build, read_given, read_section
 from morel_search.config.search_settings import (
     EarlyStoppingSettings,
@@ -96,6 +97,7 @@ def _read(
     if train is not None:
         check_fixed(train, parameters, constraints, faults)
     controls = read_controls(given["controls"], given["train"], evaluation, faults)
+    rivals = read_rivals(given["rivals"], {control.name for control in controls}, faults)
     enqueued = (
         read_enqueued(search.start_from, parameters, faults)
         if search is not None and "parameters" in tree
@@ -132,6 +134,7 @@ def _read(
         compute=compute,
         resources=resources,
         controls=controls,
+        rivals=rivals,
         enqueued=enqueued,
     )
     check_space(space, given, faults)

@@ -14,7 +14,7 @@ from morel_search.config.renamed import current_keys
 from morel_search.config.searchable import joined_name, searchable
 from morel_search.config.sections import SECTIONS
 from morel_search.errors import SpaceError
-from morel_search.training.settings import TrainSettings
+from morel_search.training.settings import NetworkSettings, TrainSettings
 
 __all__ = ["apply_overrides"]
 
@@ -27,7 +27,8 @@ def apply_overrides(tree: JsonObject, overrides: Sequence[str], faults: Faults) 
     """Replace values of a file, in the order of the overrides.
 
     The value of an override is read as YAML: ``3``, ``8/255``, ``null``, ``[trades, mart]``,
-    ``{type: float, low: 1, high: 8}``. ``parameters.NAME=null`` removes a parameter from the search.
+    ``{type: float, low: 1, high: 8}``. ``parameters.NAME=null`` removes a parameter from the
+    search, ``rivals.NAME=null`` a rival.
 
     Args:
         tree: The values of the file; changed in place.
@@ -96,11 +97,10 @@ def _unknown(tree: JsonObject, keys: tuple[str, ...]) -> str:
         return _unknown_setting(constraint_names(), keys[1:], 1)
     if section == "controls":
         return _unknown_setting(specs(TrainSettings), keys[2:], 1)
-    settings = SECTIONS[section]
+    settings, rest = (NetworkSettings, keys[2:]) if section == "rivals" else (SECTIONS[section], keys[1:])
     assert settings is not None
-    return _unknown_setting(
-        specs(settings), keys[1:], _OPTIONS_DEPTH if keys[:2] == ("network", "options") else 1
-    )
+    deep = settings is NetworkSettings and rest[:1] == ("options",)
+    return _unknown_setting(specs(settings), rest, _OPTIONS_DEPTH if deep else 1)
 
 
 def _unknown_parameter(given: object, keys: tuple[str, ...]) -> str:
@@ -130,7 +130,7 @@ def _replace(tree: JsonObject, keys: tuple[str, ...], value: JsonValue, text: st
             faults.add((), f"--set {text[:60]}: {dotted(keys[:depth])} is not a mapping in the file")
             return
         inner = following
-    if len(keys) == 2 and keys[0] == "parameters" and value is None:
+    if len(keys) == 2 and keys[0] in ("parameters", "rivals") and value is None:
         inner.pop(keys[1], None)
     else:
         inner[keys[-1]] = value

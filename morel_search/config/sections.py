@@ -31,6 +31,7 @@ SECTIONS: dict[str, type[DataclassInstance] | None] = {
     "compute": ComputeSettings,
     "resources": ResourceSettings,
     "controls": None,
+    "rivals": None,
 }
 """Name of a section to its settings class; None for a section that has no class of its own."""
 

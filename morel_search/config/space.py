@@ -12,6 +12,7 @@ from morel_search.config.constraints import Constraint
 from morel_search.config.describe import SpaceDescription, identity_of, parameter_json, settings_json
 from morel_search.config.parameter import Parameter
 from morel_search.config.rational import format_rational
+from morel_search.config.rivals import Rival
 from morel_search.config.search_settings import (
     EarlyStoppingSettings,
     ResourceSettings,
@@ -62,6 +63,7 @@ class Space:
         compute: The arithmetic of trainings.
         resources: The resources of one training.
         controls: Trainings with known settings beside the search.
+        rivals: Networks that this search does not train, verified beside the front.
         enqueued: Configurations that ``search.start_from`` lists; they are trained first.
         warnings: Sentences about settings that are allowed but probably a mistake.
     """
@@ -81,6 +83,7 @@ class Space:
     compute: ComputeSettings
     resources: ResourceSettings
     controls: tuple[Control, ...]
+    rivals: tuple[Rival, ...] = ()
     enqueued: tuple[Configuration, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -174,6 +177,7 @@ class Space:
                 {"name": control.name, "overrides": settings_json(control.overrides)}
                 for control in self.controls
             ],
+            rivals=[rival.describe() for rival in self.rivals],
         )
 
     def identity(self) -> dict[str, object]:

@@ -11,6 +11,7 @@
         controls/NUMBER/     weights of a control
         mixtures/NAME/       weights of a mixture of two of these networks, such as 33+2@30
         verified.csv         one row per verified network
+        rivals.json          networks that the search did not train, verified beside these
         verification/        results of the attacks on each image of the test split, two files per network,
                              and attacked images of some networks, pictures.json
         replicates.csv       one row per training of a member or a control with another seed
@@ -115,6 +116,11 @@ class RunFolder:
     def mixture_models(self) -> Path:
         """Folder of the mixtures' weights; names are those of :func:`~.names.mixture_name`."""
         return self.path / "mixtures"
+
+    @property
+    def rivals(self) -> Path:
+        """The rivals that verifications have attacked; see :mod:`morel_search.results.rivals`."""
+        return self.path / "rivals.json"
 
     @property
     def verification(self) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from morel_search.errors import RunFolderError
 
 __all__ = [
+    "RIVAL_NAME",
     "check_run_name",
     "is_member_name",
     "is_mixture_name",
@@ -15,10 +16,14 @@ __all__ = [
     "member_trial",
     "mixture_name",
     "network_trials",
+    "rival_record",
 ]
 
 _MEMBER = r"\d+(?:-\d+)?"
 _MIXTURE = re.compile(rf"{_MEMBER}\+{_MEMBER}@\d{{1,3}}(?:-logits)?", re.ASCII)
+
+RIVAL_NAME = re.compile(r"[A-Za-z][\w-]{0,39}", re.ASCII)
+"""The form of a rival's name, which is part of a file name."""
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -79,6 +84,11 @@ def mixture_name(members: Sequence[str], weights: Sequence[float], form: str) ->
 def is_mixture_name(name: str) -> bool:
     """Return whether a name has the form that :func:`mixture_name` gives it."""
     return _MIXTURE.fullmatch(name) is not None
+
+
+def rival_record(name: str) -> str:
+    """Return the name of the attack record of a rival, which no network of a run and no other file has."""
+    return f"rival-{name}"
 
 
 def network_trials(name: str) -> frozenset[int]:

@@ -231,6 +231,7 @@ def _space(values: Mapping[str, object]) -> Mapping[str, object]:
         _check_parameter(parameter, f"space.parameters[{index}].")
     for index, control in enumerate(get_named_objects(space, "controls", "space.")):
         get_object(control, "overrides", f"space.controls[{index}].")
+    get_named_objects(space, "rivals", "space.")
     for name in _NUMBERS_OF_TRAIN:
         get_number(get_object(space, "train"), name, "space.train.")
     return current_space(space)

@@ -116,9 +116,10 @@ before it. ``images`` is the number of images on which every network was attacke
 ``late_images`` of those with FAB-T and Square as well. ``images_ATTACK`` is the number of images on which an
 attack counts, 0 if it was not run, empty if it does not apply to the network. ``not_run`` gives the reasons
 of attacks that could not be run. ``on_front`` is whether an unflagged member was not beaten; ``verdict`` is
-``on the front``, ``undecided``, ``beaten``, ``flagged`` or ``control``. A network that was not verified has 0
-images and no accuracies. A mixture has its own name in ``name`` and neither number nor epoch; it is compared
-with all networks, and no single network is compared with it."""
+``on the front``, ``undecided``, ``beaten``, ``flagged``, ``control`` or ``rival``. A network that was not
+verified has 0 images and no accuracies. A mixture or a rival has its own name in ``name`` and neither number
+nor epoch; it is compared with all networks, and no single network is compared with it. The name of a rival
+has no ``+``."""
 
 _VERIFIED_REQUIRED = ("number", "epoch", "images", *_VERIFIED_INTERVALS, "flags")
 

@@ -55,13 +55,26 @@ class Chunk:
 
 
 def chunks_to_run(
-    records: Mapping[str, AttackRecord], rows: NDArray[np.int64], block: int, batch_size: int
+    records: Mapping[str, AttackRecord],
+    rows: NDArray[np.int64],
+    block: int,
+    batch_size: int,
+    smaller: Mapping[str, int] | None = None,
 ) -> list[Chunk]:
     """Return the chunks that are not done yet, in order.
 
     First, network by network, the diagnosis and the white-box attacks on the first images, then, block by
     block, the white-box attacks on the others, and then, block by block, FAB-T and Square.
+
+    Args:
+        records: The networks' records, by name.
+        rows: The images, in order.
+        block: Largest number of images of a block.
+        batch_size: Largest number of images of a diagnosis.
+        smaller: Largest number of images of a chunk, for networks that need more time than the others; their
+            blocks are divided.
     """
+    smaller = smaller or {}
     blocks = blocks_of(rows, block)
     for record in records.values():
         for part in blocks:
@@ -70,17 +83,28 @@ def chunks_to_run(
     for name, record in records.items():
         if record.diagnostics is None:
             chunks.append(Chunk(name, (), rows[: min(DIAGNOSED_IMAGES, batch_size)], True))
-        if is_open(record, blocks[0], WHITE_BOX):
-            chunks.append(Chunk(name, WHITE_BOX, blocks[0], True))
+        chunks += [
+            Chunk(name, WHITE_BOX, piece, True)
+            for piece in _pieces(blocks[0], smaller.get(name))
+            if is_open(record, piece, WHITE_BOX)
+        ]
     for stages in (WHITE_BOX, LATE):
         chunks += [
-            Chunk(name, stages, part, part is blocks[0])
+            Chunk(name, stages, piece, part is blocks[0])
             for part in blocks
             if part is not blocks[0] or stages != WHITE_BOX
             for name, record in records.items()
-            if is_open(record, part, stages)
+            for piece in _pieces(part, smaller.get(name))
+            if is_open(record, piece, stages)
         ]
     return chunks
+
+
+def _pieces(part: NDArray[np.int64], most: int | None) -> list[NDArray[np.int64]]:
+    """Divide a block into parts of at most so many images; None keeps it whole."""
+    if most is None or most >= len(part):
+        return [part]
+    return [part[start : start + most] for start in range(0, len(part), most)]
 
 
 def next_chunk(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from morel_search.verification.attack_suite import AttackSuite
 from morel_search.verification.chunk_attacks import put_result, run_attacks
 from morel_search.verification.chunks import Chunk, chunk_images, chunks_to_run, is_done, next_chunk
 from morel_search.verification.masking import diagnose_masking
+from morel_search.verification.outside import fingerprint_of
 from morel_search.verification.runner import VerificationBudget
 from morel_search.verification.transfer import transfer_accuracy, transfer_examples
 from morel_search.verification.worker import digest_of
@@ -80,7 +80,7 @@ def verify_models(
         name: continued_record(
             folder,
             name,
-            AttackSetup(_fingerprint(candidate.model), described, budget.seed, digest),
+            AttackSetup(fingerprint_of(candidate.model), described, budget.seed, digest),
             len(test),
             asdict(candidate.compute),
         )
@@ -172,16 +172,3 @@ class _Attacker:
 
 def _tensors(model: nn.Module) -> list[Tensor]:
     return [*model.parameters(), *model.buffers()] or [torch.zeros(0)]
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """Return the SHA-256 of the structure and the weights of a network, as hexadecimal digits."""
-    digest = hashlib.sha256(repr(model).encode())
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        if isinstance(value, Tensor):
-            flat = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            digest.update(flat.numpy().tobytes())
-        else:  # of a module with get_extra_state
-            digest.update(repr(value).encode())
-    return digest.hexdigest()

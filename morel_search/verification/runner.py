@@ -26,7 +26,9 @@ from morel_search.verification.attacked_images import AttackedImages, draw_netwo
 from morel_search.verification.chunk_attacks import ChunkResult, put_result
 from morel_search.verification.chunks import Chunk, chunk_images, chunks_to_run, is_done, next_chunk
 from morel_search.verification.pictures import update_pictures
+from morel_search.verification.rivals import RivalModel
 from morel_search.verification.worker import (
+    Source,
     SplitSummary,
     WorkerSetup,
     attack_chunk,
@@ -62,6 +64,7 @@ def verify_networks(
     compute: Compute,
     budget: VerificationBudget,
     on_chunk: Callable[[int, int], None],
+    rivals: Mapping[str, RivalModel] | None = None,
 ) -> bool:
     """Attack networks on the test split with every attack, or until the time limit is reached.
 
@@ -77,6 +80,7 @@ def verify_networks(
         compute: The arithmetic of the attacks' gradients.
         budget: The limits.
         on_chunk: Called after each chunk with the number of finished chunks and of all chunks.
+        rivals: Networks that the run did not train, by the names of their records; attacked after the others.
 
     Returns:
         Whether the verification is complete.
@@ -97,27 +101,39 @@ def verify_networks(
     )
     split = _describe(setup, next(iter(models.values())))
     evaluation = space.describe()["evaluation"]
+    known = {name: (fingerprint(path), compute) for name, path in models.items()}
+    rivals = rivals or {}
+    for name, rival in rivals.items():
+        assert rival.summary is not None, "a rival is attacked after it was described"
+        known[name] = rival.summary.fingerprint, rival.summary.compute
     records = {
         name: continued_record(
             run,
             name,
-            AttackSetup(fingerprint(path), evaluation, budget.seed, split.digest),
+            AttackSetup(weights, evaluation, budget.seed, split.digest),
             split.images,
-            asdict(compute),
+            asdict(arithmetic),
         )
-        for name, path in models.items()
+        for name, (weights, arithmetic) in known.items()
     }
     rows = np.random.default_rng(budget.seed).permutation(split.images)[: budget.images]
     batch_size = space.evaluation.batch_size
-    chunks = chunks_to_run(
-        records, rows, min(chunk_images(split.operations, setup.device), batch_size), batch_size
-    )
-    complete = _Verification(run, records, models, setup, budget).run(chunks, space.resources, on_chunk)
+    sizes = {
+        name: min(chunk_images(rival.summary.operations, setup.device), batch_size)
+        for name, rival in rivals.items()
+        if rival.summary is not None
+    }
+    block = min(chunk_images(split.operations, setup.device), batch_size)
+    chunks = chunks_to_run(records, rows, block, batch_size, sizes)
+    sources_of: dict[str, Source] = {name: str(path.absolute()) for name, path in models.items()}
+    verification = _Verification(run, records, {**sources_of, **rivals}, setup, budget)
+    complete = verification.run(chunks, space.resources, on_chunk)
 
     def draw(path: str, images: NDArray[np.int64], setup: WorkerSetup) -> AttackedImages:
         return _draw(path, images, setup, space.resources)
 
-    update_pictures(run, records, models, rows, setup, split.operations, draw)
+    own = {name: record for name, record in records.items() if name in models}
+    update_pictures(run, own, models, rows, setup, split.operations, draw)
     return complete
 
 
@@ -149,7 +165,7 @@ class _Verification:
     Args:
         run: The run's folder.
         records: The networks' records, by name.
-        models: Files with weights, by the network's name.
+        models: The networks, by name.
         setup: The settings of all chunks.
         budget: The limits.
     """
@@ -158,7 +174,7 @@ class _Verification:
         self,
         run: RunFolder,
         records: Mapping[str, AttackRecord],
-        models: Mapping[str, Path],
+        models: Mapping[str, Source],
         setup: WorkerSetup,
         budget: VerificationBudget,
     ) -> None:
@@ -210,11 +226,11 @@ class _Verification:
 
     def _start(self, chunk: Chunk, attack: Any, diagnose: Any) -> Any:
         """Start a chunk as a Ray task and return its reference."""
-        path, record = str(self._models[chunk.network].absolute()), self._records[chunk.network]
+        source, record = self._models[chunk.network], self._records[chunk.network]
         if not chunk.stages:
-            return diagnose.remote(path, chunk.rows, self._setup)
+            return diagnose.remote(source, chunk.rows, self._setup)
         scale = 1.0 if record.diagnostics is None else record.diagnostics.scale
-        return attack.remote(path, chunk.stages, chunk.rows, record.table[chunk.rows], scale, self._setup)
+        return attack.remote(source, chunk.stages, chunk.rows, record.table[chunk.rows], scale, self._setup)
 
     def _take(self, chunk: Chunk, result: ChunkResult | MaskingDiagnostics) -> None:
         """Put a chunk's result into its network's record."""

@@ -6,10 +6,11 @@ Images and networks stay in memory for the next chunk.
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +24,16 @@ from morel_search.results.names import network_trials
 from morel_search.training.compute_settings import Compute
 from morel_search.training.settings import DataSettings, EvaluationSettings
 from morel_search.verification.chunk_attacks import ChunkResult, Table, run_attacks
+from morel_search.verification.rivals import RivalModel, load_rival, rival_errors
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from morel_search.training.datasets.loading import ImageSet
     from morel_search.verification.attack_suite import AttackSuite
 
 __all__ = [
+    "Source",
     "SplitSummary",
     "WorkerSetup",
     "attack_chunk",
@@ -40,6 +43,10 @@ __all__ = [
     "images_for",
     "model_for",
 ]
+
+
+Source: TypeAlias = str | RivalModel
+"""A network to attack: a file with the weights of a network of the run, or a rival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +115,11 @@ def describe_test_split(data: DataSettings, path: str, consent: Consent = NO_COD
         return SplitSummary(len(test), operations(model, (channels, height, width)), digest_of(test))
 
 
-def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> MaskingDiagnostics:
+def diagnose_network(source: Source, rows: NDArray[np.int64], setup: WorkerSetup) -> MaskingDiagnostics:
     """Measure what indicates gradient masking, with transfer from the other networks; run on a worker.
 
     Args:
-        path: File with the network's weights.
+        source: The network.
         rows: Images, as indices into the test split.
         setup: The settings of all chunks.
 
@@ -123,22 +130,24 @@ def diagnose_network(path: str, rows: NDArray[np.int64], setup: WorkerSetup) -> 
     from morel_search.verification.transfer import transfer_accuracy
 
     images, labels = images_for(rows, setup)
-    with named_errors(f"the network in {path}", setup.consent.names):
-        model = model_for(path, setup.device, setup.consent)
+    trials = frozenset() if isinstance(source, RivalModel) else network_trials(Path(source).parent.name)
+    with _source_errors(source, setup):
+        model = model_for(source, setup.device, setup.consent)
+        compute = _compute_for(source, setup)
         diagnostics = diagnose_masking(
-            model, images, labels, setup.evaluation, seed=setup.seed, compute=setup.compute
+            model, images, labels, setup.evaluation, seed=setup.seed, compute=compute
         )
         transfer = {
-            name: transfer_accuracy(model, _examples(source, rows.tobytes(), setup).to(setup.device), labels)
-            for name, source in setup.sources
+            name: transfer_accuracy(model, _examples(other, rows.tobytes(), setup).to(setup.device), labels)
+            for name, other in setup.sources
             # Another epoch of the same training is not an independent network, nor a member of a mixture.
-            if not network_trials(Path(source).parent.name) & network_trials(Path(path).parent.name)
+            if not network_trials(Path(other).parent.name) & trials
         }
     return replace(diagnostics, transfer=transfer)
 
 
 def attack_chunk(
-    path: str,
+    source: Source,
     stages: tuple[str, ...],
     rows: NDArray[np.int64],
     known: Table,
@@ -148,7 +157,7 @@ def attack_chunk(
     """Run attacks on some images of one network, on a worker; see :func:`run_attacks`.
 
     Args:
-        path: File with the network's weights.
+        source: The network.
         stages: Names of attacks.
         rows: Images, as indices into the test split.
         known: The rows of the attack record's table as they are now, shape (images, 1 + attacks).
@@ -159,9 +168,9 @@ def attack_chunk(
         NetworkError: The user's own network raised an error without an attack, or under this project's own
             attacks. An error under an attack of AutoAttack is recorded instead.
     """
-    with named_errors(f"the network in {path}", setup.consent.names):
+    with _source_errors(source, setup):
         images, labels = images_for(rows, setup)
-        return run_attacks(_attack_suite(path, scale, setup), stages, images, labels, known)
+        return run_attacks(_attack_suite(source, scale, setup), stages, images, labels, known)
 
 
 def digest_of(test: ImageSet) -> str:
@@ -183,11 +192,33 @@ def images_for(rows: NDArray[np.int64], setup: WorkerSetup) -> tuple[Tensor, Ten
 
 
 @lru_cache(maxsize=16)
-def model_for(path: str, device: str, consent: Consent) -> Any:
-    """Return the network in a file on a device; it is kept for the next task of this process."""
+def model_for(source: Source, device: str, consent: Consent) -> nn.Module:
+    """Return a network on a device; it is kept for the next task of this process.
+
+    Args:
+        source: The network.
+        device: The device.
+        consent: The code that a file may name; a rival has its own consent.
+    """
     from morel_search.models.checkpoint import load_model
 
-    return load_model(Path(path), consent)[0].to(device)
+    if isinstance(source, RivalModel):
+        return load_rival(source).to(device)
+    return load_model(Path(source), consent)[0].to(device)
+
+
+def _compute_for(source: Source, setup: WorkerSetup) -> Compute:
+    """Return the arithmetic of the gradients of attacks on a network."""
+    if isinstance(source, RivalModel) and source.summary is not None:
+        return source.summary.compute
+    return setup.compute
+
+
+def _source_errors(source: Source, setup: WorkerSetup) -> AbstractContextManager[None]:
+    """Turn an error of the user's own network into one sentence."""
+    if isinstance(source, RivalModel):
+        return rival_errors(source)
+    return named_errors(f"the network in {source}", setup.consent.names)
 
 
 @lru_cache(maxsize=8)
@@ -207,16 +238,16 @@ def _examples(source: str, rows: bytes, setup: WorkerSetup) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _attack_suite(path: str, scale: float, setup: WorkerSetup) -> AttackSuite:
+def _attack_suite(source: Source, scale: float, setup: WorkerSetup) -> AttackSuite:
     from morel_search.training.augment import to_float
     from morel_search.verification.attack_suite import AttackSuite
 
     images = to_float(test_images(setup.data).images[:2].to(setup.device))
     return AttackSuite(
-        model_for(path, setup.device, setup.consent),
+        model_for(source, setup.device, setup.consent),
         images,
         setup.evaluation,
         seed=setup.seed,
-        compute=setup.compute,
+        compute=_compute_for(source, setup),
         scale=scale,
     )

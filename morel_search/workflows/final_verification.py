@@ -45,6 +45,7 @@ def verify_after_search(
     """
     from morel_search.analysis.attacks_run import is_complete
     from morel_search.verification.runner import VerificationBudget
+    from morel_search.workflows.rivals import chosen_rivals
     from morel_search.workflows.terminal import replication_text, verification_text
     from morel_search.workflows.verify import replicate_run, verify_run
 
@@ -56,7 +57,7 @@ def verify_after_search(
     replicated = ""
     try:
         budget = VerificationBudget(settings.images, limit, settings.seed)
-        verification = verify_run(space, run, compute, budget, quiet=quiet)
+        verification = verify_run(space, run, compute, budget, rivals=chosen_rivals(space, run), quiet=quiet)
         if settings.replicates:
             replicates = replicate_run(space, run, compute, settings.replicates, quiet=quiet)
             replicated = f"\n{replication_text(replicates)}" if replicates else ""

@@ -75,6 +75,11 @@ def pick_network(
         member, kind, why = choose(members, rule or knee_point)
         picked: Picked = {"why": why, "figures": kind}
     else:
+        if member_name in {rival.name for rival in run_data.rivals}:
+            raise RunFolderError(
+                f"{member_name} is a rival, a network that this search did not train; pick takes networks of "
+                "the run"
+            )
         member = find_member((*members, *mixed), member_name)
         kind, why = member.kind, "It was named with --member."
         picked = {"why": why}

@@ -18,6 +18,7 @@ from morel_search.config import Space
 from morel_search.errors import DataError, DivergedError, ResourceError, TrainingError
 from morel_search.training.compute_settings import Compute
 from morel_search.workflows.network_checks import checked_network, objective_notes, own_code, start_notes
+from morel_search.workflows.rivals import check_rivals
 
 if TYPE_CHECKING:
     from morel_search.training.trainer import Training
@@ -75,7 +76,7 @@ def inspect(space: Space) -> PreflightResult:
     Raises:
         DataError: The images cannot be read, or are too few for the split.
         NetworkError: The network does not fit the images, or its predictions depend on the other images of a
-            batch.
+            batch; or a rival cannot be loaded or attacked.
         TrainingError: An accuracy objective cannot be used, the device does not support the requested
             arithmetic, or its memory does not hold the weights of a training.
     """
@@ -87,6 +88,7 @@ def inspect(space: Space) -> PreflightResult:
     network, compute, warnings = checked_network(space, development.train, len(development.classes))
     if not len(development.validation):
         raise DataError("the validation split is empty: raise data.validation")
+    costs = check_rivals(space, development)
     return PreflightResult(
         train=len(development.train),
         validation=len(development.validation),
@@ -95,7 +97,7 @@ def inspect(space: Space) -> PreflightResult:
         weights=sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
         compute=compute,
         warnings=warnings,
-        notes=(*development.notes, *notes, *start_notes(space, network), *objective_notes(space)),
+        notes=(*development.notes, *notes, *start_notes(space, network), *objective_notes(space), *costs),
     )
 
 

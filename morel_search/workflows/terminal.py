@@ -19,6 +19,7 @@ from morel_search.analysis.attacks_run import (
 )
 from morel_search.analysis.mixture_gains import gain_sentence
 from morel_search.analysis.replication import Replicated, replication_words
+from morel_search.analysis.rivals import rival_sentence
 from morel_search.analysis.verification import Verification
 from morel_search.config import format_value
 from morel_search.results.names import member_name
@@ -109,7 +110,7 @@ def verification_text(verification: Verification, *, searched: bool = True) -> s
         verification: The verification.
         searched: Whether a search found the networks; others have no validation accuracy.
     """
-    networks = (*verification.networks, *verification.mixtures)
+    networks = verification.everyone
     width = max(7, *(len(network.name) for network in networks))
     title = f"verified on {verification.images} of {verification.all_images} images of the test split"
     label = f"  {'':<13}" if searched else ""
@@ -119,7 +120,7 @@ def verification_text(verification: Verification, *, searched: bool = True) -> s
     for network in networks:
         clean, robust = map(percent, network.accuracy)
         interval = interval_text(network.intervals[1])
-        kind = "mixture" if network.members else network.label
+        kind = "mixture" if network.members else "rival" if network.rival else network.label
         label = f"  {kind:<13.13}" if searched else ""
         validation = f" {percent(network.validation[1]):>11}" if searched else ""
         # A network without another one to compare it with has no verdict.
@@ -128,6 +129,7 @@ def verification_text(verification: Verification, *, searched: bool = True) -> s
         rows.append(row.rstrip())
     rows += [f"{network.name}: {flag}" for network in networks for flag in network.flags]
     rows += [gain_sentence(verification, mixture) for mixture in verification.mixtures]
+    rows += [rival_sentence(verification, rival) for rival in verification.rivals]
     if searched:
         rows += [search_attack_words(verification)]
     rows += unverified(verification)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from morel_search._cli import print_err, print_out
 from morel_search._format import duration
 from morel_search.errors import RunFolderError
 from morel_search.results.names import member_trial
+from morel_search.workflows.rivals import rivals_to_attack
 
 if TYPE_CHECKING:
     from morel_search.analysis.replication import Replicated
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from morel_search.results.folder import RunFolder
     from morel_search.training.compute_settings import Compute
     from morel_search.verification.runner import VerificationBudget
+    from morel_search.workflows.rivals import ChosenRival
 
 __all__ = ["mixtures_of", "networks_of", "replicate_run", "verify_run"]
 
@@ -58,7 +61,14 @@ def mixtures_of(run: RunFolder) -> dict[str, Path]:
 
 
 def verify_run(
-    space: Space, run: RunFolder, compute: Compute, budget: VerificationBudget, *, quiet: bool = False
+    space: Space,
+    run: RunFolder,
+    compute: Compute,
+    budget: VerificationBudget,
+    *,
+    rivals: Sequence[ChosenRival] = (),
+    rivals_required: bool = False,
+    quiet: bool = False,
 ) -> Verification | None:
     """Attack the networks of a run and write ``verified.csv``.
 
@@ -69,6 +79,8 @@ def verify_run(
         run: The run's folder.
         compute: The arithmetic of the attacks' gradients.
         budget: The limits of the verification.
+        rivals: Networks that the run did not train, see :func:`~.rivals.chosen_rivals`.
+        rivals_required: Whether a rival that cannot be used is an error, and not a warning.
         quiet: Whether to hide the progress bar on standard error.
 
     Returns:
@@ -76,7 +88,7 @@ def verify_run(
         attack yet.
 
     Raises:
-        MorelSearchError: See :func:`networks_of` and
+        MorelSearchError: See :func:`networks_of`, :func:`~.rivals.rivals_to_attack` and
             :func:`morel_search.verification.runner.verify_networks`.
     """
     from tqdm import tqdm
@@ -87,6 +99,7 @@ def verify_run(
 
     models = networks_of(run)
     sources = _transfer_sources(run, models)
+    others = rivals_to_attack(space, run, next(iter(models.values())), rivals, required=rivals_required)
     models |= mixtures_of(run)  # they come last: a time limit is spent on the single networks first
     with tqdm(
         total=0,
@@ -103,7 +116,7 @@ def verify_run(
             bar.update(done - bar.n)
 
         try:
-            verify_networks(space, run, models, sources, compute, budget, on_chunk)
+            verify_networks(space, run, models, sources, compute, budget, on_chunk, others)
         finally:
             verification = read_verification(read_run_data(run))
             if verification is not None:

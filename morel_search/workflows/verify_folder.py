@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ def verify_folder(
     images: int | None = None,
     replicates: int | None = None,
     address: str | None = None,
+    rivals: Sequence[str] = (),
     quiet: bool = False,
     trust_code: bool = False,
 ) -> None:
@@ -33,6 +35,8 @@ def verify_folder(
         images: Number of test images; None takes ``verify.images`` of the run's space.
         replicates: Trainings of each network with other random seeds; None takes ``verify.replicates``.
         address: Address of a Ray cluster; None starts Ray on this machine.
+        rivals: Networks to verify beside those of the run, each ``NAME=NETWORK``; ``NAME=none`` leaves one
+            out.
         quiet: Print nothing but warnings and the report's path.
         trust_code: Whether code that the run folder names may be run.
 
@@ -45,10 +49,12 @@ def verify_folder(
     from morel_search.cluster.session import ray_session
     from morel_search.cluster.tasks import on_cluster
     from morel_search.config import load_space
+    from morel_search.config.rivals import read_rival_options
     from morel_search.results.folder import open_run_folder
     from morel_search.verification.runner import VerificationBudget
     from morel_search.workflows import preflight
     from morel_search.workflows.data_paths import relative_path_hint
+    from morel_search.workflows.rivals import chosen_rivals
     from morel_search.workflows.terminal import replication_text, verification_text
     from morel_search.workflows.verify import networks_of, replicate_run, verify_run
 
@@ -57,6 +63,8 @@ def verify_folder(
     consent = consent_of(trust_code=trust_code)
     space = _with_recorded_evaluation(load_space(run.space, settings.overrides, consent=consent), settings)
     networks_of(run)
+    named = read_rival_options(rivals, [control.name for control in space.controls])
+    chosen = chosen_rivals(space, run, named, consent)
     if address is None:
         preflight.check_device(space)
     budget = VerificationBudget(
@@ -68,8 +76,11 @@ def verify_folder(
         resources = space.resources
         check_resources(resources, 0 if address is None else MACHINE_SECONDS)
         with relative_path_hint(space.data):
-            checked = on_cluster(preflight.inspect, space, num_cpus=resources.cpu, num_gpus=resources.gpu)
-        verification = verify_run(space, run, checked.compute, budget, quiet=quiet)
+            own = replace(space, rivals=())  # those that are attacked are checked below
+            checked = on_cluster(preflight.inspect, own, num_cpus=resources.cpu, num_gpus=resources.gpu)
+        verification = verify_run(
+            space, run, checked.compute, budget, rivals=chosen, rivals_required=True, quiet=quiet
+        )
         count = replicates or space.verify.replicates
         replicated = replicate_run(space, run, checked.compute, count, quiet=quiet) if count else ()
     report = write_report(run)

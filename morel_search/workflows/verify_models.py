@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err, print_out, terminate_as_interrupt
-from morel_search._consent import consent_of, is_import_path
+from morel_search._consent import Consent, consent_of, is_import_path
 from morel_search._user_code import named_errors
 from morel_search.errors import NetworkError, RunFolderError
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from morel_search.config import Space
-    from morel_search.training.datasets.loading import ImageSet
     from morel_search.verification.models import Candidate
 
 __all__ = ["verify_models_on"]
@@ -62,6 +62,7 @@ def verify_models_on(
     from morel_search.analysis.verification_reader import verification_of
     from morel_search.results.files import kind_of_path, os_error_sentence
     from morel_search.results.folder import RunFolder
+    from morel_search.training.augment import to_float
     from morel_search.training.datasets.loading import check_test, load_development, load_test
     from morel_search.verification.models import verify_models
     from morel_search.verification.runner import VerificationBudget
@@ -82,8 +83,8 @@ def verify_models_on(
     candidates = {}
     for name, text in _names(models).items():
         with named_errors(f"network {text}", code):
-            model = _load(text, len(classes), trust_code=trust_code)
-            candidates[name] = _candidate(text, model, space, test, len(classes))
+            model = _load(text, test.images.shape[1:], classes, consent_of(trust_code=trust_code))
+            candidates[name] = _candidate(text, model, space, to_float(test.images[:8]), len(classes))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -92,9 +93,9 @@ def verify_models_on(
     budget = VerificationBudget(
         images or space.verify.images, None if minutes is None else 60 * minutes, space.verify.seed
     )
-    unknown = float("nan"), float("nan")
     entries = [
-        NetworkEntry(name, number, None, True, "", unknown, None) for number, name in enumerate(candidates)
+        NetworkEntry(name, number, None, True, "", (math.nan, math.nan), None)
+        for number, name in enumerate(candidates)
     ]
     bar = tqdm(unit="chunk", desc="verifying", file=sys.stderr, disable=quiet, dynamic_ncols=True)
 
@@ -145,87 +146,36 @@ def _names(models: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _load(text: str, classes: int, *, trust_code: bool) -> nn.Module:
+def _load(text: str, shape: Sequence[int], classes: Sequence[str], consent: Consent) -> nn.Module:
     """Load a network.
 
     Raises:
         NetworkError: There is no such network.
     """
-    from morel_search.models.load import load_model
-    from morel_search.training.networks.imported import import_network
+    from morel_search.verification.outside import load_outside
 
-    if Path(text).is_dir():
-        return load_model(text, consent_of(trust_code=trust_code))
-    if not is_import_path(text):
-        raise NetworkError(
-            f"--model {text} is neither a folder of a network nor an import path package.module:name; for "
-            "another network, name a function of your own that returns it with its weights"
-        )
     try:
-        return import_network(text, classes)
+        return load_outside(text, shape, classes, consent)
     except NetworkError as error:
-        raise NetworkError(f"network {text} {error}") from error
+        raise NetworkError(f"--model {error}") from error
 
 
-def _candidate(text: str, model: nn.Module, space: Space, test: ImageSet, classes: int) -> Candidate:
+def _candidate(text: str, model: nn.Module, space: Space, images: Tensor, classes: int) -> Candidate:
     """Check that a network classifies the images, and choose the arithmetic of the attacks.
 
     Raises:
-        NetworkError: It does not take the images, gives another number of logits, or its predictions depend
-            on the other images of a batch.
+        NetworkError: See :func:`morel_search.verification.outside.check_network`.
     """
-    import torch
-
     from morel_search.cluster.placement import device_for
-    from morel_search.training.augment import to_float
-    from morel_search.training.compute import operations, resolve_compute, supports_channels_last
-    from morel_search.training.networks.parts import explained
-    from morel_search.training.predictions import DEPENDS_ON_BATCH, NOISE, batch_effect, randomness
     from morel_search.verification.models import Candidate
+    from morel_search.verification.outside import attack_compute, check_network, is_random
 
-    few = to_float(test.images[:8])
-    size = " x ".join(str(side) for side in few.shape[1:])
-    try:
-        with explained(f"does not take images of {size}"), torch.no_grad():
-            logits = model.eval()(few)
-    except NetworkError as error:
-        raise NetworkError(f"network {text} {error}") from error
-    if not isinstance(logits, torch.Tensor) or logits.shape != (len(few), classes):
-        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise NetworkError(
-            f"network {text} must give logits of shape (N, {classes}) for N images of {classes} classes, got "
-            f"{got}"
-        )
-    if not torch.isfinite(logits).all():
-        raise NetworkError(f"network {text} gives logits that are not finite")
-    if not _has_gradient(model, few):
-        raise NetworkError(
-            f"network {text} gives logits without a gradient for its images, which the white-box attacks "
-            "need; remove no_grad, detach and conversions to NumPy from its forward"
-        )
-    if randomness(model, few) > NOISE:
+    check_network(f"network {text}", model, images, classes)
+    if is_random(model, images):
         print_err(
             f"warning: network {text} is random in eval mode: two passes over the same images differ; its "
             "accuracies are not reliable"
         )
-    elif batch_effect(model, few) > NOISE:
-        raise NetworkError(f"network {text} {DEPENDS_ON_BATCH}")
-    channels, height, width = (int(side) for side in few.shape[1:])
     device = device_for(space.resources)
-    compute = resolve_compute(space.compute, device, operations(model, (channels, height, width)))
-    if compute.channels_last and not supports_channels_last(model, few):
-        compute = replace(compute, channels_last=False)
+    compute = attack_compute(model, images, space.compute, device)
     return Candidate(model.to(device).requires_grad_(False), compute)
-
-
-def _has_gradient(model: nn.Module, images: Tensor) -> bool:
-    """Return whether the logits have a gradient for the images; its values may all be zero."""
-    import torch
-
-    with torch.enable_grad():
-        inputs = images.clone().requires_grad_()
-        logits = model(inputs)
-        if not logits.requires_grad:
-            return False
-        (gradient,) = torch.autograd.grad(logits.sum(), inputs, allow_unused=True)
-    return gradient is not None

@@ -16,6 +16,7 @@ from morel_search.analysis.members import FEWEST_VERIFIED
 from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.constraints import constraint_words, nearest_words
 from morel_search.analysis.report.exchange_rate import exchange_rate_words
+from morel_search.analysis.rivals import rival_sentence
 from morel_search.analysis.run_data import POINT, RunData
 from morel_search.analysis.verification import Network, Verification, compare
 from morel_search.analysis.verification_reader import leading
@@ -91,6 +92,7 @@ def _verified(run_data: RunData, verification: Verification) -> list[str]:
     if len(found) == 2:
         lines.append(_cost_words(*found))
     lines.append(_verdict_counts(verification))
+    lines += [rival_sentence(verification, rival) for rival in verification.rivals if not rival.flags]
     lines += unverified(verification)
     if found:
         lines.append(_by_the_search(run_data, found))

@@ -220,7 +220,7 @@ def _version_of(run: RunFolder) -> str:
     """Return a text that changes when a file of the run changes from which the page is drawn."""
     seen = []
     mixtures = sorted((*run.mixture_models.glob("*/settings.json"), run.mixture_models / CHOSEN))
-    for path in (*(run.path / name for name in _TABLES), *mixtures):
+    for path in (*(run.path / name for name in _TABLES), run.rivals, *mixtures):
         try:
             status = path.stat()
         except OSError:

@@ -32,6 +32,7 @@ from morel_search.analysis.report.sections.pictures import pictures_section
 from morel_search.analysis.report.sections.radius import radius_section
 from morel_search.analysis.report.sections.replicates import replicates_section
 from morel_search.analysis.report.sections.reproduce import reproduce_section
+from morel_search.analysis.report.sections.rivals import rivals_section
 from morel_search.analysis.report.sections.settings import settings_section
 from morel_search.analysis.report.sections.slices import slices_section
 from morel_search.analysis.report.sections.trials import trials_section
@@ -111,8 +112,10 @@ def _groups(run_data: RunData, verification: Verification | None) -> list[Group]
         (
             "gain",
             "Gain",
-            "What it gains over the controls",
-            [gains, controls_section(run_data, replicated)],
+            "What it gains over the controls and rivals"
+            if run_data.rivals
+            else "What it gains over the controls",
+            [gains, controls_section(run_data, replicated), rivals_section(run_data, verification)],
             0,
         ),
         (

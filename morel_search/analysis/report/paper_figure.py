@@ -50,8 +50,8 @@ FAINT = "search, validation"
 LABEL_SCALE = FONT / 11 * WIDTH / (0.86 * 72 * SIZE[0])
 """Size of the labels relative to the page, where they have 11 pixels in a figure of width WIDTH."""
 
-FRONT, CONTROL, TRIAL, DARK = "#0b5a8a", "#c4501b", "#a9a59c", "#7d796f"
-"""Blue, vermilion and grey: colour-blind readers and black-and-white print can tell them apart."""
+FRONT, CONTROL, TRIAL, DARK, INK = "#0b5a8a", "#c4501b", "#a9a59c", "#7d796f", "#1f1d19"
+"""Blue, vermilion, greys and near black: colour-blind readers and black-and-white print tell them apart."""
 
 STYLE = {
     "font.family": "STIXGeneral",  # ships with matplotlib, so the figure is the same on every machine
@@ -147,7 +147,7 @@ def _draw_verified(axes: Axes, run_data: RunData, verification: Verification) ->
     )  # fmt: skip
     if verification.front:
         axes.plot(*verified.verified_steps(verification, limits), color=FRONT, linewidth=1.0, zorder=3)
-    colours = {"beaten": TRIAL, "controls": CONTROL, "flagged": CONTROL}
+    colours = {"beaten": TRIAL, "controls": CONTROL, "flagged": CONTROL, "rivals": INK}
     grouped = {name: networks for name, networks in verified.groups(verification).items() if networks}
     for name, networks in grouped.items():
         _draw_networks(axes, networks, name, colours.get(name, FRONT))
@@ -173,11 +173,11 @@ def _draw_networks(axes: Axes, networks: Sequence[Network], name: str, colour: s
         ys, xerr=(below[0], above[0]), yerr=(below[1], above[1]), fmt="none", ecolor=colour,
         elinewidth=0.5 if name == "controls" else 0.8, alpha=0.55 if name == "controls" else 0.8, zorder=4,
     )  # fmt: skip
-    marker = {"controls": "D", "flagged": "x", "mixtures": "^"}.get(name, "o")
+    marker = {"controls": "D", "flagged": "x", "mixtures": "^", "rivals": "*"}.get(name, "o")
     hollow = name == "undecided"
     axes.scatter(
         xs,
-        ys, s=24, marker=marker, facecolors="white" if hollow else colour,
+        ys, s=60 if name == "rivals" else 24, marker=marker, facecolors="white" if hollow else colour,
         edgecolors=None if marker == "x" else colour if hollow else "white",
         linewidths=1.0 if hollow or marker == "x" else 0.6, label=name, zorder=5,
     )  # fmt: skip

@@ -32,6 +32,7 @@ MARKERS: dict[str, Figure] = {
     "beaten": {"color": "@dot", "size": 8},
     "controls": {"color": "@control", "size": 10, "symbol": "diamond"},
     "mixtures": {"color": "@front", "size": 11, "symbol": "triangle-up"},
+    "rivals": {"color": "@ink", "size": 12, "symbol": "star"},
     "flagged": {"color": "@control", "size": 9, "symbol": "x-thin-open", "line": {"width": 2}},
 }
 """Markers of the groups of networks, by the name of the group in the legend."""
@@ -66,10 +67,12 @@ def verified_figure(verification: Verification) -> Figure:
 def groups(verification: Verification) -> dict[str, list[Network]]:
     """Return the networks by the group of their marker, the key of :data:`MARKERS`."""
     grouped: dict[str, list[Network]] = {name: [] for name in MARKERS}
-    for network in (*verification.networks, *verification.mixtures):
+    for network in verification.everyone:
         kind = verification.kind(network)
         if network.members and kind != "flagged":
             grouped["mixtures"].append(network)
+        elif network.rival and kind != "flagged":
+            grouped["rivals"].append(network)
         elif network.label and kind != "flagged":
             grouped["controls"].append(network)
         else:
@@ -80,7 +83,7 @@ def groups(verification: Verification) -> dict[str, list[Network]]:
 def verified_limits(verification: Verification) -> Limits:
     """Return the ranges of the axes, in percent: around the intervals of the verified front."""
     shown = verification.front or verification.members or list(verification.networks)
-    shown = [*shown, *verification.mixtures]
+    shown = [*shown, *verification.mixtures, *(rival for rival in verification.rivals if not rival.flags)]
     ends = [100 * np.array(network.intervals).T for network in shown]
     return limits_around(np.concatenate(ends), MARGIN)
 
@@ -104,7 +107,7 @@ def obstacles(
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """Return the points that a label should not cover: of markers and steps, and along the intervals."""
     thin: list[tuple[float, float]] = []
-    networks = (*verification.networks, *verification.mixtures)
+    networks = verification.everyone
     marks = [_place(network) for network in networks]
     for network in networks:
         (x, y), (across, up) = _place(network), (tuple(100 * np.array(ends)) for ends in network.intervals)
@@ -137,9 +140,9 @@ def _trace(name: str, networks: Sequence[Network]) -> Figure:
         "type": "scatter", "mode": "markers", "name": name, "x": rounded(np.multiply(clean, 100), 3),
         "y": rounded(np.multiply(robust, 100), 3), "error_x": error[0], "error_y": error[1],
         "marker": marker, "hoverinfo": "text", "hovertext": hover,
-        "customdata": [None if network.members else network.number for network in networks],
+        "customdata": [None if network.number < 0 else network.number for network in networks],
     }  # fmt: skip
 
 
 def _cost(network: Network) -> str:
-    return f"<br>{inference_cost(network.passes, network.parameters)}" if network.members else ""
+    return f"<br>{inference_cost(network.passes, network.parameters)}" if network.parameters else ""

@@ -21,7 +21,7 @@ from morel_search.training.networks.classifier import Classifier
 from morel_search.training.networks.state_dicts import read_state_dict
 from morel_search.training.settings import NetworkSettings
 
-__all__ = ["start_from", "with_fingerprint"]
+__all__ = ["load_trained", "start_from", "with_fingerprint"]
 
 NORMALISATION = {"mean": "mean", "std": "std", "mu": "mean", "sigma": "std"}
 """Names of the tensors with which other libraries normalise pixels inside a network."""
@@ -55,7 +55,7 @@ def with_fingerprint(settings: NetworkSettings) -> NetworkSettings:
 
 
 def start_from(network: Classifier, settings: NetworkSettings) -> str:
-    """Load ``weights`` into a network.
+    """Load ``weights`` into a network with which every training starts.
 
     The names of the file may begin with those of modules around the network. A linear head with another
     number of outputs than the network's is left out. Mean and standard deviation of a file are used, unless
@@ -71,6 +71,24 @@ def start_from(network: Classifier, settings: NetworkSettings) -> str:
     Raises:
         NetworkError: The file cannot be read, is not that of ``weights_sha256``, or does not fit the network.
     """
+    path, missing = _load(network, settings)
+    text = f"every training starts from {path}"
+    return f"{text}; the head is drawn anew, because the file {missing}" if missing else text
+
+
+def load_trained(network: Classifier, settings: NetworkSettings) -> None:
+    """Load ``weights`` into a network that is not trained further; see :func:`start_from`.
+
+    Raises:
+        NetworkError: As :func:`start_from`, or the file has no head for this number of classes.
+    """
+    path, missing = _load(network, settings)
+    if missing:
+        raise NetworkError(f"cannot be read from {path}: a head of these classes is needed, and it {missing}")
+
+
+def _load(network: Classifier, settings: NetworkSettings) -> tuple[Path, str]:
+    """Load ``weights``; return the file, and why it has no head for the network, empty if it has one."""
     assert settings.weights is not None
     path = weights_file(settings.weights)
     if settings.weights_sha256 is not None:
@@ -85,8 +103,7 @@ def start_from(network: Classifier, settings: NetworkSettings) -> str:
     with torch.no_grad():
         for name, tensor in matched.items():
             own[name].copy_(tensor)
-    text = f"every training starts from {path}"
-    return text if head == "loaded" else f"{text}; the head is drawn anew, because the file {head}"
+    return path, "" if head == "loaded" else head
 
 
 def weights_file(text: str) -> Path:

@@ -73,7 +73,7 @@ def missing_section(run_data: RunData, verification: Verification | None) -> Sec
 
 
 def _table(verification: Verification) -> str:
-    networks, images = verification.networks, verification.images
+    networks, images = (*verification.networks, *verification.rivals), verification.images
     stages = [stage for stage in WHITE_BOX if any(stage in network.attacks for network in networks)]
     heads = [
         "network",
@@ -104,11 +104,10 @@ def _table(verification: Verification) -> str:
 
 
 def _transfer_table(verification: Verification) -> str:
-    sources = list(
-        dict.fromkeys(source for network in verification.networks for source in network.diagnostics.transfer)
-    )
+    networks = (*verification.networks, *verification.rivals)
+    sources = list(dict.fromkeys(source for network in networks for source in network.diagnostics.transfer))
     rows = []
-    for network in verification.networks:
+    for network in networks:
         known = network.diagnostics.transfer
         cells: list[Cell] = [(network.labelled_name, network.number)]
         cells += [(percent(known[source]), known[source]) if source in known else "–" for source in sources]

@@ -20,7 +20,7 @@ __all__ = ["attack_words", "front_words", "verified_front_section"]
 
 def verified_front_section(verification: Verification) -> Section:
     """Return the section of the verified front."""
-    networks = (*verification.networks, *verification.mixtures)
+    networks = verification.everyone
     flagged = [_flagged(network, flag) for network in networks for flag in network.flags]
     words = paragraphs(front_words(verification))
     notes = paragraphs([*missing_checks(verification), *weakness(verification), *flagged], "note")
@@ -35,6 +35,8 @@ def verified_front_section(verification: Verification) -> Section:
             " Triangles: mixtures of two networks. Each of their predictions costs two forward passes; "
             "they are not part of the line, and beat no single network."
         )
+    if verification.rivals:
+        caption += " Stars: rivals, networks that this search did not train; they are not part of the line."
     content = f'{notes}{figure_place("verified", "wide")}<div class="words">{words}</div>'
     figures = {"verified": verified_figure(verification)}
     summary = f"{verification.images} of {verification.all_images} test images"
