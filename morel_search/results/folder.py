@@ -10,6 +10,7 @@
         front/NUMBER/        weights of a member
         controls/NUMBER/     weights of a control
         mixtures/NAME/       weights of a mixture of two of these networks, such as 33+2@30
+        teacher/             a copy of the network of train.teacher
         verified.csv         one row per verified network
         verification/        results of the attacks on each image of the test split, two files per network,
                              and attacked images of some networks, pictures.json
@@ -114,6 +115,11 @@ class RunFolder:
     def mixture_models(self) -> Path:
         """Folder of the mixtures' weights; names are those of :func:`~.names.mixture_name`."""
         return self.path / "mixtures"
+
+    @property
+    def teacher(self) -> Path:
+        """Copy of the folder of ``train.teacher``, from which all trainings of the run read it."""
+        return self.path / "teacher"
 
     @property
     def verification(self) -> Path:
