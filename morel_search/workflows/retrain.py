@@ -157,14 +157,13 @@ def _made(
     """Return the settings of the new network: those of the first one, with what the new training changed."""
     import torch
 
-    from morel_search.config.describe import settings_json
     from morel_search.results.provenance import commit, versions
 
     channels, height, width = development.train.images.shape[1:]
     return replace(
         settings,
         made_by="python -m morel_search.train",
-        train=settings.train if config.train.teacher is None else settings_json(asdict(config.train)),
+        train=settings.train if config.train.teacher is None else asdict(config.train),
         seed=config.seed,
         epoch=kept.epoch,
         image_shape=(channels, height, width),

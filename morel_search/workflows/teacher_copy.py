@@ -10,10 +10,10 @@ from morel_search._consent import names_code
 from morel_search.errors import NetworkError, RunFolderError
 from morel_search.results.folder import RunFolder
 from morel_search.results.reading import read_regular
-from morel_search.workflows.request import Request
 
 if TYPE_CHECKING:
     from morel_search.training.settings import TrainSettings
+    from morel_search.workflows.request import Request
 
 __all__ = ["copy_teacher", "copy_to_read", "copy_used_by", "with_teacher_noted"]
 
