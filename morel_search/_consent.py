@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from morel_search.errors import UntrustedCodeError
 
@@ -22,6 +23,7 @@ __all__ = [
     "consent_to",
     "import_paths",
     "is_import_path",
+    "names_code",
     "trust_option",
 ]
 
@@ -93,6 +95,11 @@ def trust_option(values: object) -> str:
 def is_import_path(text: str) -> bool:
     """Return whether a text is meant as an import path ``package.module:name``."""
     return ":" in text
+
+
+def names_code(text: str | None) -> bool:
+    """Return whether a text that names a folder or code is an import path."""
+    return text is not None and IMPORT_PATH.fullmatch(text) is not None and not Path(text).is_dir()
 
 
 def import_paths(values: object) -> Iterator[str]:

@@ -17,6 +17,8 @@ from morel_search._cli import (
     terminate_as_interrupt,
     trust_flag,
 )
+from morel_search._consent import names_code
+from morel_search.training.names import DISTILLATION_LOSSES
 
 __all__ = ["main", "train"]
 
@@ -33,7 +35,9 @@ Exit codes:
     "the test split.\n\n"
     "FOLDER is a picked network or a run's front/NUMBER. Needs neither Ray nor Optuna. The same seed on the "
     "same kind of machine gives the same weights, bit for bit on a CPU. Relative data paths start from the "
-    "current folder, as they did for the search.",
+    "current folder, as they did for the search.\n\n"
+    "With --teacher, the configuration is trained by distillation: morel-search train RUN/front/33 --teacher "
+    "RUN/mixtures/33+2@30 makes one network from a mixture.",
     NOTES,
 )
 @click.argument("folder", type=PathText(), metavar="FOLDER")
@@ -49,16 +53,43 @@ Exit codes:
     metavar="NEW",
     help="Folder to write.  [default: FOLDER-seedN; for a run's front/NUMBER, RUN/picked/NUMBER-seedN]",
 )
+@click.option(
+    "--teacher",
+    metavar="FOLDER",
+    help="Distil this network into the configuration: a mixture, another network, or package.module:name.",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(DISTILLATION_LOSSES),
+    help="Accuracy objective of the distillation.  [default: that of the configuration, or else rslad]",
+)
 @device_option("that of the first training, or the fastest one of this machine")
 @trust_flag
-def train(*, folder: Path, seed: int | None, out: Path | None, device: str, trust_code: bool) -> int:
+def train(
+    *,
+    folder: Path,
+    seed: int | None,
+    out: Path | None,
+    teacher: str | None,
+    loss: str | None,
+    device: str,
+    trust_code: bool,
+) -> int:
     """Train a network again."""
     from morel_search.workflows.retrain import retrain
 
-    if trust_code:
+    if trust_code or names_code(teacher):
         add_working_directory()
     with terminate_as_interrupt():
-        retrain(folder, seed=seed, target=out, device=device, trust_code=trust_code)
+        retrain(
+            folder,
+            seed=seed,
+            target=out,
+            teacher=teacher,
+            loss=loss,
+            device=device,
+            trust_code=trust_code,
+        )
     return 0
 
 

@@ -11,13 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from morel_search.training.networks import build_network
-from morel_search.training.objectives import ACCURACY_OBJECTIVES, accuracy_objective
+from morel_search.training.objectives import ACCURACY_OBJECTIVES, Outputs, accuracy_objective
 from morel_search.training.settings import NetworkSettings, TrainSettings
 from morel_search.training.step import MorelStep
 
-PLAIN: dict[str, Any] = {"beta": 3.0, "loat_early_until": 1, "loat_late_from": 5, "loat_variant": "lore"}
-SMOOTHED_LOGITS = {"trades": "clean", "none": "clean", "mart": "adversarial", "loat": "adversarial"}
+PLAIN: dict[str, Any] = {
+    **{"beta": 3.0, "loat_early_until": 1, "loat_late_from": 5, "loat_variant": "lore"},
+    "teacher_weight": 0.75,
+}
+SMOOTHED_LOGITS = {
+    "trades": "clean",
+    "none": "clean",
+    "ard": "clean",
+    "mart": "adversarial",
+    "loat": "adversarial",
+}
 """The logits whose cross entropy is smoothed; those of pgd are adversarial too."""
+SHARES = {"ard": 0.25, "rslad": 0.0}
+"""Weights of the cross entropy in losses in which it is not 1."""
 
 
 def batch(classes: int = 5, count: int = 12) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,12 +48,12 @@ def test_an_objective_changes_by_the_smoothed_cross_entropy(
     for epoch in (0, 3, 7):  # the three phases of LOAT
         plain = accuracy_objective(TrainSettings(accuracy_loss=name, **PLAIN))
         smooth = accuracy_objective(TrainSettings(accuracy_loss=name, label_smoothing=smoothing, **PLAIN))
-        change = smooth.loss(clean, adversarial, labels, epoch) - plain.loss(
-            clean, adversarial, labels, epoch
-        )
+        out = Outputs(clean, adversarial, labels, epoch, teacher=2 * clean)
+        change = smooth.loss(out) - plain.loss(out)
         expected = F.cross_entropy(logits, labels, label_smoothing=smoothing) - F.cross_entropy(
             logits, labels
         )
+        expected *= SHARES.get(name, 1.0)
         torch.testing.assert_close(change, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -51,7 +62,7 @@ def test_pgd_training_with_smoothing_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0]])
     log_p = torch.log_softmax(logits, dim=1)[0]
     objective = accuracy_objective(TrainSettings(accuracy_loss="pgd", label_smoothing=0.2))
-    value = objective.loss(torch.zeros(1, 2), logits, torch.tensor([0]), 0)
+    value = objective.loss(Outputs(torch.zeros(1, 2), logits, torch.tensor([0])))
     assert float(value) == pytest.approx(-0.9 * float(log_p[0]) - 0.1 * float(log_p[1]))
 
 

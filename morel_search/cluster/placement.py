@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
+from morel_search._consent import names_code
 from morel_search.config import ResourceSettings
 from morel_search.errors import ResourceError
-from morel_search.training.settings import DataSettings, NetworkSettings
+from morel_search.training.settings import DataSettings, NetworkSettings, TrainSettings
 
 __all__ = [
     "MACHINE_SECONDS",
@@ -22,6 +23,7 @@ __all__ = [
     "machines_for",
     "network_with_absolute_path",
     "threads_for",
+    "train_with_absolute_path",
     "with_absolute_paths",
 ]
 
@@ -170,6 +172,11 @@ def with_absolute_paths(data: DataSettings) -> DataSettings:
 def network_with_absolute_path(network: NetworkSettings) -> NetworkSettings:
     """Return the same network settings with an absolute path of the weights."""
     return replace(network, weights=_absolute(network.weights))
+
+
+def train_with_absolute_path(train: TrainSettings) -> TrainSettings:
+    """Return the same training settings with an absolute path of the teacher, unless it is an import path."""
+    return train if names_code(train.teacher) else replace(train, teacher=_absolute(train.teacher))
 
 
 def _absolute(path: str | None) -> str | None:

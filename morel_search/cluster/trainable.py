@@ -62,6 +62,7 @@ class Job:
         token: Content of the file that shows whether the trial's machine shares the run folder, see
             :mod:`morel_search.cluster.shared_folder`; empty to skip this check.
         folder_seconds: How long the run folder may take to appear on the trial's machine.
+        teacher: The run's copy of the folder of ``train.teacher``, which may be missing; empty for none.
     """
 
     number: int
@@ -78,6 +79,7 @@ class Job:
     rungs: tuple[int, ...] = ()
     token: str = ""
     folder_seconds: float = LATE_SECONDS
+    teacher: str = ""
 
 
 def run_job(config: dict[str, Job]) -> None:
@@ -253,7 +255,16 @@ def begin_training(
     import torch
 
     from morel_search.models.archive import UNREADABLE, check_archive
+    from morel_search.models.teacher import load_teacher, search_consent
     from morel_search.training.trainer import Training
+
+    loaded = load_teacher(
+        job.train,
+        development.train.images.shape[1:],
+        development.classes,
+        search_consent([job.network.name, job.train.accuracy_loss, job.train.teacher]),
+        copy=Path(job.teacher) if job.teacher else None,
+    )
 
     def fresh() -> Training:
         return Training(
@@ -267,6 +278,7 @@ def begin_training(
             extra_share=job.data.extra_share,
             also_evaluate=job.rungs,
             compute=job.compute,
+            teacher=None if loaded is None else loaded.model,
         )
 
     training = fresh()

@@ -155,7 +155,7 @@ def _settle(controller: SearchController, record: TrialStore, errors: list[Excep
 
 
 def job_maker(
-    space: Space, folder: Path, compute: Compute = FLOAT32, token: str = ""
+    space: Space, folder: Path, compute: Compute = FLOAT32, token: str = "", teacher: str = ""
 ) -> Callable[[Assignment], Job]:
     """Return a function from assignments to jobs whose checkpoints are in ``folder/NUMBER``.
 
@@ -164,6 +164,7 @@ def job_maker(
         folder: Folder of the checkpoints of all trials.
         compute: The arithmetic.
         token: See :attr:`Job.token`.
+        teacher: See :attr:`Job.teacher`.
     """
     minutes = space.search.max_epoch_minutes
     # A training that waits for its folder must not be taken for one that hangs.
@@ -185,6 +186,7 @@ def job_maker(
             rungs=rungs_of(space),
             token=token,
             folder_seconds=folder_seconds,
+            teacher=teacher,
         )
 
     return make

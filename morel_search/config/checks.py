@@ -11,10 +11,17 @@ from morel_search._values import JsonObject, JsonValue, SettingValue
 from morel_search.config.condition_checks import check_conditions
 from morel_search.config.faults import Faults, Location
 from morel_search.config.fieldspec import replaced, specs
-from morel_search.config.possible_values import drawn_with, highest, parameter_of, possible_values
+from morel_search.config.possible_values import (
+    accuracy_losses,
+    drawn_with,
+    highest,
+    parameter_of,
+    possible_values,
+)
 from morel_search.config.rational import format_value, in_255ths, parse_rational
 from morel_search.config.space import Space
 from morel_search.errors import SpaceError
+from morel_search.training.names import DISTILLATION_LOSSES
 from morel_search.training.settings import DataSettings, EvaluationSettings, TrainSettings
 
 if TYPE_CHECKING:
@@ -200,6 +207,19 @@ def check_space(space: Space, given: JsonObject, faults: Faults) -> None:
             faults.add(("controls", control.name), error.faults[0].partition(": ")[2])
         else:
             _check_linf(("controls", control.name), settings, faults)
+    if not faults:
+        _check_teacher(space, faults)
+
+
+def _check_teacher(space: Space, faults: Faults) -> None:
+    """Check that there is a teacher if a training needs one."""
+    needing = [loss for loss in accuracy_losses(space) if loss in DISTILLATION_LOSSES]
+    if needing and space.train.teacher is None:
+        faults.add(
+            ("train", "teacher"),
+            f"must be given: accuracy_loss {needing[0]} needs a teacher, such as the folder of a network or "
+            "a mixture of an earlier run",
+        )
 
 
 def _check_step(space: Space, fixed: JsonObject, faults: Faults) -> None:

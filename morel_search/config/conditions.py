@@ -52,7 +52,12 @@ def read_conditions(
             faults.add((*location, other), "a parameter cannot depend on itself")
         elif (spec := searchable(other)) is None:
             known = [known for known in specs(TrainSettings) if known != name]
-            faults.add((*location, other), f"{other} is not a setting of train{nearest(other, known)}")
+            problem = (
+                "is the same for all trainings of a search"
+                if other in known
+                else f"is not a setting of train{nearest(other, known)}"
+            )
+            faults.add((*location, other), f"{other} {problem}")
         elif other in readable or other not in named:
             parent, inner = readable.get(other), (*location, other)
             read = _read_range if isinstance(value, dict) else _read_values

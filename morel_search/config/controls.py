@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from morel_search._values import SettingValue
 from morel_search.config.faults import Faults, Location, nearest, shown
+from morel_search.config.fieldspec import specs
 from morel_search.config.schema import read_given
 from morel_search.config.space import Control
 from morel_search.training.settings import EvaluationSettings, TrainSettings
@@ -130,4 +131,8 @@ def _own_settings(
             return {}
         faults.add(location, f"{name} is not a built-in control{nearest(name, BUILT_IN)}")
         return None
-    return read_given(TrainSettings, entry, location, faults)
+    values = read_given(TrainSettings, entry, location, faults)
+    for key in values or ():
+        if specs(TrainSettings)[key].fixed:
+            faults.add((*location, key), "is the same for all trainings of a search; set it in train")
+    return values

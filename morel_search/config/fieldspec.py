@@ -35,6 +35,7 @@ class FieldSpec:
         doc: The meaning.
         values: The allowed values in words, for a field whose type does not tell them.
         libraries: Whether ``timm/NAME`` and ``torchvision/NAME`` are allowed too.
+        fixed: Whether all trainings of a search have the same value: neither searched nor set for a control.
     """
 
     name: str
@@ -47,6 +48,7 @@ class FieldSpec:
     doc: str
     values: str = ""
     libraries: bool = False
+    fixed: bool = False
 
 
 @cache
@@ -72,7 +74,10 @@ def _spec(field: dataclasses.Field[object], hint: object) -> FieldSpec:
     module = bool(field.metadata.get("optional_module"))
     libraries = bool(field.metadata.get("libraries"))
     doc, values = (str(field.metadata.get(key, "")) for key in ("doc", "values"))
-    return FieldSpec(field.name, hint, optional, choices, module, limits, default, doc, values, libraries)
+    fixed = bool(field.metadata.get("fixed"))
+    return FieldSpec(
+        field.name, hint, optional, choices, module, limits, default, doc, values, libraries, fixed
+    )
 
 
 def replaced(settings: Settings, values: Mapping[str, object]) -> Settings:

@@ -63,7 +63,9 @@ def json_schema() -> JsonObject:
             **{name: _value(spec) for name, spec in named_fields().items()},
             _OPTION: _OPTION_VALUE,
             "when": _when(),
-            "training": _object({name: _reference(name) for name in specs(TrainSettings)}),
+            "training": _object(
+                {name: _reference(name) for name, spec in specs(TrainSettings).items() if not spec.fixed}
+            ),
         },
     }
 
@@ -88,7 +90,7 @@ def _section(name: str) -> JsonValue:
     assert settings is not None, "the sections without a class are above"
     fields = specs(settings)
     keys: JsonObject = {
-        key: _described(_reference(key) if name == "train" else _value(spec), spec)
+        key: _described(_reference(key) if name == "train" and not spec.fixed else _value(spec), spec)
         for key, spec in fields.items()
     }
     for old, new in RENAMED_SETTINGS.get(name, {}).items():

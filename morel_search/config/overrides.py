@@ -11,7 +11,7 @@ from morel_search.config.fieldspec import specs
 from morel_search.config.parameters import ParameterEntry
 from morel_search.config.reader import read_tree
 from morel_search.config.renamed import current_keys
-from morel_search.config.searchable import joined_name, searchable
+from morel_search.config.searchable import joined_name, searchable, unsearchable
 from morel_search.config.sections import SECTIONS
 from morel_search.errors import SpaceError
 from morel_search.training.settings import NetworkSettings, TrainSettings
@@ -106,6 +106,8 @@ def _unknown(tree: JsonObject, keys: tuple[str, ...]) -> str:
 def _unknown_parameter(given: object, keys: tuple[str, ...]) -> str:
     if searchable(keys[1]) is None:
         known = specs(TrainSettings)
+        if keys[1] in known:
+            return f"{keys[1]} {unsearchable(keys[1])}"
         return f"{keys[1]!r} is not a setting of train{nearest(keys[1], known)}"
     parameters = given if isinstance(given, dict) else {}
     if len(keys) > 2 and keys[1] not in parameters:

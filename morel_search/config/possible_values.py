@@ -11,7 +11,7 @@ from morel_search.config.grid import Grid
 from morel_search.config.parameter import Parameter
 from morel_search.config.space import Space
 
-__all__ = ["drawn_with", "highest", "lowest", "parameter_of", "possible_values"]
+__all__ = ["accuracy_losses", "drawn_with", "highest", "lowest", "parameter_of", "possible_values"]
 
 
 def parameter_of(space: Space, name: str) -> Parameter | None:
@@ -38,6 +38,14 @@ def possible_values(space: Space, name: str) -> Sequence[SettingValue]:
     if not parameter.when or base in values:
         return values
     return (*_ends(values), base)
+
+
+def accuracy_losses(space: Space) -> list[str]:
+    """Return the accuracy objectives of all trainings of a search, each once."""
+    controls = [space.control_settings(control).accuracy_loss for control in space.controls]
+    searched = parameter_of(space, "accuracy_loss")
+    choices = [] if searched is None else [str(choice) for choice in searched.choices]
+    return list(dict.fromkeys([space.train.accuracy_loss, *controls, *choices]))
 
 
 def drawn_with(space: Space, parameter: Parameter, other: str) -> Sequence[SettingValue]:

@@ -50,7 +50,8 @@ def searchable(name: str) -> FieldSpec | None:
     if is_option(name):
         doc = f"option {_last(name)} of the network"
         return FieldSpec(name, OptionValue, False, (), False, {}, None, doc)
-    return specs(TrainSettings).get(name)
+    spec = specs(TrainSettings).get(name)
+    return None if spec is None or spec.fixed else spec
 
 
 def named_fields() -> dict[str, FieldSpec]:
@@ -71,6 +72,8 @@ def unsearchable(name: str) -> str:
             f"cannot be searched; beside the settings of train, {', '.join(_DATA)} and network.options.NAME "
             "can"
         )
+    if name in specs(TrainSettings):
+        return "cannot be searched: it is the same for all trainings of a search; set it in train"
     return f"is not a setting of train, so it cannot be searched{nearest(name, specs(TrainSettings))}"
 
 

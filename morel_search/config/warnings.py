@@ -6,12 +6,19 @@ from collections.abc import Callable, Iterable, Iterator
 
 from morel_search._values import JsonObject, SettingValue
 from morel_search.config.condition_checks import condition_warnings
-from morel_search.config.possible_values import drawn_with, highest, lowest, parameter_of, possible_values
+from morel_search.config.possible_values import (
+    accuracy_losses,
+    drawn_with,
+    highest,
+    lowest,
+    parameter_of,
+    possible_values,
+)
 from morel_search.config.rational import format_value
 from morel_search.config.search_warnings import search_warnings
 from morel_search.config.space import Space
 from morel_search.training.data_settings import DOWNLOADED
-from morel_search.training.names import ACCURACY_LOSSES
+from morel_search.training.names import ACCURACY_LOSSES, DISTILLATION_LOSSES
 from morel_search.training.settings import EvaluationSettings
 
 __all__ = ["warnings"]
@@ -29,7 +36,12 @@ FEW_IMAGES = 200
 
 _CONTRASTIVE = ("temperature", "contrastive_features", "attention_heads")
 _LOAT = ("loat_variant", "loat_regularizer", "loat_theta", "loat_gamma", "loat_early_until", "loat_late_from")
-_USED_BY = {"beta": ("trades", "mart", "loat"), **dict.fromkeys(_LOAT, ("loat",))}
+_TEACHER = ("teacher_weight", "teacher_temperature")
+_USED_BY = {
+    "beta": ("trades", "mart", "loat"),
+    **dict.fromkeys(_LOAT, ("loat",)),
+    **dict.fromkeys(_TEACHER, DISTILLATION_LOSSES),
+}
 _DATA_USED_BY = {
     "folder": DOWNLOADED,
     "download": DOWNLOADED,
@@ -56,6 +68,7 @@ def warnings(space: Space, given: JsonObject) -> tuple[str, ...]:
         _robust_objective,
         _accuracy_objective,
         _own_losses,
+        _teacher,
         _phases,
         _schedule,
         _awp,
@@ -127,6 +140,13 @@ def _own_losses(space: Space) -> Iterator[str]:
                 f"label_smoothing has an effect on {loss} only if this function reads "
                 f"settings.label_smoothing itself"
             )
+
+
+def _teacher(space: Space) -> Iterator[str]:
+    losses = accuracy_losses(space)
+    may_use = any(loss in DISTILLATION_LOSSES or loss not in ACCURACY_LOSSES for loss in losses)
+    if space.train.teacher is not None and not may_use:
+        yield f"train.teacher has no effect: accuracy_loss is {_listed(losses)}, which has no teacher"
 
 
 def _phases(space: Space) -> Iterator[str]:

@@ -11,6 +11,7 @@ from morel_search._consent import import_paths, is_import_path, trust_option
 from morel_search._format import attack_text, percent, printable, with_interval
 from morel_search.models.markdown import md_code, md_text
 from morel_search.models.settings import Accuracies, ModelSettings
+from morel_search.training.names import DISTILLATION_LOSSES
 
 __all__ = ["kind_text", "model_card"]
 
@@ -174,6 +175,7 @@ def _training(settings: ModelSettings, name: str) -> str:
         f"- Accuracy objective {md_code(given['accuracy_loss'])}{beta}; robust objective with weight "
         f"{train['k_robust']}, its contrastive term with weight {train['alpha']} and temperature "
         f"{train['temperature']}.",
+        *_teacher(given),
         f"- Training attack: {train['attack_steps']} steps, {train['norm']}, epsilon {train['epsilon']}. It "
         "is left out if no objective in use needs it.",
         f"- {train['optimizer']}, peak learning rate {train['lr']}, {train['schedule']} schedule, batches of "
@@ -197,6 +199,16 @@ def _training(settings: ModelSettings, name: str) -> str:
         "```",
     ]
     return "\n".join(lines)
+
+
+def _teacher(train: Mapping[str, object]) -> list[str]:
+    """Return a line about the teacher of a distillation; none without one."""
+    if train["accuracy_loss"] not in DISTILLATION_LOSSES:
+        return []
+    return [
+        f"- The accuracy objective distils the teacher {md_code(train['teacher'])} (SHA-256 "
+        f"{md_code(train['teacher_sha256'])}); a prediction does not need it."
+    ]
 
 
 def _extra(data: Mapping[str, object]) -> str:

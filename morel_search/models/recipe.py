@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from morel_search._consent import Consent
+from morel_search._consent import Consent, import_paths
 from morel_search._format import shortened
 from morel_search.errors import NetworkError
 from morel_search.models.sections import read_section
@@ -83,7 +83,8 @@ def read_training_config(settings: ModelSettings, source: Path, consent: Consent
     """
     if settings.mixture:
         raise NetworkError(
-            f"{source} is a mixture, which was not trained; train its members again and mix them"
+            f"{source} is a mixture, which was not trained; train its members again and mix them, or name a "
+            "member and give the mixture as --teacher, which makes one network of it"
         )
     try:
         config = TrainingConfig(
@@ -108,6 +109,7 @@ def read_training_config(settings: ModelSettings, source: Path, consent: Consent
     except (TypeError, ValueError) as error:
         raise NetworkError(f"{source} cannot be trained again: {error}") from error
     consent.check([config.network.name, config.train.accuracy_loss], source)
+    consent.check(import_paths(config.train.teacher), source)
     return config
 
 
@@ -129,6 +131,7 @@ def train_from_config(
     compute: Compute,
     device: str = "cpu",
     on_epoch: Callable[[EpochResult], None] = lambda _: None,
+    teacher: nn.Module | None = None,
 ) -> tuple[EpochResult, nn.Module]:
     """Train a configuration, and return the selected epoch, under the final attack too, and its network.
 
@@ -140,6 +143,7 @@ def train_from_config(
         compute: The arithmetic.
         device: ``cpu``, ``cuda`` or ``mps``.
         on_epoch: Function that is called after each epoch.
+        teacher: The teacher, see :func:`morel_search.models.teacher.load_teacher`.
 
     Returns:
         The selected epoch, and its network on the CPU.
@@ -164,6 +168,7 @@ def train_from_config(
         extra_share=config.data.extra_share,
         also_evaluate=config.also_evaluate,
         compute=compute,
+        teacher=teacher,
     )
     history: list[EpochResult] = []
     selected: tuple[EpochResult, nn.Module] | None = None

@@ -10,6 +10,7 @@
         front/NUMBER/        weights of a member
         controls/NUMBER/     weights of a control
         mixtures/NAME/       weights of a mixture of two of these networks, such as 33+2@30
+        teacher/             a copy of the network of train.teacher
         verified.csv         one row per verified network
         rivals.json          networks that the search did not train, verified beside these
         verification/        results of the attacks on each image of the test split, two files per network,
@@ -121,6 +122,11 @@ class RunFolder:
     def rivals(self) -> Path:
         """The rivals that verifications have attacked; see :mod:`morel_search.results.rivals`."""
         return self.path / "rivals.json"
+
+    @property
+    def teacher(self) -> Path:
+        """Copy of the folder of ``train.teacher``, from which all trainings of the run read it."""
+        return self.path / "teacher"
 
     @property
     def verification(self) -> Path:

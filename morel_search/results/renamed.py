@@ -19,7 +19,10 @@ RENAMED_SETTINGS: dict[str, dict[str, str]] = {"search": {"point": "select_epoch
 LATER_DATA = {"background": "white", "extra": None, "extra_share": 0.5}
 """Settings of the section ``data`` that earlier versions did not have, with their defaults."""
 
-LATER_TRAIN = {"label_smoothing": 0.0, "awp": 0.0, "awp_warmup": 0.0}
+LATER_TRAIN = {
+    **{"label_smoothing": 0.0, "awp": 0.0, "awp_warmup": 0.0},
+    **{"teacher": None, "teacher_sha256": None, "teacher_weight": None, "teacher_temperature": None},
+}
 """Settings of the section ``train`` that earlier versions did not have, with their defaults."""
 
 LATER_NETWORK = {"weights": None, "weights_sha256": None}

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import moocore
 import numpy as np
@@ -51,6 +51,14 @@ PARENTS = 20
 
 INACTIVE = 0.5
 """Coordinate of a parameter that is not active: the middle of the unit cube."""
+
+
+class _Process(Protocol):
+    """A Gaussian process of scikit-learn."""
+
+    def fit(self, coordinates: Floats, values: Floats) -> object: ...
+
+    def predict(self, points: Floats, *, return_std: bool) -> tuple[Floats, Floats]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,7 @@ class Surrogate:
         self._key, self._active = configuration_key, active
         self._trials: list[_Trial] = []
         self._constraints: set[str] = set()
-        self._kernels: dict[tuple[str, int], tuple[Any, float]] = {}
+        self._kernels: dict[tuple[str, int], tuple[object, float]] = {}
 
     def add(
         self,
@@ -248,14 +256,14 @@ class Surrogate:
 
         return gain
 
-    def _model(self, output: str, running: Sequence[Floats]) -> Any:
+    def _model(self, output: str, running: Sequence[Floats]) -> _Process:
         """Return the process of an output, which takes its expected values of running trials for measured."""
         from sklearn.gaussian_process import GaussianProcessRegressor
 
         trials = [trial for trial in self._trials if output in trial.outputs]
         signal, noise = self._kernel(output, trials)
         coordinates, values = self._data(output, trials[-NEWEST:])
-        model = GaussianProcessRegressor(signal, alpha=noise, optimizer=None, normalize_y=True)
+        model: _Process = GaussianProcessRegressor(signal, alpha=noise, optimizer=None, normalize_y=True)
         model.fit(coordinates, values)
         if running:
             points = np.array(running)
@@ -263,7 +271,7 @@ class Surrogate:
             model.fit(np.concatenate([coordinates, _at_the_end(points)]), np.append(values, expected))
         return model
 
-    def _kernel(self, output: str, trials: Sequence[_Trial]) -> tuple[Any, float]:
+    def _kernel(self, output: str, trials: Sequence[_Trial]) -> tuple[object, float]:
         """Return the kernel with its fitted length scales, and the variance of the noise.
 
         Both are those of standardised values.
@@ -324,10 +332,9 @@ def gains_of(front: Floats, reference: Floats, points: Floats) -> Floats:
     return gains
 
 
-def _predict(model: Any, points: Floats) -> tuple[Floats, Floats]:
+def _predict(model: _Process, points: Floats) -> tuple[Floats, Floats]:
     """Return means and standard deviations, without noise, at the ends of trainings, shape (n,) each."""
-    mean, error = model.predict(_at_the_end(points), return_std=True)
-    return mean, error
+    return model.predict(_at_the_end(points), return_std=True)
 
 
 def _at_the_end(points: Floats) -> Floats:
@@ -342,7 +349,9 @@ def _size_to_fit(count: int) -> int:
     return size
 
 
-def _minimize(function: Any, start: Floats, bounds: Floats) -> tuple[Floats, float]:
+def _minimize(
+    function: Callable[[Floats], tuple[float, Floats]], start: Floats, bounds: Floats
+) -> tuple[Floats, float]:
     """Minimise as scikit-learn's Gaussian process does, in a limited number of steps."""
     from scipy.optimize import minimize
 

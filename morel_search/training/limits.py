@@ -22,8 +22,9 @@ def setting(default: Any = dataclasses.MISSING, *, doc: str, **limits: Any) -> A
         default: The default value; without one the setting must be given.
         doc: What the setting means, with its unit.
         **limits: ``ge``, ``gt``, ``le``, ``lt`` (numbers), ``choices`` (the names a text may be),
-            ``optional_module=True`` for a name that may also be an import path ``package.module:name``, or
-            ``libraries=True`` for one that may also be ``timm/NAME`` or ``torchvision/NAME``.
+            ``optional_module=True`` for a name that may also be an import path ``package.module:name``,
+            ``libraries=True`` for one that may also be ``timm/NAME`` or ``torchvision/NAME``, or
+            ``fixed=True`` for a setting of ``train`` that is the same for all trainings of a search.
     """
     return dataclasses.field(default=default, metadata={"doc": doc, **limits})
 

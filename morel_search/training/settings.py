@@ -93,8 +93,8 @@ class TrainSettings:
 
     accuracy_loss: str = setting(
         "trades",
-        doc="accuracy objective: trades, mart, loat, pgd, none, or a function of your own as "
-        "package.module:name",
+        doc="accuracy objective: trades, mart, loat, pgd, none, ard and rslad (distillation from a teacher), "
+        "or a function of your own as package.module:name",
         choices=ACCURACY_LOSSES,
         optional_module=True,
     )
@@ -105,6 +105,31 @@ class TrainSettings:
         "the training attack keeps the labels, and a loss of your own must read it",
         ge=0,
         lt=1,
+    )
+    teacher: str | None = setting(
+        None,
+        doc="teacher of ard and rslad: a network's folder of this project (also of a mixture), or a function "
+        "that returns a network with its weights, as package.module:name",
+        fixed=True,
+    )
+    teacher_sha256: str | None = setting(
+        None,
+        doc="SHA-256 of the teacher's network and weights; a search notes it, so that a resumed one refuses "
+        "another teacher",
+        fixed=True,
+    )
+    teacher_weight: float | None = setting(
+        None,
+        doc="ard: weight of the teacher; rslad: weight of the adversarial images; null means that of the "
+        "authors, 1 and 5/6",
+        ge=0,
+        le=1,
+    )
+    teacher_temperature: float | None = setting(
+        None,
+        doc="temperature of the divergence from the teacher; null means that of the authors, 30 for ard and "
+        "1 for rslad",
+        gt=0,
     )
     k_robust: float = setting(
         0.1, doc="weight k_f of the robust objective, which is cosine loss + alpha x contrastive loss", ge=0

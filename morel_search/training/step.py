@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from morel_search.errors import OutOfMemoryError
+from morel_search.errors import OutOfMemoryError, TrainingError
 from morel_search.training import losses
 from morel_search.training.attacks import pgd
 from morel_search.training.compute import autocast, to_memory_format
@@ -18,8 +18,9 @@ from morel_search.training.frozen import FrozenNetwork
 from morel_search.training.memory import outline_problem
 from morel_search.training.networks import Classifier
 from morel_search.training.networks.classifier import count_batches
-from morel_search.training.objectives import accuracy_objective
+from morel_search.training.objectives import Outputs, accuracy_objective
 from morel_search.training.settings import TrainSettings
+from morel_search.training.teacher import Teacher
 from morel_search.training.weight_perturbation import WeightPerturbation
 
 __all__ = ["MorelStep", "StepLosses", "TermGradients"]
@@ -63,17 +64,31 @@ class MorelStep(nn.Module):
         classifier: The network; it is not copied.
         settings: The settings of the training.
         compute: The arithmetic of the layers; the head, the embedding space and every loss are float32.
+        teacher: The teacher; it is not asked if the accuracy objective needs none. It answers the clean batch
+            once in each step.
 
     Raises:
-        TrainingError: The import path of the accuracy objective names nothing, or ``awp`` is set and the
-            network has no weights to perturb.
+        TrainingError: The import path of the accuracy objective names nothing, it needs a teacher and there
+            is none, or ``awp`` is set and the network has no weights to perturb.
     """
 
-    def __init__(self, classifier: Classifier, settings: TrainSettings, compute: Compute = FLOAT32) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        settings: TrainSettings,
+        compute: Compute = FLOAT32,
+        teacher: Teacher | None = None,
+    ) -> None:
         super().__init__()
         self.settings, self.compute = settings, compute
         self.classifier = classifier
         self.objective = accuracy_objective(settings)
+        self._teacher = teacher if self.objective.needs_teacher else None
+        if self.objective.needs_teacher and teacher is None:
+            raise TrainingError(
+                f"accuracy_loss {settings.accuracy_loss} needs a teacher: set train.teacher to the folder of "
+                "a network"
+            )
         self.robust_weight = settings.k_robust + settings.gamma
         self.embedding = (
             _embedding_space(classifier.feature_dim, settings) if self.robust_weight > 0 else None
@@ -102,14 +117,15 @@ class MorelStep(nn.Module):
             The losses, and the clean logits of shape (N, classes).
         """
         images = to_memory_format(self.compute, images)
+        taught = self._teacher(images) if self._teacher is not None else None
         adversarial = (
-            self.attack(images, labels, generator, epoch)
+            self._attacked(images, labels, generator, epoch, taught)
             if self.objective.needs_attack or self.embedding is not None
             else None
         )
         if self._perturbation is not None and epoch >= self.settings.awp_warmup * self.settings.epochs:
-            self._perturbation.add(lambda: self._losses(images, adversarial, labels, epoch)[0].total)
-        step_losses, logits, features = self._losses(images, adversarial, labels, epoch)
+            self._perturbation.add(lambda: self._losses(images, adversarial, labels, epoch, taught)[0].total)
+        step_losses, logits, features = self._losses(images, adversarial, labels, epoch, taught)
         if self.watch:
             self._watched = features, step_losses
         return step_losses, logits.detach()
@@ -120,7 +136,12 @@ class MorelStep(nn.Module):
             self._perturbation.remove()
 
     def _losses(
-        self, images: Tensor, adversarial: Tensor | None, labels: Tensor, epoch: int
+        self,
+        images: Tensor,
+        adversarial: Tensor | None,
+        labels: Tensor,
+        epoch: int,
+        taught: Tensor | None,
     ) -> tuple[StepLosses[Tensor], Tensor, tuple[Tensor, Tensor]]:
         """Return the losses, the clean logits, and the features of the clean and of the adversarial batch."""
         batches = [images] if adversarial is None else [images, adversarial]
@@ -130,7 +151,7 @@ class MorelStep(nn.Module):
         logits_adv = logits if adversarial is None else self.classifier.head(features_adv)
         if self.classifier.training:
             count_batches(self.classifier, len(batches))
-        accuracy = self.objective.loss(logits, logits_adv, labels, epoch)
+        accuracy = self.objective.loss(Outputs(logits, logits_adv, labels, epoch, taught))
         robust, cosine, contrastive = self._robust(features, features_adv, labels)
         total = losses.conic_scalarization(
             robust,
@@ -182,6 +203,17 @@ class MorelStep(nn.Module):
 
         Arguments as in :meth:`forward`.
         """
+        taught = self._teacher(images) if self._teacher is not None else None
+        return self._attacked(images, labels, generator, epoch, taught)
+
+    def _attacked(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator | None,
+        epoch: int,
+        taught: Tensor | None,
+    ) -> Tensor:
         if self._adversary is None:
             self._adversary = FrozenNetwork(self.classifier, images, self.compute)
         else:
@@ -192,7 +224,7 @@ class MorelStep(nn.Module):
         def clean_logits() -> Tensor:
             return adversary(images)
 
-        objective = self.objective.attack_target(clean_logits, labels, epoch)
+        objective = self.objective.attack_target(clean_logits, labels, epoch, taught)
         return pgd(adversary, images, objective, self.settings.attack, generator)
 
     def _features(self, batches: list[Tensor]) -> list[Tensor]:

@@ -27,6 +27,7 @@ from morel_search.training.schedules import learning_rate
 from morel_search.training.selection import EpochResult
 from morel_search.training.settings import EvaluationSettings, NetworkSettings, TrainSettings
 from morel_search.training.step import MorelStep, StepLosses, TermGradients
+from morel_search.training.teacher import Teacher
 
 __all__ = ["Training", "seed_everything"]
 
@@ -52,9 +53,12 @@ class Training:
         also_evaluate: Epochs that are evaluated whatever ``evaluation.every`` says; this changes nothing
             else.
         compute: The arithmetic, see :func:`morel_search.training.compute.resolve_compute`.
+        teacher: The network of ``settings.teacher``, for an accuracy objective that needs it; it is moved to
+            the device and frozen.
 
     Raises:
         NetworkError: The network does not fit the images.
+        TrainingError: The accuracy objective cannot be used, or needs a teacher and there is none.
         DivergedError: While iterating, when the loss is no longer finite.
         OutOfMemoryError: While iterating, when the device's memory does not hold a batch.
     """
@@ -72,6 +76,7 @@ class Training:
         extra_share: float = 0.5,
         also_evaluate: Collection[int] = (),
         compute: Compute = FLOAT32,
+        teacher: nn.Module | None = None,
     ) -> None:
         self.settings, self.evaluation = settings, evaluation
         self.also_evaluate = frozenset(also_evaluate)
@@ -91,7 +96,8 @@ class Training:
         self.classifier: Classifier = build_network(network, shape, len(development.classes)).to(self.device)
         if compute.channels_last:
             self.classifier.to(memory_format=torch.channels_last)
-        self.step = MorelStep(self.classifier, settings, compute).to(self.device)
+        taught = None if teacher is None else Teacher(teacher, to_float(self.data.images[:2]), compute)
+        self.step = MorelStep(self.classifier, settings, compute, taught).to(self.device)
         self.average = WeightAverage(self.classifier, settings.ema) if settings.ema else None
         self.optimizer = _optimizer(self.step, settings)
         self.order = torch.Generator().manual_seed(seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from morel_search.cluster.placement import (
@@ -20,6 +21,7 @@ from morel_search.cluster.worker_data import development_for, test_images
 from morel_search.config import Space
 from morel_search.errors import TrainingError
 from morel_search.models.recipe import TrainingConfig, train_from_config
+from morel_search.models.teacher import load_teacher, search_consent
 from morel_search.results.folder import RunFolder
 from morel_search.results.tables import REPLICATE_COLUMNS
 from morel_search.search.seeds import derive_seed
@@ -119,7 +121,7 @@ def train_replicates(
                     data = with_absolute_paths(replicate.config.data)
                     network = network_with_absolute_path(replicate.config.network)
                     config = replace(replicate.config, data=data, network=network, threads=threads)
-                    pending[task.remote(config, compute, device)] = replicate
+                    pending[task.remote(config, compute, device, run.teacher)] = replicate
                 reference = results.next(pending)
                 replicate = pending.pop(reference)
                 result: _Result = ray.get(reference)
@@ -133,12 +135,31 @@ def train_replicates(
             ray.cancel(reference)
 
 
-def _train(config: TrainingConfig, compute: Compute, device: str) -> _Result:
-    """Train and score one replicate; run on a worker."""
+def _train(config: TrainingConfig, compute: Compute, device: str, teacher: Path) -> _Result:
+    """Train and score one replicate; run on a worker.
+
+    Args:
+        config: The configuration.
+        compute: The arithmetic.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        teacher: The run's copy of the folder of ``train.teacher``, if it has one.
+    """
     began = time.perf_counter()
     try:
+        development = development_for(config.data, device)
+        loaded = load_teacher(
+            config.train,
+            development.train.images.shape[1:],
+            development.classes,
+            search_consent([config.network.name, config.train.accuracy_loss, config.train.teacher]),
+            copy=teacher,
+        )
         kept, model = train_from_config(
-            config, development_for(config.data, device), compute=compute, device=device
+            config,
+            development,
+            compute=compute,
+            device=device,
+            teacher=None if loaded is None else loaded.model,
         )
         test = evaluate(
             model.to(device),

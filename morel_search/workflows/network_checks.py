@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,21 +13,26 @@ from morel_search._consent import import_paths
 from morel_search._user_code import LIMIT_SECONDS, PASSED_ON, cause_of, error_text, time_limit
 from morel_search.cluster.placement import device_for
 from morel_search.config import Space
-from morel_search.config.possible_values import highest
+from morel_search.config.possible_values import accuracy_losses, highest
 from morel_search.errors import MorelSearchError, NetworkError, TrainingError
 from morel_search.training.compute_settings import Compute
 from morel_search.training.names import ACCURACY_LOSSES
 from morel_search.workflows.network_variants import check_memory, check_variants
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from morel_search.models.teacher import LoadedTeacher
     from morel_search.training.datasets.loading import ImageSet
     from morel_search.training.networks import Classifier
 
-__all__ = ["checked_network", "objective_notes", "own_code", "start_notes"]
+__all__ = ["checked_network", "objective_notes", "own_code", "start_notes", "teacher_note", "teacher_of"]
 
 
 def checked_network(
-    space: Space, images: ImageSet, classes: int
+    space: Space, images: ImageSet, classes: int, teacher: nn.Module | None = None
 ) -> tuple[Classifier, Compute, tuple[str, ...]]:
     """Build the network, and check it and the accuracy objectives.
 
@@ -35,6 +40,7 @@ def checked_network(
         space: The space.
         images: The training images.
         classes: Number of classes.
+        teacher: The teacher of the trainings that need one.
 
     Returns:
         The network, the arithmetic of trainings on this machine, and properties of the network that make its
@@ -55,7 +61,7 @@ def checked_network(
         warnings = _check_predictions(space, network, images)
         compute = _compute(space, network, images)
         check_memory(space, network)
-        _try_objectives(space, network, images)
+        _try_objectives(space, network, images, teacher)
     return network, compute, warnings
 
 
@@ -143,7 +149,7 @@ def _check_predictions(space: Space, network: Classifier, images: ImageSet) -> t
     return ()
 
 
-def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None:
+def _try_objectives(space: Space, network: Classifier, images: ImageSet, teacher: nn.Module | None) -> None:
     """Run one forward and backward pass in training mode with each accuracy objective of the space.
 
     Raises:
@@ -154,13 +160,15 @@ def _try_objectives(space: Space, network: Classifier, images: ImageSet) -> None
 
     from morel_search.training.augment import to_float
     from morel_search.training.step import MorelStep
+    from morel_search.training.teacher import Teacher
 
+    few = images.first(8)
+    taught = None if teacher is None else Teacher(teacher, to_float(few.images))
     controls = (space.control_settings(control).awp for control in space.controls)
     awp = max(float(highest(space, "awp")), *controls, 0.0)
-    for name in _accuracy_losses(space):
+    for name in accuracy_losses(space):
         settings = replace(space.train, accuracy_loss=name, attack_steps=1, awp=awp, awp_warmup=0.0)
-        step = MorelStep(network, settings).train()
-        few = images.first(8)
+        step = MorelStep(network, settings, teacher=taught).train()
         try:
             with torch.random.fork_rng(devices=[]):
                 losses, _ = step(to_float(few.images), few.labels)
@@ -202,6 +210,43 @@ def start_notes(space: Space, network: Classifier) -> tuple[str, ...]:
     return () if space.network.weights is None else (start_from(network, space.network),)
 
 
+def teacher_of(
+    space: Space, image_shape: tuple[int, int, int], classes: Sequence[str], copy: Path | None
+) -> LoadedTeacher | None:
+    """Load the teacher; None if no training of the space needs one.
+
+    Args:
+        space: The space.
+        image_shape: Channels, height and width of the images.
+        classes: Names of the classes.
+        copy: A copy of the teacher's folder, which is read instead if it exists.
+
+    Raises:
+        NetworkError: It cannot be loaded, or does not fit the images and classes.
+        UntrustedCodeError: Its folder names code that the space file does not name.
+    """
+    from morel_search.models.teacher import load_teacher, search_consent
+
+    consent = search_consent(space.describe())
+    with own_code(space, f"the check of the teacher {space.train.teacher}"):
+        for name in accuracy_losses(space) if space.train.teacher is not None else ():
+            train = replace(space.train, accuracy_loss=name)
+            loaded = load_teacher(train, image_shape, classes, consent, copy=copy)
+            if loaded is not None:
+                return loaded
+    return None
+
+
+def teacher_note(space: Space, loaded: LoadedTeacher) -> str:
+    """Return the teacher and what it costs, as a sentence."""
+    weights = sum(weight.numel() for weight in loaded.model.parameters())
+    networks = f" of each of its {loaded.passes} networks" if loaded.passes > 1 else ""
+    return (
+        f"the teacher {space.train.teacher} has {weights:,} weights; a training that uses it makes one more "
+        f"forward pass{networks} in each step"
+    )
+
+
 def objective_notes(space: Space) -> tuple[str, ...]:
     """Return what the training attack of each loss of the user's own maximises, one sentence each.
 
@@ -211,7 +256,7 @@ def objective_notes(space: Space) -> tuple[str, ...]:
     from morel_search.training.objectives import accuracy_objective
 
     notes = []
-    for name in _accuracy_losses(space):
+    for name in accuracy_losses(space):
         if name not in ACCURACY_LOSSES:
             objective = accuracy_objective(replace(space.train, accuracy_loss=name))
             notes.append(
@@ -220,13 +265,3 @@ def objective_notes(space: Space) -> tuple[str, ...]:
                 else f"{name} needs no attack; that of the robust objective maximises {objective.attack_text}"
             )
     return tuple(notes)
-
-
-def _accuracy_losses(space: Space) -> list[str]:
-    """Return the accuracy objectives of all trainings of a search."""
-    used = [space.train.accuracy_loss]
-    used += [space.control_settings(control).accuracy_loss for control in space.controls]
-    for parameter in space.parameters:
-        if parameter.name == "accuracy_loss":
-            used += [str(choice) for choice in parameter.choices]
-    return list(dict.fromkeys(used))

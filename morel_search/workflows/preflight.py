@@ -17,10 +17,19 @@ from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
 from morel_search.errors import DataError, DivergedError, ResourceError, TrainingError
 from morel_search.training.compute_settings import Compute
-from morel_search.workflows.network_checks import checked_network, objective_notes, own_code, start_notes
+from morel_search.workflows.network_checks import (
+    checked_network,
+    objective_notes,
+    own_code,
+    start_notes,
+    teacher_note,
+    teacher_of,
+)
 from morel_search.workflows.rivals import check_rivals
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from morel_search.training.trainer import Training
 
 __all__ = ["PreflightResult", "check_device", "inspect", "preflight_warnings", "time_epoch"]
@@ -58,6 +67,7 @@ class PreflightResult:
         compute: The arithmetic of trainings on this machine.
         warnings: Properties of the network that make its accuracies unreliable, one sentence each.
         notes: What was done with images, labels and own losses and is worth knowing, one sentence each.
+        teacher_sha256: SHA-256 of the teacher; None if no training needs one.
     """
 
     train: int
@@ -68,15 +78,21 @@ class PreflightResult:
     compute: Compute
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    teacher_sha256: str | None = None
 
 
-def inspect(space: Space) -> PreflightResult:
+def inspect(space: Space, teacher_copy: Path | None = None) -> PreflightResult:
     """Read the training and validation images and build the network; only the test split's format is checked.
+
+    Args:
+        space: The space.
+        teacher_copy: A copy of the teacher's folder, which is read instead if it exists.
 
     Raises:
         DataError: The images cannot be read, or are too few for the split.
-        NetworkError: The network does not fit the images, or its predictions depend on the other images of a
-            batch; or a rival cannot be loaded or attacked.
+        NetworkError: The network or the teacher does not fit the images, or the network's predictions depend
+            on the other images of a batch; or a rival cannot be loaded or attacked.
+        UntrustedCodeError: The folder of the teacher names code that the space file does not name.
         TrainingError: An accuracy objective cannot be used, the device does not support the requested
             arithmetic, or its memory does not hold the weights of a training.
     """
@@ -85,7 +101,10 @@ def inspect(space: Space) -> PreflightResult:
     notes = check_test(space.data)
     development = load_development(space.data)
     channels, height, width = (int(size) for size in development.train.images.shape[1:])
-    network, compute, warnings = checked_network(space, development.train, len(development.classes))
+    teacher = teacher_of(space, (channels, height, width), development.classes, teacher_copy)
+    network, compute, warnings = checked_network(
+        space, development.train, len(development.classes), None if teacher is None else teacher.model
+    )
     if not len(development.validation):
         raise DataError("the validation split is empty: raise data.validation")
     costs = check_rivals(space, development)
@@ -97,7 +116,15 @@ def inspect(space: Space) -> PreflightResult:
         weights=sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
         compute=compute,
         warnings=warnings,
-        notes=(*development.notes, *notes, *start_notes(space, network), *objective_notes(space), *costs),
+        notes=(
+            *development.notes,
+            *notes,
+            *start_notes(space, network),
+            *objective_notes(space),
+            *(() if teacher is None else (teacher_note(space, teacher),)),
+            *costs,
+        ),
+        teacher_sha256=None if teacher is None else teacher.sha256,
     )
 
 
@@ -135,10 +162,13 @@ def check_device(space: Space) -> None:
         )
 
 
-def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> float:
+def time_epoch(
+    space: Space, compute: Compute, batches: int = TIMED_BATCHES, *, teacher_copy: Path | None = None
+) -> float:
     """Estimate the seconds of one epoch with the settings of ``train``, on a few batches after a warm-up.
 
-    If it diverges, a learning rate near 0 is measured, which takes the same time, and a warning says so.
+    ``teacher_copy`` is as in :func:`inspect`. If the training diverges, a learning rate near 0 is measured,
+    which takes the same time, and a warning says so.
 
     Raises:
         TrainingError: The user's own network or loss failed or took too long, or the training diverges with
@@ -146,14 +176,14 @@ def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> 
     """
     with own_code(space, "the measurement of an epoch", MEASUREMENT_SECONDS):
         try:
-            return _epoch_seconds(space, compute, batches)
+            return _epoch_seconds(space, compute, batches, teacher_copy)
         except DivergedError as error:
             problem = f"with the settings of train, a training of {batches} batches {error}"
         codes = [*import_paths([space.train.accuracy_loss, space.network.name])]
         suspects = "".join(f" or check {code}" for code in codes)
         try:
             near_zero = replace(space.train, lr=NO_RATE)
-            seconds = _epoch_seconds(replace(space, train=near_zero), compute, batches)
+            seconds = _epoch_seconds(replace(space, train=near_zero), compute, batches, teacher_copy)
         except DivergedError as error:
             check = " and ".join(codes) or "the other settings of train, and the weights of the network"
             raise TrainingError(
@@ -164,9 +194,10 @@ def time_epoch(space: Space, compute: Compute, batches: int = TIMED_BATCHES) -> 
         return seconds
 
 
-def _epoch_seconds(space: Space, compute: Compute, batches: int) -> float:
+def _epoch_seconds(space: Space, compute: Compute, batches: int, teacher_copy: Path | None) -> float:
     import torch
 
+    from morel_search.models.teacher import load_teacher, search_consent
     from morel_search.training.datasets.loading import Development, load_development
     from morel_search.training.evaluation_attacks import final_attack, quick_attack
     from morel_search.training.trainer import Training
@@ -175,6 +206,13 @@ def _epoch_seconds(space: Space, compute: Compute, batches: int) -> float:
     development = load_development(space.data)
     train = development.train.first(batches * space.train.batch_size)
     validation = development.validation.first(TIMED_VALIDATION)
+    loaded = load_teacher(
+        space.train,
+        train.images.shape[1:],
+        development.classes,
+        search_consent(space.describe()),
+        copy=teacher_copy,
+    )
     training = Training(
         space.train,
         space.network,
@@ -185,6 +223,7 @@ def _epoch_seconds(space: Space, compute: Compute, batches: int) -> float:
         augmentation=space.data.augmentation,
         extra_share=space.data.extra_share,
         compute=compute,
+        teacher=None if loaded is None else loaded.model,
     )
     training.train_epoch()
     began = time.perf_counter()

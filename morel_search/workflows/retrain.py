@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err, print_out
+from morel_search._consent import import_paths
 from morel_search._format import duration, percent
 from morel_search._version import __version__
 from morel_search.errors import DataError, OutOfMemoryError, ResourceError, TrainingError
+from morel_search.workflows.teacher_copy import copy_used_by
 
 if TYPE_CHECKING:
     from morel_search._consent import Consent
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from morel_search.training.compute_settings import Compute
     from morel_search.training.datasets.loading import Development
     from morel_search.training.selection import EpochResult
-    from morel_search.training.settings import DataSettings
+    from morel_search.training.settings import DataSettings, TrainSettings
 
 __all__ = ["available_device", "memory_errors", "retrain"]
 
@@ -30,6 +32,8 @@ def retrain(
     *,
     seed: int | None = None,
     target: Path | None = None,
+    teacher: str | None = None,
+    loss: str | None = None,
     device: str = "auto",
     trust_code: bool = False,
 ) -> Path:
@@ -41,7 +45,11 @@ def retrain(
     Args:
         folder: An exported network, or a run's ``front/NUMBER``.
         seed: Random seed of the training; None for the network's own.
-        target: The new folder; None for a name derived from the folder and the seed.
+        target: The new folder; None for a name derived from the folder, the teacher and the seed.
+        teacher: Folder or import path of a network that is distilled into the configuration; None for the
+            configuration's own teacher, if it has one.
+        loss: Accuracy objective of the distillation; None for that of the configuration if it distils, else
+            ``rslad``.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto``: the device of the first training, or else the fastest
             available.
         trust_code: Whether code that the folder names may be run: a network or an objective of your own.
@@ -56,17 +64,30 @@ def retrain(
     from morel_search._consent import consent_of
     from morel_search.models.export import check_target, settings_of, write_export
     from morel_search.models.recipe import read_training_config, train_from_config
+    from morel_search.models.teacher import load_teacher, taught_settings, with_fingerprint
 
     settings = settings_of(folder)
     consent = consent_of(trust_code=trust_code)
     config = read_training_config(settings, folder, consent)
     config = config if seed is None else replace(config, seed=seed)
-    target = target or _target(folder, config.seed)
+    if teacher is not None or loss is not None:
+        train = taught_settings(config.train, teacher, loss)
+        config = replace(config, train=train)
+    if teacher is not None:  # the user's own words, unlike those of the folder
+        consent = replace(consent, names=consent.names | set(import_paths(teacher)))
+    target = target or _target(folder, config.seed, None if teacher is None else config.train)
     check_target(target)
     device = _device(device, config.device)
     if config.network.weights is not None:
         print_out(f"weights: network.weights {config.network.weights}")
     development = _development(config.data)
+    copy = copy_used_by(folder, config.train) if teacher is None else None
+    loaded = load_teacher(
+        config.train, development.train.images.shape[1:], development.classes, consent, copy=copy
+    )
+    if loaded is not None:
+        config = replace(config, train=with_fingerprint(config.train, loaded))
+        print_out(f"teacher: {config.train.teacher}")
     compute = _compute(config.compute, device)
     with memory_errors(device):
         kept, model = train_from_config(
@@ -75,6 +96,7 @@ def retrain(
             compute=compute,
             device=device,
             on_epoch=lambda result: _print_epoch(result, config.train.epochs),
+            teacher=None if loaded is None else loaded.model,
         )
         validation: Accuracies = {
             "clean_accuracy": kept.clean_accuracy,
@@ -141,6 +163,7 @@ def _made(
     return replace(
         settings,
         made_by="python -m morel_search.train",
+        train=settings.train if config.train.teacher is None else asdict(config.train),
         seed=config.seed,
         epoch=kept.epoch,
         image_shape=(channels, height, width),
@@ -154,17 +177,26 @@ def _made(
     )
 
 
-def _target(folder: Path, seed: int) -> Path:
+def _target(folder: Path, seed: int, distilled: TrainSettings | None = None) -> Path:
     """Return a folder beside the network's.
 
     For a run's ``front/``, from which a search deletes other folders, in ``picked/``.
+
+    Args:
+        folder: The network's folder.
+        seed: Random seed of the training.
+        distilled: The settings of a training with another teacher.
     """
     from morel_search.models.export import run_around
     from morel_search.results.links import check_inside
 
     folder = folder.resolve()
     run = run_around(folder)
-    target = (folder.parent if run is None else run.path / "picked") / f"{folder.name}-seed{seed}"
+    name = folder.name
+    if distilled is not None:
+        teacher = Path(str(distilled.teacher).rpartition(":")[2]).name
+        name += f"-{distilled.accuracy_loss.rpartition(':')[2]}-{teacher}"
+    target = (folder.parent if run is None else run.path / "picked") / f"{name}-seed{seed}"
     if run is not None:
         check_inside(run.path, target)
     return target

@@ -27,6 +27,7 @@ from morel_search.workflows.run_settings import (
     new_settings,
     resumed_settings,
 )
+from morel_search.workflows.teacher_copy import copy_teacher, copy_to_read, with_teacher_noted
 
 if TYPE_CHECKING:
     from morel_search.search.controller import FinishedTrial, SearchController
@@ -49,10 +50,10 @@ def dry_run(request: Request) -> int:
     check_trackers(request.track)
     if request.address is None:
         check_device(request.space)
-    space = request.space
-    preflight_result = inspect(space)
+    space, copy = request.space, copy_to_read(request)
+    preflight_result = inspect(space, copy)
     concurrent = space.resources.concurrent or max(1, int(usable_cpus() // space.resources.cpu))
-    epoch_seconds = time_epoch(space, preflight_result.compute)
+    epoch_seconds = time_epoch(space, preflight_result.compute, teacher_copy=copy)
     print_out(plan_text(space, preflight_result, epoch_seconds, concurrent))
     return 0
 
@@ -68,7 +69,7 @@ def execute(request: Request) -> int:
         MorelSearchError: A mistake that the user can correct; nothing was written, unless the search had
             begun.
     """
-    from morel_search.cluster.placement import MACHINE_SECONDS, check_resources
+    from morel_search.cluster.placement import MACHINE_SECONDS, check_resources, train_with_absolute_path
     from morel_search.cluster.session import ray_session
     from morel_search.cluster.shared_folder import check_shared
     from morel_search.cluster.tasks import on_cluster
@@ -87,7 +88,7 @@ def execute(request: Request) -> int:
     preflight_result = None
     if request.address is None:  # report mistakes before Ray starts
         preflight.check_device(space)
-        preflight_result = preflight.inspect(space)
+        preflight_result = preflight.inspect(space, copy_to_read(request))
     trackers = Followers(request.track, request.results / request.name)
     # Twice: Ray sets its own handler of SIGTERM when it starts, which ends the process at once.
     with trackers, terminate_as_interrupt(), ray_session(request.address), terminate_as_interrupt():
@@ -95,12 +96,17 @@ def execute(request: Request) -> int:
         if preflight_result is None:
             check_shared(request.results, resources)
             preflight_result = on_cluster(
-                preflight.inspect, space, num_cpus=resources.cpu, num_gpus=resources.gpu
+                preflight.inspect,
+                replace(space, train=train_with_absolute_path(space.train)),
+                copy_to_read(request),
+                num_cpus=resources.cpu,
+                num_gpus=resources.gpu,
             )
         for warning in preflight.preflight_warnings(space, preflight_result):
             print_err(f"warning: {warning}")
         for note in preflight_result.notes:
             print_err(f"note: {note}")
+        request = with_teacher_noted(request, preflight_result.teacher_sha256)
         run = _open(request, preflight_result)
         with run.lock():
             controller, record = _begin(request, run)
@@ -150,6 +156,7 @@ def _begin(request: Request, run: RunFolder) -> tuple[SearchController, TrialSto
     try:
         record = open_study(run, resume=request.resume)
         check_identity(request.space, record, run)
+        copy_teacher(request.space.train, run)
         begun = any(read_plan(trial).origin == "enqueued" for trial in record.trials())
         from_run = isinstance(
             request.space.search.start_from, str
@@ -255,7 +262,7 @@ def _run_trials(
             controller,
             record,
             ray_folder=run.ray,
-            job=job_maker(request.space, run.checkpoints, compute, write_token(run)),
+            job=job_maker(request.space, run.checkpoints, compute, write_token(run), str(run.teacher)),
             on_finished=finished,
             on_epoch=progress.epoch,
         )

@@ -35,6 +35,8 @@ def _commands(run_data: RunData) -> str:
     given = without_passwords(shlex.join(run_data.settings.command))
     again = shlex.join(["python", "-m", "morel_search.run", "--space", f"{run_place(run_data)}/space.yaml"])
     again += "" if seed is None else f" --seed {seed}"
+    if (run_data.run.teacher / "settings.json").is_file():
+        again += " " + shlex.join(["--set", f"train.teacher={run_place(run_data)}/teacher"])
     lines = [
         *([f"# the command that started this run\n{given}"] if given else []),
         f"# the same search, from the space file in the run folder\n{again}",
