@@ -29,6 +29,7 @@ from morel_search.models.checkpoint import save_model
 from morel_search.results.attack_names import WHITE_BOX
 from morel_search.results.attack_records import COLUMNS, UNKNOWN
 from morel_search.training.compute_settings import FLOAT32
+from morel_search.training.datasets.loading import load_test
 from morel_search.training.networks import build_network
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings
 from morel_search.training.step import MorelStep
@@ -494,3 +495,38 @@ def test_a_network_that_fails_only_after_its_training_is_one_sentence(
     monkeypatch.setattr(worker, "images_for", lambda *_: {}["a bug"])
     with pytest.raises(KeyError, match="a bug"):
         worker.diagnose_network(str(path), rows, setup)
+
+
+SOMETIMES = """
+class Net(nn.Module):
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.last = nn.Linear(64, num_classes)
+    def forward(self, x):
+        bright = x.flatten(1).sum(1) > 20.0
+        return self.last(x.flatten(1)).masked_fill(bright.unsqueeze(1), float("inf"))
+
+def whole(num_classes=10):
+    return Net(num_classes), nn.Identity()
+"""
+
+
+def test_images_without_a_prediction_are_counted_when_the_front_is_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{code(tmp_path, SOMETIMES, monkeypatch)}:whole"
+    settings, path = NetworkSettings(name=name), tmp_path / "model.pt"
+    save_model(path, build_network(settings, (1, 8, 8), 10), settings, (1, 8, 8), list("0123456789"))
+    data = DataSettings(name="digits", limit=260, test_limit=20)
+    evaluation = EvaluationSettings(epsilon=Fraction(1, 5), steps=2, final_steps=2)
+    bright = int((load_test(data).images.float().flatten(1).sum(1) / 255 > 20).sum())
+    assert 0 < bright < 20
+    score = test_scores._score(
+        (3, 2), str(path), data, evaluation, FLOAT32, "cpu", 1, consent_to({"name": name})
+    )
+    assert score.problem == (
+        f"the network in {path} gives logits that are not finite on {bright} of 20 test images, which count "
+        "as misclassified"
+    )
+    assert isinstance(score.result, tuple)
+    assert score.result[0] <= 1 - bright / 20

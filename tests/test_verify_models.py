@@ -14,9 +14,11 @@ from image_files import encoded
 
 from morel_search.__main__ import main
 from morel_search.analysis.intervals import wilson
+from morel_search.results.attack_records import read_record
 from morel_search.results.folder import RunFolder
 from morel_search.training.datasets.loading import load_test
 from morel_search.training.settings import DataSettings, NetworkSettings
+from morel_search.verification import chunks
 
 ROOT = Path(__file__).parents[1]
 DIGITS = str(ROOT / "search_spaces" / "digits.yaml")
@@ -59,6 +61,13 @@ class Batch(Linear):
 class NotFinite(Linear):
     def forward(self, images):
         return super().forward(images) / 0
+
+class Bright(Linear):
+    """It has no prediction for images that are brighter than those of the checks and of the diagnosis."""
+    limit = 64.0
+    def forward(self, images):
+        bright = images.flatten(1).sum(1) > self.limit
+        return super().forward(images).masked_fill(bright.unsqueeze(1), float("nan"))
 
 class Rare(Linear):
     """It fails in the pass of an attack, which is that with more than the eight images of the checks."""
@@ -156,6 +165,28 @@ def test_several_networks_are_compared_and_a_masked_one_is_flagged(
     assert "Rounded: " in out
     assert "validation" not in out.split("attacks:")[1]
     assert "search" not in out
+
+
+def test_logits_that_are_not_finite_after_the_checks_count_as_wrong_and_are_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import verified_networks
+
+    test = load_test(DataSettings(name="digits"))
+    rows = np.random.default_rng(0).permutation(len(test))[:40]
+    sums = test.images.float().flatten(1).sum(1) / 255
+    seen = torch.cat([sums[:8], sums[rows[:5]]])
+    monkeypatch.setattr(verified_networks.Bright, "limit", float(seen.max()) + 0.01)
+    monkeypatch.setattr(chunks, "DIAGNOSED_IMAGES", 5)
+    bright = int((sums[rows] > verified_networks.Bright.limit).sum())
+    assert 0 < bright < 20
+    assert verify("--model", "verified_networks:Bright", *SMALL) == 0
+    (row,) = pd.read_csv("verified/verified.csv").to_dict("records")
+    assert f"logits are not finite on {bright} of 40 images, which count as misclassified" in row["flags"]
+    assert row["clean_accuracy"] <= 1 - bright / 40
+    record = read_record(RunFolder(folder / "verified"), "Bright")
+    assert record is not None
+    assert len(record.not_finite) == bright, "a verification that continues knows them"
 
 
 def test_a_verification_is_continued_and_belongs_to_its_weights(

@@ -40,6 +40,7 @@ def masking_warnings(
     images: int,
     late_images: int,
     late_left: Mapping[str, int],
+    not_finite: int = 0,
 ) -> list[str]:
     """Return one sentence, without a full stop, for each sign of gradient masking.
 
@@ -50,9 +51,11 @@ def masking_warnings(
         images: Number of images on which the white-box attacks were run.
         late_images: Number of images on which FAB-T and Square were run as well.
         late_left: The same as ``left`` for these images, after every attack.
+        not_finite: Number of the ``images`` with logits that are not finite.
     """
     return [
         *_gradient_warnings(diagnostics),
+        *_finite_warnings(diagnostics, not_finite, images),
         *_radius_warnings(diagnostics),
         *_stronger_attack_warnings(left, images),
         *_black_box_warnings(late_left, late_images),
@@ -75,16 +78,25 @@ def _gradient_warnings(diagnostics: MaskingDiagnostics) -> list[str]:
             f"{percent(diagnostics.zero_gradients, 0)} of the images, so attacks that follow it make no "
             "progress"
         )
-    if diagnostics.unfit > UNFIT:
-        warnings.append(
-            f"logits or gradients are not finite on {percent(diagnostics.unfit, 0)} of the images"
-        )
     if diagnostics.chance > CHANCE:
         warnings.append(
             f"the forward pass is random: two passes differ by {diagnostics.chance:.2g} standard deviations "
             "of the logits; attacks would have to average over several passes"
         )
     return warnings
+
+
+def _finite_warnings(diagnostics: MaskingDiagnostics, not_finite: int, images: int) -> list[str]:
+    """Return a sentence about logits that are not finite, or else about gradients that are not."""
+    if not_finite:
+        return [
+            f"logits are not finite on {not_finite} of {images} images, which count as misclassified; the "
+            "network has no prediction there"
+        ]
+    if diagnostics.unfit > UNFIT:
+        unfit = round(diagnostics.unfit * diagnostics.images)
+        return [f"logits or gradients are not finite on {unfit} of {diagnostics.images} images"]
+    return []
 
 
 def _radius_warnings(diagnostics: MaskingDiagnostics) -> list[str]:

@@ -241,7 +241,10 @@ def _network(
     for attack in LATE:
         if attack in met:
             robust &= ~(met[attack][white_box] & (table[:, COLUMNS.index(attack)] == BROKEN))
-    warnings = masking_warnings(record.diagnostics, after, len(table), len(late_table), late_after)
+    not_finite = sum(bool(white_box[row]) for row in record.not_finite)
+    warnings = masking_warnings(
+        record.diagnostics, after, len(table), len(late_table), late_after, not_finite
+    )
     return Network(
         name=entry.name,
         number=entry.number,

@@ -31,10 +31,12 @@ class Score:
     Attributes:
         member: Trial and epoch.
         result: Clean and robust accuracy, fractions; a text is the reason why there are none.
+        problem: A sentence about images without a prediction; empty if there are none.
     """
 
     member: Member
     result: tuple[float, float] | str
+    problem: str = ""
 
 
 def score_on_test(
@@ -53,7 +55,7 @@ def score_on_test(
         models: Trial and epoch to the file with the network's weights.
         compute: The arithmetic of the attack's gradients.
         note: Called with a sentence about each network that has no scores, because it cannot be read or
-            raises an error.
+            raises an error, and about each that has no finite logits on some images.
 
     Returns:
         Trial and epoch to (clean accuracy, robust accuracy), fractions.
@@ -84,6 +86,8 @@ def score_on_test(
                 note(f"warning: a network has no test accuracies: {score.result}")
             else:
                 scores[score.member] = score.result
+                if score.problem:
+                    note(f"warning: {score.problem}")
     return scores
 
 
@@ -102,7 +106,7 @@ def _score(
 
     from morel_search.models.checkpoint import load_model
     from morel_search.training.compute import configure
-    from morel_search.training.evaluation import TEST_SEED, evaluate
+    from morel_search.training.evaluation import TEST_SEED, evaluate, not_finite_text
 
     torch.set_num_threads(threads)
     configure(compute, device)
@@ -114,4 +118,5 @@ def _score(
             result = evaluate(model, images, evaluation, final=True, seed=TEST_SEED, compute=compute)
     except NetworkError as error:
         return Score(member, str(error))
-    return Score(member, (result.clean_accuracy, result.robust_accuracy))
+    problem = not_finite_text(f"the network in {path}", result)
+    return Score(member, (result.clean_accuracy, result.robust_accuracy), problem)

@@ -84,6 +84,8 @@ class AttackRecord:
         compute: Arithmetic of the attacks' gradients in the latest part of the verification; None in older
             records.
         failures: The errors of attacks that could not be run, by the attack's name.
+        not_finite: The images with logits that are not finite, without an attack, as indices into the test
+            split. They are misclassified.
     """
 
     name: str
@@ -93,6 +95,7 @@ class AttackRecord:
     attacks: tuple[str, ...] = STAGES
     compute: Mapping[str, object] | None = None
     failures: Mapping[str, str] = field(default_factory=dict)
+    not_finite: set[int] = field(default_factory=set)
 
     def runs(self, attack: str) -> bool:
         """Return whether an attack applies to this network and has not failed on it from the start."""
@@ -123,6 +126,7 @@ class AttackRecord:
             **({} if self.diagnostics is None else self.diagnostics.to_json()),
             "attacks": list(self.attacks),
             **({"failures": dict(self.failures)} if self.failures else {}),
+            **({"not_finite": sorted(self.not_finite)} if self.not_finite else {}),
         }
 
 
@@ -241,7 +245,14 @@ def _read(path: Path) -> AttackRecord | None:
         attacks,
         compute if isinstance(compute, dict) else None,
         {str(name): str(reason) for name, reason in failures.items()} if isinstance(failures, dict) else {},
+        _rows(values.get("not_finite"), len(table)),
     )
+
+
+def _rows(given: object, images: int) -> set[int]:
+    """Return indices into the test split; those that are none are left out."""
+    rows = given if isinstance(given, list) else []
+    return {row for row in rows if isinstance(row, int) and 0 <= row < images}
 
 
 def _mark_skipped(table: Table, attacks: tuple[str, ...]) -> None:

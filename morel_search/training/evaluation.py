@@ -34,6 +34,8 @@ __all__ = [
     "attack_starts",
     "correct",
     "evaluate",
+    "finite",
+    "not_finite_text",
     "robust_mask",
     "score",
     "wrong_classes",
@@ -45,11 +47,19 @@ TEST_SEED = 1
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Clean and robust accuracy, as fractions, and the number of images."""
+    """Clean and robust accuracy, as fractions, and the number of images.
+
+    Attributes:
+        clean_accuracy: Share of the images that are correctly classified without an attack.
+        robust_accuracy: Share of those that are so under the attack too.
+        images: Number of images.
+        not_finite: Number of images with a logit that is not finite; they count as misclassified.
+    """
 
     clean_accuracy: float
     robust_accuracy: float
     images: int
+    not_finite: int = 0
 
 
 def evaluate(
@@ -108,16 +118,26 @@ def score(
     """
     device = image_set.images.device
     generator = torch.Generator(device).manual_seed(seed)
-    clean = robust = 0
+    clean = robust = not_finite = 0
     with attack_mode(model), _changing_sizes(device):
         for start in range(0, len(image_set), batch_size):
             images = to_memory_format(compute, to_float(image_set.images[start : start + batch_size]))
             labels = image_set.labels[start : start + batch_size]
             starts = attack_starts(images, attack, generator)
             adversary = adversary or FrozenNetwork(model, images, compute)
-            correct_images, robust_images = _counts(model, adversary, images, labels, starts, attack)
-            clean, robust = clean + correct_images, robust + robust_images
-    return Evaluation(clean / len(image_set), robust / len(image_set), len(image_set))
+            counted = _counts(model, adversary, images, labels, starts, attack)
+            clean, robust, not_finite = clean + counted[0], robust + counted[1], not_finite + counted[2]
+    return Evaluation(clean / len(image_set), robust / len(image_set), len(image_set), not_finite)
+
+
+def not_finite_text(network: str, evaluation: Evaluation, split: str = "test") -> str:
+    """Return a sentence about the images on which a network has no prediction; empty if there are none."""
+    if not evaluation.not_finite:
+        return ""
+    return (
+        f"{network} gives logits that are not finite on {evaluation.not_finite} of {evaluation.images} "
+        f"{split} images, which count as misclassified"
+    )
 
 
 def attack_starts(
@@ -141,20 +161,23 @@ def _counts(
     labels: Tensor,
     starts: list[Tensor],
     attack: EvaluationAttack,
-) -> tuple[int, int]:
-    """Return the number of correctly classified images, and of robust ones.
+) -> tuple[int, int, int]:
+    """Return the number of correctly classified images, of robust ones, and of those without finite logits.
 
     Each image has its own starts, whatever the network does on the others.
     """
     try:
-        is_correct = correct(model, images, labels)
+        with exact_arithmetic(images.device), torch.no_grad():
+            logits = model(images)
+        is_correct = _is_correct(logits, labels)
+        not_finite = int((~_finite(logits)).sum())
         remaining = is_correct.nonzero().squeeze(1)
         for start in starts:
             mask = robust_mask(
                 model, adversary, images[remaining], labels[remaining], start[remaining], attack
             )
             remaining = remaining[mask]
-        return int(is_correct.sum()), len(remaining)
+        return int(is_correct.sum()), len(remaining), not_finite
     except torch.OutOfMemoryError:
         if len(images) == 1:
             raise
@@ -164,7 +187,8 @@ def _counts(
         _counts(model, adversary, images[part], labels[part], [start[part] for start in starts], attack)
         for part in (slice(middle), slice(middle, None))
     ]
-    return halves[0][0] + halves[1][0], halves[0][1] + halves[1][1]
+    first, second = halves
+    return first[0] + second[0], first[1] + second[1], first[2] + second[2]
 
 
 @torch.no_grad()
@@ -175,6 +199,13 @@ def correct(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -
     """
     with exact_arithmetic(images.device):
         return _is_correct(model(images), labels)
+
+
+@torch.no_grad()
+def finite(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Return on which images, shape (M,), all logits of a network are finite, in float32."""
+    with exact_arithmetic(images.device):
+        return _finite(model(images))
 
 
 def robust_mask(
@@ -276,7 +307,11 @@ def _unbroken(model: nn.Module, points: Tensor, labels: Tensor, logits: Tensor) 
 
 
 def _is_correct(logits: Tensor, labels: Tensor) -> Tensor:
-    return (logits.argmax(dim=1) == labels) & torch.isfinite(logits).all(dim=1)
+    return (logits.argmax(dim=1) == labels) & _finite(logits)
+
+
+def _finite(logits: Tensor) -> Tensor:
+    return torch.isfinite(logits).all(dim=1)
 
 
 @contextmanager

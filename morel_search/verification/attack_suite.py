@@ -21,7 +21,7 @@ from morel_search.training.attacks import attack_mode, project
 from morel_search.training.augment import to_float
 from morel_search.training.compute_settings import FLOAT32, Compute
 from morel_search.training.datasets.loading import ImageSet
-from morel_search.training.evaluation import attack_starts, correct, robust_mask
+from morel_search.training.evaluation import attack_starts, correct, finite, robust_mask
 from morel_search.training.evaluation_attacks import (
     EvaluationAttack,
     final_attack,
@@ -129,6 +129,11 @@ class AttackSuite:
         """
         with attack_mode(self._model):
             return correct(self._model, images, labels)
+
+    def finite(self, images: Tensor) -> Tensor:
+        """Return on which images all logits are finite without an attack; arguments as in :meth:`correct`."""
+        with attack_mode(self._model):
+            return finite(self._model, images)
 
     def robust_mask(self, name: str, images: Tensor, labels: Tensor) -> Tensor:
         """Return which images are correctly classified after one attack.

@@ -29,6 +29,9 @@ __all__ = ["ChunkResult", "Table", "put_result", "run_attacks"]
 
 Table = NDArray[np.int8]
 
+FINITE = "finite logits"
+"""What is asked of the misclassified images, apart from the stages of a record."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkResult:
@@ -38,11 +41,14 @@ class ChunkResult:
         table: The rows of the attack record's table, shape (images, 1 + attacks).
         attacks: Names of all attacks that exist for this network; see :attr:`AttackSuite.names`.
         failures: The errors of AutoAttack's attacks that could not be run, by the attack's name.
+        not_finite: Which images have logits that are not finite, without an attack, shape (images,); False
+            for an image that was classified earlier.
     """
 
     table: Table
     attacks: tuple[str, ...]
     failures: Mapping[str, str]
+    not_finite: NDArray[np.bool_]
 
 
 def run_attacks(
@@ -64,6 +70,7 @@ def run_attacks(
 
     table = known.copy()
     failures: dict[str, str] = {}
+    not_finite = np.zeros(len(table), dtype=bool)
     for stage in ("clean", *stages):
         if stage != "clean" and stage not in suite.names:
             continue
@@ -80,10 +87,14 @@ def run_attacks(
                 failures[stage] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 continue
             table[remaining, column] = np.where(is_robust, ROBUST, BROKEN)
+            if stage == "clean" and not is_robust.all():
+                wrong = remaining[~is_robust]
+                part = torch.from_numpy(wrong).to(images.device)
+                not_finite[wrong] = ~_robust(suite, FINITE, images[part], labels[part]).cpu().numpy()
     left = not (table == BROKEN).any(axis=1).all()
     done = [name for name in (stages if left else STAGES) if name in suite.names and name not in failures]
     skip_misclassified(table, done)
-    return ChunkResult(table, suite.names, failures)
+    return ChunkResult(table, suite.names, failures, not_finite)
 
 
 def put_result(record: AttackRecord, rows: NDArray[np.int64], result: ChunkResult) -> None:
@@ -97,16 +108,19 @@ def put_result(record: AttackRecord, rows: NDArray[np.int64], result: ChunkResul
     record.table[rows] = result.table
     record.attacks = result.attacks
     record.failures = {**record.failures, **result.failures}
+    record.not_finite |= {int(row) for row in rows[result.not_finite]}
 
 
 def _robust(suite: AttackSuite, stage: str, images: Tensor, labels: Tensor) -> Tensor:
-    """Return which images are correctly classified after one stage.
+    """Return which images are correctly classified after one stage, or have finite logits (``FINITE``).
 
     Where the device's memory is too small, by halves.
     """
     import torch
 
     try:
+        if stage == FINITE:
+            return suite.finite(images)
         return suite.correct(images, labels) if stage == "clean" else suite.robust_mask(stage, images, labels)
     except torch.OutOfMemoryError as error:
         if len(images) == 1:

@@ -131,7 +131,7 @@ def _score(
     """Score the written network on the test split, as a search does."""
     from morel_search.models.load import load_model
     from morel_search.training.datasets.loading import load_test
-    from morel_search.training.evaluation import TEST_SEED, evaluate
+    from morel_search.training.evaluation import TEST_SEED, evaluate, not_finite_text
 
     try:
         images = load_test(config.data).to(device)
@@ -139,6 +139,8 @@ def _score(
         raise DataError(f"{error}; the network is in {folder}, without test accuracies") from error
     model = load_model(folder, consent).to(device)
     scores = evaluate(model, images, config.evaluation, final=True, seed=TEST_SEED, compute=compute)
+    if problem := not_finite_text("the network", scores):
+        print_err(f"warning: {problem}")
     return {
         "clean_accuracy": scores.clean_accuracy,
         "robust_accuracy": scores.robust_accuracy,
