@@ -19,25 +19,33 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Ray gives its workers a low priority; beside the other test process, searches would reach their time limits.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-hypothesis.settings.register_profile("project", deadline=None)  # the first example may import a package
+# The first example may import a package. Each run of the tests tries other examples.
+hypothesis.settings.register_profile("project", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("project")
 
 LONG = (
-    "test_run",
     "test_kills",
     "test_cluster",
+    "test_run",
     "test_verify",
-    "test_robust_counts",
-    "test_train_command",
     "test_attack_suite",
+    "test_robust_counts",
+    "test_docs",
+    "test_hangs",
+    "test_poisoned",
+    "test_config_fuzz",
+    "test_compute",
+    "test_train_command",
+    "test_batched_attacks",
     "test_frozen",
 )
-"""Files with the longest tests. They begin, so that none of them runs alone at the end."""
+"""Files with the longest tests, the longest first. They begin, so that none of them runs alone at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files whose tests take longest."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    order = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(autouse=True)

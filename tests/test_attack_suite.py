@@ -24,6 +24,9 @@ from morel_search.training.settings import (
 from morel_search.training.trainer import Training
 from morel_search.verification.attack_suite import AttackSuite, SuiteResult, autoattack
 
+COMPARED = 50
+"""Images that both AutoAttack and this project attack."""
+
 ATTACKS = ["pgd", "apgd-ce", "apgd-t", "fab-t", "square"]
 
 
@@ -118,11 +121,11 @@ def robust() -> tuple[nn.Module, ImageSet]:
 
 @pytest.fixture(scope="module")
 def reference(robust: tuple[nn.Module, ImageSet]) -> Tensor:
-    """Which of the first 100 images AutoAttack's own run leaves correctly classified."""
+    """Which of the first images AutoAttack's own run leaves correctly classified."""
     from pyautoattack import AutoAttack
 
     model, images = robust
-    x, y = to_float(images.images[:100]), images.labels[:100]
+    x, y = to_float(images.images[:COMPARED]), images.labels[:COMPARED]
     adversarial, _ = AutoAttack(model, norm="Linf", eps=0.125, seed=0).run_standard_evaluation(
         x, y, batch_size=250
     )
@@ -131,18 +134,16 @@ def reference(robust: tuple[nn.Module, ImageSet]) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "compute", [FLOAT32, Compute(channels_last=True), Compute(precision="bfloat16", channels_last=True)]
-)
+@pytest.mark.parametrize("compute", [FLOAT32, Compute(precision="bfloat16", channels_last=True)])
 def test_the_same_images_are_robust_as_with_autoattack(
     robust: tuple[nn.Module, ImageSet], reference: Tensor, compute: Compute
 ) -> None:
     model, images = robust
-    images = ImageSet(images.images[:100], images.labels[:100])
+    images = ImageSet(images.images[:COMPARED], images.labels[:COMPARED])
     result: SuiteResult = autoattack(
         model, images, EvaluationSettings(epsilon=Fraction(1, 8)), compute=compute
     )
-    assert 20 < int(reference.sum()) < 95
+    assert 0.2 * COMPARED < int(reference.sum()) < 0.95 * COMPARED
     assert abs(int(result.robust.sum()) - int(reference.sum())) <= 1
     assert int((result.robust & ~reference).sum()) <= 1
 
@@ -153,7 +154,7 @@ def test_large_logits_that_are_divided_do_not_change_the_result(
 ) -> None:
     """Multiplying logits by 10,000 changes no decision, but cross entropy has no gradient any more."""
     model, images = robust
-    x, y = to_float(images.images), images.labels
+    x, y = to_float(images.images[:COMPARED]), images.labels[:COMPARED]
     settings = EvaluationSettings(epsilon=Fraction(1, 8), steps=5)
     masked = Scaled(model, 1e4)
     plain = AttackSuite(model, x, settings).robust_mask(name, x, y)
@@ -175,7 +176,7 @@ class Scaled(nn.Module):
 
 
 def few_classes(count: int) -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a network trained on two or three similar digits, and 120 other images of them, with labels."""
+    """Return a network trained on two or three similar digits, and 60 other images of them, with labels."""
     digits = load_development(DataSettings(name="digits", validation=0.4))
     names = torch.tensor([8, 3, 9][:count])
 
@@ -196,7 +197,7 @@ def few_classes(count: int) -> tuple[nn.Module, Tensor, Tensor]:
         nn.functional.cross_entropy(network(noisy), labels).backward()
         optimizer.step()
     images, labels = chosen(digits.validation)
-    return network.eval(), images[:120], labels[:120]
+    return network.eval(), images[:60], labels[:60]
 
 
 def verdict(suite: AttackSuite, names: tuple[str, ...], images: Tensor, labels: Tensor) -> Tensor:
@@ -207,13 +208,14 @@ def verdict(suite: AttackSuite, names: tuple[str, ...], images: Tensor, labels: 
     return is_robust
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("final_steps", [0, 20])
-@pytest.mark.parametrize(("norm", "epsilon"), [("linf", "1/14"), ("l2", "1/2")])
+@pytest.mark.parametrize(
+    ("classes", "final_steps", "norm", "epsilon"),
+    [(2, 0, "linf", "1/14"), (3, 20, "linf", "1/14"), (3, 0, "l2", "1/2"), (2, 20, "l2", "1/2")],
+)
 def test_with_few_classes_no_stronger_attack_on_margins_breaks_more(
     classes: int, final_steps: int, norm: Norm, epsilon: str
 ) -> None:
-    """The stronger attack: 100 steps from 10 starts. The verdict without Square and FAB-T is a rival too."""
+    """The stronger attack: 100 steps from 5 starts. The verdict without Square and FAB-T is a rival too."""
     network, images, labels = few_classes(classes)
     settings = EvaluationSettings(
         norm=norm,
@@ -225,8 +227,8 @@ def test_with_few_classes_no_stronger_attack_on_margins_breaks_more(
     suite = AttackSuite(network, images, settings)
     assert "apgd-t" not in suite.names
     ours = verdict(suite, suite.names, images, labels)
-    assert 20 < int(ours.sum()) < 110
-    strong = replace(settings, final_steps=100, final_restarts=10)
+    assert 10 < int(ours.sum()) < 55
+    strong = replace(settings, final_steps=100, final_restarts=5)
     stronger = verdict(AttackSuite(network, images, strong), ("pgd",), images, labels)
     assert int((ours & ~stronger).sum()) <= 1
     by_gradient = tuple(name for name in suite.names if name not in ("fab-t", "square"))

@@ -52,7 +52,7 @@ def norms(change: NDArray[Any], norm: str) -> NDArray[Any]:
     return np.asarray(flat.max(axis=1) if norm == "linf" else np.sqrt((flat**2).sum(axis=1)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     norm=st.sampled_from(["linf", "l2"]),
     levels=st.floats(1, 200),

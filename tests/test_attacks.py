@@ -73,7 +73,7 @@ def test_equals_torchattacks_pgd_l2() -> None:
     assert scores[0] == pytest.approx(scores[1], rel=2e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     norm=st.sampled_from(["linf", "l2"]),
     start=st.sampled_from(["gaussian", "uniform", "none"]),

@@ -32,7 +32,7 @@ FAST = Compute(precision="bfloat16", channels_last=True)
 NETWORK = NetworkSettings(name="small_cnn", options={"width": 8})
 EVALUATION = EvaluationSettings(epsilon=Fraction(1, 5), steps=20)
 SETTINGS = TrainSettings(
-    epochs=4,
+    epochs=3,
     batch_size=64,
     optimizer="adamw",
     lr=0.01,

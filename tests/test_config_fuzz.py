@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from ruamel.yaml import YAML
 from morel_search.config import load_space
 from morel_search.errors import SpaceError
 
-TEXTS = [path.read_text(encoding="utf-8") for path in SHIPPED]
+TEXTS = [re.sub(r"(?m)(^|\s+)#.*$", "", path.read_text(encoding="utf-8")) for path in SHIPPED]
+"""The shipped files without comments, in which a damage would change nothing."""
+
 TREES = [YAML(typ="safe", pure=True).load(text) for text in TEXTS]
 EXAMPLES = settings(
-    max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 # A bug of the parser behind the door, or of a message, shows in these words.
 FOREIGN = (
@@ -210,15 +213,15 @@ yaml_like = st.lists(st.sampled_from(PIECES), max_size=40).map(lambda parts: "".
 
 
 def test_wrong_values_and_keys(tmp_path: Path) -> None:
-    assert run(tmp_path, wrong_trees()) >= 200
+    assert run(tmp_path, wrong_trees()) >= 50
 
 
 def test_damaged_texts(tmp_path: Path) -> None:
-    assert run(tmp_path, wrong_texts()) >= 200
+    assert run(tmp_path, wrong_texts()) >= 50
 
 
 def test_random_yaml(tmp_path: Path) -> None:
-    assert run(tmp_path, yaml_like) >= 200
+    assert run(tmp_path, yaml_like) >= 50
 
 
 def test_random_bytes(tmp_path: Path) -> None:
@@ -229,7 +232,7 @@ def test_random_bytes(tmp_path: Path) -> None:
         st.integers(0, 2000),
         st.binary(min_size=1, max_size=6),
     )
-    assert run(tmp_path, st.binary(max_size=200) | damaged) >= 200
+    assert run(tmp_path, st.binary(max_size=200) | damaged) >= 50
 
 
 def test_wrong_overrides(tmp_path: Path) -> None:
@@ -250,4 +253,4 @@ def test_wrong_overrides(tmp_path: Path) -> None:
             wrong.append(True)
 
     each()
-    assert len(wrong) >= 200
+    assert len(wrong) >= 50

@@ -186,7 +186,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(plain)
 def test_json_is_read_as_json_reads_it(value: Any) -> None:
     """JSON is YAML 1.2, so Python's json is an independent reader; merge keys alone are refused here."""
@@ -195,7 +195,7 @@ def test_json_is_read_as_json_reads_it(value: Any) -> None:
     assert not own
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), plain, max_size=5))
 def test_block_style_is_read_as_ruamel_reads_it(value: dict[str, Any]) -> None:
     stream = io.StringIO()

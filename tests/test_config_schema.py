@@ -174,7 +174,7 @@ def test_every_limit_of_the_settings_holds_at_the_door(
 numbers = st.one_of(st.integers(-3, 300), st.floats(-2, 300), st.sampled_from([0.0, 1.0, -0.0, 0.5, 1e-12]))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(
         [

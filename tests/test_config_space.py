@@ -220,7 +220,7 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
     return {name: found[name] for name in names if name in ("accuracy_loss", "alpha") or draw(st.booleans())}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     entries(),
     st.sampled_from(["8/255", "51/255", "1/1"]),
@@ -312,7 +312,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(
     st.dictionaries(st.sampled_from("abc"), plain, max_size=3),
     st.dictionaries(st.sampled_from("abc"), plain, max_size=3),

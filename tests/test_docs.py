@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -289,11 +290,19 @@ def test_the_pair_of_the_guide_is_a_network() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("guide_folder", GUIDES, indirect=True, ids=identity)
 def test_the_example_of_a_guide_is_a_search(guide_folder: Path) -> None:
-    small = ["train.epochs=2", "evaluation.steps=3", "verify.enabled=false", "controls=[trades]"]
+    """With the console script, in another folder than that of the checkout.
+
+    Its own networks and losses are imported from the current folder, and relative paths of the images start
+    there, though trials run in other folders.
+    """
+    small = ["train.epochs=2", "data.limit=400", "evaluation.steps=3", "evaluation.final_steps=3"]
+    small += ["verify.enabled=false", "controls=[trades]", "early_stopping.enabled=false"]
+    small += ["search.warmup=sobol"]  # both losses are among its first points
     words = [word for setting in small for word in ("--set", setting)]
+    script = Path(sys.executable).with_name("morel-search")
     for file in guide_spaces(guide_folder):
         done = subprocess.run(
-            [sys.executable, "-m", "morel_search.run", "--space", file.name, "--trials", "3", *words],
+            [str(script), "run", "--space", file.name, "--trials", "2", *words],
             cwd=guide_folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -301,7 +310,13 @@ def test_the_example_of_a_guide_is_a_search(guide_folder: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert (guide_folder / "results" / file.stem / "report.html").exists()
+        run = guide_folder / "results" / file.stem
+        assert (run / "report.html").exists()
+        trials = pd.read_csv(run / "trials.csv")
+        assert list(trials["state"]) == ["COMPLETE"] * 3
+        assert trials["test_clean_accuracy"].notna().any()
+        if "my_losses:" in file.read_text(encoding="utf-8"):
+            assert "my_losses:smoothed_trades" in set(trials["param_accuracy_loss"])
 
 
 @pytest.mark.parametrize(

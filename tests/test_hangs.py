@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,13 @@ def make_training() -> Callable[[dict[str, Any]], None]:
     return training
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    """One Ray for all searches of this file."""
+    with ray_session():
+        yield
+
+
 def test_a_training_that_never_returns_is_moved_and_fails(tmp_path: Path) -> None:
     space = load_space(
         ROOT / "search_spaces" / "digits.yaml",
@@ -60,15 +67,14 @@ def test_a_training_that_never_returns_is_moved_and_fails(tmp_path: Path) -> Non
     )
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     notes: list[str] = []
-    with ray_session():
-        complete = search(
-            SearchController.begin(space, record),
-            record,
-            ray_folder=tmp_path / "ray",
-            job=job_maker(space, tmp_path / "checkpoints"),
-            note=notes.append,
-            trainable=make_training(),
-        )
+    complete = search(
+        SearchController.begin(space, record),
+        record,
+        ray_folder=tmp_path / "ray",
+        job=job_maker(space, tmp_path / "checkpoints"),
+        note=notes.append,
+        trainable=make_training(),
+    )
     assert complete
     first, *others = record.trials()
     assert first.state == TrialState.FAIL
@@ -89,15 +95,14 @@ def test_the_time_limit_ends_a_search_that_hangs(tmp_path: Path) -> None:
         ["controls=[]", "search.trials=1", "search.population=2", "search.max_hours=0.01"],
     )
     record = TrialStore.of_file(tmp_path / "study.db", "run")
-    with ray_session():
-        controller = SearchController.begin(space, record)
-        complete = search(
-            controller,
-            record,
-            ray_folder=tmp_path / "ray",
-            job=job_maker(space, tmp_path / "checkpoints"),
-            trainable=make_training(),
-        )
+    controller = SearchController.begin(space, record)
+    complete = search(
+        controller,
+        record,
+        ray_folder=tmp_path / "ray",
+        job=job_maker(space, tmp_path / "checkpoints"),
+        trainable=make_training(),
+    )
     assert complete
     assert controller.criterion.limit_reached == "search.max_hours (0.01) is used up"
     assert [trial.state for trial in record.trials()] == [TrialState.WAITING]
@@ -136,15 +141,14 @@ def test_a_machine_without_the_folder_does_not_hold_up_a_search(tmp_path: Path) 
     )
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     notes: list[str] = []
-    with ray_session():
-        complete = search(
-            SearchController.begin(space, record),
-            record,
-            ray_folder=tmp_path / "ray",
-            job=job_maker(space, tmp_path / "checkpoints"),
-            note=notes.append,
-            trainable=make_unshared(),
-        )
+    complete = search(
+        SearchController.begin(space, record),
+        record,
+        ray_folder=tmp_path / "ray",
+        job=job_maker(space, tmp_path / "checkpoints"),
+        note=notes.append,
+        trainable=make_unshared(),
+    )
     assert complete
     assert len(notes) == 1
     assert notes[0].endswith("is moved to another machine: not the same folder")

@@ -44,7 +44,7 @@ def test_a_quarter_circle_comes_near_its_area() -> None:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(POINTS)
 def test_it_is_inclusion_and_exclusion(points: list[tuple[float, float]]) -> None:
     assert hypervolume(points) == pytest.approx(inclusion_exclusion(points), abs=1e-9)

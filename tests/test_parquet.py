@@ -126,7 +126,7 @@ def test_truncated_parquet_files_are_named(tmp_path: Path) -> None:
             load_development(parquet(path))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_a_damaged_parquet_file_gives_its_images_or_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

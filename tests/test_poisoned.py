@@ -16,27 +16,9 @@ from morel_search.training.settings import DataSettings
 
 ROOT = Path(__file__).parents[1]
 TINY = (
-    *(
-        "--trials",
-        "6",
-        "--set",
-        "train.epochs=3",
-        "--set",
-        "search.population=3",
-        "--set",
-        "evaluation.steps=3",
-    ),
-    *("--set", "evaluation.every=1", "--set", "controls=[trades]", "--set", "network.options.width=4"),
-    *(
-        "--set",
-        "early_stopping.min_peers=3",
-        "--set",
-        "resources.concurrent=1",
-        "--set",
-        "verify.images=40",
-        "--set",
-        "verify.replicates=1",
-    ),
+    *("train.epochs=3", "search.population=3", "evaluation.steps=3", "evaluation.every=1"),
+    *("controls=[trades]", "network.options.width=4", "early_stopping.min_peers=3"),
+    *("resources.concurrent=1", "verify.images=20", "verify.replicates=1", "data.name=parquet"),
 )
 
 
@@ -57,24 +39,10 @@ def test_poisoned_test_labels_change_nothing_but_the_test_figures(tmp_path: Path
         folder = tmp_path / name
         folder.mkdir()
         write_digits(folder, poisoned=poisoned)
-        data = (
-            "--set",
-            "data.name=parquet",
-            "--set",
-            f"data.train={folder}/train.parquet",
-            "--set",
-            f"data.test={folder}/test.parquet",
-        )
-        words = (
-            "--space",
-            "search_spaces/digits.yaml",
-            "--results",
-            str(tmp_path / "results"),
-            "--name",
-            name,
-            *TINY,
-            *data,
-        )
+        settings = (*TINY, f"data.train={folder}/train.parquet", f"data.test={folder}/test.parquet")
+        words = ["--space", "search_spaces/digits.yaml", "--trials", "6", "--name", name]
+        words += ["--results", str(tmp_path / "results")]
+        words += [word for setting in settings for word in ("--set", setting)]
         result = subprocess.run(
             [sys.executable, "-m", "morel_search.run", *words],
             cwd=ROOT,

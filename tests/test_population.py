@@ -43,7 +43,7 @@ def individuals_of(results: list[tuple[int, int, float]]) -> list[FrozenTrial]:
     return trials
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(RESULTS, st.integers(2, 8))
 def test_the_parents_are_those_of_a_sorting_of_all_individuals(
     results: list[tuple[int, int, float]], size: int
@@ -58,7 +58,7 @@ def test_the_parents_are_those_of_a_sorting_of_all_individuals(
         )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(RESULTS, st.integers(2, 8))
 def test_the_fast_selection_equals_that_of_optuna_in_the_order_of_ties(
     results: list[tuple[int, int, float]], size: int

@@ -32,7 +32,7 @@ ACCURACY = st.integers(0, 4).map(lambda value: value / 4)
 REPLICATES = st.lists(st.one_of(st.none(), st.tuples(ACCURACY, ACCURACY)), min_size=1, max_size=3)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(REPLICATES, min_size=1, max_size=5))
 def test_chances_are_those_of_every_combination(drawn: list[list[tuple[float, float] | None]]) -> None:
     """Enumerate every choice of one training per configuration, with its front; None is a failed training."""

@@ -313,9 +313,10 @@ def run(trained: Path) -> RunFolder:
     return run
 
 
-def test_a_folder_of_this_project_is_checked_against_the_data(run: RunFolder) -> None:
+@pytest.mark.parametrize("kind", ["picked", "front"])
+def test_a_folder_of_this_project_is_checked_against_the_data(run: RunFolder, kind: str) -> None:
     assert pick([str(run.path), "--member", "0"]) == 0
-    folder, images = run.path / "picked" / "0", torch.rand(4, 1, 8, 8)
+    folder, images = run.path / kind / "0", torch.rand(4, 1, 8, 8)
     model = model_of(Rival("old", str(folder)))
     assert torch.equal(load_rival(model)(images), load_model(folder)(images))
     with pytest.raises(NetworkError, match="images of 1 x 8 x 8, and the images are 1 x 16 x 16"):

@@ -26,11 +26,11 @@ from morel_search.training.datasets.loading import ImageSet, load_development
 from morel_search.training.settings import DataSettings, EvaluationSettings
 from morel_search.verification.attack_suite import AttackSuite, autoattack
 
-IMAGES, EPSILON, TOLERANCE = 500, 0.2, 3
-SEEDS = {"fgsm": 5, "pgd": 5, "pgd-50": 5, "apgd-ce": 5, "apgd-t": 2, "fab-t": 2, "square": 2}
-"""Seeds whose mean count is compared; the counts of the last three differ little, and take minutes."""
+IMAGES, EPSILON, TOLERANCE = 200, 0.2, 2
+SEEDS = {"fgsm": 2, "pgd": 5, "pgd-50": 3, "apgd-ce": 2, "apgd-t": 1, "fab-t": 1, "square": 1}
+"""Seeds whose mean count is compared; the counts of the last three differ little, and take longest."""
 
-STRONGER = 10
+STRONGER = 5
 """Images that this project may break in addition: it counts every visited point, the others the last one."""
 
 SETTINGS = EvaluationSettings(epsilon=Fraction(1, 5))
@@ -125,7 +125,7 @@ def test_the_count_is_that_of_the_others(model: nn.Module, digits: ImageSet, nam
         for seed in seeds:
             torch.manual_seed(seed)
             expected.append(int(still_correct(model, rival(model, x, y), x, y).sum()))
-        assert 200 < min(expected) <= max(expected) < 450
+        assert IMAGES / 3 < min(expected) <= max(expected) < 0.9 * IMAGES
         # One start alone varies by more.
         assert -STRONGER <= mean(found) - mean(expected) <= TOLERANCE, f"{found} against {expected}"
 
@@ -135,14 +135,13 @@ def test_robust_images_are_robust_to_autoattack_too(model: nn.Module, digits: Im
     from pyautoattack import AutoAttack
 
     x, y = to_float(digits.images), digits.labels
-    for seed in range(2):
-        robust = autoattack(model, digits, SETTINGS, seed=seed).robust
-        points, _ = AutoAttack(
-            model, norm="Linf", eps=EPSILON, seed=seed + 100, device="cpu"
-        ).run_standard_evaluation(x, y, batch_size=IMAGES)
-        theirs = still_correct(model, points, x, y)
-        assert int((robust & ~theirs).sum()) <= TOLERANCE
-        assert -STRONGER <= int(robust.sum()) - int(theirs.sum()) <= TOLERANCE
+    robust = autoattack(model, digits, SETTINGS, seed=0).robust
+    points, _ = AutoAttack(model, norm="Linf", eps=EPSILON, seed=100, device="cpu").run_standard_evaluation(
+        x, y, batch_size=IMAGES
+    )
+    theirs = still_correct(model, points, x, y)
+    assert int((robust & ~theirs).sum()) <= TOLERANCE
+    assert -STRONGER <= int(robust.sum()) - int(theirs.sum()) <= TOLERANCE
 
 
 class Masked(nn.Module):
@@ -180,7 +179,7 @@ def test_a_masked_copy_has_the_same_count_and_a_warning(model: nn.Module, digits
         )  # fewer, even: a smaller gap gives cross entropy more to go by
         worst = [before & now for before, now in zip(worst, found, strict=True)]
         if name == "pgd-50":
-            assert int(naive.robust_mask(name, x, y).sum()) > int(found[0].sum()) + 50, (
+            assert int(naive.robust_mask(name, x, y).sum()) > int(found[0].sum()) + IMAGES / 10, (
                 "undivided, the mask works"
             )
     assert abs(int(worst[0].sum()) - int(worst[1].sum())) <= TOLERANCE

@@ -73,7 +73,7 @@ def positions(reached: list[tuple[int, int]], ranking: str) -> list[int]:
     return [sum(other < key for other in keys) for key in keys]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(points, st.sampled_from(["crowding", "epsilon_net"]))
 def test_updated_ranks_are_those_of_a_new_sorting(reached: list[tuple[int, int]], ranking: str) -> None:
     halving = AsyncSuccessiveHalving(EarlyStoppingSettings(ranking=ranking), (1,))

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 from trained_runs import DATA, EVALUATION, TRAIN, make_trained_run, train_trial
@@ -320,40 +319,3 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(run: RunFolder, number: signal.
     assert process.returncode == 130, errors
     assert errors.strip() == "morel_search: interrupted"
     assert not (run.path / "picked").exists()
-
-
-@pytest.mark.slow
-def test_a_search_s_own_trial_can_be_picked_and_trained_again(tmp_path: Path) -> None:
-    """A network of a real search with early stopping has the same weights and test accuracies again."""
-    options = (
-        *(
-            "train.epochs=3",
-            "data.limit=300",
-            "search.population=2",
-            "evaluation.steps=3",
-            "controls=[trades, none]",
-        ),
-        "network.options.width=4",
-    )
-    arguments = ["--trials", "6", "--results", str(tmp_path), "--name", "real"]
-    for option in options:
-        arguments += ["--set", option]
-    command = [
-        sys.executable,
-        "-m",
-        "morel_search.run",
-        "--space",
-        str(ROOT / "search_spaces" / "digits.yaml"),
-        *arguments,
-    ]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=240)
-    run = RunFolder(tmp_path / "real")
-    assert pick([str(run.path)]) == 0
-    (folder,) = (run.path / "picked").iterdir()
-    assert main([str(folder)]) == 0
-    again = folder.with_name(f"{folder.name}-seed{settings(folder)['seed']}")
-    assert same(again, run.front_models / folder.name / "model.pt")
-    front = pd.read_csv(run.front).set_index("number").loc[int(folder.name)]
-    for what in ("clean_accuracy", "robust_accuracy"):
-        assert settings(again)["figures"]["test"][what] == front[f"test_{what}"]
-        assert settings(again)["figures"]["validation"][what] == front[what]

@@ -39,6 +39,10 @@ AVOIDING_TRIES = 5
 """Attempts that also reject a configuration if the nearest finished one ran out of memory or diverged."""
 
 
+WITHOUT_MODEL = 4
+"""Every so many proposals, one is a child that the model has not judged: the model may be wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A configuration to try.
@@ -109,7 +113,8 @@ class Proposer:
             warnings.simplefilter("ignore", ExperimentalWarning)
             seed = derive_seed(self._settings.seed, number, attempt)
             if attempt < SAMPLER_TRIES:
-                choose = partial(self._best_child, seed) if self._settings.children > 1 else None
+                modelled = self._settings.children > 1 and number % WITHOUT_MODEL != 0
+                choose = partial(self._best_child, seed) if modelled else None
                 self._study.sampler = make_sampler(
                     self._settings, self._space, self._population, number, seed, choose
                 )

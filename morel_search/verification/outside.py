@@ -38,18 +38,15 @@ def load_outside(
             The message begins with the source.
         UntrustedCodeError: The folder names code without consent.
     """
-    from morel_search.models.load import load_model, read_settings
-
     if Path(source).is_dir():
-        model, settings = load_model(source, consent), read_settings(Path(source))
-        if settings.image_shape is not None and tuple(settings.image_shape) != tuple(image_shape):
-            own, given = (" x ".join(map(str, shape)) for shape in (settings.image_shape, image_shape))
+        model, own_shape, own_classes = _load_folder(Path(source), consent)
+        if own_shape is not None and tuple(own_shape) != tuple(image_shape):
+            own, given = (" x ".join(map(str, shape)) for shape in (own_shape, image_shape))
             raise NetworkError(f"{source} is a network for images of {own}, and the images are {given}")
-        known = settings.classes or ()
-        if tuple(known) != tuple(classes) and sorted(known) == sorted(classes):
+        if tuple(own_classes) != tuple(classes) and sorted(own_classes) == sorted(classes):
             raise NetworkError(
                 f"{source} has the classes of the data set in another order: its first logits are "
-                f"{', '.join(known[:3])}, and the first labels {', '.join(classes[:3])}"
+                f"{', '.join(own_classes[:3])}, and the first labels {', '.join(classes[:3])}"
             )
         return model
     if not is_import_path(source):
@@ -133,6 +130,21 @@ def fingerprint_of(model: nn.Module) -> str:
         else:  # of a module with get_extra_state
             digest.update(repr(value).encode())
     return digest.hexdigest()
+
+
+def _load_folder(folder: Path, consent: Consent) -> tuple[nn.Module, Sequence[int] | None, Sequence[str]]:
+    """Load a network of this project; return it with the shape of its images and its classes.
+
+    ``front/NUMBER`` of a run has them in its checkpoint, other folders in their settings.
+    """
+    from morel_search.models import checkpoint
+    from morel_search.models.load import CHECKPOINT, WEIGHTS, load_model, read_settings
+
+    settings = read_settings(folder)
+    if not (folder / WEIGHTS).exists() and (folder / CHECKPOINT).exists():
+        model, metadata = checkpoint.load_model(folder / CHECKPOINT, consent)
+        return model, metadata.image_shape, metadata.classes
+    return load_model(folder, consent), settings.image_shape, settings.classes or ()
 
 
 def _has_gradient(model: nn.Module, images: Tensor) -> bool:
