@@ -302,7 +302,7 @@ def test_the_example_of_a_guide_is_a_search(guide_folder: Path) -> None:
     script = Path(sys.executable).with_name("morel-search")
     for file in guide_spaces(guide_folder):
         done = subprocess.run(
-            [str(script), "run", "--space", file.name, "--trials", "2", *words],
+            [str(script), "run", "--space", file.name, "--trials", "3", *words],
             cwd=guide_folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -313,7 +313,7 @@ def test_the_example_of_a_guide_is_a_search(guide_folder: Path) -> None:
         run = guide_folder / "results" / file.stem
         assert (run / "report.html").exists()
         trials = pd.read_csv(run / "trials.csv")
-        assert list(trials["state"]) == ["COMPLETE"] * 3
+        assert list(trials["state"]) == ["COMPLETE"] * 4
         assert trials["test_clean_accuracy"].notna().any()
         if "my_losses:" in file.read_text(encoding="utf-8"):
             assert "my_losses:smoothed_trades" in set(trials["param_accuracy_loss"])
