@@ -108,6 +108,39 @@ def test_the_same_rows_in_every_table(tmp_path: Path) -> None:
     assert tables["written"] == tables["expected"]
 
 
+def test_an_outcome_is_stored_as_dataclasses_write_it() -> None:
+    history = tuple(
+        EpochResult(
+            epoch=epoch,
+            loss=1 / 3,
+            accuracy_loss=0.5,
+            robust_loss=0.5,
+            cosine_loss=0.5,
+            contrastive_loss=0.5,
+            lr=0.1,
+            train_accuracy=0.5,
+            clean_accuracy=None if epoch == 1 else 0.5,
+            robust_accuracy=None if epoch == 1 else 0.25,
+            seconds=1.5,
+            final_robust_accuracy=0.2,
+        )
+        for epoch in (1, 2)
+    )
+    outcome = Outcome(history=history, points=((2, 0.5, 0.2),), violations={"seconds <= 1": 0.5}, rung=2)
+    assert json.dumps(outcome.to_dict()) == json.dumps(asdict(outcome))
+
+
+def test_equal_distributions_keep_their_own_text(tmp_path: Path) -> None:
+    """``True`` and 1 are equal in Python, but not in the study."""
+    record = TrialStore.of_file(tmp_path / "study.db", "run")
+    for choice in (True, 1):
+        record.plan(PLAN, {"c": choice}, {"c": CategoricalDistribution([choice])}, running=True)
+    record.close()
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        rows = connection.execute("select distribution_json from trial_params order by trial_id").fetchall()
+    assert [json.loads(text)["attributes"]["choices"] for (text,) in rows] == [[True], [1]]
+
+
 def test_a_study_that_another_program_writes_to_is_refused(tmp_path: Path) -> None:
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     record.plan(PLAN, {"x": 0.5, "n": 3, "c": None}, SPACE, running=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ import optuna
 import pytest
 
 from morel_search.errors import RunFolderError
-from morel_search.search import study_file
+from morel_search.search import log_copier, study_file
 from morel_search.search.study import TrialStore
 from morel_search.search.study_file import StudyFile, wait_while_locked
 from morel_search.search.trial import TrialPlan
@@ -30,6 +31,15 @@ def count(path: Path) -> int:
     with closing(sqlite3.connect(path)) as connection:
         (number,) = connection.execute("select count(*) from trials").fetchone()
     return int(number)
+
+
+def count_alone(folder: Path) -> int:
+    """The number of trials in a copy of the file without its log; 0 if the copy is torn."""
+    shutil.copyfile(folder / "study.db", folder / "copy.db")
+    try:
+        return count(folder / "copy.db")
+    except sqlite3.DatabaseError:
+        return 0
 
 
 @pytest.fixture
@@ -67,10 +77,31 @@ def test_the_file_alone_is_complete_during_the_search_and_at_its_end(
     store: TrialStore, tmp_path: Path
 ) -> None:
     add(store)
-    shutil.copyfile(tmp_path / "study.db", tmp_path / "copy.db")
-    assert count(tmp_path / "copy.db") == 2
+    while count_alone(tmp_path) != 2:  # the log is copied soon after a commit
+        time.sleep(0.05)
+    add(store)
+    while count_alone(tmp_path) != 3:
+        time.sleep(0.05)
     store.close()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["copy.db", "study.db"]
+
+
+def test_a_commit_is_in_the_log_before_it_is_copied(
+    store: TrialStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that is killed right after a commit: SQLite applies the log when the study is opened again."""
+    store.close()
+    monkeypatch.setattr(log_copier, "COPY_SECONDS", 3600)
+    killed = TrialStore.of_file(tmp_path / "study.db", "run")
+    add(killed)
+    left = tmp_path / "left"
+    left.mkdir()
+    for file in tmp_path.glob("study.db*"):
+        shutil.copyfile(file, left / file.name)
+    assert count_alone(tmp_path) == 1
+    assert count(left / "study.db") == 2
+    killed.close()
+    assert count_alone(tmp_path) == 2
 
 
 def test_a_reader_at_the_end_of_the_search_is_named(

@@ -7,7 +7,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,6 +152,9 @@ def task_identity(job: Job) -> str:
 def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResult]:
     """Train a job to its last epoch; write the checkpoint and the weights after each epoch.
 
+    They are written in a thread while the next epoch runs. At a rung, the training waits for them: early
+    stopping may end it there, and what it decides is never older than a checkpoint.
+
     Args:
         job: The job. Its training continues from the checkpoint in its folder, if there is one.
         report: Called with the epochs of the checkpoint, and after each further epoch.
@@ -161,7 +164,8 @@ def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResu
     """
     import torch
 
-    from morel_search.models.checkpoint import save_atomically, save_model
+    from morel_search.models.checkpoint import network_content
+    from morel_search.models.checkpoint_writer import Checkpoint, CheckpointWriter
 
     torch.set_num_threads(job.threads)
     development = development_for(job.data, job.device)
@@ -173,35 +177,29 @@ def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResu
     training, history = begin_training(job, development, folder / STATE_FILE)
     if history:
         report(TrialReport(history=tuple(history)))
-    for result in training:
-        history.append(result)
-        selected = {chosen.epoch for chosen in chosen_epochs(history, job.select_epoch)}
-        if result.epoch in selected:
-            shape, classes = development.train.images.shape[1:], development.classes
-            save_model(
-                folder / model_file(result.epoch, job.select_epoch),
-                training.model,
-                job.network,
-                shape,
-                classes,
-                epoch=result.epoch,
-            )
-        save_atomically(
-            folder / STATE_FILE,
-            {
+    shape, classes = development.train.images.shape[1:], development.classes
+    with CheckpointWriter(folder, STATE_FILE) as writer:
+        for result in training:
+            history.append(result)
+            names = {
+                chosen.epoch: model_file(chosen.epoch, job.select_epoch)
+                for chosen in chosen_epochs(history, job.select_epoch)
+            }
+            networks = {}
+            if result.epoch in names:
+                networks[names[result.epoch]] = network_content(
+                    training.model, job.network, shape, classes, epoch=result.epoch
+                )
+            state = {
                 "job": task_identity(job),
                 "training": training.state_dict(),
-                "history": [asdict(result) for result in history],
-            },
-        )
-        if job.select_epoch == "front":
-            # Only after the checkpoint is written: a training that is killed before still has every file it
-            # may need.
-            keep = {model_file(epoch, job.select_epoch) for epoch in selected}
-            for path in folder.glob("model-*.pt"):
-                if path.name not in keep:
-                    path.unlink()
-        report(TrialReport(history=(result,)))
+                "history": [result.to_dict() for result in history],
+            }
+            keep = set(names.values()) if job.select_epoch == "front" else None
+            writer.submit(Checkpoint(state, networks, keep))
+            if result.epoch in job.rungs:
+                writer.wait()
+            report(TrialReport(history=(result,)))
     return _evaluate_selected(job, training, history) if job.evaluation.final_steps else history
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from morel_search.training.selection import EpochResult
@@ -38,7 +38,7 @@ class TrialReport:
             "failure": self.failure,
             "folder_error": self.folder_error,
             "wrong_machine": self.wrong_machine,
-            "history": [asdict(result) for result in self.history],
+            "history": [result.to_dict() for result in self.history],
         }
 
     @classmethod

@@ -19,7 +19,7 @@ from morel_search.models.build import build_saved, network_names
 from morel_search.results.files import os_error_sentence
 from morel_search.training.settings import NetworkSettings
 
-__all__ = ["Metadata", "load_model", "save_atomically", "save_model"]
+__all__ = ["Metadata", "load_model", "network_content", "save_atomically", "save_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +50,43 @@ def save_model(
 ) -> None:
     """Write a network so that :func:`load_model` builds it again.
 
+    Args:
+        path: The file; see :func:`save_atomically`.
+        model: The network, see :func:`network_content`.
+        network: The settings.
+        image_shape: Channels, height and width.
+        classes: Names of the classes, in the order of the logits.
+        epoch: Epoch of the training.
+    """
+    save_atomically(path, network_content(model, network, image_shape, classes, epoch=epoch))
+
+
+def network_content(
+    model: nn.Module,
+    network: NetworkSettings,
+    image_shape: Sequence[int],
+    classes: Sequence[str],
+    *,
+    epoch: int | None = None,
+) -> dict[str, object]:
+    """Return the content of the file of a network; its tensors are those of the network.
+
     The embedding space of the training is not part of the network.
 
     Args:
-        path: The file; see :func:`save_atomically`.
         model: The network that :func:`~morel_search.models.build.build_saved` built for the settings.
         network: The settings.
         image_shape: Channels, height and width.
         classes: Names of the classes, in the order of the logits.
         epoch: Epoch of the training.
     """
-    content: dict[str, object] = {
+    return {
         "network": {"name": network.name, "options": dict(network.options)},
         "image_shape": list(image_shape),
         "classes": list(classes),
         "facts": {} if epoch is None else {"epoch": epoch},
         "weights": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
     }
-    save_atomically(path, content)
 
 
 def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metadata]:

@@ -14,7 +14,7 @@ from datetime import datetime
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Table, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
 
 from morel_search.errors import RunFolderError
 from morel_search.search.distributions import Params
@@ -32,6 +32,14 @@ __all__ = ["OptunaRowWriter"]
 OTHER_WRITER = "another program writes to this study; it has to stop before the search can go on"
 
 
+# Statements that are built once: building one takes as long as running it.
+_LAST = select(func.max(TRIALS.c.trial_id)).where(TRIALS.c.study_id == bindparam("study"))
+_FINISH = update(TRIALS).where(
+    (TRIALS.c.trial_id == bindparam("trial")) & (TRIALS.c.state == TrialState.RUNNING)
+)
+_INSERT = {table: insert(table) for table in (TRIALS, PARAMS, VALUES, USER_ATTRIBUTES, SYSTEM_ATTRIBUTES)}
+
+
 class OptunaRowWriter:
     """Writes the trials of a study.
 
@@ -42,6 +50,7 @@ class OptunaRowWriter:
 
     def __init__(self, storage: RDBStorage, study_id: int) -> None:
         self._engine, self._study_id = storage.engine, study_id
+        self._json: dict[str, tuple[BaseDistribution, str]] = {}
 
     def create(
         self,
@@ -66,9 +75,7 @@ class OptunaRowWriter:
             RunFolderError: Another program has added a trial to the study.
         """
         with self._engine.begin() as connection:
-            last = connection.execute(
-                select(func.max(TRIALS.c.trial_id)).where(TRIALS.c.study_id == self._study_id)
-            ).scalar()
+            last = connection.execute(_LAST, {"study": self._study_id}).scalar()
             if last != after:
                 raise RunFolderError(OTHER_WRITER)
             row = {
@@ -77,7 +84,7 @@ class OptunaRowWriter:
                 "state": state,
                 "datetime_start": datetime.now(),
             }
-            key = connection.execute(insert(TRIALS).values(row)).inserted_primary_key
+            key = connection.execute(_INSERT[TRIALS], row).inserted_primary_key
             assert key is not None, "the table has a primary key"
             trial_id = int(key[0])
             rows = [
@@ -85,14 +92,20 @@ class OptunaRowWriter:
                     "trial_id": trial_id,
                     "param_name": name,
                     "param_value": distributions[name].to_internal_repr(value),
-                    "distribution_json": distribution_to_json(distributions[name]),
+                    "distribution_json": self._json_of(name, distributions[name]),
                 }
                 for name, value in params.items()
             ]
             if rows:
-                connection.execute(insert(PARAMS), rows)
+                connection.execute(_INSERT[PARAMS], rows)
             _write_attributes(connection, USER_ATTRIBUTES, trial_id, user_attrs)
         return trial_id
+
+    def _json_of(self, name: str, distribution: BaseDistribution) -> str:
+        known = self._json.get(name)
+        if known is None or known[0] is not distribution:  # equal ones may have other texts: 1 and True
+            known = self._json[name] = distribution, distribution_to_json(distribution)
+        return known[1]
 
     def finish(
         self,
@@ -116,15 +129,14 @@ class OptunaRowWriter:
         """
         with self._engine.begin() as connection:
             ended = {"state": state, "datetime_complete": datetime.now()}
-            running = (TRIALS.c.trial_id == trial_id) & (TRIALS.c.state == TrialState.RUNNING)
-            if connection.execute(update(TRIALS).where(running).values(ended)).rowcount != 1:
+            if connection.execute(_FINISH, {"trial": trial_id, **ended}).rowcount != 1:
                 raise RunFolderError(OTHER_WRITER)
             rows = [
                 {"trial_id": trial_id, "objective": index, "value": value, "value_type": FINITE}
                 for index, value in enumerate(values or ())
             ]
             if rows:
-                connection.execute(insert(VALUES), rows)
+                connection.execute(_INSERT[VALUES], rows)
             _write_attributes(connection, USER_ATTRIBUTES, trial_id, user_attrs)
             _write_attributes(connection, SYSTEM_ATTRIBUTES, trial_id, system_attrs)
 
@@ -137,4 +149,4 @@ def _write_attributes(
         for key, value in attributes.items()
     ]
     if rows:
-        connection.execute(insert(table), rows)
+        connection.execute(_INSERT[table], rows)

@@ -79,6 +79,13 @@ class Outcome:
         """Sum of the amounts by which constraints are violated; 0 if all are satisfied."""
         return sum(value for value in self.violations.values() if value > 0)
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name, as the study stores them; :func:`read_outcome` reads them."""
+        stored: dict[str, object] = {field.name: getattr(self, field.name) for field in fields(self)}
+        stored["history"] = [result.to_dict() for result in self.history]
+        stored["violations"] = dict(self.violations)
+        return stored
+
     @property
     def deterministic_failure(self) -> bool:
         """Whether the trial failed for a reason that similar configurations share."""

@@ -97,13 +97,12 @@ class Population:
             if places <= 0:
                 break
             rung_population = self._rungs[rung]
-            individuals = rung_population.individuals()
-            if len(individuals) <= places:
-                chosen += individuals
+            if len(rung_population.trials) <= places:
+                chosen += rung_population.individuals()
             elif select is None:
                 chosen += rung_population.best(places)
             else:
-                chosen += select(individuals, places)[:places]
+                chosen += select(rung_population.individuals(), places)[:places]
         return chosen
 
 

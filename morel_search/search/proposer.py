@@ -97,12 +97,13 @@ class Proposer:
             inner, params = self._ask(number, attempt)
             first = first or params
             near_failure = attempt < AVOIDING_TRIES and self._failures.near(params)
-            if self._configuration_key(params) not in self._seen and not near_failure:
-                return self._take(number, inner, params, replicate=False)
+            key = self._configuration_key(params)
+            if key not in self._seen and not near_failure:
+                return self._take(number, inner, params, key, replicate=False)
             storage_of(self._study).set_trial_state_values(self._trial_id(inner), TrialState.FAIL)
         assert first is not None, "there was at least one attempt"
-        replicate = self._configuration_key(first) in self._seen
-        return self._take(number, self._add_running(first), first, replicate=replicate)
+        key = self._configuration_key(first)
+        return self._take(number, self._add_running(first), first, key, replicate=key in self._seen)
 
     def _ask(self, number: int, attempt: int) -> tuple[int, dict[str, ParamValue]]:
         """Draw a configuration as a RUNNING trial of the in-memory study; return its number and values."""
@@ -133,9 +134,11 @@ class Proposer:
             study_id_of(self._study), inner
         )
 
-    def _take(self, number: int, inner: int, params: dict[str, ParamValue], *, replicate: bool) -> Proposal:
+    def _take(
+        self, number: int, inner: int, params: dict[str, ParamValue], key: Hashable, *, replicate: bool
+    ) -> Proposal:
         self._inner[number], self._params[number] = inner, params
-        self._seen.add(self._configuration_key(params))
+        self._seen.add(key)
         return Proposal(dict(params), replicate)
 
     def _add_running(self, params: dict[str, ParamValue]) -> int:

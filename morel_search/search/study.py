@@ -140,6 +140,11 @@ class TrialStore:
         if self._file is not None:
             self._file.keep(self._storage.engine)
 
+    def committed(self) -> None:
+        """Have a write-ahead log copied to the study's file."""
+        if self._file is not None:
+            self._file.committed()
+
     @guarded("read")
     def identity(self) -> Mapping[str, object] | None:
         """Return the settings that a resumed search must not change; None for a new study."""
@@ -221,7 +226,7 @@ class TrialStore:
     @guarded("written")
     def finish(self, number: int, outcome: Outcome) -> None:
         """Write the outcome of a RUNNING trial; it becomes COMPLETE, PRUNED or FAIL."""
-        attributes = {"outcome": asdict(outcome)}
+        attributes = {"outcome": outcome.to_dict()}
         constraints = constraint_attributes(
             outcome.violations
         )  # as Optuna's trial.set_constraint writes them

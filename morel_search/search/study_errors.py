@@ -34,6 +34,9 @@ class Store(Protocol):
     def keep_file(self) -> None:
         """Write the study's file again if another program has deleted it."""
 
+    def committed(self) -> None:
+        """Learn that the database was written."""
+
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -63,7 +66,10 @@ def guarded(
         def call(store: AnyStore, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
             def attempt() -> Result:
                 store.keep_file()
-                return method(store, *arguments, **named)
+                result = method(store, *arguments, **named)
+                if action == "written":
+                    store.committed()
+                return result
 
             try:
                 return wait_while_locked(attempt, store.place)

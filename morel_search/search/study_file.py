@@ -16,6 +16,7 @@ from sqlalchemy.pool import QueuePool
 from morel_search._cli import print_err
 from morel_search.errors import RunFolderError
 from morel_search.search.journal import check_journal
+from morel_search.search.log_copier import LogCopier
 
 __all__ = ["StudyFile", "is_full", "wait_while_locked"]
 
@@ -98,7 +99,8 @@ class StudyFile:
     """The SQLite file of a study.
 
     During a search the file uses SQLite's write-ahead log where its file system allows it: programs that read
-    the study do not block the search then. Every commit is copied to the file itself at once, and
+    the study do not block the search then. A commit is on the disk, in the log, when it returns. A thread
+    copies the log to the file a moment later (:class:`~morel_search.search.log_copier.LogCopier`), and
     :meth:`end_writing` removes the log, so that a copy of the file alone is complete.
 
     Args:
@@ -109,6 +111,7 @@ class StudyFile:
         self.path = path.absolute()
         self._identity: tuple[int, int] | None = None
         self._reader: sqlite3.Connection | None = None  # it still reads a deleted file
+        self._copier: LogCopier | None = None
 
     @property
     def url(self) -> str:
@@ -136,7 +139,7 @@ class StudyFile:
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
         )
-        connection.execute("PRAGMA wal_autocheckpoint = 1")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # LogCopier does it
         return connection
 
     def check(self) -> None:
@@ -167,11 +170,20 @@ class StudyFile:
         self._identity = self._identity_now()
         self._reader = self._connect()
         self._reader.execute("SELECT name FROM sqlite_master").fetchall()  # opens the log too
+        (mode,) = self._reader.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
+            self._copier = LogCopier(self._reader)
+
+    def committed(self) -> None:
+        """Have the write-ahead log copied to the file, soon and in another thread."""
+        if self._copier is not None:
+            self._copier.copy_soon()
 
     def end_writing(self) -> None:
         """Remove the write-ahead log and the reserve; all connections must be closed."""
         with suppress(OSError):
             self.path.with_name(RESERVE).unlink(missing_ok=True)
+        self._stop_copying()
         self._close_reader()
         if not self.has_content:
             return
@@ -204,6 +216,7 @@ class StudyFile:
         now = self._identity_now()
         if self._identity in (None, now) or self._reader is None:
             return
+        self._stop_copying()
         copy = self.path.with_name(f".{self.path.name}.restored.tmp")
         copy.unlink(missing_ok=True)
         with closing(sqlite3.connect(copy)) as target:
@@ -222,6 +235,11 @@ class StudyFile:
         self._identity = None
         self.begin_writing()
         print_err(f"warning: {self.path} was {happened} while the search ran; it was written again, complete")
+
+    def _stop_copying(self) -> None:
+        if self._copier is not None:
+            self._copier.stop()
+            self._copier = None
 
     def _close_reader(self) -> None:
         if self._reader is not None:
