@@ -20,8 +20,9 @@ from morel_search.analysis.report.sections.reproduce import reproduce_section
 from morel_search.analysis.run_data import read_run_data
 from morel_search.cluster.placement import with_absolute_paths
 from morel_search.cluster.trainable import Job, train_job
+from morel_search.cluster.tuner import job_maker
 from morel_search.config.describe import changes
-from morel_search.errors import NetworkError, UntrustedCodeError
+from morel_search.errors import NetworkError, RunFolderError, UntrustedCodeError
 from morel_search.models.build import mixture_settings
 from morel_search.models.checkpoint import save_model
 from morel_search.models.teacher import LoadedTeacher, load_teacher, search_consent
@@ -34,6 +35,7 @@ from morel_search.training.networks.mixture import Mixture
 from morel_search.training.settings import NetworkSettings, TrainSettings
 from morel_search.workflows.preflight import inspect
 from morel_search.workflows.request import Request
+from morel_search.workflows.search import _begin, _open
 from morel_search.workflows.teacher_copy import copy_teacher, copy_to_read, with_teacher_noted
 
 SHAPE, CLASSES = (1, 8, 8), [*"0123456789"]
@@ -389,3 +391,38 @@ def test_a_network_of_a_distilling_run_is_trained_again_with_the_copy(folder: Pa
     assert train([str(run.path / "picked" / "other"), "--out", "fourth"]) == 0
     fourth = load_model("fourth").state_dict()
     assert all(torch.equal(value, fourth[name]) for name, value in load_model("picked").state_dict().items())
+
+
+def test_a_search_begins_with_the_copy_and_its_trials_read_it(folder: Path) -> None:
+    """All steps of a search but Ray: the run folder, the study, a trial, and a start that continues it."""
+    source = network_folder(folder / "source", 0)
+    few = ("train.epochs=1", "evaluation.steps=2", "evaluation.final_steps=0", "controls=[pgd]")
+    request = request_of(folder, "source", *few)
+
+    def begun(request: Request) -> tuple[RunFolder, list[Job]]:
+        result = inspect(request.space, copy_to_read(request))
+        request = with_teacher_noted(request, result.teacher_sha256)
+        run = _open(request, result)
+        with run.lock():
+            controller, record = _begin(request, run)
+            try:
+                make = job_maker(request.space, run.checkpoints, FLOAT32, "", str(run.teacher))
+                assignments = [controller.next(), controller.next()]
+                return run, [make(assignment) for assignment in assignments if assignment is not None]
+            finally:
+                record.close()
+
+    run, (control, trial) = begun(request)
+    digest = loaded(source).sha256
+    assert run.read_settings().section("train")["teacher_sha256"] == digest
+    shutil.rmtree(source)
+    for job in (control, trial):
+        assert job.train.teacher_sha256 == digest
+        assert len(train_job(job, lambda report: None)) == 1
+    assert (control.train.accuracy_loss, trial.train.accuracy_loss) == ("pgd", "rslad")
+    resumed = replace(request, resume=True)
+    again, _ = begun(resumed)
+    assert again.path == run.path
+    network_folder(folder / "source", 1)
+    with pytest.raises(RunFolderError, match=r"other settings.*train\.teacher_sha256 was"):
+        begun(resumed)
