@@ -7,7 +7,8 @@ With Ray: one trial at a time, with reused actors, and with all that a search do
 disk, tables, front). *gap*: time from the end of a trial to the start of the next one, measured by the
 worker; median of all trials, and of the last hundred. *driver*: processor time of the driver for each trial.
 *wall*: duration of the search divided by the number of trials. Without Ray: the time that this project adds
-to a trial, by the number of trials before it.
+to a trial, by the number of trials before it. The search is NSGA-II without the model (``search.children: 1``);
+with it, a proposal takes about 0.1 s.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ SPACE = HERE.parent / "search_spaces" / "digits.yaml"
 
 def space_of(trials: int) -> Space:
     """Return the space of the digits, with nine parameters, and a number of trials."""
-    return load_space(SPACE, [f"search.trials={trials}", "controls=[]", "resources.concurrent=1"])
+    settings = [f"search.trials={trials}", "search.children=1", "controls=[]", "resources.concurrent=1"]
+    return load_space(SPACE, settings)
 
 
 def epoch(number: int, value: float) -> EpochResult:

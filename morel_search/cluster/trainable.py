@@ -190,7 +190,7 @@ def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResu
                 networks[names[result.epoch]] = network_content(
                     training.model, job.network, shape, classes, epoch=result.epoch
                 )
-            state = {
+            state: dict[str, object] = {
                 "job": task_identity(job),
                 "training": training.state_dict(),
                 "history": [result.to_dict() for result in history],
