@@ -7,8 +7,8 @@ With Ray: one trial at a time, with reused actors, and with all that a search do
 disk, tables, front). *gap*: time from the end of a trial to the start of the next one, measured by the
 worker; median of all trials, and of the last hundred. *driver*: processor time of the driver for each trial.
 *wall*: duration of the search divided by the number of trials. Without Ray: the time that this project adds
-to a trial, by the number of trials before it. The search is NSGA-II without the model (``search.children: 1``);
-with it, a proposal takes about 0.1 s.
+to a trial, by the number of trials before it. The search is NSGA-II without the model
+(``search.children: 1``); with it, a proposal takes about 0.1 s.
 """
 
 from __future__ import annotations

@@ -148,8 +148,8 @@ def test_the_model_is_ahead_on_zdt_and_not_on_the_recorded_trainings() -> None:
         for method in ("morel_search", "morel_search, no model")
     )
     assert (
-        f"with 1 worker, {float(one[0]):.3f} ± {float(one[1]):.3f} with the model and {float(other[0]):.4f} ± "
-        f"{float(other[1]):.4f} without"
+        f"with 1 worker, {float(one[0]):.3f} ± {float(one[1]):.3f} with the model and {float(other[0]):.4f} "
+        f"± {float(other[1]):.4f} without"
     ) in decision
 
 
