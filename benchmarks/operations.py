@@ -128,7 +128,7 @@ def _epoch_counts(run: Training) -> dict[str, OperationCounter]:
     counters = {name: OperationCounter(steps) for name in PARTS}
     adversary: Any = run.step._adversary
     places: list[tuple[object, str, str]] = [
-        (run.step, "attack", "attack"),
+        (run.step, "_attacked" if hasattr(run.step, "_attacked") else "attack", "attack"),
         (adversary, "refresh", "refresh"),
         (torch.Tensor, "backward", "backward"),
         (run.optimizer, "step", "optimizer"),

@@ -425,7 +425,11 @@ def test_a_proposed_configuration_has_exactly_the_active_parameters(
 ) -> None:
     space = None
     try:
-        space = load(tmp_path, searched(**entries), [f"search.seed={seed}", "search.population=4"])
+        space = load(
+            tmp_path,
+            searched(**entries),
+            [f"search.seed={seed}", "search.population=4", f"search.children={1 + 3 * (seed % 3)}"],
+        )
     except SpaceError as error:
         reasons = error.faults
     if space is None:

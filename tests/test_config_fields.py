@@ -23,6 +23,8 @@ def test_every_field_stands_in_its_table(section: str) -> None:
         assert [row[0].strip("| `") for row in rows] == list(BUILT_IN)
     elif section == "constraints":
         assert [row[0].strip("| `") for row in rows][:-1] == list(MEASURED)
+    elif section == "rivals":
+        assert [row[0].strip("| ") for row in rows] == ["text", "text", "mapping"]
     else:
         assert [row[0].strip("| `") for row in rows] == [
             "type",

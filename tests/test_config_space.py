@@ -161,6 +161,10 @@ def as_file(description: dict[str, Any]) -> dict[str, Any]:
         for entry in content["parameters"]
     }
     content["controls"] = {entry["name"]: entry["overrides"] for entry in content["controls"]}
+    content["rivals"] = {
+        entry["name"]: entry["source"] if "source" in entry else entry["network"]
+        for entry in content["rivals"]
+    }
     for section in ("train", "evaluation"):
         content[section] = {
             name: value
@@ -341,3 +345,11 @@ def test_the_door_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_rivals_come_back_from_their_description(tmp_path: Path) -> None:
+    described = {"name": "small_cnn", "options": {"width": 8}, "weights": "theirs.safetensors"}
+    space = load(tmp_path, changed(rivals={"theirs": "torchvision.models:resnet18", "old": described}))
+    assert [rival.name for rival in space.rivals] == ["theirs", "old"]
+    check_round_trip(tmp_path, space)
+    assert load(tmp_path, as_file(space.describe())).rivals == space.rivals

@@ -158,7 +158,7 @@ def test_more_trials_can_be_given_to_a_finished_search(tmp_path: Path) -> None:
 
 
 def test_no_two_trials_of_a_search_are_the_same_unless_called_replicates(tmp_path: Path) -> None:
-    space = digits("search.trials=60", "search.population=4", "controls=[]")
+    space = digits("search.trials=60", "search.population=4", "search.children=8", "controls=[]")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     run_all(SearchController.begin(space, record))
     seen = [
@@ -269,7 +269,7 @@ def test_a_space_of_two_points_gives_replicates_with_seeds_of_their_own(tmp_path
 
 def test_nsga2_moves_towards_the_front(tmp_path: Path) -> None:
     """The optimum of k_robust is 0.2; late trials are closer to it than early ones."""
-    space = digits("search.trials=80", "search.population=10", "controls=[]")
+    space = digits("search.trials=80", "search.population=10", "search.children=8", "controls=[]")
     record = TrialStore.of_file(tmp_path / "study.db", "run")
     controller = SearchController.begin(space, record)
     distances = []
