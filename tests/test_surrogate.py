@@ -262,7 +262,7 @@ def test_children_that_a_model_chooses_are_better() -> None:
 def test_every_fourth_proposal_is_made_without_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     proposer, asked = make_proposer(16), []
     monkeypatch.setattr(
-        proposer, "_best_child", lambda seed, children: asked.append(number) or dict(children[0])
+        proposer, "_best_child", lambda _, seed, children: asked.append(number) or dict(children[0])
     )
     for number in range(20):
         params = proposer.propose(number).params
@@ -306,3 +306,19 @@ def test_failed_trainings_teach_nothing_wrong() -> None:
     assert all(
         math.isfinite(value) for trial in proposer._surrogate._trials for value in trial.outputs.values()
     )
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"only": CategoricalDistribution(["one"])},
+        {"only": CategoricalDistribution(["one"]), "steps": IntDistribution(0, 3)},
+    ],
+)
+def test_a_space_with_little_or_nothing_to_vary(space: dict[str, BaseDistribution]) -> None:
+    proposer = Proposer(SearchSettings(population=4, children=8), space, key)
+    for number in range(12):
+        proposal = proposer.propose(number)
+        assert proposal.params.keys() == space.keys()
+        proposer.finish(number, Outcome(points=((9, 0.1 * (number % 7), 0.5),)))
+    assert proposal.replicate, "there are at most four configurations"

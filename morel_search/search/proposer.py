@@ -81,7 +81,10 @@ class Proposer:
         self._settings, self._space, self._configuration_key = settings, space, configuration_key
         self._study = optuna.create_study(directions=["maximize", "maximize"])
         self._population = Population(settings.population)
-        self._surrogate = Surrogate(space, configuration_key, active)
+        varied = any(not distribution.single() for distribution in space.values())
+        self._surrogate = (
+            Surrogate(space, configuration_key, active) if settings.children > 1 and varied else None
+        )
         self._failures = KnownFailures(space)
         self._inner: dict[int, int] = {}
         self._params: dict[int, dict[str, ParamValue]] = {}
@@ -114,8 +117,8 @@ class Proposer:
             warnings.simplefilter("ignore", ExperimentalWarning)
             seed = derive_seed(self._settings.seed, number, attempt)
             if attempt < SAMPLER_TRIES:
-                modelled = self._settings.children > 1 and number % WITHOUT_MODEL != 0
-                choose = partial(self._best_child, seed) if modelled else None
+                surrogate = self._surrogate if number % WITHOUT_MODEL != 0 else None
+                choose = partial(self._best_child, surrogate, seed) if surrogate else None
                 self._study.sampler = make_sampler(
                     self._settings, self._space, self._population, number, seed, choose
                 )
@@ -124,9 +127,11 @@ class Proposer:
             trial = self._study.ask(self._space)
         return trial.number, dict(trial.params)
 
-    def _best_child(self, seed: int, children: Sequence[Params]) -> dict[str, ParamValue]:
+    def _best_child(
+        self, surrogate: Surrogate, seed: int, children: Sequence[Params]
+    ) -> dict[str, ParamValue]:
         """Return what evolves from the children in the model, or the first child if all of it is known."""
-        best = self._surrogate.best(children, list(self._params.values()), self._seen, seed)
+        best = surrogate.best(children, list(self._params.values()), self._seen, seed)
         return dict(children[0]) if best is None else best
 
     def _trial_id(self, inner: int) -> int:
@@ -206,7 +211,8 @@ class Proposer:
             self._population.add(
                 number, params, distributions, points, rung=rung, violations=outcome.violations
             )
-            self._surrogate.add(params, points[0], rung=rung, violations=outcome.violations)
+            if self._surrogate is not None:
+                self._surrogate.add(params, points[0], rung=rung, violations=outcome.violations)
 
     def _state_of(self, outcome: Outcome) -> tuple[TrialState, tuple[float, float] | None]:
         """Return state and values for the in-memory study.
