@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from morel_search.config import load_space
 from morel_search.errors import OutOfMemoryError, TrainingError
 from morel_search.training.attacks import attack_mode, cross_entropy_objective, pgd
 from morel_search.training.augment import to_float
 from morel_search.training.compute import (
     TINY,
     _float32_switches,
+    breaks_bfloat16,
     exact_arithmetic,
     operations,
     resolve_compute,
@@ -27,6 +30,7 @@ from morel_search.training.evaluation import evaluate
 from morel_search.training.networks import build_network
 from morel_search.training.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainSettings
 from morel_search.training.trainer import Training
+from morel_search.workflows.preflight import inspect
 
 FAST = Compute(precision="bfloat16", channels_last=True)
 NETWORK = NetworkSettings(name="small_cnn", options={"width": 8})
@@ -122,6 +126,62 @@ class Viewing(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps: Tensor = self.conv(x)
         return maps.view(len(x), -1)
+
+
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride", "breaks"),
+    [
+        (1, 3, 2, True),
+        (2, 3, 3, True),
+        (2, 3, 2, False),
+        (1, 3, 1, False),
+        (1, 1, 2, False),
+        (8, 3, 2, False),
+    ],
+)
+def test_a_stride_larger_than_its_input_is_found(side: int, kernel: int, stride: int, breaks: bool) -> None:
+    network = nn.Conv2d(3, 4, kernel, stride, kernel // 2).train()
+    assert breaks_bfloat16(network, torch.rand(2, 3, side, side)) == breaks
+    assert network.training
+    functional = Padded(stride)
+    assert breaks_bfloat16(functional, torch.rand(2, 3, side, side)) == (stride > side + 2)
+
+
+class Padded(nn.Module):
+    """A convolution by function, on images that were padded before."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride, self.weight = stride, nn.Parameter(torch.rand(4, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(nn.functional.pad(x, (1, 1, 1, 1)), self.weight, stride=self.stride)
+
+
+@pytest.mark.parametrize("network", ["timm/test_resnet", "resnet18"])
+def test_a_network_that_bfloat16_breaks_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch, network: str
+) -> None:
+    with_capabilities(monkeypatch, avx512_bf16=True)
+    breaks = network == "timm/test_resnet"  # its last convolutions have stride 2 on maps of 1 x 1
+
+    def computes(precision: str) -> str:
+        text = f"""
+data: {{name: digits, validation: 0.25, limit: 200}}
+network: {{name: {network}}}
+train: {{epochs: 2}}
+evaluation: {{norm: linf, epsilon: 1/5}}
+parameters: {{beta: {{type: float, low: 1, high: 12}}}}
+search: {{trials: 40}}
+compute: {{precision: {precision}}}
+"""
+        Path("space.yaml").write_text(text)
+        return inspect(load_space("space.yaml")).compute.precision
+
+    assert computes("auto") == ("float32" if breaks else "bfloat16")
+    if breaks:
+        with pytest.raises(TrainingError, match="a stride larger than its input"):
+            computes("bfloat16")
 
 
 def test_a_network_that_cannot_have_the_layout_is_found() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from morel_search.errors import TrainingError
@@ -19,6 +20,7 @@ from morel_search.training.compute_settings import Compute, ComputeSettings
 
 __all__ = [
     "autocast",
+    "breaks_bfloat16",
     "configure",
     "exact_arithmetic",
     "operations",
@@ -112,6 +114,42 @@ def supports_channels_last(network: nn.Module, images: Tensor) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+class _Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types here
+    """Notes whether a convolution has a stride larger than its input, which its padding then completes."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.outgrown = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> object:
+        if func is torch.ops.aten.convolution.default:
+            shapes = zip(args[3], args[0].shape[2:], args[1].shape[2:], strict=True)
+            self.outgrown |= any(stride > size and kernel > 1 for stride, size, kernel in shapes)
+        return func(*args, **(kwargs or {}))
+
+
+def breaks_bfloat16(network: nn.Module, images: Tensor) -> bool:
+    """Return whether a network has a convolution that torch computes wrongly in bfloat16 on a CPU.
+
+    These are convolutions with a stride larger than their input, such as 3 x 3 with stride 2 on a map of
+    1 x 1: the gradient of the weights, and for some shapes more, holds memory that was never written (torch
+    2.14 on a processor with AMX: 153 of 1,024 shapes were wrong, all of them of this kind).
+
+    Args:
+        network: The network; its mode is kept.
+        images: Some images, float in [0, 1], shape (N, C, H, W).
+    """
+    training, mode = network.training, _Convolutions()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), mode:
+            network.eval()(images)
+    finally:
+        network.train(training)
+    return mode.outgrown
 
 
 def configure(compute: Compute, device: torch.device | str) -> None:

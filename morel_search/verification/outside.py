@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from morel_search._consent import Consent, is_import_path
 from morel_search.errors import NetworkError
-from morel_search.training.compute import operations, resolve_compute, supports_channels_last
+from morel_search.training.compute import breaks_bfloat16, operations, resolve_compute, supports_channels_last
 from morel_search.training.compute_settings import Compute, ComputeSettings
 from morel_search.training.networks.imported import import_network
 from morel_search.training.networks.parts import explained
@@ -115,7 +115,9 @@ def attack_compute(model: nn.Module, images: Tensor, settings: ComputeSettings, 
     channels, height, width = (int(side) for side in images.shape[1:])
     compute = resolve_compute(settings, device, operations(model, (channels, height, width)))
     if compute.channels_last and not supports_channels_last(model, images):
-        return replace(compute, channels_last=False)
+        compute = replace(compute, channels_last=False)
+    if device == "cpu" and compute.precision == "bfloat16" and breaks_bfloat16(model, images):
+        compute = replace(compute, precision="float32")
     return compute
 
 

@@ -109,19 +109,34 @@ def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
         TrainingError: The device or the network does not support the requested arithmetic.
     """
     from morel_search.training.augment import to_float
-    from morel_search.training.compute import operations, resolve_compute, supports_channels_last
+    from morel_search.training.compute import (
+        breaks_bfloat16,
+        operations,
+        resolve_compute,
+        supports_channels_last,
+    )
 
+    examples = to_float(images.images[:2])
     channels, height, width = (int(size) for size in images.images.shape[1:])
     compute = resolve_compute(
         space.compute, device_for(space.resources), operations(network, (channels, height, width))
     )
-    if compute.channels_last and not supports_channels_last(network, to_float(images.images[:2])):
+    if compute.channels_last and not supports_channels_last(network, examples):
         if space.compute.channels_last == "on":
             raise TrainingError(
                 f"compute.channels_last is on, but {space.network.name} does not work with that "
                 "memory layout; set it to off or auto"
             )
         compute = replace(compute, channels_last=False)
+    on_cpu = device_for(space.resources) == "cpu"
+    if on_cpu and compute.precision == "bfloat16" and breaks_bfloat16(network, examples):
+        if space.compute.precision == "bfloat16":
+            raise TrainingError(
+                f"compute.precision is bfloat16, but a convolution of {space.network.name} has a stride "
+                "larger than its input, which PyTorch computes wrongly in bfloat16 on a CPU; set it to auto "
+                "or float32"
+            )
+        compute = replace(compute, precision="float32")
     return compute
 
 
