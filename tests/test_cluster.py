@@ -318,6 +318,8 @@ def test_a_machine_that_joins_gets_trials_and_its_loss_is_no_failure(
         finally:
             process.kill()
     check_finished(tmp_path / "results/x", trials + 1)
+    while joined in alive(cluster):  # until Ray has noticed that the machine is gone
+        time.sleep(0.5)
     check_alive(cluster)
 
 

@@ -324,7 +324,7 @@ def test_dropping_what_is_broken_changes_nothing_but_the_time(digits: Developmen
 
 
 class Small(nn.Module):
-    """A network on a device that holds so many images at a time."""
+    """A network on a device that holds only some images at a time."""
 
     def __init__(self, model: nn.Module, limit: int) -> None:
         super().__init__()

@@ -18,24 +18,12 @@ import click
 import pandas as pd
 import pytest
 
+from morel_search.__main__ import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 TOP = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "deploy/README.md"]
 PAGES = [*(ROOT / name for name in TOP), *sorted(DOCS.rglob("*.md"))]
-COMMANDS = (
-    "init",
-    "schema",
-    "run",
-    "report",
-    "watch",
-    "compare",
-    "export",
-    "track",
-    "verify",
-    "mix",
-    "pick",
-    "train",
-)
 SHELLS = ("sh", "console", "bash")
 
 

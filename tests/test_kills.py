@@ -57,7 +57,7 @@ def begin(results: Path, trials: int = TRIALS) -> subprocess.Popen[str]:
 
 
 def wait_until(process: subprocess.Popen[str], results: Path, *, finished: int) -> None:
-    """Wait until so many trials have finished; fail if the search ends before."""
+    """Wait until this number of trials has finished; fail if the search ends before."""
     while len(snapshot(results)) < finished:
         assert process.poll() is None, (results / "log").read_text()
         time.sleep(0.1)

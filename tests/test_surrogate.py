@@ -17,11 +17,13 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+import morel_search.search.surrogate as module
 from morel_search.config import SearchSettings
 from morel_search.search.distributions import Params
+from morel_search.search.gaussian_process import NEWEST, predict
 from morel_search.search.outcome import Outcome
 from morel_search.search.proposer import Proposer
-from morel_search.search.surrogate import DRAWS, NEWEST, Surrogate, _predict, gains_of
+from morel_search.search.surrogate import DRAWS, Surrogate, gains_of
 
 SQUARE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
 
@@ -39,8 +41,14 @@ def chosen(
     surrogate: Surrogate, children: Sequence[Params], running: Sequence[Params] = (), seed: int = 0
 ) -> int:
     """Return the index of the best of some children, without further generations."""
-    best = surrogate.best(children, running, (), seed, generations=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "GENERATIONS", 0)
+        best = surrogate.best(children, running, (), seed)
     return [dict(child) for child in children].index(best or {})
+
+
+def expected_of(surrogate: Surrogate, output: str, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return predict(surrogate._processes.process(output, ()), points)
 
 
 def trained(count: int = 40, seed: int = 0, noise: float = 0.0) -> Surrogate:
@@ -78,7 +86,7 @@ def test_stopped_trials_are_learned_from_and_not_taken_for_finished_ones() -> No
         surrogate.add({"x": x, "y": y}, values(x, y))
     children = [{"x": 0.5, "y": y} for y in (0.7, 0.1, 0.4)]
     assert chosen(surrogate, children) == 1, "only stopped trials have a small y"
-    expected, _ = _predict(surrogate._model("0", ()), np.array([[0.5, 0.9]]))
+    expected, _ = expected_of(surrogate, "0", np.array([[0.5, 0.9]]))
     assert expected == pytest.approx(values(0.5, 0.9)[0], abs=0.15), "the value at the end, not at the rung"
 
 
@@ -133,11 +141,13 @@ def test_the_expected_gain_is_that_of_many_independent_draws() -> None:
     expected = surrogate._gain([], np.random.default_rng(0))(points)
     means, errors = (
         np.column_stack(part)
-        for part in zip(*(_predict(surrogate._model(name, ()), points) for name in "01"), strict=True)
+        for part in zip(
+            *(predict(surrogate._processes.process(name, ()), points) for name in "01"), strict=True
+        )
     )
-    ended = np.array([trial.coordinates for trial in surrogate._trials])
-    front = np.column_stack([_predict(surrogate._model(name, ()), ended)[0] for name in "01"])
-    every = np.array([[trial.outputs["0"], trial.outputs["1"]] for trial in surrogate._trials])
+    ended = np.array([trial.coordinates for trial in surrogate._processes.trials])
+    front = np.column_stack([expected_of(surrogate, name, ended)[0] for name in "01"])
+    every = np.array([[trial.outputs["0"], trial.outputs["1"]] for trial in surrogate._processes.trials])
     reference = every.min(axis=0) - 0.1 * np.ptp(every, axis=0)
     rng, before = np.random.default_rng(1), moocore.hypervolume(front, ref=reference, maximise=True)
     for index, gain in enumerate(expected):
@@ -153,11 +163,10 @@ def test_the_expected_gain_is_that_of_many_independent_draws() -> None:
 def test_generations_in_the_model_find_what_no_child_is() -> None:
     surrogate = trained(60)
     children = [{"x": x, "y": y} for x, y in np.random.default_rng(3).uniform(0.3, 1.0, (20, 2))]
-    first = surrogate.best(children, [], (), 0, generations=0)
+    first = children[chosen(surrogate, children)]
     best = surrogate.best(children, [], (), 0)
-    assert first is not None
     assert best is not None
-    assert float(str(best["y"])) < 0.05 < float(str(first["y"])), "y takes from both objectives"
+    assert float(str(best["y"])) < 0.05 < float(first["y"]), "y takes from both objectives"
 
 
 def test_parameters_of_a_single_value_are_left_out() -> None:
@@ -215,9 +224,20 @@ def test_the_choice_depends_on_the_trials_and_the_seed_alone() -> None:
     ]
 
 
+def test_a_continued_search_has_the_same_model_although_it_knows_more_rungs() -> None:
+    children = [{"x": x, "y": y} for x, y in np.random.default_rng(1).random((30, 2))]
+    asked, fresh = Surrogate(SQUARE, key), Surrogate(SQUARE, key)
+    for index, (x, y) in enumerate(np.random.default_rng(2).random((18, 2))):
+        rung = 3 if index == 17 else 9 if index % 2 else math.inf  # the last trial stops at a new rung
+        for surrogate in (asked, fresh):
+            surrogate.add({"x": x, "y": y}, values(x, y), rung=rung)
+        asked.best(children, [], (), 0)
+    assert asked.best(children, [], (), 7) == fresh.best(children, [], (), 7)
+
+
 def test_the_model_of_a_long_search_knows_the_newest_trials() -> None:
     surrogate = trained(NEWEST + 5)
-    assert len(surrogate._data("0", surrogate._trials[-NEWEST:])[1]) == NEWEST
+    assert len(surrogate._processes.process("0", ()).X_train_) == NEWEST
     assert chosen(surrogate, [{"x": 0.5, "y": 0.9}, {"x": 0.5, "y": 0.0}]) == 1
 
 
@@ -302,10 +322,9 @@ def test_failed_trainings_teach_nothing_wrong() -> None:
         proposer.finish(
             number, Outcome(failure="diverged in epoch 1") if failed else Outcome(points=((9, *point),))
         )
-    assert len(proposer._surrogate._trials) == 13
-    assert all(
-        math.isfinite(value) for trial in proposer._surrogate._trials for value in trial.outputs.values()
-    )
+    trials = proposer._surrogate._processes.trials
+    assert len(trials) == 13
+    assert all(math.isfinite(value) for trial in trials for value in trial.outputs.values())
 
 
 @pytest.mark.parametrize(

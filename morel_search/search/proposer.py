@@ -40,7 +40,7 @@ AVOIDING_TRIES = 5
 
 
 WITHOUT_MODEL = 4
-"""Every so many proposals, one is a child that the model has not judged: the model may be wrong."""
+"""One of this many proposals is a child that the model has not judged, because the model may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)

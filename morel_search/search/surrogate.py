@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Collection, Container, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import moocore
 import numpy as np
@@ -15,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from scipy.special import ndtr
 
 from morel_search.search.distributions import Params, ParamValue
+from morel_search.search.gaussian_process import NEWEST, FinishedTrial, TrialProcesses, predict
 from morel_search.search.optuna_private import UnitCube
 
 __all__ = ["Surrogate", "gains_of"]
@@ -23,19 +22,6 @@ Floats = NDArray[np.float64]
 Generator = np.random.Generator
 Gain = Callable[[Floats], Floats]
 """Function from coordinates, shape (n, coordinates), to expected gains of hypervolume, shape (n,)."""
-
-NEWEST = 400
-"""Largest number of trials that the model knows, the newest ones: its time grows with their cube."""
-
-NEWEST_TO_FIT = 200
-"""Largest number of trials to which length scales and noise are fitted."""
-
-FIRST_FIT = 10
-GROWTH = 1.15
-"""Length scales and noise are fitted anew when the number of trials has grown by this factor."""
-
-ITERATIONS = 40
-"""Largest number of steps of a fit."""
 
 MARGIN = 0.1
 """Distance of the hypervolume's reference point from the worst values, as a share of the span of all."""
@@ -53,40 +39,11 @@ INACTIVE = 0.5
 """Coordinate of a parameter that is not active: the middle of the unit cube."""
 
 
-class _Process(Protocol):
-    """A Gaussian process of scikit-learn."""
-
-    def fit(self, coordinates: Floats, values: Floats) -> object: ...
-
-    def predict(self, points: Floats, *, return_std: bool) -> tuple[Floats, Floats]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """A finished trial.
-
-    Attributes:
-        coordinates: Its parameters in the unit cube, shape (coordinates,).
-        outputs: What is modelled: objectives by their index, and amounts of violated constraints by name.
-        rung: The rung at which it was stopped; infinity for one that ran to its end.
-        feasible: Whether it satisfies the constraints.
-    """
-
-    coordinates: Floats
-    outputs: Mapping[str, float]
-    rung: float
-    feasible: bool
-
-
 class Surrogate:
-    """Gaussian processes over all finished trials: one for each of two objectives and for each constraint.
+    """Proposes configurations by the Gaussian processes of two objectives and of each constraint.
 
-    - They learn from trials that were stopped early too. The rung is one more coordinate, so a value at a
-      rung is not taken for a value at the end.
-    - They have a noise term, because the accuracies depend on the seed of the training. The front is that of
-      their expected values, so a training that was lucky does not hide configurations that are as good.
-    - Length scales and noise are fitted to the first trials, whose number grows in steps of 15 %. The model
-      therefore depends on the trials and their order alone, and a continued search has the same one.
+    The processes have a noise term, because the accuracies depend on the seed of the training. The front is
+    that of their expected values, so a training that was lucky does not hide configurations that are as good.
 
     Args:
         space: Name to distribution of every parameter.
@@ -110,9 +67,8 @@ class Surrogate:
         self._column = np.repeat(np.arange(len(varied)), widths)
         self._numeric = np.array(widths) == 1
         self._key, self._active = configuration_key, active
-        self._trials: list[_Trial] = []
+        self._processes = TrialProcesses()
         self._constraints: set[str] = set()
-        self._kernels: dict[tuple[str, int], tuple[object, float]] = {}
 
     def add(
         self,
@@ -134,7 +90,7 @@ class Surrogate:
         self._constraints |= violations.keys()
         outputs = {**{str(index): value for index, value in enumerate(values)}, **violations}
         feasible = all(value <= 0 for value in violations.values())
-        self._trials.append(_Trial(self._seen(params), outputs, rung, feasible))
+        self._processes.trials.append(FinishedTrial(self._seen(params), outputs, rung, feasible))
 
     def best(
         self,
@@ -142,12 +98,12 @@ class Surrogate:
         running: Sequence[Params],
         known: Container[Hashable],
         seed: int,
-        generations: int = GENERATIONS,
     ) -> dict[str, ParamValue] | None:
         """Return the best configuration that evolves from children in the model.
 
         The best one has the largest expected gain of hypervolume. The children are the first generation;
-        those that follow are made from the best of all before by crossover and mutation.
+        the :data:`GENERATIONS` that follow are made from the best of all before by crossover and
+        mutation.
 
         Running trials count with their expected values, as if these were measured. Workers that ask at the
         same time are therefore sent to different places.
@@ -157,7 +113,6 @@ class Surrogate:
             running: Configurations that are being trained.
             known: Keys of the configurations that are not to be returned.
             seed: Random seed of the evolution.
-            generations: Number of generations that follow the children.
 
         Returns:
             The configuration, without parameters of a single value; None if everything that was found is
@@ -173,7 +128,7 @@ class Surrogate:
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a variance that is 0, or minus a rounding error
             gain = self._gain([self._seen(params) for params in running], rng)
-            for index in range(generations + 1):
+            for index in range(GENERATIONS + 1):
                 new = {self._key(self._fixed | params): params for params in generation}
                 new = {key: params for key, params in new.items() if key not in found}
                 if new:
@@ -181,7 +136,7 @@ class Surrogate:
                     raw = np.array([self._cube.transform(params) for params in new.values()])
                     seen = np.array([self._seen(params) for params in new.values()])
                     coordinates, gains = np.concatenate([coordinates, raw]), np.append(gains, gain(seen))
-                if index < generations:
+                if index < GENERATIONS:
                     best = coordinates[np.argsort(-gains, kind="stable")[:PARENTS]]
                     generation = [
                         self._cube.untransform(child) for child in self._vary(best, len(children), rng)
@@ -225,18 +180,21 @@ class Surrogate:
         configuration whose expected values are nearest to the front; and of those that probably violate
         constraints, the one that violates them least.
         """
-        models = {name: self._model(name, running) for name in ("0", "1", *sorted(self._constraints))}
+        trials = self._processes.trials
+        models = {
+            name: self._processes.process(name, running) for name in ("0", "1", *sorted(self._constraints))
+        }
 
         def objectives(points: Floats) -> tuple[Floats, Floats]:
-            first, second = (_predict(models[name], points) for name in ("0", "1"))
+            first, second = (predict(models[name], points) for name in ("0", "1"))
             return np.column_stack([first[0], second[0]]), np.column_stack([first[1], second[1]])
 
-        ended = [trial.coordinates for trial in self._trials if trial.rung == math.inf and trial.feasible]
+        ended = [trial.coordinates for trial in trials if trial.rung == math.inf and trial.feasible]
         solutions = [*ended[-NEWEST:], *running]
         values = objectives(np.array(solutions))[0] if solutions else np.zeros((0, 2))
         front = values[moocore.is_nondominated(values, maximise=True)] if solutions else values
         front = front[np.argsort(front[:, 0])]
-        every = np.array([[trial.outputs["0"], trial.outputs["1"]] for trial in self._trials])
+        every = np.array([[trial.outputs["0"], trial.outputs["1"]] for trial in trials])
         reference = every.min(axis=0) - MARGIN * np.ptp(every, axis=0) - 1e-12
         draws = rng.normal(size=(DRAWS, 2))
         draws = np.concatenate([draws, -draws])
@@ -248,58 +206,13 @@ class Surrogate:
             if len(front):
                 expected -= 1e-9 * np.maximum(0, front - means[:, None]).max(axis=2).min(axis=1)
             for name in sorted(self._constraints):
-                mean, error = _predict(models[name], points)
+                mean, error = predict(models[name], points)
                 chance = ndtr(-mean / np.maximum(error, 1e-12))
-                largest = max(abs(trial.outputs.get(name, 0.0)) for trial in self._trials) or 1.0
+                largest = max(abs(trial.outputs.get(name, 0.0)) for trial in trials) or 1.0
                 expected = expected * chance - 1e-6 * np.maximum(0, mean) / largest
             return expected
 
         return gain
-
-    def _model(self, output: str, running: Sequence[Floats]) -> _Process:
-        """Return the process of an output, which takes its expected values of running trials for measured."""
-        from sklearn.gaussian_process import GaussianProcessRegressor
-
-        trials = [trial for trial in self._trials if output in trial.outputs]
-        signal, noise = self._kernel(output, trials)
-        coordinates, values = self._data(output, trials[-NEWEST:])
-        model: _Process = GaussianProcessRegressor(signal, alpha=noise, optimizer=None, normalize_y=True)
-        model.fit(coordinates, values)
-        if running:
-            points = np.array(running)
-            expected = _predict(model, points)[0]
-            model.fit(np.concatenate([coordinates, _at_the_end(points)]), np.append(values, expected))
-        return model
-
-    def _kernel(self, output: str, trials: Sequence[_Trial]) -> tuple[object, float]:
-        """Return the kernel with its fitted length scales, and the variance of the noise.
-
-        Both are those of standardised values.
-        """
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
-        size = _size_to_fit(len(trials))
-        if (output, size) not in self._kernels:
-            coordinates, values = self._data(output, trials[:size][-NEWEST_TO_FIT:])
-            scales = np.full(coordinates.shape[1], 0.5)
-            signal = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(scales, (0.05, 20.0), nu=2.5)
-            noisy = signal + WhiteKernel(1e-2, (1e-5, 0.5))
-            model = GaussianProcessRegressor(noisy, optimizer=_minimize, normalize_y=True)
-            fitted = model.fit(coordinates, values).kernel_
-            self._kernels[output, size] = (fitted.k1, float(fitted.k2.noise_level))
-        return self._kernels[output, size]
-
-    def _data(self, output: str, trials: Sequence[_Trial]) -> tuple[Floats, Floats]:
-        """Return the coordinates of trials, with their rung's, and their values of an output.
-
-        Returns:
-            Coordinates, shape (n, coordinates + 1), and values, shape (n,).
-        """
-        rungs = sorted({trial.rung for trial in self._trials} - {math.inf})
-        place = {rung: index / len(rungs) for index, rung in enumerate(rungs)} | {math.inf: 1.0}
-        coordinates = [np.append(trial.coordinates, place[trial.rung]) for trial in trials]
-        return np.array(coordinates), np.array([trial.outputs[output] for trial in trials])
 
 
 def _only_value(distribution: BaseDistribution) -> ParamValue:
@@ -330,32 +243,3 @@ def gains_of(front: Floats, reference: Floats, points: Floats) -> Floats:
     widths = np.maximum(0, np.minimum(first, ends) - begins)
     gains: Floats = (widths * np.maximum(0, second - heights)).sum(axis=-1)
     return gains
-
-
-def _predict(model: _Process, points: Floats) -> tuple[Floats, Floats]:
-    """Return means and standard deviations, without noise, at the ends of trainings, shape (n,) each."""
-    return model.predict(_at_the_end(points), return_std=True)
-
-
-def _at_the_end(points: Floats) -> Floats:
-    return np.column_stack([points, np.ones(len(points))])
-
-
-def _size_to_fit(count: int) -> int:
-    """Return the number of trials to which the model of so many trials is fitted."""
-    size = min(count, FIRST_FIT)
-    while math.ceil(size * GROWTH) <= count:
-        size = math.ceil(size * GROWTH)
-    return size
-
-
-def _minimize(
-    function: Callable[[Floats], tuple[float, Floats]], start: Floats, bounds: Floats
-) -> tuple[Floats, float]:
-    """Minimise as scikit-learn's Gaussian process does, in a limited number of steps."""
-    from scipy.optimize import minimize
-
-    found = minimize(
-        function, start, method="L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": ITERATIONS}
-    )
-    return found.x, found.fun

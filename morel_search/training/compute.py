@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from morel_search.errors import TrainingError
@@ -116,40 +115,34 @@ def supports_channels_last(network: nn.Module, images: Tensor) -> bool:
     return True
 
 
-class _Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types here
-    """Notes whether a convolution has a stride larger than its input, which its padding then completes."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.outgrown = False
-
-    def __torch_dispatch__(
-        self, func: Any, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> object:
-        if func is torch.ops.aten.convolution.default:
-            shapes = zip(args[3], args[0].shape[2:], args[1].shape[2:], strict=True)
-            self.outgrown |= any(stride > size and kernel > 1 for stride, size, kernel in shapes)
-        return func(*args, **(kwargs or {}))
-
-
 def breaks_bfloat16(network: nn.Module, images: Tensor) -> bool:
     """Return whether a network has a convolution that torch computes wrongly in bfloat16 on a CPU.
 
     These are convolutions with a stride larger than their input, such as 3 x 3 with stride 2 on a map of
-    1 x 1: the gradient of the weights, and for some shapes more, holds memory that was never written (torch
-    2.14 on a processor with AMX: 153 of 1,024 shapes were wrong, all of them of this kind).
+    1 x 1: the gradient of the weights, and for some shapes the output or the gradient of the input, holds
+    memory that was never written (seen with torch 2.14 on a processor with AMX).
 
     Args:
         network: The network; its mode is kept.
         images: Some images, float in [0, 1], shape (N, C, H, W).
     """
-    training, mode = network.training, _Convolutions()
+    outgrown = []
+
+    def look(
+        shape: torch.Size, weight: torch.Size, _: object, strides: list[int], *__: object, **___: object
+    ) -> int:
+        sides = zip(strides, shape[2:], weight[2:], strict=True)
+        outgrown.append(any(stride > size and kernel > 1 for stride, size, kernel in sides))
+        return 0
+
+    training = network.training
+    seen = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution: look})
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), mode:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), seen:
             network.eval()(images)
     finally:
         network.train(training)
-    return mode.outgrown
+    return any(outgrown)
 
 
 def configure(compute: Compute, device: torch.device | str) -> None:
