@@ -233,6 +233,9 @@ def test_a_continued_search_has_the_same_model_although_it_knows_more_rungs() ->
             surrogate.add({"x": x, "y": y}, values(x, y), rung=rung)
         asked.best(children, [], (), 0)
     assert asked.best(children, [], (), 7) == fresh.best(children, [], (), 7)
+    assert fresh._processes._kernels == {
+        key: asked._processes._kernels[key] for key in fresh._processes._kernels
+    }
 
 
 def test_the_model_of_a_long_search_knows_the_newest_trials() -> None:
