@@ -184,6 +184,45 @@ compute: {{precision: {precision}}}
             computes("bfloat16")
 
 
+class Strided(nn.Module):
+    """A network of a user, whose option decides whether its convolution has too large a stride."""
+
+    def __init__(self, num_classes: int = 10, stride: int = 2) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 32, 3, stride, 1)
+        self.deep = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Conv2d(32, 64, 3, stride, 1), nn.Flatten())
+        self.head = nn.LazyLinear(num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.deep(self.conv(x)))
+        return logits
+
+
+@pytest.mark.parametrize(("choices", "precision"), [("[1, 2]", "bfloat16"), ("[1, 3]", "float32")])
+def test_one_network_of_the_search_that_bfloat16_breaks_is_enough(
+    monkeypatch: pytest.MonkeyPatch, choices: str, precision: str
+) -> None:
+    with_capabilities(monkeypatch, avx512_bf16=True)
+    monkeypatch.setattr("morel_search.training.compute.TINY", 1)
+    Path("space.yaml").write_text(
+        f"""
+data: {{name: digits, validation: 0.25, limit: 200}}
+network: {{name: "test_compute:strided", options: {{stride: 2}}}}
+train: {{epochs: 2}}
+evaluation: {{norm: linf, epsilon: 1/5}}
+parameters: {{network.options.stride: {{type: categorical, choices: {choices}}}}}
+search: {{trials: 40}}
+"""
+    )
+    assert inspect(load_space("space.yaml")).compute.precision == precision
+
+
+def strided(num_classes: int = 10, stride: int = 2) -> nn.Module:
+    network = Strided(num_classes, stride)
+    network(torch.zeros(1, 1, 8, 8))
+    return network
+
+
 def test_a_network_that_cannot_have_the_layout_is_found() -> None:
     images = torch.rand(2, 3, 8, 8)
     assert supports_channels_last(build_network(NetworkSettings(name="small_cnn"), (3, 8, 8), 10), images)

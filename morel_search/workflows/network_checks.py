@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_err
@@ -17,7 +18,7 @@ from morel_search.config.possible_values import accuracy_losses, highest
 from morel_search.errors import MorelSearchError, NetworkError, TrainingError
 from morel_search.training.compute_settings import Compute
 from morel_search.training.names import ACCURACY_LOSSES
-from morel_search.workflows.network_variants import check_memory, check_variants
+from morel_search.workflows.network_variants import check_memory, check_variants, network_variants
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ def checked_network(
         network = build_network(space.network, (channels, height, width), classes)
         check_variants(space, (channels, height, width), classes)
         warnings = _check_predictions(space, network, images)
-        compute = _compute(space, network, images)
+        compute = _compute(space, network, images, classes)
         check_memory(space, network)
         _try_objectives(space, network, images, teacher)
     return network, compute, warnings
@@ -102,8 +103,8 @@ def _explained(error: BaseException, space: Space, length: int) -> str | None:
     return error_text(error, length)
 
 
-def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
-    """Return the arithmetic of trainings on this machine.
+def _compute(space: Space, network: Classifier, images: ImageSet, classes: int) -> Compute:
+    """Return the arithmetic of trainings on this machine, which all networks of the search can have.
 
     Raises:
         TrainingError: The device or the network does not support the requested arithmetic.
@@ -115,6 +116,7 @@ def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
         resolve_compute,
         supports_channels_last,
     )
+    from morel_search.training.networks import build_network
 
     examples = to_float(images.images[:2])
     channels, height, width = (int(size) for size in images.images.shape[1:])
@@ -129,7 +131,14 @@ def _compute(space: Space, network: Classifier, images: ImageSet) -> Compute:
             )
         compute = replace(compute, channels_last=False)
     on_cpu = device_for(space.resources) == "cpu"
-    if on_cpu and compute.precision == "bfloat16" and breaks_bfloat16(network, examples):
+    variants = (
+        build_network(settings, (channels, height, width), classes) for settings in network_variants(space)
+    )
+    if (
+        on_cpu
+        and compute.precision == "bfloat16"
+        and any(breaks_bfloat16(built, examples) for built in chain([network], variants))
+    ):
         if space.compute.precision == "bfloat16":
             raise TrainingError(
                 f"compute.precision is bfloat16, but a convolution of {space.network.name} has a stride "
