@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +40,14 @@ class Gate:
 
 
 def test_a_snapshot_is_equal_and_independent() -> None:
-    weights: OrderedDict[str, torch.Tensor] = OrderedDict(a=torch.ones(2, 3, 4, 5))
-    weights["a"] = weights["a"].to(memory_format=torch.channels_last)
-    weights._metadata = {"": {"version": 2}}  # type: ignore[attr-defined]  # as state_dict of a module has it
+    weights: Any = torch.nn.Sequential(torch.nn.BatchNorm2d(2)).state_dict()
+    weights["a"] = torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last)
     value = {"weights": weights, "groups": [{"lr": 0.1, "params": (0, 1)}], "none": None}
     copied: Any = snapshot(value)
     weights["a"].zero_()
     assert torch.equal(copied["weights"]["a"], torch.ones(2, 3, 4, 5))
     assert copied["weights"]["a"].stride() == weights["a"].stride()
-    assert copied["weights"]._metadata == {"": {"version": 2}}
+    assert copied["weights"]._metadata["0"] == {"version": 2}  # of batch normalisation
     assert copied["groups"] == value["groups"]
     assert copied["none"] is None
 
@@ -100,6 +98,28 @@ def test_a_failed_last_write_is_not_lost(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(checkpoint_writer, "save_atomically", fails)
     with pytest.raises(RunFolderError, match="full"), CheckpointWriter(tmp_path, "state.pt") as writer:
         writer.submit(Checkpoint({}, {}))
+
+
+def test_after_a_failed_write_no_later_state_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state of epoch 2 beside the network of an earlier epoch would select weights that do not exist."""
+    entered, opened = threading.Event(), threading.Event()
+
+    def full_once(path: Path, content: dict[str, object]) -> None:
+        if not entered.is_set():
+            entered.set()
+            opened.wait()
+            raise RunFolderError("the disk is full")
+        save_atomically(path, content)
+
+    monkeypatch.setattr(checkpoint_writer, "save_atomically", full_once)
+    with pytest.raises(RunFolderError, match="full"), CheckpointWriter(tmp_path, "state.pt") as writer:
+        writer.submit(Checkpoint({"epoch": 1}, {"model.pt": {"epoch": 1}}))
+        entered.wait()
+        writer.submit(Checkpoint({"epoch": 2}, {}))
+        opened.set()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_error_of_the_training_stays_and_the_last_checkpoint_is_written(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ class CheckpointWriter:
     A training waits for the disk only in :meth:`wait` and at the end of the block. If a checkpoint is
     submitted while an earlier one is still being written, it waits; if another one waits already, it takes
     that one's place, with the networks of both. The networks are written before the state, and networks that
-    are no longer needed are deleted after it, so that the folder always has what its state needs.
+    are no longer needed are deleted after it, so that the folder always has what its state needs. After an
+    error nothing more is written: a later state would need the networks that could not be written.
 
     Args:
         folder: The folder of the training.
@@ -126,10 +127,11 @@ class CheckpointWriter:
                     return
                 checkpoint, self._waiting, self._writing = self._waiting, None, True
             try:
-                self._write(checkpoint)
+                if self._error is None:
+                    self._write(checkpoint)
             except BaseException as error:  # the training raises it
                 with self._changed:
-                    self._error = self._error or error
+                    self._error = error
             finally:
                 with self._changed:
                     self._writing = False
