@@ -114,11 +114,16 @@ def test_after_a_failed_write_no_later_state_is_written(
         save_atomically(path, content)
 
     monkeypatch.setattr(checkpoint_writer, "save_atomically", full_once)
-    with pytest.raises(RunFolderError, match="full"), CheckpointWriter(tmp_path, "state.pt") as writer:
-        writer.submit(Checkpoint({"epoch": 1}, {"model.pt": {"epoch": 1}}))
-        entered.wait()
-        writer.submit(Checkpoint({"epoch": 2}, {}))
-        opened.set()
+
+    def train() -> None:
+        with CheckpointWriter(tmp_path, "state.pt") as writer:
+            writer.submit(Checkpoint({"epoch": 1}, {"model.pt": {"epoch": 1}}))
+            entered.wait()
+            writer.submit(Checkpoint({"epoch": 2}, {}))
+            opened.set()
+
+    with pytest.raises(RunFolderError, match="full"):
+        train()
     assert not list(tmp_path.iterdir())
 
 
