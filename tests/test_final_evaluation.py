@@ -90,8 +90,11 @@ def test_the_final_evaluation_measures_the_saved_weights_of_the_selected_epochs(
     assert outcome.last_values == (last.clean_accuracy, last.robust_accuracy)
 
 
-def test_weights_of_another_epoch_are_not_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("final_steps", [1, 0])
+def test_weights_of_another_epoch_are_refused(tmp_path: Path, final_steps: int) -> None:
+    """As a kill between the weights and the state leaves them; also checked without a final attack."""
     job = job_in(tmp_path, "last")
+    job = dataclasses.replace(job, evaluation=dataclasses.replace(job.evaluation, final_steps=final_steps))
     train_job(job, lambda report: None)
     model, metadata = load_model(tmp_path / "model.pt")
     save_model(tmp_path / "model.pt", model, NETWORK, metadata.image_shape, metadata.classes, epoch=2)

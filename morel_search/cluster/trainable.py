@@ -200,11 +200,11 @@ def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResu
             if result.epoch in job.rungs:
                 writer.wait()
             report(TrialReport(history=(result,)))
-    return _evaluate_selected(job, training, history) if job.evaluation.final_steps else history
+    return _evaluate_selected(job, training, history)
 
 
 def _evaluate_selected(job: Job, training: Training, history: list[EpochResult]) -> list[EpochResult]:
-    """Measure the selected epochs of a finished training under the final attack, from their saved weights.
+    """Check the saved weights of the selected epochs, and measure them under the final attack if it has steps.
 
     The duration is added to that of the last epoch.
 
@@ -227,7 +227,9 @@ def _evaluate_selected(job: Job, training: Training, history: list[EpochResult])
                     f"the saved weights are those of epoch {metadata.epoch}, not of the selected epoch "
                     f"{result.epoch}; train the configuration again"
                 )
-            robust = training.evaluate_final(model.to(job.device)).robust_accuracy
+            robust = None
+            if job.evaluation.final_steps:
+                robust = training.evaluate_final(model.to(job.device)).robust_accuracy
             measured.append(replace(result, final_robust_accuracy=robust))
         else:
             measured.append(result)
