@@ -120,6 +120,30 @@ def test_a_reader_at_the_end_of_the_search_is_named(
     assert not (tmp_path / "study.db-wal").exists()
 
 
+def test_what_keeps_the_log_is_named(
+    store: TrialStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(file: StudyFile) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with closing(sqlite3.connect(tmp_path / "study.db")) as reader:
+        reader.execute("select * from trials").fetchall()  # keeps the log open
+        add(store)
+        monkeypatch.setattr(StudyFile, "_connect", full)
+        store.close()
+    text = capsys.readouterr().err
+    assert "study.db-wal could not be copied into study.db (database or disk is full)" in text
+
+
+def test_every_commit_is_synced(store: TrialStore) -> None:
+    """SQLite may be built with another default for the log, as that of macOS is."""
+    full = 2
+    with store._storage.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == full
+
+
 def test_without_a_local_file_system_there_is_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_file, "_is_local", lambda _: False)
     store = TrialStore.of_file(tmp_path / "study.db", "run")

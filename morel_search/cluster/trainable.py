@@ -204,7 +204,7 @@ def train_job(job: Job, report: Callable[[TrialReport], None]) -> list[EpochResu
 
 
 def _evaluate_selected(job: Job, training: Training, history: list[EpochResult]) -> list[EpochResult]:
-    """Check the saved weights of the selected epochs, and measure them under the final attack if it has steps.
+    """Check the saved weights of the selected epochs, and measure them under the final attack, if any.
 
     The duration is added to that of the last epoch.
 

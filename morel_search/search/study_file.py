@@ -140,6 +140,7 @@ class StudyFile:
             f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
         )
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # LogCopier does it
+        connection.execute("PRAGMA synchronous = FULL")  # not the default of every build
         return connection
 
     def check(self) -> None:
@@ -187,15 +188,20 @@ class StudyFile:
         self._close_reader()
         if not self.has_content:
             return
+        reason = "another program reads it"
         for command in ("journal_mode = DELETE", "wal_checkpoint(TRUNCATE)"):
             # The first fails while another program has the file open, and the second while it reads.
-            with suppress(sqlite3.Error), closing(self._connect()) as connection:
-                connection.execute(f"PRAGMA {command}")
+            try:
+                with closing(self._connect()) as connection:
+                    connection.execute(f"PRAGMA {command}")
+            except sqlite3.Error as error:
+                if not _has_code(error, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    reason = str(error)  # on a full disk, for example
         log = self.path.with_name(self.path.name + SIDE_FILES[0])
         if log.exists() and log.stat().st_size:
             print_err(
-                f"warning: another program reads {self.path}; until it ends, a copy of that file is complete "
-                f"only together with {log.name}"
+                f"warning: {log} could not be copied into {self.path.name} ({reason}); keep both files "
+                "together until the study is opened again"
             )
 
     def free_reserve(self) -> None:
