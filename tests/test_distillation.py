@@ -236,7 +236,7 @@ def distance(
     return F.kl_div(F.log_softmax(adversarial_logits, dim=1), q, reduction="sum")
 
 
-taught.attack_target = distance  # type: ignore[attr-defined]
+taught.attack_target = distance  # type: ignore[attr-defined]  # as a user writes it
 
 
 def test_an_own_loss_gets_the_logits_of_the_teacher() -> None:

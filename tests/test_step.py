@@ -246,7 +246,7 @@ def trades_of_my_own(
     return functional.cross_entropy(logits, labels) + settings.beta * divergence
 
 
-trades_of_my_own.attack_target = "kl"  # type: ignore[attr-defined]
+trades_of_my_own.attack_target = "kl"  # type: ignore[attr-defined]  # as a user writes it
 
 
 class WithMargin:
@@ -284,7 +284,7 @@ def with_distance(
     return functional.cross_entropy(adversarial_logits, labels)
 
 
-with_distance.attack_target = distance  # type: ignore[attr-defined]
+with_distance.attack_target = distance  # type: ignore[attr-defined]  # as a user writes it
 
 
 def without_attack(
@@ -294,7 +294,7 @@ def without_attack(
     return functional.cross_entropy(logits, labels)
 
 
-without_attack.attack_target = None  # type: ignore[attr-defined]
+without_attack.attack_target = None  # type: ignore[attr-defined]  # as a user writes it
 
 
 def own(name: str, **changes: Any) -> TrainSettings:
