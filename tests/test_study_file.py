@@ -138,7 +138,7 @@ def test_what_keeps_the_log_is_named(
 
 
 def test_every_commit_is_synced(store: TrialStore) -> None:
-    """SQLite may be built with another default for the log, as that of macOS is."""
+    """SQLite may be built with another default (SQLITE_DEFAULT_WAL_SYNCHRONOUS)."""
     full = 2
     with store._storage.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == full
