@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from verified_runs import HONEST, IMAGES, SETUP, made_table, verified_run
+from verified_runs import HONEST, IMAGES, SETUP, copied_run, made_table
 
 from morel_search.analysis.attacks_run import is_complete, unverified
 from morel_search.analysis.intervals import paired_difference
@@ -32,19 +29,6 @@ from morel_search.results.attack_records import BROKEN, UNKNOWN, AttackRecord, r
 from morel_search.results.folder import RunFolder
 from morel_search.results.mixtures import MixtureEntry, Part
 from morel_search.workflows.terminal import verification_text
-
-
-@cache
-def base() -> tuple[tempfile.TemporaryDirectory[str], Path, Verification]:
-    """Make a verified run once: each test copies its folder, which is deleted with the process."""
-    folder = tempfile.TemporaryDirectory()
-    run, verification = verified_run(Path(folder.name))
-    return folder, run.path, verification
-
-
-def plain_run(folder: Path) -> tuple[RunFolder, Verification]:
-    _, path, verification = base()
-    return RunFolder(Path(shutil.copytree(path, folder / path.name))), verification
 
 
 def add_mixture(
@@ -68,7 +52,7 @@ def mixed_run(
     folder: Path, clean: float, robust: float, **more: object
 ) -> tuple[RunFolder, Verification, str]:
     """Make a verified run with a mixture of the first and the last member of its front."""
-    run, verification = plain_run(folder)
+    run, verification = copied_run(folder)
     members = verification.members[0].name, verification.members[-1].name
     name = add_mixture(run, members, **more)  # type: ignore[arg-type]
     table = made_table(np.random.default_rng(1), clean, robust)
@@ -99,7 +83,7 @@ def robust_rows(table: NDArray[np.int8]) -> NDArray[np.bool_]:
 
 def test_single_networks_are_judged_as_without_it(tmp_path: Path) -> None:
     """Even a mixture that is better than all of them changes no verdict and not the front's hypervolume."""
-    _, alone = plain_run(tmp_path / "alone")
+    _, alone = copied_run(tmp_path / "alone")
     _, verification, name = mixed_run(tmp_path / "mixed", 1.0, 0.99)
     assert verification.verdicts == alone.verdicts
     assert verification.hypervolumes == alone.hypervolumes
@@ -231,7 +215,7 @@ def test_the_table_the_terminal_and_the_page_have_it(tmp_path: Path) -> None:
 
 
 def test_a_network_has_no_members(tmp_path: Path) -> None:
-    _, verification = plain_run(tmp_path)
+    _, verification = copied_run(tmp_path)
     assert isinstance(verification.networks[0], Network)
     assert verification.mixtures == ()
     assert all(network.members == () for network in verification.networks)
@@ -264,7 +248,7 @@ def test_the_page_shows_mixtures_as_a_kind_of_their_own(tmp_path: Path) -> None:
 
 
 def test_without_a_mixture_the_page_says_nothing_of_them(tmp_path: Path) -> None:
-    run, verification = plain_run(tmp_path)
+    run, verification = copied_run(tmp_path)
     assert mixtures_section(read_run_data(run), verification) is None
     assert "mixtures" not in {trace.get("name") for trace in verified_figure(verification)["data"]}
     assert "mixtures" not in {trace.get("name") for trace in front_figure(read_run_data(run))["data"]}

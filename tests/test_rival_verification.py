@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from dataclasses import replace
-from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from verified_runs import HONEST, SETUP, made_table, verified_run
+from verified_runs import HONEST, SETUP, copied_run, made_table
 
 from morel_search.analysis.attacks_run import is_complete, unverified
 from morel_search.analysis.comparison.runs import read_comparison
@@ -50,19 +47,6 @@ ENTRY = RivalEntry(
 )
 
 
-@cache
-def base() -> tuple[tempfile.TemporaryDirectory[str], Path, Verification]:
-    """Make a verified run once: each test copies its folder, which is deleted with the process."""
-    folder = tempfile.TemporaryDirectory()
-    run, verification = verified_run(Path(folder.name))
-    return folder, run.path, verification
-
-
-def plain_run(folder: Path) -> tuple[RunFolder, Verification]:
-    _, path, verification = base()
-    return RunFolder(Path(shutil.copytree(path, folder / path.name))), verification
-
-
 def read(run: RunFolder) -> Verification:
     verification = read_verification(read_run_data(run))
     assert verification is not None
@@ -72,7 +56,7 @@ def read(run: RunFolder) -> Verification:
 def rival_run(
     folder: Path, clean: float, robust: float, *, weights: str = "r", honest: bool = True, **more: int
 ) -> tuple[RunFolder, Verification, Network]:
-    run, _ = plain_run(folder)
+    run, _ = copied_run(folder)
     write_rivals(run, [ENTRY])
     table = made_table(np.random.default_rng(1), clean, robust, **more)
     signs = HONEST if honest else replace(HONEST, zero_gradients=0.9)
@@ -99,7 +83,7 @@ def test_the_networks_of_the_run_are_judged_as_without_it(
     tmp_path: Path, accuracies: tuple[float, float]
 ) -> None:
     """Neither a rival that beats all of them nor one that all of them beat changes the front."""
-    run, alone = plain_run(tmp_path / "alone")
+    run, alone = copied_run(tmp_path / "alone")
     other, verification, _ = rival_run(tmp_path / "beside", *accuracies)
     assert verification.verdicts == alone.verdicts
     assert verification.hypervolumes == alone.hypervolumes
@@ -184,8 +168,11 @@ def test_a_flagged_rival_is_not_compared(tmp_path: Path) -> None:
 
 def test_one_that_was_attacked_on_fewer_images_or_with_other_weights_is_not_verified(tmp_path: Path) -> None:
     """Changed weights have another fingerprint: the old record is not shown as that of the new ones."""
-    for name, more in (("fewer", {"attacked": 300}), ("late", {"late": 20}), ("weights", {"weights": "old"})):
-        run, verification, _ = rival_run(tmp_path / name, 0.9, 0.5, **more)  # type: ignore[arg-type]
+    for run, verification, _ in (
+        rival_run(tmp_path / "fewer", 0.9, 0.5, attacked=300),
+        rival_run(tmp_path / "late", 0.9, 0.5, late=20),
+        rival_run(tmp_path / "weights", 0.9, 0.5, weights="old"),
+    ):
         assert verification.rivals == ()
         assert verification.absent_rivals == (ENTRY,)
         assert unverified(verification) == ["Not verified yet: theirs (rival)."]
@@ -239,6 +226,6 @@ def test_the_terminal_names_it(tmp_path: Path) -> None:
 
 
 def test_a_run_without_rivals_has_no_section(tmp_path: Path) -> None:
-    run, verification = plain_run(tmp_path)
+    run, verification = copied_run(tmp_path)
     assert rivals_section(read_run_data(run), verification) is None
     assert 'id="rivals"' not in write_report(run).read_text(encoding="utf-8")

@@ -21,6 +21,7 @@ from morel_search.analysis.run_data import read_run_data
 from morel_search.errors import RunFolderError, TrackerError
 from morel_search.results.folder import RunFolder
 from morel_search.results.tables import VERIFIED_COLUMNS
+from morel_search.tracking.child import TOLD
 from morel_search.tracking.follow import follow
 from morel_search.tracking.records import EPOCH_METRICS, TrialRecord, trial_records
 from morel_search.tracking.send import Counts, send_run
@@ -28,6 +29,8 @@ from morel_search.tracking.targets import Target, parse_target
 from morel_search.workflows.followers import Followers
 
 BOARD = Target("tensorboard")
+
+PYTHON = sys.executable
 
 
 def made(folder: Path, **options: Any) -> RunFolder:
@@ -515,6 +518,49 @@ def test_a_process_that_dies_is_one_warning(
         "warning: not everything was sent to tensorboard: its process has ended; to send the rest: "
         f"morel-search track {tmp_path / 'made'} --to tensorboard\n"
     )
+
+
+def child_of(change: str) -> subprocess.Popen[str]:
+    """Start the process of a tracker, with a changed ``follow``; its standard input has ended."""
+    script = f"import sys, time\nfrom morel_search.tracking import child\n{change}\nsys.exit(child.main())"
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    process.stdin.write('{"folder": "none", "target": "tensorboard"}\n')
+    process.stdin.close()
+    return process
+
+
+def test_a_process_whose_tracker_hangs_ends_itself(board: Callable[[Path], Any]) -> None:
+    hanging = child_of(
+        "child.END_SECONDS = child.SPARE_SECONDS = 0.1; child.follow = lambda *_, **__: time.sleep(1000)"
+    )
+    try:
+        assert hanging.wait(60) == TOLD
+    finally:
+        hanging.kill()
+
+
+def test_an_error_in_the_program_of_the_process_is_one_warning(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    board: Callable[[Path], Any],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run = made(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(wrapper := tmp_path / "python"))
+    wrapper.write_text(
+        f"#!/bin/sh\nexec '{PYTHON}' -c 'import sys\n"
+        "from morel_search.tracking import child\n"
+        'def follow(*_, **__): raise ValueError("a fault")\n'
+        "child.follow = follow\nsys.exit(child.main())'\n"
+    )
+    wrapper.chmod(0o755)
+    with Followers(["tensorboard"], run.path):
+        pass
+    message = capfd.readouterr().err
+    assert message.startswith("warning: not everything was sent to tensorboard: ")
+    assert "ValueError: a fault; to send the rest: " in message
+    assert message.count("\n") == 1
 
 
 def test_the_command_needs_neither_torch_nor_ray() -> None:

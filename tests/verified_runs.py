@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.results.renamed import current_evaluation
 
-__all__ = ["HONEST", "IMAGES", "SETUP", "made_table", "verified_run"]
+__all__ = ["HONEST", "IMAGES", "SETUP", "copied_run", "made_table", "verified_run"]
 
 IMAGES = 400
 SETUP = AttackSetup(
@@ -80,3 +83,16 @@ def verified_run(
     verification = read_verification(run_data)
     assert verification is not None
     return run, verification
+
+
+@cache
+def _once() -> tuple[tempfile.TemporaryDirectory[str], Path, Verification]:
+    folder = tempfile.TemporaryDirectory()
+    run, verification = verified_run(Path(folder.name))
+    return folder, run.path, verification
+
+
+def copied_run(folder: Path) -> tuple[RunFolder, Verification]:
+    """Copy a verified run, which is made once and deleted with the process."""
+    _, path, verification = _once()
+    return RunFolder(Path(shutil.copytree(path, folder / path.name))), verification

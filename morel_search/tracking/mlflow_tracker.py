@@ -103,9 +103,6 @@ class MlflowTracker:
                 self._client.set_terminated(run_id, status, end_time=ended)
         return run_id
 
-    def close(self) -> None:
-        """Do nothing: MLflow has no connection that stays open."""
-
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(self._search.name)
         if found is None:

@@ -108,6 +108,5 @@ def send_run(run: RunFolder, target: Target) -> Counts:
                     sent.write()
                     written = time.monotonic()
         finally:
-            tracker.close()
             sent.write()
     return Counts(**counts)

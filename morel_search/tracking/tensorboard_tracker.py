@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from importlib import import_module
 from pathlib import Path
 
 from morel_search.results.links import check_inside
@@ -25,8 +26,7 @@ def check(target: Target) -> None:
         TrackerError: It cannot.
     """
     with sending_to(target):
-        from tensorboard.plugins.hparams import summary_v2  # noqa: F401
-
+        import_module("tensorboard.plugins.hparams.summary_v2")
         if target.place:
             Path(target.place).mkdir(parents=True, exist_ok=True)
 
@@ -43,7 +43,7 @@ class TensorBoardTracker:
         self._target, self._search = target, search
         self._folder = Path(target.place, search.name) if target.place else search.folder / FOLDER
 
-    def find(self, number: int, run_id: str | None) -> str | None:  # noqa: ARG002
+    def find(self, number: int, run_id: str | None) -> str | None:  # noqa: ARG002  # Tracker's signature
         """Return the name of the trial's folder if it exists."""
         name = f"trial-{number:04d}"
         return name if (self._folder / name).is_dir() else None
@@ -58,9 +58,6 @@ class TensorBoardTracker:
             folder.mkdir(parents=True, exist_ok=True)
             _write(folder, _events(record, self._search.begun))
         return name
-
-    def close(self) -> None:
-        """Do nothing: every file is complete."""
 
 
 def _events(record: TrialRecord, begun: float) -> list[bytes]:

@@ -50,7 +50,7 @@ class Search:
 
 
 class Tracker(Protocol):
-    """A connection to a tracker, for the trials of one search.
+    """A tracker, for the trials of one search.
 
     Every method raises :class:`TrackerError` when the tracker cannot be reached or takes no data.
     """
@@ -70,9 +70,6 @@ class Tracker(Protocol):
             record: The trial, or what is new of it.
             run_id: Its id; None makes a new entry in the tracker.
         """
-
-    def close(self) -> None:
-        """End the connection."""
 
 
 def by_epoch(metrics: tuple[Metric, ...]) -> Iterator[tuple[int, list[Metric]]]:

@@ -60,7 +60,7 @@ class WandbTracker:
         self._target, self._search = target, search
         self._entity, self._project = _parts(target)
 
-    def find(self, number: int, run_id: str | None) -> str | None:  # noqa: ARG002
+    def find(self, number: int, run_id: str | None) -> str | None:  # noqa: ARG002  # Tracker's signature
         """Return the id under which the trial was sent; W&B itself is not asked."""
         return run_id
 
@@ -91,9 +91,6 @@ class WandbTracker:
             finally:
                 run.finish(exit_code=1 if record.tags.get("state") == "FAIL" else 0)
         return run_id
-
-    def close(self) -> None:
-        """Do nothing: every run is finished when it was sent."""
 
     def _log(self, run: wandb.Run, record: TrialRecord) -> None:
         import wandb

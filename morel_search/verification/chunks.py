@@ -101,7 +101,7 @@ def chunks_to_run(
 
 
 def _pieces(part: NDArray[np.int64], most: int | None) -> list[NDArray[np.int64]]:
-    """Divide a block into parts of at most so many images; None keeps it whole."""
+    """Divide a block into parts of at most ``most`` images; with None, the block is the only part."""
     if most is None or most >= len(part):
         return [part]
     return [part[start : start + most] for start in range(0, len(part), most)]

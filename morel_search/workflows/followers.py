@@ -17,7 +17,7 @@ from typing import IO
 from morel_search._cli import print_err
 from morel_search.errors import TrackerError
 from morel_search.results.folder import RunFolder
-from morel_search.tracking.child import READY
+from morel_search.tracking.child import END_SECONDS, READY, TOLD
 from morel_search.tracking.follow import command_to_send
 from morel_search.tracking.targets import Target, parse_target
 
@@ -26,8 +26,8 @@ __all__ = ["Followers", "check_trackers"]
 START_SECONDS = 180.0
 """Longest wait for a tracker before the search, in seconds."""
 
-END_SECONDS = 900.0
-"""Longest wait for a tracker after the search, in seconds: the weights of the front are sent then."""
+READER_SECONDS = 5.0
+"""Longest wait for the last warnings of a process that has ended, in seconds."""
 
 LINES_OF_LOG = 3
 """Lines of a child's errors that a message shows."""
@@ -92,7 +92,7 @@ def check_trackers(targets: Sequence[str]) -> None:
 class _Child:
     def __init__(self, target: Target, folder: Path) -> None:
         self._target, self._run = target, RunFolder(folder)
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # kill() closes it
         self._first: Queue[str] = Queue()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "morel_search.tracking.child"],
@@ -106,7 +106,8 @@ class _Child:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._input: IO[str] = self._process.stdin
-        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
         with suppress(OSError):
             self._input.write(json.dumps({"folder": str(folder), "target": target.text}) + "\n")
             self._input.flush()
@@ -137,7 +138,8 @@ class _Child:
             self.kill()
             reason = f"it took longer than {seconds:g} s"
         else:
-            if code in (0, 1):  # 1: a warning has told of it
+            self._reader.join(READER_SECONDS)
+            if code in (0, TOLD):
                 return
             reason = self._last_lines()
         print_err(
