@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from morel_search.search.outcome import Outcome
 from morel_search.search.proposer import Proposer
 from morel_search.search.seeds import derive_seed
 from morel_search.search.successive_halving import AsyncSuccessiveHalving
+from morel_search.training.selection import EpochResult
 
 __all__ = ["METHODS", "VARIANTS", "Make", "available", "silence"]
 
@@ -35,8 +37,9 @@ class Morel:
 
     def __init__(self, problem: Problem, search: SearchSettings, stopping: EarlyStoppingSettings) -> None:
         self._search, self._stopping, self._epochs = search, stopping, problem.epochs
-        self._proposer = Proposer(search, problem.space, problem.configuration_key)
         self._ladder = AsyncSuccessiveHalving(stopping, stopping.levels(problem.epochs))
+        self._proposer = Proposer(search, problem.space, problem.configuration_key, rungs=self._ladder.levels)
+        self._histories: dict[int, list[EpochResult]] = defaultdict(list)
 
     def ask(self, number: int) -> dict[str, Any]:
         return self._proposer.propose(number).params
@@ -44,19 +47,35 @@ class Morel:
     def report(self, number: int, epoch: int, point: Point) -> bool:
         if epoch not in self._ladder.levels:
             return True
+        self._histories[number].append(_result(epoch, point))
         self._ladder.record(number, epoch, point)
         if self._ladder.rank_of(number, epoch).continues or self._runs_through(number):
             return True
-        self._proposer.finish(number, Outcome(points=((epoch, *point),), rung=epoch, stopped=True))
+        history = tuple(self._histories.pop(number))
+        stopped = Outcome(points=((epoch, *point),), history=history, rung=epoch, stopped=True)
+        self._proposer.finish(number, stopped)
         return False
 
     def done(self, number: int, point: Point | None) -> None:
-        failed = Outcome(failure="diverged")
-        self._proposer.finish(number, failed if point is None else Outcome(points=((self._epochs, *point),)))
+        history = self._histories.pop(number, [])
+        if point is None:
+            self._proposer.finish(number, Outcome(failure="diverged"))
+            return
+        history.append(_result(self._epochs, point))
+        self._proposer.finish(number, Outcome(points=((self._epochs, *point),), history=tuple(history)))
 
     def _runs_through(self, number: int) -> bool:
         """Return whether a training is exempt from early stopping."""
         return derive_seed(self._search.seed, number, EXEMPTION) / 2**31 < self._stopping.run_through
+
+
+def _result(epoch: int, point: Point) -> EpochResult:
+    """Return the result of an epoch whose accuracies are those of the selected epoch so far."""
+    losses = dict.fromkeys(("loss", "accuracy_loss", "robust_loss", "cosine_loss", "contrastive_loss"), 0.0)
+    return EpochResult(
+        epoch=epoch, **losses, lr=0.0, train_accuracy=0.0, clean_accuracy=point[0],
+        robust_accuracy=point[1], seconds=0.0,
+    )  # fmt: skip
 
 
 class RayOptuna:

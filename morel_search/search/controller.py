@@ -106,7 +106,11 @@ class SearchController:
         self.planned, self.finished = len(trials), len(outcomes)
         self._distributions = distributions(space)
         self._proposer = Proposer(
-            space.search, self._distributions, partial(params_key, space), partial(decode, space)
+            space.search,
+            self._distributions,
+            partial(params_key, space),
+            partial(decode, space),
+            self.early_stopping.levels,
         )
         self.criterion = StoppingCriterion(
             space.search,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from morel_search.config import Space
+from morel_search.search.pareto import Point
 from morel_search.search.seeds import derive_seed
 from morel_search.search.successive_halving import AsyncSuccessiveHalving, rungs_of
 from morel_search.training.selection import EpochResult, chosen_epoch
 
-__all__ = ["EarlyStopping", "RungProgress"]
+__all__ = ["EarlyStopping", "RungProgress", "points_at_rungs"]
 
 EXEMPTION = 0x5EED
 """Separates the draw of exempt trials from other draws of a trial's seed."""
@@ -98,15 +99,31 @@ class EarlyStopping:
 
     def _record_rungs(self, number: int, history: Sequence[EpochResult]) -> list[int]:
         """Record the rungs that a trial has newly reached, and return them."""
-        reached = []
-        last = history[-1].epoch if history else 0
-        for level in self.levels:
-            if level > last or self._halving.recorded(number, level):
-                continue
-            results = [result for result in history if result.epoch <= level]
-            chosen = chosen_epoch(results, self._space.search.select_epoch)
-            if chosen is None or chosen.clean_accuracy is None or chosen.robust_accuracy is None:
-                continue
-            self._halving.record(number, level, (chosen.clean_accuracy, chosen.robust_accuracy))
-            reached.append(level)
-        return reached
+        new = [level for level in self.levels if not self._halving.recorded(number, level)]
+        reached = points_at_rungs(history, new, self._space.search.select_epoch)
+        for level, point in reached.items():
+            self._halving.record(number, level, point)
+        return list(reached)
+
+
+def points_at_rungs(
+    history: Sequence[EpochResult], levels: Iterable[int], select_epoch: str
+) -> dict[int, Point]:
+    """Return the accuracies under the quick attack with which a trial is compared at each rung.
+
+    They are those of the epoch that is selected among the epochs up to the rung.
+
+    Args:
+        history: Results of all its epochs so far.
+        levels: Rungs, in epochs; those that it has not reached are left out.
+        select_epoch: Epoch selection rule, see :mod:`morel_search.training.selection`.
+    """
+    points: dict[int, Point] = {}
+    last = history[-1].epoch if history else 0
+    for level in levels:
+        chosen = chosen_epoch([result for result in history if result.epoch <= level], select_epoch)
+        if level > last or chosen is None:
+            continue
+        if chosen.clean_accuracy is not None and chosen.robust_accuracy is not None:
+            points[level] = (chosen.clean_accuracy, chosen.robust_accuracy)
+    return points

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -47,19 +47,21 @@ class FinishedTrial:
         outputs: What is modelled: objectives by their index, and amounts of violated constraints by name.
         rung: The rung at which it was stopped, in epochs; infinity for one that ran to its end.
         feasible: Whether it satisfies the constraints.
+        earlier: The rungs before that it reached, in epochs, and its outputs there.
     """
 
     coordinates: Floats
     outputs: Mapping[str, float]
     rung: float
     feasible: bool
+    earlier: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
 class TrialProcesses:
     """A Gaussian process for each output of the finished trials.
 
-    - Trials that were stopped early are learned from too. The rung is one more coordinate, so a value at a
-      rung is not taken for a value at the end.
+    - Trials that were stopped early are learned from too, and the others also at the rungs that they passed.
+      The rung is one more coordinate, so a value at a rung is not taken for a value at the end.
     - Length scales and noise are fitted to the first trials, whose number grows in steps of 15 %. The
       processes therefore depend on the trials and their order alone, and a continued search has the same.
 
@@ -130,10 +132,15 @@ def _data(
     Returns:
         Coordinates, shape (n, coordinates + 1), and values, shape (n,).
     """
-    rungs = sorted({trial.rung for trial in among} - {math.inf})
+    rungs = sorted({rung for trial in among for rung in (trial.rung, *trial.earlier)} - {math.inf})
     place = {rung: index / len(rungs) for index, rung in enumerate(rungs)} | {math.inf: 1.0}
-    coordinates = [np.append(trial.coordinates, place[trial.rung]) for trial in trials]
-    return np.array(coordinates), np.array([trial.outputs[output] for trial in trials])
+    rows = [
+        (np.append(trial.coordinates, place[rung]), outputs[output])
+        for trial in trials
+        for rung, outputs in (*trial.earlier.items(), (trial.rung, trial.outputs))
+        if output in outputs
+    ]
+    return np.array([coordinates for coordinates, _ in rows]), np.array([value for _, value in rows])
 
 
 def _at_the_end(points: Floats) -> Floats:

@@ -15,9 +15,11 @@ from optuna.trial import TrialState
 
 from morel_search.config import SearchSettings
 from morel_search.search.distributions import Params, ParamValue
+from morel_search.search.early_stopping import points_at_rungs
 from morel_search.search.known_failures import KnownFailures
 from morel_search.search.optuna_private import constraint_attributes, storage_of, study_id_of
 from morel_search.search.outcome import Outcome
+from morel_search.search.pareto import Point
 from morel_search.search.population import TO_THE_END, Population
 from morel_search.search.sampler import begins_with_sobol, make_sampler
 from morel_search.search.seeds import derive_seed
@@ -69,6 +71,7 @@ class Proposer:
         space: Name to distribution of every parameter.
         configuration_key: Function from Optuna's values to a key that is equal for equal configurations.
         active: Function from Optuna's values to the names of the active parameters; None means all of them.
+        rungs: The rungs of early stopping, in epochs.
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class Proposer:
         space: dict[str, BaseDistribution],
         configuration_key: Callable[[Params], Hashable],
         active: Callable[[Params], Collection[str]] | None = None,
+        rungs: Sequence[int] = (),
     ) -> None:
+        self._rungs = rungs
         self._settings, self._space, self._configuration_key = settings, space, configuration_key
         self._study = optuna.create_study(directions=["maximize", "maximize"])
         self._population = Population(settings.population)
@@ -212,7 +217,22 @@ class Proposer:
                 number, params, distributions, points, rung=rung, violations=outcome.violations
             )
             if self._surrogate is not None:
-                self._surrogate.add(params, points[0], rung=rung, violations=outcome.violations)
+                self._surrogate.add(
+                    params,
+                    points[0],
+                    rung=rung,
+                    violations=outcome.violations,
+                    earlier=self._earlier(outcome),
+                )
+
+    def _earlier(self, outcome: Outcome) -> dict[int, Point]:
+        """Return the accuracies of a trial at the rungs before its last epoch."""
+        if not outcome.history:
+            return {}
+        stopped_at = outcome.rung if outcome.stopped else None
+        last = outcome.history[-1].epoch if stopped_at is None else stopped_at
+        before = [level for level in self._rungs if level < last]
+        return points_at_rungs(outcome.history, before, self._settings.select_epoch)
 
     def _state_of(self, outcome: Outcome) -> tuple[TrialState, tuple[float, float] | None]:
         """Return state and values for the in-memory study.

@@ -77,6 +77,7 @@ class Surrogate:
         *,
         rung: float = math.inf,
         violations: Mapping[str, float] | None = None,
+        earlier: Mapping[int, Sequence[float]] | None = None,
     ) -> None:
         """Add a finished trial.
 
@@ -85,12 +86,17 @@ class Surrogate:
             values: The two objectives, which are maximized.
             rung: The rung at which the trial was stopped, in epochs; infinity for one that ran to its end.
             violations: Name of a constraint to the amount by which it is violated (0 or less: satisfied).
+            earlier: The rungs before that it reached, in epochs, and the objectives there.
         """
         violations = violations or {}
         self._constraints |= violations.keys()
         outputs = {**{str(index): value for index, value in enumerate(values)}, **violations}
         feasible = all(value <= 0 for value in violations.values())
-        self._processes.trials.append(FinishedTrial(self._seen(params), outputs, rung, feasible))
+        at_rungs = {
+            level: {str(index): value for index, value in enumerate(objectives)}
+            for level, objectives in (earlier or {}).items()
+        }
+        self._processes.trials.append(FinishedTrial(self._seen(params), outputs, rung, feasible, at_rungs))
 
     def best(
         self,
