@@ -167,11 +167,13 @@ def exit_code_of(run: Callable[[], int]) -> int:
     """Run a function and return its exit code.
 
     A :class:`MorelSearchError` is printed on the error stream and gives 2, an interrupt gives 130; any other
-    exception is a bug and passes with its traceback.
+    exception is a bug and passes with its traceback. Notes of the error are printed before it.
     """
     try:
         return run()
     except MorelSearchError as error:
+        for note in getattr(error, "__notes__", ()):
+            print_err(note)
         print_err(f"morel_search: {error}")
         return 2
     except KeyboardInterrupt:
