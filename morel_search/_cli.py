@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from morel_search._compile_cache import use_private_folder
 from morel_search._format import printable
 from morel_search._streams import lasting_output
 from morel_search._version import __version__
@@ -127,6 +128,7 @@ def main_of(tool: click.Command, program: str, arguments: Sequence[str] | None =
 
     def run() -> int:
         _check_working_directory()
+        use_private_folder()
         try:
             code = tool.main(args=arguments, prog_name=program, standalone_mode=False)
         except click.Abort as error:  # click's form of KeyboardInterrupt, and of EOFError, which is a bug
