@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from morel_search._compile_cache import use_private_folder
 from morel_search._format import printable
 from morel_search._streams import lasting_output
 from morel_search._version import __version__
@@ -127,6 +128,7 @@ def main_of(tool: click.Command, program: str, arguments: Sequence[str] | None =
 
     def run() -> int:
         _check_working_directory()
+        use_private_folder()
         try:
             code = tool.main(args=arguments, prog_name=program, standalone_mode=False)
         except click.Abort as error:  # click's form of KeyboardInterrupt, and of EOFError, which is a bug
@@ -167,11 +169,13 @@ def exit_code_of(run: Callable[[], int]) -> int:
     """Run a function and return its exit code.
 
     A :class:`MorelSearchError` is printed on the error stream and gives 2, an interrupt gives 130; any other
-    exception is a bug and passes with its traceback.
+    exception is a bug and passes with its traceback. Notes of the error are printed before it.
     """
     try:
         return run()
     except MorelSearchError as error:
+        for note in getattr(error, "__notes__", ()):
+            print_err(note)
         print_err(f"morel_search: {error}")
         return 2
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from traceback import walk_tb
@@ -92,13 +93,17 @@ def cause_of(error: BaseException, import_paths: Iterable[str]) -> Literal["user
 def named_errors(what: str, import_paths: Iterable[str]) -> Iterator[None]:
     """Turn an error that the user's code raises into one sentence; any other error passes unchanged.
 
+    An error that torch raises may be caused by what the user's network returned before, such as a tensor of
+    another type. It becomes a sentence too, and its traceback is a note of the new error, which the command
+    prints first.
+
     Args:
         what: The subject of the sentence: ``the network in front/3/model.pt``.
         import_paths: The code (``package.module:name``) that may run inside the block. An error is the user's
             if a frame of its traceback is in one of these packages.
 
     Raises:
-        NetworkError: The user's code raised an error.
+        NetworkError: The user's code raised an error, or torch did while there was such code.
     """
     packages = {_package(path.partition(":")[0]) for path in import_paths}
     try:
@@ -106,10 +111,14 @@ def named_errors(what: str, import_paths: Iterable[str]) -> Iterator[None]:
     except (MorelSearchError, *PASSED_ON):
         raise
     except BaseException as error:  # SystemExit too, which would end the command without a sentence
-        modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
-        if packages.isdisjoint(_package(str(module)) for module in modules):
-            raise
-        raise NetworkError(f"{what} raised {error_text(error)}") from error
+        modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(error.__traceback__)]
+        sentence = NetworkError(f"{what} raised {error_text(error)}")
+        if packages.isdisjoint(map(_package, modules)):
+            if not packages or _package(modules[-1]) != "torch":
+                raise
+            trace = "".join(traceback.format_exception(error)).rstrip()
+            sentence.add_note(f"{trace}\nif your own code is right, this traceback is one of a bug")
+        raise sentence from error
 
 
 def _package(module: str) -> str:

@@ -58,10 +58,22 @@ def test_what_the_environment_says_is_respected(
     assert not token.exists()
 
 
-def test_a_home_that_cannot_be_written_is_ray_s_to_explain(
-    tmp_path: Path, token: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("exists", [False, True])
+def test_without_a_home_the_process_has_a_token_of_its_own(
+    tmp_path: Path, token: Path, monkeypatch: pytest.MonkeyPatch, *, exists: bool
 ) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    """The home folder is a file, or the token is another user's."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "")  # restores the variable after the test
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    if exists:
+        token.parent.mkdir()
+        token.touch(0o600)
+        monkeypatch.setattr(os, "access", lambda *_: False)  # root can read everything
+    else:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("HOME", str(tmp_path / "file"))
     make_token_private()
-    assert not token.exists()
+    given = os.environ["RAY_AUTH_TOKEN"]
+    assert len(bytes.fromhex(given)) == 32
+    make_token_private()
+    assert os.environ["RAY_AUTH_TOKEN"] == given

@@ -19,7 +19,8 @@ import pytest
 import morel_search
 from morel_search.__main__ import COMMANDS, SHELLS, main
 from morel_search.__main__ import morel_search as program
-from morel_search._cli import command, main_of, print_err, terminate_as_interrupt
+from morel_search._cli import command, exit_code_of, main_of, print_err, terminate_as_interrupt
+from morel_search.errors import NetworkError
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = str(ROOT / "results" / "example")
@@ -337,3 +338,13 @@ def test_the_end_of_a_file_is_no_interrupt() -> None:
 
     with pytest.raises(EOFError, match="Ran out of input"):
         main_of(read, "read", [])
+
+
+def test_notes_of_a_mistake_come_before_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> int:
+        error = NetworkError("the network raised TypeError")
+        error.add_note("Traceback")
+        raise error
+
+    assert exit_code_of(run) == 2
+    assert capsys.readouterr().err == "Traceback\nmorel_search: the network raised TypeError\n"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from morel_search.cluster import lifeline, ray_processes
 from morel_search.cluster.lifeline import Lifeline, Patience, on_loss, waiting, working
-from morel_search.cluster.ray_processes import _listens, _loss_of, kill_left
+from morel_search.cluster.ray_processes import _answers, _loss_of, kill_left
 
 
 class Ending:
@@ -186,10 +189,33 @@ def test_what_is_left_of_ray_is_killed_and_nothing_else(
             process.wait()
 
 
-def test_a_cluster_that_listens_and_one_that_does_not() -> None:
-    import socket
+def test_a_cluster_that_answers_and_one_that_is_gone() -> None:
+    """Ray's servers are gRPC servers."""
+    grpc = pytest.importorskip("grpc")
+    server = grpc.server(ThreadPoolExecutor(1))
+    place = ("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
+    server.start()
+    assert _answers(place)
+    server.stop(None).wait()
+    assert not _answers(place)
 
+
+def test_a_server_that_is_stopped_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel accepts connections for a stopped process, as for this one, which never accepts any."""
+    monkeypatch.setattr(ray_processes, "ANSWER_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        place = ("127.0.0.1", server.getsockname()[1])
-        assert _listens(place)
-    assert not _listens(place)
+        assert not _answers(server.getsockname())
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_server_that_closes_the_connection_is_alive(*, reset: bool) -> None:
+    """A server that requires TLS does."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(_answers, server.getsockname())
+        connection, _ = server.accept()
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            connection.recv(100)
+        connection.close()
+        assert answer.result()

@@ -11,9 +11,12 @@ import pytest
 from run_folders import make_run
 
 from morel_search._cli import print_out
+from morel_search.cluster import session
 from morel_search.results.names import member_name, member_trial
+from morel_search.workflows import ray_client
 from morel_search.workflows.progress import accuracies_text
 from morel_search.workflows.ray_client import _ConsoleHandle, _Stream
+from morel_search.workflows.request import Request
 from morel_search.workflows.terminal import front_text
 
 
@@ -66,3 +69,22 @@ def test_a_run_on_a_cluster_sends_its_output_as_text() -> None:
         print("plain")
     assert "".join(text for _, text in sent) == "half way \N{EM DASH} 3 of 6\nplain\n"
     assert {name for name, _ in sent} == {"stdout"}
+
+
+def test_a_lost_connection_to_a_cluster_has_the_exit_code_of_a_lost_ray(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ray = pytest.importorskip("ray")
+
+    def lose(*_: object) -> int:
+        raise ConnectionError("the connection\n broke")
+
+    monkeypatch.setattr(session, "join_client", lambda _: None)
+    monkeypatch.setattr(session, "quiet_ray", lambda: None)
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda _: SimpleNamespace(remote=lambda *_: None))
+    monkeypatch.setattr(ray_client, "_follow", lose)
+    assert ray_client.run_on_cluster(cast(Request, SimpleNamespace(address="ray://10.0.0.1:10001"))) == 3
+    assert capsys.readouterr().err == (
+        "morel_search: the run on the cluster at ray://10.0.0.1:10001 was lost (the connection broke); "
+        "--resume continues it\n"
+    )

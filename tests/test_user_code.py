@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import signal
 import subprocess
 import sys
@@ -455,17 +456,30 @@ class Net(nn.Module):
         super().__init__()
         self.last = nn.Linear(64, num_classes)
     def forward(self, x):
+        x = x.flatten(1)
         if len(x) > 8:
-            raise ValueError("only in the\\n verification")
-        return self.last(x.flatten(1))
+            {late}
+        return self.last(x)
 """
 
 
+@pytest.mark.parametrize(
+    ("late", "raised"),
+    [
+        (r"raise ValueError('only in the\n verification')", "ValueError: only in the verification"),
+        ("return None", "TypeError: linear"),
+        ("x = x[:, :3]", "RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+        ("x = x.double()", "RuntimeError: mat1 and mat2 must have the same dtype"),
+    ],
+)
 def test_a_network_that_fails_only_after_its_training_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str, raised: str
 ) -> None:
-    """In the verification, and when the front is scored on the test split."""
-    name = f"{code(tmp_path, LATE_NETWORK, monkeypatch)}:Net"
+    """In the verification, and when the front is scored on the test split.
+
+    Where torch raises the error, because of what the network computed before, the traceback is a note.
+    """
+    name = f"{code(tmp_path, LATE_NETWORK.format(late=late), monkeypatch)}:Net"
     settings, path = NetworkSettings(name=name), tmp_path / "model.pt"
     save_model(path, build_network(settings, (1, 8, 8), 10), settings, (1, 8, 8), list("0123456789"))
     consent = consent_to({"name": name})
@@ -486,12 +500,14 @@ def test_a_network_that_fails_only_after_its_training_is_one_sentence(
         lambda: worker.diagnose_network(str(path), rows, setup),
     ]
     for task in tasks:
-        with pytest.raises(
-            NetworkError, match=r"the network in .*model\.pt raised ValueError: only in the ver"
-        ):
+        with pytest.raises(NetworkError, match=rf"the network in .*model\.pt raised {raised}") as caught:
             task()
+        received = pickle.loads(pickle.dumps(caught.value))  # it comes from a worker
+        notes = getattr(received, "__notes__", [])
+        assert bool(notes) == (late[:5] != "raise")
+        assert all("Traceback (most recent call last)" in note for note in notes)
     score = test_scores._score((3, 2), str(path), setup.data, setup.evaluation, FLOAT32, "cpu", 1, consent)
-    assert "model.pt raised ValueError: only in the verification" in str(score.result)
+    assert f"model.pt raised {raised}" in str(score.result)
     monkeypatch.setattr(worker, "images_for", lambda *_: {}["a bug"])
     with pytest.raises(KeyError, match="a bug"):
         worker.diagnose_network(str(path), rows, setup)

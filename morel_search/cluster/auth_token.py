@@ -14,16 +14,22 @@ def make_token_private() -> None:
     """Give ``~/.ray/auth_token`` the mode 0600, and create it if it is missing and Ray would.
 
     Ray creates it with the mode 0644, which every user of the machine can read. A token or a mode of
-    authentication that the environment gives is left as it is.
+    authentication that the environment gives is left as it is. Where the file can be neither created nor
+    read, as without a home folder, this process and its children get a token of their own.
     """
-    with suppress(OSError, RuntimeError):  # Ray's own message says what is wrong with the file
+    other = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    wanted = not other and os.environ.get("RAY_AUTH_MODE", "token").lower() == "token"
+    readable = False
+    with suppress(OSError, RuntimeError):  # RuntimeError: the user has no home folder
         path = Path.home() / ".ray" / "auth_token"
-        if not path.exists():
-            other = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
-            if not other and os.environ.get("RAY_AUTH_MODE", "token").lower() == "token":
-                _create(path)
-        elif path.stat().st_mode & 0o077:
-            path.chmod(0o600)
+        if path.exists():
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+        elif wanted:
+            _create(path)
+        readable = os.access(path, os.R_OK)
+    if wanted and not readable:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _create(path: Path) -> None:

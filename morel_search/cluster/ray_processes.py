@@ -20,10 +20,16 @@ STOPPED_SECONDS = 60.0
 """How long a process of Ray may be stopped (SIGSTOP, Ctrl-Z in another terminal, a debugger)."""
 
 SILENT_SECONDS = 60.0
-"""How long a cluster may refuse connections."""
+"""How long a cluster may be silent."""
 
-CONNECT_SECONDS = 5.0
-"""Time limit of a connection."""
+ANSWER_SECONDS = 5.0
+"""Time limit of a connection, and of the answer to it."""
+
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What a client sends first (RFC 9113, section 3.4): the preface, and an empty SETTINGS frame.
+
+Ray's servers use gRPC, thus HTTP/2, and must answer with SETTINGS of their own.
+"""
 
 _PROC = Path("/proc")
 
@@ -54,7 +60,7 @@ def loss_of_cluster() -> Callable[[], str]:
 
     def loss() -> str:
         for name, place in places.items():
-            if patience[name].exhausted(wrong=not _listens(place)):
+            if patience[name].exhausted(wrong=not _answers(place)):
                 return f"{name} at {place[0]}:{place[1]} has not answered for {SILENT_SECONDS:.0f} s"
         return ""
 
@@ -118,9 +124,18 @@ def _state(process: int) -> str:
         return ""
 
 
-def _listens(place: tuple[str, int]) -> bool:
+def _answers(place: tuple[str, int]) -> bool:
+    """Return whether a program answers at an address.
+
+    The connection alone proves nothing: the kernel accepts it for a process that is stopped. A program that
+    closes it is alive; it may require TLS.
+    """
     try:
-        socket.create_connection(place, CONNECT_SECONDS).close()
+        with socket.create_connection(place, ANSWER_SECONDS) as connection:
+            connection.sendall(_GREETING)
+            connection.recv(1)
+    except ConnectionResetError:
+        return True
     except OSError:
         return False
     return True

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
-from morel_search._cli import exit_code_of
+from morel_search._cli import RAY_LOST, exit_code_of, print_err
+from morel_search.errors import ResourceError
 
 if TYPE_CHECKING:
     from morel_search.workflows.request import Request
@@ -91,11 +92,10 @@ def run_on_cluster(request: Request) -> int:
     folder. Ctrl-C and SIGTERM stop the search on the cluster as they stop a local one.
 
     Returns:
-        The run's exit code.
+        The run's exit code, or that of a lost Ray if the connection was lost during the run.
 
     Raises:
-        ResourceError: No cluster accepts this process at the address, or the connection was lost during the
-            run.
+        ResourceError: No cluster accepts this process at the address.
     """
     from morel_search.cluster.session import join_client, quiet_ray
     from morel_search.cluster.tasks import task_errors
@@ -112,6 +112,9 @@ def run_on_cluster(request: Request) -> int:
             console = ray.remote(num_cpus=0)(_Console).remote()
             drive = ray.remote(num_cpus=0, max_retries=0)(_drive)
             return _follow(drive.remote(request, list(sys.argv), console), console)
+    except ResourceError as error:
+        print_err(f"morel_search: {error}")
+        return RAY_LOST
     finally:
         ray.shutdown()
 
