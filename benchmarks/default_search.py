@@ -54,8 +54,9 @@ def main() -> None:
     )
     page += f"""
 The attacks keep {kept} of {attacked} members ({kept / attacked:.0%}).
-The change of images keeps {on_test} of {members} ({on_test / members:.0%}): neighbours on the front differ by a
-few images, so it depends on the images which of them is ahead. The verification calls these networks undecided.
+The change of images keeps {on_test} of {members} ({on_test / members:.0%}): neighbours on the
+front differ by a few images, so it depends on the images which of them is ahead.
+The verification calls these networks undecided.
 """
     (HERE / "default_search.md").write_text(page, encoding="utf-8")
     print(page)
