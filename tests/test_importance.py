@@ -208,18 +208,19 @@ def test_a_conditional_parameter_is_assessed_where_it_is_active() -> None:
     assert rows.loc["theta", "stable"]
 
 
-def test_with_one_bandwidth_chance_is_not_first_on_the_example_run() -> None:
-    """Optuna's two bandwidths put beta first, which has no rank correlation with robust accuracy."""
+def test_with_one_bandwidth_chance_is_not_first_in_a_search_of_the_digits() -> None:
+    """Optuna's two bandwidths put beta first, which has no rank correlation with robust accuracy.
+
+    The table holds the trials of a search of ``search_spaces/digits.yaml`` at its first rung.
+    """
     run_data = read_run_data(open_run_folder(Path(__file__).parents[1] / "results" / "example"))
-    rows = compare(
-        run_data.trials, run_data.epochs, run_data.rungs, run_data.select_epoch, run_data.parameters
-    ).rows
+    rows = pd.read_csv(Path(__file__).parent / "digits_search.csv")
     robust = rows["robust_accuracy"].to_numpy(dtype=float)
     correlations = {
         name: spearmanr(rows[f"param_{name}"].astype(float), robust, nan_policy="omit").statistic
         for name in ("beta", "epsilon")
     }
-    assert correlations == pytest.approx({"beta": 0.0, "epsilon": 0.64}, abs=0.005)
+    assert correlations == pytest.approx({"beta": 0.0, "epsilon": 0.64}, abs=0.01)
     weights = np.vstack([np.ones(len(rows)), 1 - np.eye(len(rows))])  # all trials, then all but one
     best = [best_trials(robust, weights, BEST)]
     first = {}

@@ -145,7 +145,7 @@ def _draw_verified(axes: Axes, run_data: RunData, verification: Verification) ->
         *_xy(run_data.feasible), s=7, color=TRIAL, linewidths=0, alpha=0.45, zorder=1,
         label=FAINT,
     )  # fmt: skip
-    if verification.front:
+    if verification.unflagged:
         axes.plot(*verified.verified_steps(verification, limits), color=FRONT, linewidth=1.0, zorder=3)
     colours = {"beaten": TRIAL, "controls": CONTROL, "flagged": CONTROL, "rivals": INK}
     grouped = {name: networks for name, networks in verified.groups(verification).items() if networks}

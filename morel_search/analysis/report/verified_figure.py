@@ -42,7 +42,7 @@ def verified_figure(verification: Verification) -> Figure:
     """Draw the verified networks with their intervals, and the steps of those that no other network beats."""
     limits = verified_limits(verification)
     data: list[Figure] = []
-    if verification.front:
+    if verification.unflagged:
         data.append(
             {
                 **line(*verified_steps(verification, limits), "@front", 1.6),
@@ -81,16 +81,23 @@ def groups(verification: Verification) -> dict[str, list[Network]]:
 
 
 def verified_limits(verification: Verification) -> Limits:
-    """Return the ranges of the axes, in percent: around the intervals of the verified front."""
-    shown = verification.front or verification.members or list(verification.networks)
+    """Return the ranges of the axes, in percent: around the intervals of the front that the search found.
+
+    Members that the verification calls beaten are inside, so that the whole trade-off is seen; controls that
+    are not on the front are named at the edge.
+    """
+    shown = [*verification.front, *verification.members] or list(verification.networks)
     shown = [*shown, *verification.mixtures, *(rival for rival in verification.rivals if not rival.flags)]
     ends = [100 * np.array(network.intervals).T for network in shown]
     return limits_around(np.concatenate(ends), MARGIN)
 
 
 def verified_steps(verification: Verification, limits: Limits) -> tuple[list[float], list[float]]:
-    """Return the border of the region that the verified front dominates, in percent."""
-    return border([_place(network) for network in verification.front], limits)
+    """Return the border of the region that the unflagged members dominate by their accuracies, in percent.
+
+    A member on it may be beaten all the same: its lead in one accuracy is then within chance.
+    """
+    return border([_place(network) for network in verification.unflagged], limits)
 
 
 def labels(verification: Verification, limits: Limits) -> list[tuple[Label, str]]:
@@ -112,7 +119,7 @@ def obstacles(
     for network in networks:
         (x, y), (across, up) = _place(network), (tuple(100 * np.array(ends)) for ends in network.intervals)
         thin += [*points_along(across, (y, y), limits), *points_along((x, x), up, limits)]
-    if verification.front:
+    if verification.unflagged:
         marks += points_along(*verified_steps(verification, limits), limits)
     return marks, thin
 
