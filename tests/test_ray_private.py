@@ -20,6 +20,7 @@ from ray.util.client import worker as client_worker
 from ray.util.client.server import proxier
 
 from morel_search.cluster import ray_private
+from morel_search.cluster.session import QUIET
 from morel_search.search.outcome import DETERMINISTIC_FAILURES
 
 PACKAGE = Path(__file__).parents[1] / "morel_search"
@@ -261,3 +262,11 @@ def test_private_names_are_found() -> None:
         "_temp_dir",
         "_x",
     ]
+
+
+def test_ray_reads_the_limits_of_its_logs() -> None:
+    """Without them, a loss that prints in each step fills the disk."""
+    source = inspect.getsource(node_module)
+    for name in ("RAY_ROTATION_MAX_BYTES", "RAY_ROTATION_BACKUP_COUNT"):
+        assert name in QUIET
+        assert f'"{name}"' in source

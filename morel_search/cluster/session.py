@@ -47,13 +47,17 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
+    "RAY_ROTATION_MAX_BYTES": str(16 * 2**20),
+    "RAY_ROTATION_BACKUP_COUNT": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
 }
 """Environment variables that Ray reads when it is imported, or when a search starts.
 
 The last one lets all trials start at the same time; the searcher limits their number. The others reduce Ray's
 messages and turn off copies of data that the study holds. A process whose GCS server is lost ends itself
-after the last but one, by default after 60 s, which may be too short to write a report.
+after ``RAY_gcs_rpc_server_reconnect_timeout_s``, by default after 60 s, which may be too short to write a
+report. What a training prints goes to a log in the temporary folder; the two about rotation limit a log to
+32 MiB, by default it may grow to 3 GiB.
 """
 
 PACKAGE = Path(__file__).parents[1]
