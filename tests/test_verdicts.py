@@ -78,7 +78,7 @@ def test_ten_points_at_equal_clean_accuracy_are_seen_on_two_thousand_images(shar
     random, (clean, robust) = np.random.default_rng(1), TRUTHS["pairs, 10 points apart"]
     fronts = [verdicts(random, clean, robust, 2000, shared) for _ in range(FRONTS)]
     kinds = np.array([[verdict.kind for verdict in front] for front in fronts])
-    assert (kinds[:, 1::2] == "beaten").mean(axis=0).min() >= 0.9
+    assert (kinds[:, 1::2] == "beaten").mean(axis=0).min() >= 0.88
     assert (kinds[:, ::2] == "beaten").mean() <= 0.01
 
 
@@ -94,6 +94,14 @@ def test_one_image_of_clean_accuracy_does_not_save_a_network() -> None:
     assert judged["9"].text.startswith("beaten by 7: 35.7 points more robust accuracy, at most ")
     assert judged["9"].loss <= 0.02
     assert judged["7"] == Verdict("on the front")
+
+
+def test_a_network_that_leads_by_more_than_a_point_is_not_beaten() -> None:
+    """Four images of 359 are 1.1 points: within chance, but both are on the front as it was measured."""
+    networks = {"7": made(359, 340, 200), "9": made(359, 344, 155)}
+    judged = judge(networks, networks)
+    assert judged["9"].text == "undecided: ahead of 7 by 4 images in clean accuracy, not beyond chance"
+    assert judge(networks | {"9": made(359, 343, 155)}, networks)["9"].kind == "beaten"
 
 
 def test_a_lead_of_one_image_is_not_beyond_chance() -> None:

@@ -16,7 +16,7 @@ from morel_search.analysis.intervals import LEVEL, Difference, normal_quantile, 
 __all__ = ["MARGIN", "Results", "Verdict", "contest", "judge"]
 
 MARGIN = 0.01
-"""Smallest margin of the non-inferiority test."""
+"""Smallest margin of the non-inferiority test, and the largest measured loss that it passes."""
 
 SHARE_OF_GAIN = 0.5
 """Largest margin of the non-inferiority test above :data:`MARGIN`, in units of the gain."""
@@ -38,7 +38,8 @@ class Verdict:
 
     Attributes:
         kind: ``on the front``: better than every rival in at least one accuracy, beyond chance. ``beaten``: a
-            rival is better in one accuracy beyond chance, and not worse in the other by more than a margin.
+            rival is better in one accuracy beyond chance, and not worse in the other by more than a margin
+            (its measured loss is at most one point).
             ``undecided``: neither of both was shown.
         rival: The rival that beats the network by the largest difference, or the rival ahead of which an
             undecided network is least; empty on the front.
@@ -100,7 +101,8 @@ def judge(networks: Mapping[str, tuple[Flags, Flags]], rivals: Collection[str]) 
     finds with a probability of 95 %, but at most half of the observed gain in the other accuracy, and at
     least one point. The intervals hold simultaneously, so the margin may depend on the images. A margin of
     one point alone is too small: at 2,000 images and 90 % clean accuracy, twelve networks of equal clean
-    accuracy are compared with intervals of plus or minus 2.5 points.
+    accuracy are compared with intervals of plus or minus 2.5 points. But a rival whose measured loss is more
+    than one point beats no network, however little the images show about that loss.
 
     Args:
         networks: For each network, whether each of N images is correctly classified without an attack and
@@ -193,7 +195,11 @@ def _better(difference: Difference, level: float) -> bool:
 
 
 def _not_worse(difference: Difference, gain: float, level: float) -> bool:
-    """Test whether the loss in one accuracy is below the margin, for a gain in the other accuracy."""
+    """Test whether the loss in one accuracy is below the margin, for a gain in the other accuracy.
+
+    A measured loss of more than :data:`MARGIN` is a loss, whatever the interval is.
+    """
     half_width = (difference.high - difference.low) / 2
     resolution = half_width * (1 + normal_quantile(POWER) / normal_quantile((1 + level) / 2))
-    return difference.low > -max(MARGIN, min(resolution, SHARE_OF_GAIN * gain))
+    margin = max(MARGIN, min(resolution, SHARE_OF_GAIN * gain))
+    return difference.value >= -MARGIN and difference.low > -margin
