@@ -12,31 +12,47 @@ from torch import Tensor
 from morel_search.training.augment import augment, resolve_augmentation, to_float
 
 
-def one_by_one(images: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
-    """Pad with four zeros, cut out at the offsets, mirror: with NumPy's slices, image after image."""
+def one_by_one(images: Tensor, rows: Tensor, columns: Tensor, flips: Tensor, largest: int = 4) -> Tensor:
+    """Pad with zeros, cut out at the offsets, mirror: with NumPy's slices, image after image."""
     out = []
     for image, row, column, flip in zip(
         images.numpy(), rows.tolist(), columns.tolist(), flips.tolist(), strict=True
     ):
         _, height, width = image.shape
-        cut = np.pad(image, ((0, 0), (4, 4), (4, 4)))[:, row : row + height, column : column + width]
+        cut = np.pad(image, ((0, 0), *2 * ((largest, largest),)))[
+            :, row : row + height, column : column + width
+        ]
         out.append(cut[:, :, ::-1] if flip else cut)
     return torch.from_numpy(np.stack(out))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-@pytest.mark.parametrize("shape", [(7, 3, 32, 32), (1, 1, 8, 8), (5, 3, 9, 12)])
+@pytest.mark.parametrize(
+    ("shape", "largest"),
+    [
+        ((7, 3, 32, 32), 4),
+        ((1, 1, 8, 8), 4),
+        ((5, 3, 9, 12), 4),
+        ((3, 1, 28, 28), 4),
+        ((6, 3, 64, 64), 8),
+        ((4, 3, 96, 120), 12),
+        ((2, 3, 224, 224), 28),
+    ],
+)
 @pytest.mark.parametrize("kind", ["crop", "crop_flip"])
-def test_augment_equals_its_slow_twin(kind: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_augment_equals_its_slow_twin(
+    kind: str, shape: tuple[int, ...], largest: int, dtype: torch.dtype
+) -> None:
+    """An image of 32 x 32 pixels is shifted by up to 4, a larger one by an eighth of its shorter side."""
     images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     drawn = torch.Generator().manual_seed(9)
-    shifts = torch.randint(0, 9, (2, shape[0], 1), generator=drawn)
+    shifts = torch.randint(0, 2 * largest + 1, (2, shape[0], 1), generator=drawn)
     flips = (
         torch.randint(0, 2, (shape[0], 1), generator=drawn, dtype=torch.bool)
         if kind == "crop_flip"
         else torch.zeros(shape[0], 1)
     )
-    expected = one_by_one(images, shifts[0, :, 0], shifts[1, :, 0], flips[:, 0] > 0)
+    expected = one_by_one(images, shifts[0, :, 0], shifts[1, :, 0], flips[:, 0] > 0, largest)
     found = augment(images, kind, torch.Generator().manual_seed(9))  # type: ignore[arg-type]
     assert found.dtype == dtype
     assert torch.equal(found, expected)

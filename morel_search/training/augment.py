@@ -10,8 +10,11 @@ from morel_search.training.data_settings import Augmentation
 
 __all__ = ["augment", "resolve_augmentation", "to_float"]
 
-PADDING = 4
-"""Width of the border of zeros around an image before the crop, in pixels; usual for 32 x 32 images."""
+SMALLEST_SHIFT = 4
+"""Largest shift of images of at most 32 x 32 pixels, in pixels; usual for CIFAR."""
+
+SHIFT = 8
+"""Larger images are shifted by up to their shorter side divided by this, so that a shift means the same."""
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -37,7 +40,9 @@ def resolve_augmentation(kind: Augmentation, image_shape: tuple[int, int, int]) 
 
 
 def augment(images: Tensor, kind: Augmentation, generator: torch.Generator | None = None) -> Tensor:
-    """Shift each image by up to four pixels, with zeros at the border, and flip half of the images.
+    """Shift each image with zeros at the border, and flip half of the images.
+
+    The largest shift is an eighth of the shorter side, and at least four pixels.
 
     Args:
         images: uint8 or float, shape (N, C, H, W).
@@ -57,13 +62,14 @@ def augment(images: Tensor, kind: Augmentation, generator: torch.Generator | Non
         raise ValueError(f"augmentation must be none, crop or crop_flip here, got {kind}")
     count, _, height, width = images.shape
     device = images.device
-    shifts = torch.randint(0, 2 * PADDING + 1, (2, count, 1), generator=generator, device=device)
+    largest = max(SMALLEST_SHIFT, min(height, width) // SHIFT)
+    shifts = torch.randint(0, 2 * largest + 1, (2, count, 1), generator=generator, device=device)
     rows = shifts[0] + torch.arange(height, device=device)
     columns = shifts[1] + torch.arange(width, device=device)
     if kind == "crop_flip":
         flipped = torch.randint(0, 2, (count, 1), generator=generator, device=device, dtype=torch.bool)
         columns = torch.where(flipped, columns.flip(1), columns)
-    return _gather(functional.pad(images, [PADDING] * 4), rows, columns)
+    return _gather(functional.pad(images, [largest] * 4), rows, columns)
 
 
 def _gather(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
