@@ -17,6 +17,7 @@ from morel_search.cluster.placement import device_for, threads_for
 from morel_search.config import Space
 from morel_search.errors import DataError, DivergedError, ResourceError, TrainingError
 from morel_search.training.compute_settings import Compute
+from morel_search.workflows.image_memory import image_memory_warning
 from morel_search.workflows.network_checks import (
     checked_network,
     objective_notes,
@@ -65,7 +66,8 @@ class PreflightResult:
         classes: Number of classes.
         weights: Number of trainable weights of the network.
         compute: The arithmetic of trainings on this machine.
-        warnings: Properties of the network that make its accuracies unreliable, one sentence each.
+        warnings: Properties of the network that make its accuracies unreliable, and images that do not fit
+            into memory, one sentence each.
         notes: What was done with images, labels and own losses and is worth knowing, one sentence each.
         teacher_sha256: SHA-256 of the teacher; None if no training needs one.
     """
@@ -108,6 +110,7 @@ def inspect(space: Space, teacher_copy: Path | None = None) -> PreflightResult:
     if not len(development.validation):
         raise DataError("the validation split is empty: raise data.validation")
     costs = check_rivals(space, development)
+    too_large = image_memory_warning(space, development)
     return PreflightResult(
         train=len(development.train),
         validation=len(development.validation),
@@ -115,7 +118,7 @@ def inspect(space: Space, teacher_copy: Path | None = None) -> PreflightResult:
         classes=len(development.classes),
         weights=sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
         compute=compute,
-        warnings=warnings,
+        warnings=(*warnings, *([too_large] if too_large else [])),
         notes=(
             *development.notes,
             *notes,
