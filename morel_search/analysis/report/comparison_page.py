@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from morel_search._version import __version__
+from morel_search.analysis.comparison.attainment import Attainment, attainments
 from morel_search.analysis.comparison.runs import ComparedNetwork, ComparedRun, Comparison
 from morel_search.analysis.comparison.settings import differing_settings
 from morel_search.analysis.comparison.words import (
@@ -34,7 +35,7 @@ from morel_search.errors import RunFolderError
 from morel_search.results.files import os_error_sentence, write_atomically
 from morel_search.results.reading import read_regular
 
-__all__ = ["comparison_page", "fronts_figure", "write_comparison"]
+__all__ = ["attainment_figure", "comparison_page", "fronts_figure", "write_comparison"]
 
 MARK = "morel_search compare"
 """Name of the page above its headline, by which the command knows a page that it wrote."""
@@ -91,8 +92,9 @@ def comparison_page(comparison: Comparison, folders: Sequence[Path]) -> str:
 
 
 def _groups(comparison: Comparison) -> list[Group]:
+    fronts = (_front_section(comparison), *_attainment_sections(comparison))
     return [
-        Group("fronts", "Fronts", "The fronts", (_front_section(comparison),), 1),
+        Group("fronts", "Fronts", "The fronts", fronts, len(fronts)),
         Group("networks", "Networks", "The networks of each front", (_networks_section(comparison),), 1),
         Group("cost", "Cost", "What the searches cost", (_cost_section(comparison),), 1),
         Group("settings", "Settings", "Which settings differ", (_settings_section(comparison),), 1),
@@ -122,6 +124,42 @@ def _front_section(comparison: Comparison) -> Section:
     return section(
         "The fronts over each other", content, caption, "front-lines", {"fronts": fronts_figure(comparison)}
     )
+
+
+def _attainment_sections(comparison: Comparison) -> list[Section]:
+    """Return a section for each group of runs that differ in their seed alone."""
+    sections = []
+    for index, attainment in enumerate(attainments(comparison.runs)):
+        name = f"attainment-{index}"
+        count = len(attainment.labels)
+        caption = (
+            f"{count} runs that differ in their seed alone: {', '.join(attainment.labels)}. A run attains a "
+            "point if one of its networks has at least both accuracies. At least one run attains the points "
+            "below the upper line, at least half of the runs those below the middle one, and every run those "
+            "below the lower one."
+        )
+        figure = attainment_figure(attainment)
+        sections.append(
+            section("The same search with other seeds", figure_place(name), caption, name, {name: figure})
+        )
+    return sections
+
+
+def attainment_figure(attainment: Attainment) -> Figure:
+    """Draw the borders of what one, half and all of the runs attain."""
+    borders = {
+        "at least one run": (attainment.any, 1.2, "dot"),
+        "at least half of the runs": (attainment.half, 2.4, "solid"),
+        "every run": (attainment.all, 1.2, "dash"),
+    }
+    limits = limits_around(100 * np.concatenate([corners for corners, _, _ in borders.values()]), MARGIN)
+    data: list[Figure] = []
+    for name, (corners, width, dash) in borders.items():
+        xs, ys = border(100 * corners, limits)
+        data.append({**line(xs, ys, "@front", width, dash), "name": name})
+    layout = layout_of("clean accuracy (%)", "robust accuracy (%)", legend=True)
+    layout["xaxis"]["range"], layout["yaxis"]["range"] = [list(pair) for pair in limits]
+    return {"data": data, "layout": layout}
 
 
 def _area_row(run: ComparedRun) -> list[Cell]:
