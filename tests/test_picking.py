@@ -103,7 +103,7 @@ def test_the_knee_is_the_farthest_above_the_line_between_the_ends(among: list[Ca
         [exact(network.robust) for network in front],
     )
     if len(set(cleans)) == 1:
-        assert why == "No other network is better in either accuracy."
+        assert why == "Of the networks to choose from, no other one is better in either accuracy."
         return
 
     def above(network: Candidate) -> Fraction:

@@ -148,7 +148,7 @@ def knee_point(among: Sequence[Candidate]) -> Choice:
     """
     front = nondominated(among)
     if len({(network.clean, network.robust) for network in front}) == 1:
-        return front[0], "No other network is better in either accuracy."
+        return front[0], "Of the networks to choose from, no other one is better in either accuracy."
     distances = knee_distances(_pairs(front)).round(9)  # a rounding error is not a distance from the line
     index = max(
         range(len(front)), key=lambda i: (distances[i], front[i].clean + front[i].robust, front[i].robust)

@@ -39,7 +39,7 @@ MARKERS: dict[str, Figure] = {
 
 
 def verified_figure(verification: Verification) -> Figure:
-    """Draw the verified networks with their intervals, and the steps of those that no other network beats."""
+    """Draw the verified networks with their intervals, and the border of what the search's dominate."""
     limits = verified_limits(verification)
     data: list[Figure] = []
     if verification.unflagged:

@@ -26,9 +26,10 @@ def verified_front_section(verification: Verification) -> Section:
     notes = paragraphs([*missing_checks(verification), *weakness(verification), *flagged], "note")
     caption = (
         f"Accuracies on {verification.images} test images; robust accuracy is that under all attacks that "
-        "ran. Bars: 95% intervals. Line: the networks that no other network beats. Hollow: undecided, "
-        "neither better than every other network nor beaten, beyond chance. Networks outside the axes are "
-        "named at the edge, with clean and robust accuracy."
+        "ran. Bars: 95% intervals. Line: the border of what the networks of the search dominate. Hollow: "
+        "undecided, neither better than every other network nor beaten, beyond chance. A beaten network on "
+        "the line leads in one accuracy within chance. Networks outside the axes are named at the edge, with "
+        "clean and robust accuracy."
     )
     if verification.mixtures:
         caption += (
