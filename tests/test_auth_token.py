@@ -77,3 +77,20 @@ def test_without_a_home_the_process_has_a_token_of_its_own(
     assert len(bytes.fromhex(given)) == 32
     make_token_private()
     assert os.environ["RAY_AUTH_TOKEN"] == given
+
+
+def test_a_token_that_another_process_has_just_created_is_used(
+    token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two first searches of a user that begin at the same time have the same token."""
+
+    def late(path: Path, _: Path) -> None:
+        path.write_text("of the other process")
+        raise FileExistsError
+
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "")  # restores the variable after the test
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setattr(Path, "hardlink_to", late)
+    make_token_private()
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    assert [path.name for path in token.parent.iterdir()] == ["auth_token"]

@@ -40,6 +40,7 @@ def _create(path: Path) -> None:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
-        path.hardlink_to(new)
+        with suppress(FileExistsError):  # another process has created it
+            path.hardlink_to(new)
     finally:
         new.unlink(missing_ok=True)
