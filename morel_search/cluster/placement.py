@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from morel_search._consent import names_code
+from morel_search._machine import usable_cpus
 from morel_search.config import ResourceSettings
 from morel_search.errors import ResourceError
 from morel_search.training.settings import DataSettings, NetworkSettings, TrainSettings
@@ -20,6 +21,7 @@ __all__ = [
     "check_resources",
     "concurrency",
     "device_for",
+    "local_places",
     "machines_for",
     "network_with_absolute_path",
     "threads_for",
@@ -88,11 +90,26 @@ def check_resources(resources: ResourceSettings, patience: float = 0) -> None:
 
 def places(resources: ResourceSettings) -> int:
     """Return the number of trials that run at the same time on the machines of the cluster; it may be 0."""
-    fit = 0
-    for node in machines_for(resources):
-        by_cpu = node["Resources"].get("CPU", 0) // resources.cpu
-        fit += int(min(by_cpu, node["Resources"].get("GPU", 0) // resources.gpu) if resources.gpu else by_cpu)
+    machines = [node["Resources"] for node in machines_for(resources)]
+    fit = sum(_fit(resources, machine.get("CPU", 0), machine.get("GPU", 0)) for machine in machines)
     return min(fit, resources.concurrent or fit)
+
+
+def local_places(resources: ResourceSettings, gpus: float) -> int:
+    """Return the number of trials that run at the same time on this machine, at least 1.
+
+    Args:
+        resources: Processor cores and GPUs of one trial.
+        gpus: Number of GPUs of this machine.
+    """
+    fit = max(1, _fit(resources, usable_cpus(), gpus))
+    return min(fit, resources.concurrent or fit)
+
+
+def _fit(resources: ResourceSettings, cpus: float, gpus: float) -> int:
+    """Return how many trials fit on a machine; ten of 0.1 fit on 1, although ``1 // 0.1`` is 9."""
+    by_cpu = math.floor(round(cpus / resources.cpu, 6))
+    return min(by_cpu, math.floor(round(gpus / resources.gpu, 6))) if resources.gpu else by_cpu
 
 
 def concurrency(resources: ResourceSettings) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from morel_search._machine import memory_bytes, usable_cpus
+from morel_search._machine import memory_bytes
+from morel_search.cluster.placement import local_places
 from morel_search.config import Space
 
 if TYPE_CHECKING:
@@ -30,18 +31,18 @@ def image_memory_warning(space: Space, development: Development, memory: int | N
     sets = (development.train, development.validation, development.extra)
     size = sum(images.images.nbytes for images in sets if images is not None)
     if resources.gpu:
-        count, device = max(1, int(1 / resources.gpu)), "a GPU"
+        count, device = local_places(resources, 1), "a GPU"
         memory = memory or _gpu_bytes()
     else:
-        count, device = resources.concurrent or max(1, int(usable_cpus() // resources.cpu)), "this machine"
+        count, device = local_places(resources, 0), "this machine"
         memory = memory or memory_bytes()
     if memory is None or size * count <= memory:
         return ""
-    remedy = "raise resources.gpu" if resources.gpu else "lower resources.concurrent"
+    fewer = "raise resources.gpu, or lower" if resources.gpu else "lower resources.concurrent,"
+    remedy = f"{fewer} data.image_size or data.limit" if count > 1 else "lower data.image_size or data.limit"
     return (
         f"data: the images take {size / GIB:,.1f} GiB in each of {count} trainings at a time, "
-        f"{size * count / GIB:,.1f} GiB in all, but {device} has {memory / GIB:,.1f} GiB; {remedy}, or lower "
-        "data.image_size or data.limit"
+        f"{size * count / GIB:,.1f} GiB in all, but {device} has {memory / GIB:,.1f} GiB; {remedy}"
     )
 
 

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from morel_search._cli import INTERRUPTED, print_err, print_out, terminate_as_interrupt
-from morel_search._machine import usable_cpus
 from morel_search.errors import MorelSearchError, RunFolderError
 from morel_search.results.files import check_locks, kind_of_path
 from morel_search.results.folder import RunFolder, open_run_folder
@@ -41,6 +40,9 @@ __all__ = ["dry_run", "execute"]
 
 def dry_run(request: Request) -> int:
     """Check the request and print the plan of the search, without training and without writing files."""
+    import torch
+
+    from morel_search.cluster.placement import local_places
     from morel_search.workflows.followers import check_trackers
     from morel_search.workflows.plan import plan_text
     from morel_search.workflows.preflight import check_device, inspect, time_epoch
@@ -52,7 +54,9 @@ def dry_run(request: Request) -> int:
         check_device(request.space)
     space, copy = request.space, copy_to_read(request)
     preflight_result = inspect(space, copy)
-    concurrent = space.resources.concurrent or max(1, int(usable_cpus() // space.resources.cpu))
+    # How many trials fit on a cluster is not known before the search joins it.
+    concurrent = space.resources.concurrent if request.address else None
+    concurrent = concurrent or local_places(space.resources, torch.cuda.device_count())
     epoch_seconds = time_epoch(space, preflight_result.compute, teacher_copy=copy)
     print_out(plan_text(space, preflight_result, epoch_seconds, concurrent))
     return 0
