@@ -10,18 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_compare import compared, run_of
 
-from morel_search.analysis.comparison.attainment import _attainment, attainments
-from morel_search.analysis.comparison.runs import ComparedNetwork, ComparedRun
+from morel_search.analysis.comparison.attainment import attainment, attainments
 from morel_search.analysis.report.comparison_page import comparison_page
 from morel_search.results.folder import RunFolder
 
 accuracy = st.integers(0, 20).map(lambda number: number / 20)
 fronts = st.lists(st.lists(st.tuples(accuracy, accuracy), min_size=1, max_size=5), min_size=3, max_size=6)
-
-
-def made(label: str, front: list[tuple[float, float]]) -> ComparedRun:
-    networks = tuple(ComparedNetwork(str(index), "", point, None) for index, point in enumerate(front))
-    return ComparedRun(label, None, None, networks, None)  # type: ignore[arg-type]
 
 
 def seeds(folder: Path, count: int) -> list[RunFolder]:
@@ -34,7 +28,7 @@ def seeds(folder: Path, count: int) -> list[RunFolder]:
 
 @given(fronts)
 def test_each_border_bounds_what_that_many_runs_attain(points: list[list[tuple[float, float]]]) -> None:
-    found = _attainment([made(str(index), front) for index, front in enumerate(points)])
+    found = attainment([str(index) for index in range(len(points))], points)
     grid = [(x / 20, y / 20) for x in range(21) for y in range(21)]
 
     def below(border: np.ndarray) -> list[bool]:
@@ -61,5 +55,5 @@ def test_three_runs_that_differ_in_their_seed_alone_are_a_group(tmp_path: Path) 
 def test_the_page_shows_it_from_three_runs_on(tmp_path: Path, count: int) -> None:
     runs = seeds(tmp_path, count)
     page = comparison_page(compared(*runs), [run.path for run in runs])
-    assert ("3 runs that differ in their seed alone: seed0, seed1, seed2." in page) == (count == 3)
+    assert ("3 runs with the same settings, but for the seed: seed0, seed1, seed2." in page) == (count == 3)
     assert ('id="figure-attainment-0"' in page) == (count == 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,10 +81,10 @@ def test_the_memory_of_this_machine_is_measured(tmp_path: Path) -> None:
     ],
 )
 def test_the_trials_that_run_at_a_time(
-    resources: dict[str, float], gpus: int, count: int, monkeypatch: pytest.MonkeyPatch
+    resources: dict[str, Any], gpus: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here and on a cluster: six cores."""
-    settings = ResourceSettings(**resources)  # type: ignore[arg-type]
+    settings = ResourceSettings(**resources)
     monkeypatch.setattr(placement, "usable_cpus", lambda: 6)
     assert placement.local_places(settings, gpus) == count
     machine = {"Resources": {"CPU": 6.0, "GPU": float(gpus)}}

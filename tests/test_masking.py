@@ -214,3 +214,10 @@ def test_warnings_depend_on_measurements_and_counts(
     warnings = masking_warnings(dataclasses.replace(UNMASKED, **measured), counts, 200, 200, counts)
     assert len(warnings) == (0 if words is None else 1)
     assert words is None or words in warnings[0]
+
+
+@pytest.mark.parametrize(("length", "read"), [(0, True), (8, True), (1, False), (7, False), (9, False)])
+def test_a_curve_of_other_radii_is_measured_again(length: int, read: bool) -> None:
+    """Its values would be drawn at the wrong radii."""
+    stored = UNMASKED.to_json() | {"curve": [0.5] * length}
+    assert (MaskingDiagnostics.from_json(stored) is not None) == read

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from morel_search.results.attack_names import MULTIPLES
+
 __all__ = ["MaskingDiagnostics"]
 
 
@@ -48,13 +50,16 @@ class MaskingDiagnostics:
         """Read the diagnostics from the content of an attack record.
 
         Returns:
-            The diagnostics; None when one of them is missing or is not a finite number. The network must then
+            The diagnostics; None when one of them is missing or is not a finite number, or when the curve has
+            another number of radii than :data:`MULTIPLES`. The network must then
             be diagnosed again: a missing value does not mean that nothing suspicious was measured.
         """
         try:
             numbers = {name: _number(values[name]) for name in _NUMBERS}
             curve, transfer = values["curve"], values.get("transfer", {})
             if not isinstance(curve, list) or not isinstance(transfer, dict):
+                return None
+            if len(curve) not in (0, len(MULTIPLES)):
                 return None
             return cls(
                 images=int(_number(values["images"])),

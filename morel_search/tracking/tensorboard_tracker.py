@@ -43,7 +43,7 @@ class TensorBoardTracker:
         self._target, self._search = target, search
         self._folder = Path(target.place, search.name) if target.place else search.folder / FOLDER
 
-    def find(self, number: int, run_id: str | None) -> str | None:  # noqa: ARG002  # Tracker's signature
+    def find(self, number: int, _run_id: str | None, /) -> str | None:
         """Return the name of the trial's folder if it exists."""
         name = f"trial-{number:04d}"
         return name if (self._folder / name).is_dir() else None

@@ -55,7 +55,7 @@ class Tracker(Protocol):
     Every method raises :class:`TrackerError` when the tracker cannot be reached or takes no data.
     """
 
-    def find(self, number: int, run_id: str | None) -> str | None:
+    def find(self, number: int, run_id: str | None, /) -> str | None:
         """Return the id of a trial in the tracker, or None if the tracker does not have it.
 
         Args:

@@ -60,7 +60,7 @@ class WandbTracker:
         self._target, self._search = target, search
         self._entity, self._project = _parts(target)
 
-    def find(self, number: int, run_id: str | None) -> str | None:  # noqa: ARG002  # Tracker's signature
+    def find(self, _number: int, run_id: str | None, /) -> str | None:
         """Return the id under which the trial was sent; W&B itself is not asked."""
         return run_id
 

@@ -92,7 +92,8 @@ def check_trackers(targets: Sequence[str]) -> None:
 class _Child:
     def __init__(self, target: Target, folder: Path) -> None:
         self._target, self._run = target, RunFolder(folder)
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # kill() closes it
+        # kill() closes it.
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._first: Queue[str] = Queue()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "morel_search.tracking.child"],

@@ -127,16 +127,16 @@ def _front_section(comparison: Comparison) -> Section:
 
 
 def _attainment_sections(comparison: Comparison) -> list[Section]:
-    """Return a section for each group of runs that differ in their seed alone."""
+    """Return a section for each group of runs with the same settings, but for the seed."""
     sections = []
     for index, attainment in enumerate(attainments(comparison.runs)):
         name = f"attainment-{index}"
         count = len(attainment.labels)
         caption = (
-            f"{count} runs that differ in their seed alone: {', '.join(attainment.labels)}. A run attains a "
-            "point if one of its networks has at least both accuracies. At least one run attains the points "
-            "below the upper line, at least half of the runs those below the middle one, and every run those "
-            "below the lower one."
+            f"{count} runs with the same settings, but for the seed: {', '.join(attainment.labels)}. A run "
+            "attains a point if one of its networks has at least both accuracies. At least one run attains "
+            "the points below the upper line, at least half of the runs those below the middle one, and "
+            "every run those below the lower one."
         )
         figure = attainment_figure(attainment)
         sections.append(

@@ -39,7 +39,7 @@ MARKERS: dict[str, Figure] = {
 
 
 def verified_figure(verification: Verification) -> Figure:
-    """Draw the verified networks with their intervals, and the border of what the search's dominate."""
+    """Draw the verified networks with their intervals, and the border of what the members dominate."""
     limits = verified_limits(verification)
     data: list[Figure] = []
     if verification.unflagged:
@@ -86,7 +86,7 @@ def verified_limits(verification: Verification) -> Limits:
     Members that the verification calls beaten are inside, so that the whole trade-off is seen; controls that
     are not on the front are named at the edge.
     """
-    shown = [*verification.front, *verification.members] or list(verification.networks)
+    shown = verification.members or list(verification.networks)
     shown = [*shown, *verification.mixtures, *(rival for rival in verification.rivals if not rival.flags)]
     ends = [100 * np.array(network.intervals).T for network in shown]
     return limits_around(np.concatenate(ends), MARGIN)
