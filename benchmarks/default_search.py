@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,17 @@ HEAD = """# Default searches with several seeds
 Made by `python benchmarks/default_search.py` from the digits search with {runs} seeds, on {hardware}.
 
 - *Members*: networks of the search on its front, which validation images and the final attack chose.
-- *Kept by the attacks*: of the members that no other member dominates under the final attack on the test
-  images, those that none dominates under all attacks of the verification on the same images either.
-- *Kept by the images*: members that no other one dominates under all attacks on the test images.
+- *By attacks*: kept by the attacks. Of the members that no other member dominates under the final attack on
+  the test images, those that none dominates under all attacks of the verification either.
+- *By images*: kept by the change of images: members that no other one dominates under all attacks on the test
+  images.
 - *Gap*: robust accuracy under the final attack minus that under all attacks, same test images, in points.
-- *Span*: range of the members' verified accuracies, in points.
+- *Spans*: ranges of the members' verified clean and robust accuracies, in points.
+- *Stopped*: trainings that early stopping ended, of all. *Search*: its duration, without the verification.
 - *Verified*: the smallest number of test images on which FAB-T and Square ran, of all networks and controls.
 
-| seed | members | kept by the attacks | by the images | gap: mean, largest | span: clean, robust | verified |
-|---|---|---|---|---|---|---|
+| seed | members | by attacks | by images | gap: mean, most | spans | stopped | search | verified |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -71,6 +74,8 @@ def line(row: dict[str, Any]) -> str:
         f"{row['on_test']} of {row['members']}",
         f"{row['gap']:.1f}, {row['largest']:.1f}",
         f"{row['clean']:.1f}, {row['robust']:.1f}",
+        f"{row['stopped']} of {row['trials']}",
+        f"{row['seconds'] // 60} min {row['seconds'] % 60} s",
         f"{row['images']} of {row['of']}",
     ]
     return f"| {' | '.join(cells)} |\n"
@@ -88,9 +93,15 @@ def reading(run: Path) -> dict[str, Any]:
     )
     gaps = 100 * (chosen[:, 1] - held[:, 1])
     spans = 100 * np.ptp(held, axis=0)
+    settings = json.loads((run / "settings.json").read_text())
+    began, ended = (datetime.fromisoformat(settings[name]) for name in ("created", "finished"))
+    states = pd.read_csv(run / "trials.csv")["state"]
     return {
         "run": run,
-        "seed": json.loads((run / "settings.json").read_text())["space"]["search"]["seed"],
+        "seed": settings["space"]["search"]["seed"],
+        "trials": len(states),
+        "stopped": int((states == "PRUNED").sum()),
+        "seconds": round((ended - began).total_seconds()),
         "members": len(front),
         "attacked": int(before.sum()),
         "kept": int((before & after).sum()),
