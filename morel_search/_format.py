@@ -27,10 +27,12 @@ __all__ = [
     "without_passwords",
 ]
 
+_SECRET = "password|passwd|passphrase|pwd|secret|token|credential|signature|api_?key|access_?key|private_?key"
 _PASSWORD = re.compile(
-    r"(://[^:/?\s@]*:)(?:[^/\s]*(?=@)|[^@\s]*(?=@))|([?&](?:password|passwd|pwd)=)[^&\s]*", re.IGNORECASE
+    rf"(://[^:/?\s@]*:)(?:[^/\s]*(?=@)|[^@\s]*(?=@))|([?&](?:[\w.-]*(?:{_SECRET})[\w.-]*|key|sig|auth)=)[^&\s]*",
+    re.IGNORECASE,
 )
-"""A password in a URL: between the user name and the host, or in the query."""
+"""A password in a URL: between the user name and the host, or in the query, under any of the usual names."""
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -16,6 +16,7 @@ import pytest
 from morel_search.cluster import session_folder as module
 from morel_search.cluster.session_folder import LONGEST_PATH, remove_leftovers, session_folder
 from morel_search.errors import ResourceError
+from morel_search.results.new_run import create_run_folder
 
 RAY_FOLDERS = "session_2026-11-30_08-15-55_769908_4194304/sockets/plasma_store"
 """The longest path in Ray's folder, with the highest process id of Linux."""
@@ -94,11 +95,11 @@ def test_nothing_else_is_removed(tmp_path: Path) -> None:
     (precious / ".lock").touch()
     (tmp_path / "morel-link").symlink_to(precious)
     (tmp_path / "morel-file").touch()
-    (tmp_path / "morel-new").mkdir()
-    lockless = tmp_path / "morel-linked-lock"
+    (tmp_path / "morel-new_0000").mkdir()
+    lockless = tmp_path / "morel-link_000"
     lockless.mkdir()
     (lockless / ".lock").symlink_to(precious / ".lock")
-    dead = tmp_path / "morel-dead"
+    dead = tmp_path / "morel-dead0000"
     (dead / "r").mkdir(parents=True)
     (dead / ".lock").touch()
     (dead / "r" / "link").symlink_to(precious)
@@ -106,15 +107,38 @@ def test_nothing_else_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "morel-file",
         "morel-link",
-        "morel-linked-lock",
-        "morel-new",
+        "morel-link_000",
+        "morel-new_0000",
         "precious",
     ]
     assert (precious / ".lock").exists()
 
 
+@pytest.mark.parametrize("name", ["morel-digits", "morel-digits00", "morel-run"])
+def test_results_with_the_same_beginning_of_a_name_are_kept(tmp_path: Path, name: str) -> None:
+    """A run folder has a lock of the same name, which nobody holds after the run."""
+    run = create_run_folder(tmp_path, name)
+    with run.lock():
+        run.write_text(run.space, "data: {name: digits}")
+    remove_leftovers(tmp_path)
+    assert run.space.read_text() == "data: {name: digits}"
+
+
+def test_a_folder_of_which_nothing_came_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    """A process that is killed while it makes its folder leaves it without a lock."""
+    new, old, full = (tmp_path / f"morel-{name}00000" for name in ("new", "old", "own"))
+    for folder in (new, old, full):
+        folder.mkdir()
+    (old / ".lock.new").touch()
+    (full / "r").mkdir()
+    for folder in (old, full):
+        os.utime(folder, (0, 0))
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == [new, full]
+
+
 def test_folders_of_other_users_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dead = tmp_path / "morel-dead"
+    dead = tmp_path / "morel-dead0000"
     dead.mkdir()
     (dead / ".lock").touch()
     monkeypatch.setattr(os, "getuid", lambda: dead.stat().st_uid + 1)
