@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import optuna
 from _simulation import Method, Point, Problem
-from optuna.distributions import CategoricalDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from morel_search.cluster.session import quiet_ray
 from morel_search.config import EarlyStoppingSettings, SearchSettings
@@ -30,6 +30,9 @@ from morel_search.training.selection import EpochResult
 __all__ = ["METHODS", "VARIANTS", "Make", "available", "silence"]
 
 METRICS = ("clean", "robust")
+
+WITH_EPOCHS = ("curves", "digits")
+"""Problems whose trainings have several epochs."""
 
 
 class Morel:
@@ -118,12 +121,14 @@ class Moasha:
     """MOASHA of Syne Tune: random proposals, early stopping by non-dominated sorting."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
-        from syne_tune.config_space import choice
         from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
-        space = {name: choice(_values(distribution)) for name, distribution in problem.space.items()}
+        space = {name: _domain(distribution) for name, distribution in problem.space.items()}
         np.random.seed(seed)  # MOASHA uses the global random state
-        settings = {"max_t": problem.epochs, "grace_period": 3, "reduction_factor": 3, "random_seed": seed}
+        grace = 3 if problem.epochs >= 27 else 1
+        settings = {
+            "max_t": problem.epochs, "grace_period": grace, "reduction_factor": 3, "random_seed": seed
+        }  # fmt: skip
         self._scheduler = MOASHA(space, list(METRICS), do_minimize=False, time_attr="epoch", **settings)
         self._trials: dict[int, Any] = {}
 
@@ -143,10 +148,16 @@ class Moasha:
         self._scheduler.on_trial_remove(self._trials.pop(number))
 
 
-def _values(distribution: Any) -> list[Any]:
+def _domain(distribution: BaseDistribution) -> Any:
+    """Return the range of a parameter as Syne Tune has it."""
+    from syne_tune.config_space import choice, loguniform, uniform
+
     if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    return list(range(distribution.low, distribution.high + 1, distribution.step))
+        return choice(list(distribution.choices))
+    if isinstance(distribution, IntDistribution):
+        return choice(list(range(distribution.low, distribution.high + 1, distribution.step)))
+    assert isinstance(distribution, FloatDistribution)
+    return (loguniform if distribution.log else uniform)(distribution.low, distribution.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +184,7 @@ def available(methods: Mapping[str, Make], problem: str) -> list[str]:
         name
         for name, make in methods.items()
         if importlib.util.find_spec(make.module)
-        and (problem == "curves" or not (make.stops or make.epochs_only))
+        and (problem in WITH_EPOCHS or not (make.stops or make.epochs_only))
     ]
 
 
@@ -209,7 +220,8 @@ def _tpe(seed: int) -> TPESampler:
 def _asha(problem: Problem, seed: int) -> Method:
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
-    rule = {"max_t": problem.epochs, "grace_period": 3, "reduction_factor": 3}
+    grace = 3 if problem.epochs >= 27 else 1
+    rule = {"max_t": problem.epochs, "grace_period": grace, "reduction_factor": 3}
     return RayOptuna(
         problem, _nsga2(problem, seed), AsyncHyperBandScheduler("epoch", "robust", "max", **rule)
     )
@@ -227,6 +239,7 @@ METHODS: dict[str, Make] = {
     "ray+nsga2+asha": Make(_asha, stops=True),
     "tpe, multivariate": Make(lambda problem, seed: RayOptuna(problem, _tpe(seed))),
     "tpe, Optuna's defaults": Make(lambda problem, seed: RayOptuna(problem, TPESampler(seed=seed))),
+    "gp, Optuna's defaults": Make(lambda problem, seed: RayOptuna(problem, GPSampler(seed=seed))),
     "moasha": Make(Moasha, stops=True, module="syne_tune"),
     "random": Make(lambda problem, seed: RayOptuna(problem, RandomSampler(seed=seed))),
 }

@@ -8,7 +8,7 @@ they start.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from morel_search.config import load_space
 from morel_search.search.distributions import distributions
 
-__all__ = ["CURVES", "PROBLEMS", "Curves", "Method", "Problem", "Run", "Training", "Zdt", "simulate"]
+__all__ = ["CURVES", "Curves", "Method", "Problem", "Run", "Training", "Zdt", "simulate"]
 
 HERE = Path(__file__).parent
 CURVES = HERE / "curves.csv"
@@ -37,11 +37,13 @@ class Training:
         points: After each epoch, the accuracies of the epoch that is selected up to then.
         epoch_time: Simulated time of an epoch.
         failed: Whether the training fails after these epochs.
+        expected: What is expected of its configuration at the end, without noise; None if there is none.
     """
 
     points: Sequence[Point]
     epoch_time: float
     failed: bool = False
+    expected: Point | None = None
 
 
 class Method(Protocol):
@@ -82,7 +84,7 @@ class Problem(Protocol):
     def training(self, params: Mapping[str, Any], seed: int, number: int) -> Training:
         """Return the training of a configuration."""
 
-    def quality(self, points: Sequence[Point]) -> float:
+    def quality(self, trainings: Sequence[Training]) -> float:
         """Return the normalised hypervolume of trainings that ran to their end."""
 
 
@@ -113,7 +115,7 @@ def simulate(problem: Problem, method: Method, workers: int, seed: int) -> Run:
     run = Run()
     events: list[tuple[float, int, int]] = []  # time at which an epoch ends, number of the training, epoch
     trainings: dict[int, Training] = {}
-    points: list[Point] = []
+    finished: list[Training] = []
     quality, spent = 0.0, 0
 
     def start(now: float) -> None:
@@ -133,8 +135,8 @@ def simulate(problem: Problem, method: Method, workers: int, seed: int) -> Run:
             method.done(number, None if training.failed else training.points[-1])
             if not training.failed:
                 run.finished += 1
-                points.append(training.points[-1])
-                quality = problem.quality(points)
+                finished.append(training)
+                quality = problem.quality(finished)
         else:
             ended = not method.report(number, epoch, training.points[epoch - 1])
         while (
@@ -181,8 +183,8 @@ class Zdt:
         time = float(np.random.default_rng((seed, number)).lognormal(0.0, 0.5))
         return Training([(-first, -self._second(first, g))], time)
 
-    def quality(self, points: Sequence[Point]) -> float:
-        return self._volume(points) / self._best
+    def quality(self, trainings: Sequence[Training]) -> float:
+        return self._volume([training.points[-1] for training in trainings]) / self._best
 
     def _second(self, first: float, g: float) -> float:
         ratio = first / g
@@ -238,8 +240,8 @@ class Curves:
     def training(self, params: Mapping[str, Any], seed: int, number: int) -> Training:  # noqa: ARG002
         return self._trainings[self._key(params)]
 
-    def quality(self, points: Sequence[Point]) -> float:
-        return self._volume(points) / self._best
+    def quality(self, trainings: Sequence[Training]) -> float:
+        return self._volume([training.points[-1] for training in trainings]) / self._best
 
     def _key(self, params: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(str(params[name]) for name in self.space)
@@ -267,12 +269,3 @@ def _size(distribution: Any) -> int:
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
     return int((distribution.high - distribution.low) // distribution.step) + 1
-
-
-PROBLEMS: dict[str, Callable[[Path], Problem]] = {
-    "zdt1": lambda _: Zdt("zdt1"),
-    "zdt2": lambda _: Zdt("zdt2"),
-    "zdt3": lambda _: Zdt("zdt3"),
-    "curves": Curves,
-}
-"""Functions that make a problem from the path of the recorded trainings."""

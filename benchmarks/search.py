@@ -5,12 +5,13 @@
     python benchmarks/search.py --variants --workers 8    # other settings of this project
     python benchmarks/search.py --draw                    # table and figure again, from the CSV file
 
-The problems are ZDT1 to ZDT3 (a budget of 200 trainings without epochs) and 360 real trainings that
-``benchmarks/record_curves.py`` recorded (a budget of 1620 epochs; a whole training takes 27). Every method
-has the same budget; only trainings that ran to their end count. A search that is in the CSV file is kept,
-unless it is requested again. The other libraries: OptunaSearch of Ray Tune with the NSGA-II, the TPE or the
-random sampler of Optuna, and with ASHA of Ray Tune on the robust accuracy; MOASHA of Syne Tune
-(``pip install --no-deps syne-tune dill sortedcontainers``).
+The problems are ZDT1 to ZDT3 (a budget of 200 trainings without epochs), 360 real trainings that
+``benchmarks/record_curves.py`` recorded (a budget of 1620 epochs; a whole training takes 27), and the digits
+space as ``_digits_problem.py`` models it from 400 recorded trainings (a budget of 800 epochs; a whole
+training takes 10). Every method has the same budget; only trainings that ran to their end count. A search
+that is in the CSV file is kept, unless it is requested again. The other libraries: OptunaSearch of Ray Tune
+with the NSGA-II, the TPE, the Gaussian process or the random sampler of Optuna, and with ASHA of Ray Tune on
+the robust accuracy; MOASHA of Syne Tune (``pip install --no-deps syne-tune dill sortedcontainers``).
 """
 
 from __future__ import annotations
@@ -19,19 +20,30 @@ import argparse
 import itertools
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from _digits_problem import Digits
 from _methods import METHODS, VARIANTS, available, silence
 from _report import OURS, RIVAL, draw, read, report, write
-from _simulation import CURVES, PROBLEMS, Problem, simulate
+from _simulation import CURVES, Curves, Problem, Zdt, simulate
 
 HERE = Path(__file__).parent
 Cell = tuple[str, str, int, int]
 """Problem, method, workers, seed."""
+
+PROBLEMS: dict[str, Callable[[Path], Problem]] = {
+    "zdt1": lambda _: Zdt("zdt1"),
+    "zdt2": lambda _: Zdt("zdt2"),
+    "zdt3": lambda _: Zdt("zdt3"),
+    "curves": Curves,
+    "digits": lambda _: Digits(),
+}
+"""Functions that make a problem from the path of the trainings that ``record_curves.py`` recorded."""
 
 
 @cache
@@ -60,17 +72,22 @@ def search(cell: Cell, curves: Path) -> dict[str, Any]:
 def compute(
     cells: list[Cell], curves: Path, processes: int, output: Path, kept: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Run the searches; write the table after every 50, so that an interruption loses little."""
+    """Run the searches; write the table after every 5, so that an interruption loses little."""
     rows = {tuple(row[key] for key in ("problem", "method", "workers", "seed")): row for row in kept}
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     began = time.monotonic()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         pending = {pool.submit(search, cell, curves): cell for cell in cells}
         for count, future in enumerate(as_completed(pending), start=1):
-            cell, row = pending.pop(future), future.result()
+            cell = pending.pop(future)
+            try:
+                row = future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
             rows[cell] = row
             seconds[cell[0], cell[1]].append(row["seconds"])
-            if count % 50 == 0 or count == len(cells):
+            if count % 5 == 0 or count == len(cells):
                 write(output, list(rows.values()))
             print(
                 f"\r{count} of {len(cells)} searches, {(time.monotonic() - began) / 60:.1f} min ",
