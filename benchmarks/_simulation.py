@@ -37,7 +37,7 @@ class Training:
         points: After each epoch, the accuracies of the epoch that is selected up to then.
         epoch_time: Simulated time of an epoch.
         failed: Whether the training fails after these epochs.
-        expected: What is expected of its configuration at the end, without noise; None if there is none.
+        expected: What is expected of the network on other images; None if its figures have no noise.
     """
 
     points: Sequence[Point]

@@ -13,18 +13,22 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
 from morel_search._machine import usable_cpus
 from morel_search.config import load_space
 from morel_search.search.distributions import decode, distributions
+
+if TYPE_CHECKING:
+    from morel_search.training.selection import EpochResult
+    from morel_search.training.trainer import Training
 
 HERE = Path(__file__).parent
 SPACE, TABLE = HERE.parent / "search_spaces/digits.yaml", HERE / "digits_trainings.csv"
@@ -41,6 +45,11 @@ def missing(rows: Iterable[Row]) -> list[tuple[int, int]]:
     return [training for training in wanted if training not in recorded]
 
 
+def parameter_names() -> list[str]:
+    """Return the names of the parameters of the space."""
+    return [parameter.name for parameter in load_space(SPACE).parameters]
+
+
 def configuration(number: int) -> dict[str, Any]:
     """Return the values of the active parameters of a configuration."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -52,6 +61,35 @@ def configuration(number: int) -> dict[str, Any]:
 
 def train(number: int, repeat: int, values: dict[str, Any]) -> Row:
     """Train a configuration on one thread; the seed depends on both numbers."""
+    training, history = trained(values, seed=1000 * repeat + number, every=1)
+    final = training.evaluate_final(training.model)
+    images = len(training.validation)
+
+    def counts(name: str) -> str:
+        return " ".join(str(round(getattr(result, name) * images)) for result in history)
+
+    return {
+        "number": number,
+        "repeat": repeat,
+        **{name: _text(values.get(name, "")) for name in parameter_names()},
+        "images": images,
+        "clean": counts("clean_accuracy"),
+        "robust": counts("robust_accuracy"),
+        "final_clean": round(final.clean_accuracy * images),
+        "final_robust": round(final.robust_accuracy * images),
+    }
+
+
+def trained(
+    values: Mapping[str, Any], *, seed: int, every: int | None = None
+) -> tuple[Training, list[EpochResult]]:
+    """Train a configuration of the space on one thread; the network is that of the selected epoch.
+
+    Args:
+        values: Its active parameters.
+        seed: Random seed of the training.
+        every: Epochs between two evaluations; None takes the space's.
+    """
     import torch
 
     from morel_search.training.compute import operations, resolve_compute
@@ -66,36 +104,17 @@ def train(number: int, repeat: int, values: dict[str, Any]) -> Row:
     _, channels, height, width = development.train.images.shape
     shape = (channels, height, width)
     network = build_network(space.network, shape, len(development.classes))
+    evaluation = replace(space.evaluation, every=every or space.evaluation.every)
     compute = resolve_compute(space.compute, "cpu", operations(network, shape))
-    training = Training(
-        space.train_settings(values),
-        space.network,
-        development,
-        replace(space.evaluation, every=1),
-        seed=1000 * repeat + number,
-        compute=compute,
-    )
-    images, history, weights = len(development.validation), [], {}
+    train_settings = space.train_settings(dict(values))
+    training = Training(train_settings, space.network, development, evaluation, seed=seed, compute=compute)
+    history, weights = [], {}
     for result in training:
         history.append(result)
         weights[result.epoch] = {name: value.clone() for name, value in training.model.state_dict().items()}
     chosen = chosen_epoch(history, space.search.select_epoch)
     training.model.load_state_dict(weights[chosen.epoch])
-    final = training.evaluate_final(training.model)
-
-    def counts(name: str) -> str:
-        return " ".join(str(round(getattr(result, name) * images)) for result in history)
-
-    return {
-        "number": number,
-        "repeat": repeat,
-        **{parameter.name: _text(values.get(parameter.name, "")) for parameter in space.parameters},
-        "images": images,
-        "clean": counts("clean_accuracy"),
-        "robust": counts("robust_accuracy"),
-        "final_clean": round(final.clean_accuracy * images),
-        "final_robust": round(final.robust_accuracy * images),
-    }
+    return training, history
 
 
 def main() -> None:
@@ -124,10 +143,9 @@ def main() -> None:
 
 def values_of(number: int, rows: Iterable[Row]) -> dict[str, Any]:
     """Return the configuration of that number: from the table if it is there, else a new one."""
-    space = load_space(SPACE)
     for row in rows:
         if int(row["number"]) == number:
-            read = {parameter.name: row[parameter.name] for parameter in space.parameters}
+            read = {name: row[name] for name in parameter_names()}
             return {name: _value(text) for name, text in read.items() if text != ""}
     return configuration(number)
 
