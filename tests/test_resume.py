@@ -349,3 +349,24 @@ def test_only_networks_are_deleted_in_the_folder_of_the_front(tmp_path: Path) ->
         run.write_text(f"front/{name}/model.pt", name)
     begun.end()
     assert set(weights(run, "front")) == {"1", "my notes", "77 copy"}
+
+
+def test_what_the_user_has_put_into_the_folder_of_the_front_is_not_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training front/12 again with ``--out front/12-2`` gives a folder with the name of a member."""
+    begun = Search(new_run(tmp_path / "run"))
+    for point in ((0.5, 0.5), (0.9, 0.6)):
+        begun.train(*point)
+    run = begun.run
+    mine = {"77-2/model.safetensors": "mine", "77-2/settings.json": "{}", "78/notes.txt": "mine"}
+    gone = {"79/model.pt", "79/settings.json", "79/.DS_Store", "79/model.pt.tmp", "80/settings.json"}
+    for name, text in {**mine, **dict.fromkeys(("78/model.pt", *gone), "78")}.items():
+        run.write_text(f"front/{name}", text)
+    begun.end()
+    left = {str(file.relative_to(run.front_models)) for file in run.front_models.rglob("*") if file.is_file()}
+    assert left == {"1/model.pt", "1/settings.json", "78/model.pt", *mine}
+    error = capsys.readouterr().err
+    assert "78 is kept, because it holds notes.txt; its network is not on the front any more" in error
+    assert "77" not in error
+    assert set(networks_of(run)) == {"0", "1"}
