@@ -15,7 +15,7 @@ from morel_search.config import Space, load_space
 from morel_search.errors import ResourceError, RunFolderError
 from morel_search.results import deletion
 from morel_search.results.folder import RunFolder
-from morel_search.results.new_run import remove_unbegun
+from morel_search.results.new_run import check_new_run, remove_unbegun
 from morel_search.results.settings import RunSettings
 from morel_search.search.controller import FinishedTrial, SearchController
 from morel_search.search.study import TrialStore
@@ -270,24 +270,37 @@ def test_one_command_starts_a_run_and_continues_it(run: RunFolder, tmp_path: Pat
     assert replace(request, or_start=True, name="new", resume=True).decided().resume is False
     with pytest.raises(RunFolderError):
         replace(request, or_start=True, name="../run").decided()
-    for left in ((), (".probe",), ("space.yaml",)):  # by a start that was killed at once
+    unfinished = (".probe", "..probe.12.0123abcd.tmp", ".space.yaml.12.0123abcd.tmp")
+    for left in ((), unfinished, ("space.yaml", ".settings.json.12.0123abcd.tmp")):  # killed at once
         (tmp_path / "new").mkdir()
         for name in left:
-            (tmp_path / "new" / name).touch()
+            (tmp_path / "new" / name).write_text("trials: 3\n")
         assert not replace(request, or_start=True, name="new").decided().resume
-        remove_unbegun(RunFolder(tmp_path / "new"), tmp_path / "space.yaml")
+        remove_unbegun(RunFolder(tmp_path / "new"), tmp_path / "space.yaml", "trials: 3\n")
         assert not (tmp_path / "new").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
     for name in ("mine", "run", "absent"):
         before = sorted((tmp_path / name).rglob("*"))
-        remove_unbegun(RunFolder(tmp_path / name), tmp_path / "space.yaml")
+        remove_unbegun(RunFolder(tmp_path / name), tmp_path / "space.yaml", "")
         assert sorted((tmp_path / name).rglob("*")) == before
     (tmp_path / "own").mkdir()
     own = tmp_path / "own/space.yaml"
     own.touch()
-    remove_unbegun(RunFolder(tmp_path / "own"), own)
+    remove_unbegun(RunFolder(tmp_path / "own"), own, "")
     assert own.exists(), "the user's space file is no remainder of a start"
+    remove_unbegun(RunFolder(tmp_path / "own"), tmp_path / "other.yaml", "trials: 3\n")
+    assert own.exists(), "nor is one that this search does not use"
+
+
+@pytest.mark.parametrize("place", ["ray", "front", "link", "."])
+def test_a_run_inside_a_run_is_refused(run: RunFolder, tmp_path: Path, place: str) -> None:
+    """The search of ``run`` would delete one in ``run/ray/tune`` when it starts, and ``run/front/12``."""
+    (tmp_path / "link").symlink_to(run.front_models)
+    results = tmp_path / "link" if place == "link" else run.path / place
+    with pytest.raises(RunFolderError, match=f"would be inside the run {run.path}, .* set --results"):
+        check_new_run(results, "12")
+    check_new_run(tmp_path, "12")
 
 
 @pytest.mark.parametrize("place", ["trials", "scores"])

@@ -83,7 +83,7 @@ def execute(request: Request) -> int:
     check_locks()
     request = request.decided().noted()
     if request.or_start and not request.resume:
-        remove_unbegun(RunFolder(request.results / request.name), request.space.path)
+        remove_unbegun(RunFolder(request.results / request.name), request.space.path, request.space.text)
     _refuse_early(request)
     if request.resume:
         with RunFolder(request.results / request.name).lock():
