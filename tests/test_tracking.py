@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import struct
@@ -22,7 +23,7 @@ from morel_search.errors import RunFolderError, TrackerError
 from morel_search.results.folder import RunFolder
 from morel_search.results.tables import VERIFIED_COLUMNS
 from morel_search.tracking.child import TOLD
-from morel_search.tracking.follow import follow
+from morel_search.tracking.follow import SILENT_SECONDS, SearchEnd, follow
 from morel_search.tracking.records import EPOCH_METRICS, TrialRecord, trial_records
 from morel_search.tracking.send import Counts, send_run
 from morel_search.tracking.targets import Target, parse_target
@@ -440,6 +441,28 @@ def test_the_command_prints_what_it_sent(
         assert capsys.readouterr().out == f"tensorboard: {text}\n"
     (tmp_path / "file").touch()
     assert main(["track", str(run.path), "--to", f"tensorboard={tmp_path / 'file'}"]) == 2
+
+
+def test_a_search_that_was_killed_is_not_followed_for_ever(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "made", status="running")
+    told: list[str] = []
+    now = 0.0
+    ended = SearchEnd(run, told.append, lambda: now)
+    for _ in range(30):
+        now += 60
+        run.study.write_text(f"{now}")  # as a search writes how long it has run
+        assert not ended()
+    with run.lock():
+        now += 3 * SILENT_SECONDS
+        assert not ended(), "it was stopped, or the disk is slow"
+    assert not ended()
+    now += SILENT_SECONDS
+    assert ended()
+    assert len(told) == 1
+    assert "its search was killed; run --resume continues it" in told[0]
+    run.write_settings(dataclasses.replace(run.read_settings(), status="finished"))
+    assert SearchEnd(run, told.append)()
+    assert len(told) == 1
 
 
 def test_following_a_search_warns_once_and_recovers(tmp_path: Path) -> None:
