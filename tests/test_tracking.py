@@ -169,6 +169,28 @@ def test_a_folder_of_event_files_elsewhere(tmp_path: Path, board: Callable[[Path
     assert not (run.path / "tensorboard").exists()
 
 
+def test_two_runs_of_one_name_are_not_mixed_in_a_folder_of_event_files(
+    tmp_path: Path, board: Callable[[Path], Any]
+) -> None:
+    """The default name of a run is that of its space file."""
+    logs = tmp_path / "logs"
+    target = parse_target(f"tensorboard={logs}")
+    runs = [made(tmp_path / place) for place in ("first", "second")]
+    later = dataclasses.replace(runs[1].read_settings(), created="2031-01-01T00:00:00+00:00")
+    runs[1].write_settings(later)
+    for _ in range(2):
+        for run, name in zip(runs, ("made", "made-2"), strict=True):
+            send_run(run, target)
+            assert len(list((logs / name).glob("trial-0000/*"))) == 1
+            assert len(board(logs / name / "trial-0000").Scalars("train/loss")) == 12
+    (logs / "made/.search").unlink()  # as an earlier version left it
+    assert send_run(runs[0], target).new == 0
+    shutil.rmtree(runs[0].path / "trackers")
+    (logs / "made/.search").unlink()
+    send_run(runs[0], target)
+    assert (logs / "made-3/trial-0000").is_dir(), "whose the first one is, nobody knows"
+
+
 def test_event_files_are_not_written_through_a_link(tmp_path: Path, board: Callable[[Path], Any]) -> None:
     run = made(tmp_path)
     (tmp_path / "elsewhere").mkdir()
