@@ -40,7 +40,7 @@ Examples:
 def track(*, folder: Path, targets: tuple[str, ...], following: bool) -> int:
     """Send the run and print how many trials were sent."""
     from morel_search.results.folder import open_run_folder
-    from morel_search.tracking.follow import follow
+    from morel_search.tracking.follow import SearchEnd, follow
     from morel_search.tracking.send import check_target, send_run
     from morel_search.tracking.targets import parse_target
 
@@ -52,7 +52,7 @@ def track(*, folder: Path, targets: tuple[str, ...], following: bool) -> int:
         check_target(target)
     for target in parsed:
         if following:
-            follow(run, target, lambda: run.read_settings().status != "running", print_err)
+            follow(run, target, SearchEnd(run, print_err), print_err)
         counts = send_run(run, target)
         print_out(f"{target}: {counts.new} trials sent, {counts.updated} updated, {counts.same} unchanged")
     return 0

@@ -39,6 +39,25 @@ class Gate:
         self.written.append(path.name)
 
 
+def test_two_processes_that_write_one_file_do_not_mix_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network lost a machine, its training was moved, and the first process still runs."""
+    path, save = tmp_path / STATE_FILE, torch.save
+
+    def interrupted(content: Any, file: Any) -> None:
+        monkeypatch.setattr(torch, "save", save)
+        file.write(b"the beginning of ")
+        save_atomically(path, {"process": 2, "long": torch.zeros(1000)})
+        file.seek(0)
+        save(content, file)
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    save_atomically(path, {"process": 1})
+    assert loaded(path) == {"process": 1}
+    assert [file.name for file in tmp_path.iterdir()] == [STATE_FILE]
+
+
 def test_a_snapshot_is_equal_and_independent() -> None:
     weights: Any = torch.nn.Sequential(torch.nn.BatchNorm2d(2)).state_dict()
     weights["a"] = torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last)

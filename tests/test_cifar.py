@@ -19,6 +19,7 @@ import torchvision
 from image_files import every_row, pictures
 
 from morel_search.errors import DataError
+from morel_search.training.datasets import downloads
 from morel_search.training.datasets.loading import load_development, load_test
 from morel_search.training.settings import DataSettings
 
@@ -152,6 +153,44 @@ def test_a_damaged_unpacked_file_is_unpacked_again(tmp_path: Path) -> None:
     check_cifar(tmp_path)
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"")
     check_cifar(tmp_path, download=False)
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("archived", [True, False])
+def test_images_of_the_user_in_the_format_of_cifar_are_not_overwritten(
+    tmp_path: Path, archived: bool
+) -> None:
+    check_cifar(tmp_path)
+    if not archived:
+        (tmp_path / torchvision.datasets.CIFAR10.filename).unlink()
+    batch = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    original = batch.read_bytes()
+    mine = original[:-1] + b"?"
+    batch.write_bytes(mine)
+    with pytest.raises(DataError, match=r"data_batch_3 is not the file of CIFAR10, and would be overwritten"):
+        load_development(cifar(tmp_path))
+    assert batch.read_bytes() == mine
+    batch.write_bytes(original[:100])  # an unpacking that was interrupted
+    if archived:
+        check_cifar(tmp_path)
+
+
+def test_a_download_does_not_wait_for_a_stopped_process_for_ever(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / archive.name).write_bytes(archive.read_bytes())
+    monkeypatch.setattr(downloads, "NOTE_SECONDS", 0.0)
+    with downloads.download_lock(folder / ".cifar-10-batches-py.lock"):
+        with monkeypatch.context() as patch:
+            patch.setattr(downloads, "LONGEST_DOWNLOAD", 0.3)
+            with pytest.raises(DataError, match=r"another process has held .* and may be stopped; end it"):
+                load_development(cifar(folder))
+        assert capsys.readouterr().err.count("waiting for another process that downloads images") == 1
+        assert not (folder / "cifar-10-batches-py").exists()
+    check_cifar(folder)
+    assert not capsys.readouterr().err
 
 
 def test_a_data_folder_that_is_a_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from run_folders import make_run
 from test_report_browser import BROWSER, console, open_page
 
 from morel_search.__main__ import main
+from morel_search.analysis.report import page
 from morel_search.analysis.report.live import LEAST_SECONDS, SHARE, LivePage, is_loopback, live_server
 from morel_search.errors import RunFolderError
 from morel_search.results.folder import RunFolder
@@ -62,6 +64,35 @@ def test_the_page_is_drawn_again_when_a_trial_finishes(run: RunFolder) -> None:
     assert "5 finished" in second
     assert f'data-version="{live.version()}"' in second
     assert files_of(run) == before, "nothing is written into the run folder"
+
+
+def test_a_page_that_is_drawn_while_the_search_ends_does_not_replace_its_last_one(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``morel-search report`` reads the tables of a running search; it writes after the search has ended."""
+    draw, calls = page._page, []
+
+    def slow(*arguments: Any) -> str:
+        drawn = draw(*arguments)
+        calls.append(drawn)
+        if len(calls) == 1:
+            finish_another(run)
+            page.write_report(run)  # by the search
+        return drawn
+
+    monkeypatch.setattr(page, "_page", slow)
+    page.write_report(run)
+    assert len(calls) == 3
+    assert calls[0] != calls[1]
+    assert run.report.read_text(encoding="utf-8") == calls[1] == calls[2]
+
+    def changing(*arguments: Any) -> str:
+        finish_another(run)
+        return slow(*arguments)
+
+    monkeypatch.setattr(page, "_page", changing)
+    page.write_report(run)
+    assert len(calls) == 3 + page.MOST_DRAWINGS, "it does not go on for ever"
 
 
 def test_drawing_takes_a_small_share_of_the_time(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,15 @@ def test_a_mixture_that_cannot_be_deleted_is_named_and_is_none_of_the_run(
     assert all(line.startswith("warning: cannot delete") for line in warnings)
 
 
+def test_what_the_user_has_put_beside_the_mixtures_is_not_deleted(run: RunFolder) -> None:
+    assert main([str(run.path), "-q"]) == 0
+    files = ["9+8@10/notes.txt", "9+8@10/model.pt", "9+8@20/model.safetensors", "9+8@20/settings.json"]
+    for name in files:
+        run.write_text(run.mixture_models / name, "mine")
+    assert main([str(run.path), "-q", "--keep", "1"]) == 0
+    assert all((run.mixture_models / name).read_text() == "mine" for name in files)
+
+
 def test_nothing_is_deleted_before_the_choice_is_written(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

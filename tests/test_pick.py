@@ -258,6 +258,16 @@ def test_an_earlier_pick_is_replaced_and_nothing_else(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_a_link_to_an_earlier_pick_stays_a_link(run: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    for rule in (["--member", "1"], ["--knee"]):
+        assert main([str(run.path), *rule, "--out", str(tmp_path / "out")]) == 0
+        assert (tmp_path / "out").is_symlink()
+    assert "knee" in json.loads((tmp_path / "disk/settings.json").read_text())["picked"]["why"]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 

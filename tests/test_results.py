@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morel_search.errors import RunFolderError
+from morel_search.results.files import hold_lock
 from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.new_run import create_run_folder
 from morel_search.results.settings import FORMAT, RunSettings
@@ -463,6 +464,17 @@ def test_the_lock_is_let_go_after_an_error_too(run: RunFolder) -> None:
     with pytest.raises(KeyError), run.lock():
         raise KeyError
     with run.lock(), pytest.raises(RunFolderError, match=f"process {os.getpid()}"), run.lock():
+        pass
+
+
+def test_a_lock_file_that_is_deleted_does_not_let_a_second_process_in(run: RunFolder) -> None:
+    with run.lock():
+        (run.path / ".lock").unlink()
+        with pytest.raises(RunFolderError, match=r"is in use by another process, .* was deleted"), run.lock():
+            pass
+        with hold_lock(run.path / "other.lock"), hold_lock(run.path / "third.lock"):
+            pass  # two files in one folder
+    with run.lock():
         pass
 
 

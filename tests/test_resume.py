@@ -15,7 +15,7 @@ from morel_search.config import Space, load_space
 from morel_search.errors import ResourceError, RunFolderError
 from morel_search.results import deletion
 from morel_search.results.folder import RunFolder
-from morel_search.results.new_run import remove_unbegun
+from morel_search.results.new_run import check_new_run, remove_unbegun
 from morel_search.results.settings import RunSettings
 from morel_search.search.controller import FinishedTrial, SearchController
 from morel_search.search.study import TrialStore
@@ -270,24 +270,37 @@ def test_one_command_starts_a_run_and_continues_it(run: RunFolder, tmp_path: Pat
     assert replace(request, or_start=True, name="new", resume=True).decided().resume is False
     with pytest.raises(RunFolderError):
         replace(request, or_start=True, name="../run").decided()
-    for left in ((), (".probe",), ("space.yaml",)):  # by a start that was killed at once
+    unfinished = (".probe", "..probe.12.0123abcd.tmp", ".space.yaml.12.0123abcd.tmp")
+    for left in ((), unfinished, ("space.yaml", ".settings.json.12.0123abcd.tmp")):  # killed at once
         (tmp_path / "new").mkdir()
         for name in left:
-            (tmp_path / "new" / name).touch()
+            (tmp_path / "new" / name).write_text("trials: 3\n")
         assert not replace(request, or_start=True, name="new").decided().resume
-        remove_unbegun(RunFolder(tmp_path / "new"), tmp_path / "space.yaml")
+        remove_unbegun(RunFolder(tmp_path / "new"), tmp_path / "space.yaml", "trials: 3\n")
         assert not (tmp_path / "new").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
     for name in ("mine", "run", "absent"):
         before = sorted((tmp_path / name).rglob("*"))
-        remove_unbegun(RunFolder(tmp_path / name), tmp_path / "space.yaml")
+        remove_unbegun(RunFolder(tmp_path / name), tmp_path / "space.yaml", "")
         assert sorted((tmp_path / name).rglob("*")) == before
     (tmp_path / "own").mkdir()
     own = tmp_path / "own/space.yaml"
     own.touch()
-    remove_unbegun(RunFolder(tmp_path / "own"), own)
+    remove_unbegun(RunFolder(tmp_path / "own"), own, "")
     assert own.exists(), "the user's space file is no remainder of a start"
+    remove_unbegun(RunFolder(tmp_path / "own"), tmp_path / "other.yaml", "trials: 3\n")
+    assert own.exists(), "nor is one that this search does not use"
+
+
+@pytest.mark.parametrize("place", ["ray", "front", "link", "."])
+def test_a_run_inside_a_run_is_refused(run: RunFolder, tmp_path: Path, place: str) -> None:
+    """The search of ``run`` would delete one in ``run/ray/tune`` when it starts, and ``run/front/12``."""
+    (tmp_path / "link").symlink_to(run.front_models)
+    results = tmp_path / "link" if place == "link" else run.path / place
+    with pytest.raises(RunFolderError, match=f"would be inside the run {run.path}, .* set --results"):
+        check_new_run(results, "12")
+    check_new_run(tmp_path, "12")
 
 
 @pytest.mark.parametrize("place", ["trials", "scores"])
@@ -349,3 +362,24 @@ def test_only_networks_are_deleted_in_the_folder_of_the_front(tmp_path: Path) ->
         run.write_text(f"front/{name}/model.pt", name)
     begun.end()
     assert set(weights(run, "front")) == {"1", "my notes", "77 copy"}
+
+
+def test_what_the_user_has_put_into_the_folder_of_the_front_is_not_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training front/12 again with ``--out front/12-2`` gives a folder with the name of a member."""
+    begun = Search(new_run(tmp_path / "run"))
+    for point in ((0.5, 0.5), (0.9, 0.6)):
+        begun.train(*point)
+    run = begun.run
+    mine = {"77-2/model.safetensors": "mine", "77-2/settings.json": "{}", "78/notes.txt": "mine"}
+    gone = {"79/model.pt", "79/settings.json", "79/.DS_Store", "79/model.pt.tmp", "80/settings.json"}
+    for name, text in {**mine, **dict.fromkeys(("78/model.pt", *gone), "78")}.items():
+        run.write_text(f"front/{name}", text)
+    begun.end()
+    left = {str(file.relative_to(run.front_models)) for file in run.front_models.rglob("*") if file.is_file()}
+    assert left == {"1/model.pt", "1/settings.json", "78/model.pt", *mine}
+    error = capsys.readouterr().err
+    assert "78 is kept, because it holds notes.txt; its network is not on the front any more" in error
+    assert "77" not in error
+    assert set(networks_of(run)) == {"0", "1"}

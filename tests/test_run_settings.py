@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from morel_search.config import load_space
 from morel_search.errors import RunFolderError
 from morel_search.results.folder import RunFolder, open_run_folder
 from morel_search.results.new_run import create_run_folder
 from morel_search.results.renamed import LATER_TRAIN
 from morel_search.results.settings import FORMAT, ComputeRecord, RunSettings
-from morel_search.training.compute_settings import Compute, ComputeSettings
-from morel_search.workflows.run_settings import continued_compute
+from morel_search.training.compute_settings import FLOAT32, Compute, ComputeSettings
+from morel_search.workflows.run_settings import continued_compute, write_resumed
 
 EXAMPLE = Path(__file__).parents[1] / "results" / "example"
 
@@ -222,3 +224,26 @@ def test_a_resumed_run_goes_on_in_its_arithmetic(
     )
     assert continued_compute(replace(before, compute=record), asked, here) == then
     assert continued_compute(replace(before, compute=None), asked, here) == here
+
+
+def test_the_space_file_of_a_resumed_run_fits_its_overrides(tmp_path: Path) -> None:
+    """A value of ``--set`` may be written into the file before ``--resume``; ``verify`` reads both again."""
+    given = tmp_path / "given.yaml"
+    text = (EXAMPLE / "space.yaml").read_text(encoding="utf-8")
+    given.write_text(text, encoding="utf-8")
+    space = load_space(given, ["data.validation=0.3"])
+    run = create_run_folder(tmp_path, "one")
+    run.write_text(run.space, space.text)
+    run.write_settings(RunSettings(space=space.describe(), overrides=tuple(space.overrides)))
+    write_resumed(run, run.read_settings(), space, FLOAT32)
+    assert not list(run.path.glob("*earlier*"))
+    given.write_text(re.sub(r"(?m)^data:.*\n(  .*\n|\n)*", "data: {name: digits, validation: 0.3}\n", text))
+    changed = load_space(given)
+    assert changed.identity() == space.identity()
+    write_resumed(run, run.read_settings(), changed, FLOAT32)
+    settings = run.read_settings()
+    assert load_space(run.space, settings.overrides).describe() == settings.space == changed.describe()
+    assert (run.path / "space.earlier.yaml").read_text(encoding="utf-8") == text
+    (run.path / "space.yaml").unlink()
+    write_resumed(run, run.read_settings(), space, FLOAT32)
+    assert run.space.read_text(encoding="utf-8") == text

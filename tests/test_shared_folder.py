@@ -13,9 +13,10 @@ from test_final_evaluation import job_in
 
 from morel_search.cluster import placement, shared_folder, trainable
 from morel_search.cluster.placement import PlacesNow
-from morel_search.cluster.shared_folder import TOKEN_FILE, unshared_reason, write_token
+from morel_search.cluster.shared_folder import TOKEN_FILE, check_shared, unshared_reason, write_token
 from morel_search.cluster.tuner import job_maker
 from morel_search.config import ResourceSettings, load_space
+from morel_search.errors import ResourceError
 from morel_search.results.folder import RunFolder
 from morel_search.results.new_run import create_run_folder
 from morel_search.search.controller import SearchController
@@ -35,6 +36,26 @@ def test_a_machine_that_sees_the_token_shares_the_folder(run: RunFolder) -> None
     assert unshared_reason(run.ray, token, 0) == ""
     assert write_token(run) != token
     assert unshared_reason(run.ray, token, 0), "the token of an earlier start"
+
+
+@pytest.mark.parametrize("other", ["", "run/settings.json"])
+def test_a_refused_folder_is_removed_if_nothing_of_another_run_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    results = tmp_path / "new" / "results"
+
+    def machines(_: ResourceSettings) -> list[Any]:
+        if other:
+            (results / other).parent.mkdir()
+            (results / other).write_text("another run")
+        raise ResourceError("no machine is there")
+
+    monkeypatch.setattr(shared_folder, "machines_for", machines)
+    with pytest.raises(ResourceError, match="no machine is there"):
+        check_shared(results, ResourceSettings())
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == ([results / other] if other else [])
+    assert results.exists() == bool(other)
 
 
 @pytest.mark.parametrize("content", [None, "", "that of another run"])

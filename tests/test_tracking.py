@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import struct
@@ -22,7 +23,7 @@ from morel_search.errors import RunFolderError, TrackerError
 from morel_search.results.folder import RunFolder
 from morel_search.results.tables import VERIFIED_COLUMNS
 from morel_search.tracking.child import TOLD
-from morel_search.tracking.follow import follow
+from morel_search.tracking.follow import SILENT_SECONDS, SearchEnd, follow
 from morel_search.tracking.records import EPOCH_METRICS, TrialRecord, trial_records
 from morel_search.tracking.send import Counts, send_run
 from morel_search.tracking.targets import Target, parse_target
@@ -166,6 +167,28 @@ def test_a_folder_of_event_files_elsewhere(tmp_path: Path, board: Callable[[Path
     send_run(run, parse_target(f"tensorboard={tmp_path / 'logs'}"))
     assert "train/loss" in board(tmp_path / "logs" / "made" / "trial-0000").Tags()["scalars"]
     assert not (run.path / "tensorboard").exists()
+
+
+def test_two_runs_of_one_name_are_not_mixed_in_a_folder_of_event_files(
+    tmp_path: Path, board: Callable[[Path], Any]
+) -> None:
+    """The default name of a run is that of its space file."""
+    logs = tmp_path / "logs"
+    target = parse_target(f"tensorboard={logs}")
+    runs = [made(tmp_path / place) for place in ("first", "second")]
+    later = dataclasses.replace(runs[1].read_settings(), created="2031-01-01T00:00:00+00:00")
+    runs[1].write_settings(later)
+    for _ in range(2):
+        for run, name in zip(runs, ("made", "made-2"), strict=True):
+            send_run(run, target)
+            assert len(list((logs / name).glob("trial-0000/*"))) == 1
+            assert len(board(logs / name / "trial-0000").Scalars("train/loss")) == 12
+    (logs / "made/.search").unlink()  # as an earlier version left it
+    assert send_run(runs[0], target).new == 0
+    shutil.rmtree(runs[0].path / "trackers")
+    (logs / "made/.search").unlink()
+    send_run(runs[0], target)
+    assert (logs / "made-3/trial-0000").is_dir(), "whose the first one is, nobody knows"
 
 
 def test_event_files_are_not_written_through_a_link(tmp_path: Path, board: Callable[[Path], Any]) -> None:
@@ -440,6 +463,28 @@ def test_the_command_prints_what_it_sent(
         assert capsys.readouterr().out == f"tensorboard: {text}\n"
     (tmp_path / "file").touch()
     assert main(["track", str(run.path), "--to", f"tensorboard={tmp_path / 'file'}"]) == 2
+
+
+def test_a_search_that_was_killed_is_not_followed_for_ever(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "made", status="running")
+    told: list[str] = []
+    now = 0.0
+    ended = SearchEnd(run, told.append, lambda: now)
+    for _ in range(30):
+        now += 60
+        run.study.write_text(f"{now}")  # as a search writes how long it has run
+        assert not ended()
+    with run.lock():
+        now += 3 * SILENT_SECONDS
+        assert not ended(), "it was stopped, or the disk is slow"
+    assert not ended()
+    now += SILENT_SECONDS
+    assert ended()
+    assert len(told) == 1
+    assert "its search was killed; run --resume continues it" in told[0]
+    run.write_settings(dataclasses.replace(run.read_settings(), status="finished"))
+    assert SearchEnd(run, told.append)()
+    assert len(told) == 1
 
 
 def test_following_a_search_warns_once_and_recovers(tmp_path: Path) -> None:

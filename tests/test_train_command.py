@@ -181,6 +181,32 @@ def test_an_existing_folder_is_refused_before_training(
     refused(capsys, [member, "--out", member], "exists already and holds model.pt")
 
 
+def test_what_came_into_the_new_folder_during_the_training_is_kept(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as another network that was written there: a training takes hours."""
+    new, score = tmp_path / "new", retraining._score
+
+    def written(*_: object) -> None:
+        new.mkdir(exist_ok=True)
+        (new / "settings.json").write_text("another network")
+
+    def noted(folder: Path, *rest: Any) -> Any:
+        (folder / "notes.txt").write_text("mine")
+        return score(folder, *rest)
+
+    monkeypatch.setattr(retraining, "_print_epoch", written)
+    monkeypatch.setattr(retraining, "_score", noted)
+    assert main([str(run.front_models / "1"), "--out", str(new)]) == 0
+    assert {path.name: path.read_text() for path in new.iterdir()} == {"settings.json": "another network"}
+    assert list(settings(tmp_path / "new-2")["figures"]) == ["test", "validation"]
+    assert (tmp_path / "new-2" / "notes.txt").read_text() == "mine"
+    captured = capsys.readouterr()
+    assert f"{new} was written by somebody else meanwhile; the network is in {new}-2" in captured.err
+    assert f"written to {new}-2" in captured.out
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def test_the_paths_of_the_images_are_printed_before_they_are_read(
     run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

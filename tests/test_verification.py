@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,8 +33,10 @@ from morel_search.results.attack_records import (
     open_record,
     read_records,
 )
+from morel_search.results.earlier import EARLIER
 from morel_search.results.folder import RunFolder
 from morel_search.results.tables import VERIFIED_COLUMNS
+from morel_search.verification.begin import begin_records
 
 
 def test_counts_are_those_of_the_tables(tmp_path: Path) -> None:
@@ -172,6 +175,37 @@ def test_a_record_is_continued_only_with_the_same_setup(tmp_path: Path) -> None:
         assert (fresh.table == UNKNOWN).all()
         assert fresh.diagnostics is None
         assert fresh.table.shape == (images, len(COLUMNS))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "kept", "table_kept"),
+    [
+        ("3", {}, False, False),
+        ("3", {"seed": 1}, True, True),
+        ("3", {"data": "other images"}, True, True),
+        ("3", {"weights": "of a later training"}, True, True),
+        ("3+4@20", {"weights": "of another mix"}, True, False),
+    ],
+)
+def test_what_a_verification_has_found_is_kept_by_one_with_another_setup(
+    tmp_path: Path, name: str, change: dict[str, Any], kept: bool, table_kept: bool
+) -> None:
+    run = make_run(tmp_path)
+    table = made_table(np.random.default_rng(0), 0.9, 0.5)
+    AttackRecord(name, SETUP, table).write(run)
+    run.write_text(run.verified, "the table")
+    setup = replace(SETUP, **change)
+    for _ in range(2):
+        record = begin_records(run, {name: setup}, IMAGES, {name: {}})[name]
+        assert (record.table == UNKNOWN).all() == kept
+    folder = run.verification / EARLIER
+    assert (folder / f"{name}.csv").exists() == (folder / f"{name}.json").exists() == kept
+    assert (run.path / "verified.earlier.csv").exists() == table_kept
+    assert list(read_records(run)) == ([] if kept else [name]), "the earlier one is no record of the run"
+    if kept:
+        for ending in (".csv", ".json"):
+            (folder / f"{name}{ending}").rename(run.verification / f"{name}{ending}")
+        assert np.array_equal(open_record(run, name, SETUP, IMAGES).table, table), "it can be put back"
 
 
 def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> None:

@@ -450,3 +450,8 @@ def test_a_verification_without_results_keeps_the_table_of_an_earlier_one(
     assert (run.path / "verified.earlier.csv").read_text() == "number\n1\n"
     assert not run.verified.exists()
     assert capsys.readouterr().err.count("that table is verified.earlier.csv now") == 1
+    run.write_text("verified.csv", "number\n2\n")
+    with pytest.raises(KeyboardInterrupt):
+        verify_run(make_space(), run, FLOAT32, runner.VerificationBudget(), quiet=True)
+    assert (run.path / "verified.earlier.csv").read_text() == "number\n1\n", "nor is that one lost"
+    assert (run.path / "verified.earlier-2.csv").read_text() == "number\n2\n"

@@ -214,6 +214,45 @@ def test_a_verification_is_continued_and_belongs_to_its_weights(
     assert (RunFolder(folder / "verified").verification / "Linear.json").exists()
 
 
+def test_finished_results_are_kept_when_the_attacks_the_weights_or_the_networks_are_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder of the results has a default name, and networks of two modules may have one name."""
+    out, records = folder / "verified", folder / "verified" / "verification"
+
+    def results(stem: str, table: str) -> list[bytes]:
+        return [
+            *((records / f"{stem}{ending}").read_bytes() for ending in (".csv", ".json")),
+            (out / table).read_bytes(),
+        ]
+
+    assert verify("--model", "verified_networks:Linear", *SMALL, images=5) == 0
+    first = results("Linear", "verified.csv")
+    assert verify("--model", "verified_networks:Linear", "--set", "evaluation.epsilon=1/10", images=5) == 0
+    assert results("earlier/Linear", "verified.earlier.csv") == first
+    assert "the earlier results are in" in capsys.readouterr().err
+    second = results("Linear", "verified.csv")
+    assert second[1] != first[1]
+    monkeypatch.setattr(sys.modules["verified_networks"].Linear.__init__, "__defaults__", (2.0,))
+    assert verify("--model", "verified_networks:Linear", "--set", "evaluation.epsilon=1/10", images=5) == 0
+    assert results("earlier/Linear-2", "verified.earlier-2.csv") == second
+    assert results("earlier/Linear", "verified.earlier.csv") == first
+    third = (out / "verified.csv").read_bytes()
+    assert verify("--model", "verified_networks:Rounded", *SMALL, images=5) == 0
+    assert (out / "verified.earlier-3.csv").read_bytes() == third
+    capsys.readouterr()
+    assert verify("--model", "verified_networks:Rounded", *SMALL, images=5) == 0
+    assert not (out / "verified.earlier-4.csv").exists(), "the same verification is continued"
+    assert "earlier" not in capsys.readouterr().err
+
+
+def test_a_table_of_the_user_is_kept(folder: Path) -> None:
+    (folder / "verified.csv").write_text("house,verified\n3,yes\n")
+    assert verify("--model", "verified_networks:Linear", *SMALL, "--out", ".", images=5) == 0
+    assert (folder / "verified.earlier.csv").read_text() == "house,verified\n3,yes\n"
+    assert list(pd.read_csv("verified.csv")["name"]) == ["Linear"]
+
+
 def test_a_network_of_this_project_from_its_folder(folder: Path) -> None:
     from morel_search.models.load import weights_bytes
     from morel_search.training.networks import build_network

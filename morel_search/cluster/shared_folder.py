@@ -89,8 +89,9 @@ def check_shared(results: Path, resources: ResourceSettings) -> None:
         raise RunFolderError(f"{results} cannot be written: {error.strerror or error}") from error
     except MorelSearchError:
         probe.unlink(missing_ok=True)
-        for folder in created:
-            folder.rmdir()
+        with suppress(OSError):  # another run has begun in it, or a machine has left its own probe
+            for folder in created:
+                folder.rmdir()
         raise
     finally:
         probe.unlink(missing_ok=True)

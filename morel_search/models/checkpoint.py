@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -123,12 +124,15 @@ def load_model(path: Path, consent: Consent = NO_CODE) -> tuple[nn.Module, Metad
 def save_atomically(path: Path, content: Mapping[str, object]) -> None:
     """Write a file with ``torch.save``: after an interruption, the file is the old one or the new one.
 
+    Two processes may write one file: a training that was moved to another machine may still run on its first
+    one, which only the network had lost. The file is then that of one of them.
+
     Raises:
         RunFolderError: The file cannot be written, for example on a full disk.
     """
-    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())  # the study, which refers to this file, is written with fsync too

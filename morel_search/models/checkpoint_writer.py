@@ -144,4 +144,4 @@ class CheckpointWriter:
         if checkpoint.keep is not None:
             for path in self._folder.glob("model-*.pt"):
                 if path.name not in checkpoint.keep:
-                    path.unlink()
+                    path.unlink(missing_ok=True)

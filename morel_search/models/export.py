@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from morel_search.analysis.members import Figures, Member
     from morel_search.models.settings import Accuracies, ModelSettings
 
-__all__ = ["check_target", "figures_json", "run_around", "settings_of", "write_export"]
+__all__ = ["check_target", "figures_json", "free_target", "run_around", "settings_of", "write_export"]
 
 CARD = "README.md"
 _SAME = ("made_by", "run", "number", "epoch", "seed", "mixture")
@@ -195,12 +196,30 @@ def _own_files() -> set[str]:
     return {WEIGHTS, SETTINGS, CARD, *(file for file, _ in FORMATS.values())}
 
 
+def free_target(target: Path) -> Path:
+    """Return a folder, or one with ``-2`` or a later number after its name if something has come into it.
+
+    Args:
+        target: A folder that was missing or empty when the work began whose result is written now.
+    """
+    for number in count(1):
+        free = target if number == 1 else target.with_name(f"{target.name}-{number}")
+        try:
+            check_target(free)
+        except RunFolderError:
+            if os.path.lexists(free):  # else no name is free, and the write says why
+                continue
+        return free
+    raise AssertionError
+
+
 @contextmanager
 def _replaced(target: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces the target at the end of the block.
 
-    After an error it is deleted, and the target is unchanged.
+    After an error it is deleted, and the target is unchanged. A link in the place of the target stays.
     """
+    target = target.resolve() if target.is_symlink() else target
     temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -225,4 +244,7 @@ def _move(temporary: Path, target: Path) -> None:
     except OSError:
         before.rename(target)
         raise
+    for path in before.iterdir():  # what somebody has put there since the folder was checked
+        if path.name not in _own_files():
+            path.rename(target / path.name)
     shutil.rmtree(before, ignore_errors=True)

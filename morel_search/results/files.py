@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -128,11 +128,16 @@ def check_locks() -> None:
 
 
 @contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
+def hold_lock(path: Path, *, folder: bool = False) -> Iterator[None]:
     """Hold an exclusive ``flock`` on a file, and write the process id into the file.
 
     The system releases the lock when the process ends, for whatever reason. The file remains; a file without
     a lock has no effect.
+
+    Args:
+        path: The file.
+        folder: Whether to lock its folder, too, where the file system can: somebody may delete the file,
+            because it looks like one that a killed process has left.
 
     Raises:
         RunFolderError: Another process, or another caller in this process, holds the lock, the file cannot be
@@ -154,11 +159,36 @@ def hold_lock(path: Path) -> Iterator[None]:
             ) from error
         except OSError as error:
             raise os_error_sentence("lock", path, error) from error
+        with _folder_lock(path.parent) if folder else nullcontext():
+            try:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            except OSError as error:
+                raise os_error_sentence("write", path, error) from error
+            yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    import fcntl  # POSIX only
+
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
         try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            raise os_error_sentence("write", path, error) from error
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFolderError(
+                f"{folder} is in use by another process, though its lock file was deleted; wait until it "
+                "ends, or stop it"
+            ) from error
+        except OSError:  # a network file system without locks of folders
+            pass
         yield
     finally:
         os.close(descriptor)

@@ -171,7 +171,7 @@ class RunFolder:
                 message has its process id.
         """
         check_links(self.path)
-        return hold_lock(self.path / ".lock")
+        return hold_lock(self.path / ".lock", folder=True)
 
     def write_bytes(self, path: Path | str, data: bytes) -> None:
         """Replace a file of the folder in one step; create missing folders below the folder of the run."""

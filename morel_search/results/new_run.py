@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -9,8 +10,12 @@ from morel_search.errors import RunFolderError
 from morel_search.results.files import kind_of_path, os_error_sentence
 from morel_search.results.folder import RunFolder
 from morel_search.results.names import check_run_name
+from morel_search.results.reading import read_regular
 
 __all__ = ["check_new_run", "create_run_folder", "remove_unbegun"]
+
+_UNFINISHED = re.compile(r"\.(\.probe|space\.yaml|settings\.json)\.\d+\.[0-9a-f]{8}\.tmp")
+"""Names of files that :func:`~morel_search.results.files.write_atomically` had begun to write."""
 
 
 def check_new_run(results: Path, name: str) -> None:
@@ -29,6 +34,11 @@ def check_new_run(results: Path, name: str) -> None:
         holds_a_run = RunFolder(folder).settings.is_file()
         advice = "continue it with --resume" if holds_a_run else "it is not a run: move it away"
         raise RunFolderError(f"{folder} exists already: {advice}, or choose another --name")
+    if around := next((parent for parent in folder.resolve().parents if _is_run(parent)), None):
+        raise RunFolderError(
+            f"{folder} would be inside the run {around}, which deletes folders of its own; set --results to "
+            "another folder"
+        )
     existing = next(parent for parent in folder.parents if parent.exists())
     if not existing.is_dir():
         raise RunFolderError(f"cannot create {folder}: {existing} is a file, not a folder")
@@ -39,22 +49,45 @@ def check_new_run(results: Path, name: str) -> None:
         raise os_error_sentence("create", folder, error) from error
 
 
-def remove_unbegun(run: RunFolder, given: Path) -> None:
+def remove_unbegun(run: RunFolder, given: Path, text: str) -> None:
     """Remove the folder that a start left which was killed before it had written its settings.
+
+    A folder in which the user keeps a space file stays.
 
     Args:
         run: The run folder.
-        given: The user's space file; a folder in which it lies is kept.
+        given: The user's space file.
+        text: Its content, which a start writes to ``space.yaml``.
+
+    Raises:
+        RunFolderError: The folder cannot be read.
     """
     if kind_of_path(run.path) != "folder" or run.path.is_symlink():
         return
     if given.resolve().parent == run.path.resolve():
         return
-    files = list(run.path.iterdir())
-    if {file.name for file in files} <= {".probe", run.space.name}:
-        for file in files:
-            file.unlink()
-        run.path.rmdir()
+    try:
+        files = list(run.path.iterdir())
+        if all(_is_unbegun(file, run.space, text) for file in files):
+            for file in files:
+                file.unlink()
+            run.path.rmdir()
+    except OSError as error:
+        raise os_error_sentence("remove", run.path, error) from error
+
+
+def _is_unbegun(file: Path, space: Path, text: str) -> bool:
+    """Return whether a start wrote a file before the settings of its run, or began to write it."""
+    if not file.is_file():
+        return False
+    if file == space:
+        return read_regular(file) == text.encode("utf-8", "backslashreplace")
+    return file.name == ".probe" or _UNFINISHED.fullmatch(file.name) is not None
+
+
+def _is_run(folder: Path) -> bool:
+    run = RunFolder(folder)
+    return run.settings.is_file() and run.study.is_file()
 
 
 def create_run_folder(results: Path, name: str) -> RunFolder:

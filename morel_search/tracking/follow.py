@@ -11,7 +11,7 @@ from morel_search.results.folder import RunFolder
 from morel_search.tracking.send import Counts, send_run
 from morel_search.tracking.targets import Target
 
-__all__ = ["command_to_send", "follow"]
+__all__ = ["SearchEnd", "command_to_send", "follow"]
 
 LEAST_SECONDS, SHARE = 10.0, 0.1
 """Least time between two sendings, and the largest share of time that sending takes."""
@@ -21,6 +21,10 @@ SECONDS_AFTER_FAILURE = 60.0
 
 PAUSE_SECONDS = 1.0
 """Time between two looks at the files."""
+
+
+SILENT_SECONDS = 600.0
+"""Seconds without a change of any file after which a search may have been killed."""
 
 
 def command_to_send(run: RunFolder, target: Target) -> str:
@@ -78,6 +82,53 @@ def follow(
         if last:
             return not failing
         pause(PAUSE_SECONDS)
+
+
+class SearchEnd:
+    """Whether the search of a run has ended, in a process that did not start it.
+
+    A search that was killed leaves the status ``running``. It writes its study once a minute as long as it
+    runs, and holds the lock of the folder.
+
+    Args:
+        run: The run folder.
+        tell: Prints a note.
+        clock: Returns seconds since a fixed moment.
+    """
+
+    def __init__(
+        self, run: RunFolder, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._run, self._tell, self._clock = run, tell, clock
+        self._seen, self._changed = "", clock()
+
+    def __call__(self) -> bool:
+        """Return whether it has ended.
+
+        Raises:
+            RunFolderError: The settings of the run cannot be read.
+        """
+        if self._run.read_settings().status != "running":
+            return True
+        study = self._run.study
+        stamps = _version(self._run) + "".join(
+            _stamp(study.with_name(study.name + ending)) for ending in ("", "-wal")
+        )
+        if stamps != self._seen:
+            self._seen, self._changed = stamps, self._clock()
+        if self._clock() < self._changed + SILENT_SECONDS:
+            return False
+        self._changed = self._clock()
+        try:
+            with self._run.lock():
+                pass
+        except RunFolderError:  # it runs, though it is silent
+            return False
+        self._tell(
+            f"note: no process has written to {self._run.path} for {SILENT_SECONDS / 60:.0f} minutes: its "
+            "search was killed; run --resume continues it"
+        )
+        return True
 
 
 def _version(run: RunFolder) -> str:

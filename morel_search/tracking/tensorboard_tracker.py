@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 
 from morel_search.results.links import check_inside
 from morel_search.tracking.records import TrialRecord
+from morel_search.tracking.sent import FOLDER as RECORDS
 from morel_search.tracking.targets import Target
 from morel_search.tracking.tracker import Search, by_epoch, sending_to
 
@@ -17,6 +20,9 @@ __all__ = ["TensorBoardTracker", "check"]
 
 FOLDER = "tensorboard"
 """Folder of the event files in the run folder, unless the user names another one."""
+
+NOTE = ".search"
+"""File with the id of the search in its folder of a folder that the user names."""
 
 
 def check(target: Target) -> None:
@@ -41,7 +47,11 @@ class TensorBoardTracker:
 
     def __init__(self, target: Target, search: Search) -> None:
         self._target, self._search = target, search
-        self._folder = Path(target.place, search.name) if target.place else search.folder / FOLDER
+        if target.place:
+            with sending_to(target):
+                self._folder = _claimed(target, search)
+        else:
+            self._folder = search.folder / FOLDER
 
     def find(self, number: int, _run_id: str | None, /) -> str | None:
         """Return the name of the trial's folder if it exists."""
@@ -58,6 +68,26 @@ class TensorBoardTracker:
             folder.mkdir(parents=True, exist_ok=True)
             _write(folder, _events(record, self._search.begun))
         return name
+
+
+def _claimed(target: Target, search: Search) -> Path:
+    """Return the folder of a search in the folder that the user named, and note its search in it.
+
+    Two searches may have one name, and their curves must not be mixed: the second has ``NAME-2``. A folder of
+    an earlier version has no note; it is that of a search which has been sent to it.
+    """
+    sent = (search.folder / RECORDS / f"{target.key}.json").exists()
+    for number in count(1):
+        folder = Path(target.place, search.name if number == 1 else f"{search.name}-{number}")
+        folder.mkdir(parents=True, exist_ok=True)
+        note = folder / NOTE
+        if not note.exists() and (sent or not any(folder.iterdir())):
+            with suppress(FileExistsError), note.open("x", encoding="utf-8") as file:
+                file.write(search.search_id)
+        with suppress(FileNotFoundError):
+            if note.read_bytes() == search.search_id.encode():
+                return folder
+    raise AssertionError
 
 
 def _events(record: TrialRecord, begun: float) -> list[bytes]:

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from morel_search.results.attack_records import AttackRecord, AttackSetup, continued_record
+from morel_search.results.attack_records import AttackRecord, AttackSetup
 from morel_search.results.folder import RunFolder
 from morel_search.training.augment import to_float
 from morel_search.training.compute import operations
 from morel_search.training.compute_settings import Compute
 from morel_search.training.settings import EvaluationSettings
 from morel_search.verification.attack_suite import AttackSuite
+from morel_search.verification.begin import begin_records
 from morel_search.verification.chunk_attacks import put_result, run_attacks
 from morel_search.verification.chunks import Chunk, chunk_images, chunks_to_run, is_done, next_chunk
 from morel_search.verification.masking import diagnose_masking
@@ -76,16 +77,15 @@ def verify_models(
         MorelSearchError: A network cannot be attacked, or the folder cannot be written.
     """
     digest = digest_of(test)
-    records = {
-        name: continued_record(
-            folder,
-            name,
-            AttackSetup(fingerprint_of(candidate.model), described, budget.seed, digest),
-            len(test),
-            asdict(candidate.compute),
-        )
-        for name, candidate in candidates.items()
-    }
+    records = begin_records(
+        folder,
+        {
+            name: AttackSetup(fingerprint_of(candidate.model), described, budget.seed, digest)
+            for name, candidate in candidates.items()
+        },
+        len(test),
+        {name: asdict(candidate.compute) for name, candidate in candidates.items()},
+    )
     rows = np.random.default_rng(budget.seed).permutation(len(test))[: budget.images]
     channels, height, width = (int(side) for side in test.images.shape[1:])
     cost = max(operations(candidate.model, (channels, height, width)) for candidate in candidates.values())

@@ -18,11 +18,12 @@ from morel_search._consent import consent_to
 from morel_search.cluster.placement import concurrency, device_for, threads_for, with_absolute_paths
 from morel_search.cluster.tasks import Results, task_errors, trial_task
 from morel_search.config import ResourceSettings, Space
-from morel_search.results.attack_records import AttackRecord, AttackSetup, continued_record, fingerprint
+from morel_search.results.attack_records import AttackRecord, AttackSetup, fingerprint
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
 from morel_search.training.compute_settings import Compute
 from morel_search.verification.attacked_images import AttackedImages, draw_network
+from morel_search.verification.begin import begin_records
 from morel_search.verification.chunk_attacks import ChunkResult, put_result
 from morel_search.verification.chunks import Chunk, chunk_images, chunks_to_run, is_done, next_chunk
 from morel_search.verification.pictures import update_pictures
@@ -106,16 +107,15 @@ def verify_networks(
     for name, rival in rivals.items():
         assert rival.summary is not None, "a rival is attacked after it was described"
         known[name] = rival.summary.fingerprint, rival.summary.compute
-    records = {
-        name: continued_record(
-            run,
-            name,
-            AttackSetup(weights, evaluation, budget.seed, split.digest),
-            split.images,
-            asdict(arithmetic),
-        )
-        for name, (weights, arithmetic) in known.items()
-    }
+    records = begin_records(
+        run,
+        {
+            name: AttackSetup(weights, evaluation, budget.seed, split.digest)
+            for name, (weights, _) in known.items()
+        },
+        split.images,
+        {name: asdict(arithmetic) for name, (_, arithmetic) in known.items()},
+    )
     rows = np.random.default_rng(budget.seed).permutation(split.images)[: budget.images]
     batch_size = space.evaluation.batch_size
     sizes = {

@@ -16,7 +16,7 @@ from morel_search._cli import print_err
 from morel_search.cluster.trainable import STATE_FILE, model_file
 from morel_search.config import Space
 from morel_search.config.describe import settings_json
-from morel_search.results.deletion import delete_folder
+from morel_search.results.deletion import delete_network
 from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
 from morel_search.results.names import is_member_name, member_name
@@ -174,7 +174,7 @@ class RunArtifacts:
             for target in (self._run.front_models, self._run.control_models):
                 for folder in target.iterdir() if target.is_dir() else ():
                     own = is_member_name(folder.name) and folder not in folders
-                    if own and (problem := delete_folder(folder)):
+                    if own and (problem := delete_network(folder)):
                         print_err(f"warning: {problem}; its network is not on the front any more")
 
     def _member_settings(self, member: Member) -> dict[str, object]:

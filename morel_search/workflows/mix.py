@@ -176,12 +176,12 @@ def _write(
 
 def _delete_others(run: RunFolder, names: Collection[str]) -> None:
     """Delete the mixtures of an earlier call, now that those of this one are chosen; keep other folders."""
-    from morel_search.results.deletion import delete_folder
+    from morel_search.results.deletion import delete_network
     from morel_search.results.names import is_mixture_name
 
     for folder in run.mixture_models.iterdir() if run.mixture_models.is_dir() else ():
         own = is_mixture_name(folder.name) and folder.is_dir() and not folder.is_symlink()
-        if own and folder.name not in names and (problem := delete_folder(folder)):
+        if own and folder.name not in names and (problem := delete_network(folder)):
             print_err(f"warning: {problem}; it is no mixture of this run any more, and verify leaves it out")
 
 

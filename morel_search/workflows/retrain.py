@@ -62,7 +62,7 @@ def retrain(
             memory, or the new folder cannot be written.
     """
     from morel_search._consent import consent_of
-    from morel_search.models.export import check_target, settings_of, write_export
+    from morel_search.models.export import check_target, free_target, settings_of, write_export
     from morel_search.models.recipe import read_training_config, train_from_config
     from morel_search.models.teacher import load_teacher, taught_settings, with_fingerprint
 
@@ -105,6 +105,9 @@ def retrain(
         }
         made = _made(settings, config, kept, development, compute, device)
         made = replace(made, figures={"validation": validation})
+        if (free := free_target(target)) != target:
+            print_err(f"warning: {target} was written by somebody else meanwhile; the network is in {free}")
+            target = free
         write_export(target, model, made)
         test = _score(target, config, compute, device, consent)
     write_export(target, model, replace(made, figures={"test": test, "validation": validation}))

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 from morel_search._format import without_passwords
 from morel_search._version import __version__
 from morel_search.config import Space
+from morel_search.results.earlier import keep_aside
+from morel_search.results.files import os_error_sentence
+from morel_search.results.reading import read_regular
 from morel_search.results.settings import ComputeRecord, ImageCounts, RunSettings
 
 if TYPE_CHECKING:
+    from morel_search.results.folder import RunFolder
     from morel_search.training.compute_settings import Compute, ComputeSettings
     from morel_search.workflows.preflight import PreflightResult
 
-__all__ = ["compute_of", "continued_compute", "new_settings", "resumed_settings"]
+__all__ = ["compute_of", "continued_compute", "new_settings", "resumed_settings", "write_resumed"]
 
 
 def new_settings(name: str, space: Space, preflight_result: PreflightResult) -> RunSettings:
@@ -59,6 +63,30 @@ def resumed_settings(before: RunSettings, space: Space, compute: Compute) -> Run
         space=space.describe(),
         overrides=tuple(space.overrides),
     )
+
+
+def write_resumed(run: RunFolder, before: RunSettings, space: Space, compute: Compute) -> None:
+    """Write the settings of a run that begins or continues, and the space file that belongs to them.
+
+    ``--set`` may have replaced values of the earlier file that are values of the new file: the file and the
+    overrides together are what :mod:`morel_search.verify` reads. An earlier file with another content is kept
+    as ``space.earlier.yaml``.
+
+    Raises:
+        RunFolderError: A file cannot be written.
+    """
+    text = space.text.encode("utf-8", "backslashreplace")
+    try:
+        same = read_regular(run.space) == text
+    except FileNotFoundError:
+        same = False
+    except OSError as error:
+        raise os_error_sentence("read", run.space, error) from error
+    if not same:
+        if run.space.exists():
+            keep_aside(run.space)
+        run.write_bytes(run.space, text)
+    run.write_settings(resumed_settings(before, space, compute))
 
 
 def continued_compute(before: RunSettings, settings: ComputeSettings, compute: Compute) -> Compute:

@@ -24,7 +24,7 @@ from morel_search.workflows.run_settings import (
     compute_of,
     continued_compute,
     new_settings,
-    resumed_settings,
+    write_resumed,
 )
 from morel_search.workflows.teacher_copy import copy_teacher, copy_to_read, with_teacher_noted
 
@@ -83,7 +83,7 @@ def execute(request: Request) -> int:
     check_locks()
     request = request.decided().noted()
     if request.or_start and not request.resume:
-        remove_unbegun(RunFolder(request.results / request.name), request.space.path)
+        remove_unbegun(RunFolder(request.results / request.name), request.space.path, request.space.text)
     _refuse_early(request)
     if request.resume:
         with RunFolder(request.results / request.name).lock():
@@ -187,7 +187,7 @@ def _search(
     before = run.read_settings()
     compute = continued_compute(before, request.space.compute, compute)
     _warn_of_other_compute(before, compute)
-    run.write_settings(resumed_settings(before, request.space, compute))
+    write_resumed(run, before, request.space, compute)
     artifacts = RunArtifacts(request.space, run, record, controller, compute)
     report = partial(_report, request, run)
     try:

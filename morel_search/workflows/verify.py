@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["mixtures_of", "networks_of", "replicate_run", "verify_run"]
 
-EARLIER_TABLE = "verified.earlier.csv"
-"""Name of a table of accuracies on the test split whose attack records are gone."""
-
 
 def networks_of(run: RunFolder) -> dict[str, Path]:
     """Return the files with the weights of the front and of the controls, by the networks' names.
@@ -95,6 +92,7 @@ def verify_run(
 
     from morel_search.analysis.run_data import read_run_data
     from morel_search.analysis.verification_reader import read_verification
+    from morel_search.results.earlier import keep_aside
     from morel_search.verification.runner import verify_networks
 
     models = networks_of(run)
@@ -123,8 +121,7 @@ def verify_run(
                 run.write_table(run.verified, verification.table())
             elif run.verified.exists():
                 # The table is about networks or attacks of which no record is left: it is not deleted.
-                kept = run.verified.with_name(EARLIER_TABLE)
-                run.verified.replace(kept)
+                kept = keep_aside(run.verified)
                 print_err(
                     f"warning: {run.path} has no records of the attacks that {run.verified.name} is about; "
                     f"that table is {kept.name} now"

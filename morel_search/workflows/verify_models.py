@@ -17,9 +17,11 @@ from morel_search._user_code import named_errors
 from morel_search.errors import NetworkError, RunFolderError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor, nn
 
     from morel_search.config import Space
+    from morel_search.results.folder import RunFolder
     from morel_search.verification.models import Candidate
 
 __all__ = ["verify_models_on"]
@@ -110,13 +112,31 @@ def verify_models_on(
         if verification is not None:
             table = verification.table()
             table["name"] = [network.name for network in verification.networks] + [*verification.missing]
-            run.write_table(run.verified, table.drop(columns=["number", "epoch"]))
+            _write_table(run, table.drop(columns=["number", "epoch"]))
     if verification is None:
         print_err("no image has been through every white-box attack yet; raise --minutes")
         return
     if not quiet:
         print_out(verification_text(verification, searched=False))
     print_out(f"table: {run.verified}")
+
+
+def _write_table(run: RunFolder, table: pd.DataFrame) -> None:
+    """Write ``verified.csv``; keep one about other networks, and a file of this name that is no such table.
+
+    Raises:
+        RunFolderError: A file cannot be renamed or written.
+    """
+    from morel_search.results.earlier import keep_aside
+    from morel_search.results.tables import read_table
+
+    try:
+        known = {*read_table(run.verified, ("name",), ("name",), ())["name"]}
+    except RunFolderError:
+        known = {None}
+    if not known.issubset(table["name"]):
+        print_err(f"note: {run.verified} is about other networks; it is {keep_aside(run.verified).name} now")
+    run.write_table(run.verified, table)
 
 
 def _space(data: Path, overrides: Sequence[str]) -> Space:

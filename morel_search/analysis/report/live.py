@@ -6,7 +6,6 @@ files to which the page links, and with nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import sys
 import time
@@ -25,10 +24,10 @@ from urllib.parse import urlsplit
 from morel_search.analysis.report.html import text
 from morel_search.analysis.report.page import report_text
 from morel_search.analysis.report.sections.reproduce import LINKED
+from morel_search.analysis.report.version import version_of
 from morel_search.errors import RunFolderError
 from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
-from morel_search.results.mixtures import CHOSEN
 from morel_search.results.reading import TABLE_BYTES, read_regular
 
 __all__ = ["LivePage", "is_loopback", "live_server"]
@@ -50,17 +49,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host in LOCAL_NAMES
-
-
-_TABLES = (
-    "settings.json",
-    "trials.csv",
-    "epochs.csv",
-    "front.csv",
-    "verified.csv",
-    "replicates.csv",
-    "verification",
-)
 
 
 class LivePage:
@@ -100,7 +88,7 @@ class LivePage:
         """Return the version of the files; the last one while it is too early to draw again."""
         if self._version and self._clock() < self._next:
             return self._version
-        return _version_of(self._run)
+        return version_of(self._run)
 
     def _with_state(self) -> str:
         script = (resources.files("morel_search.analysis.report") / "live.js").read_text(encoding="utf-8")
@@ -214,16 +202,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""
-
-
-def _version_of(run: RunFolder) -> str:
-    """Return a text that changes when a file of the run changes from which the page is drawn."""
-    seen = []
-    mixtures = sorted((*run.mixture_models.glob("*/settings.json"), run.mixture_models / CHOSEN))
-    for path in (*(run.path / name for name in _TABLES), run.rivals, *mixtures):
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        seen.append((str(path.relative_to(run.path)), status.st_mtime_ns, status.st_size))
-    return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]

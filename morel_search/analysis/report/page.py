@@ -39,12 +39,20 @@ from morel_search.analysis.report.sections.trials import trials_section
 from morel_search.analysis.report.sections.verified_front import verified_front_section
 from morel_search.analysis.report.seeds import Reversal, reversals
 from morel_search.analysis.report.template import Head, figures_of, page_text
+from morel_search.analysis.report.version import version_of
 from morel_search.analysis.run_data import RunData, read_run_data
 from morel_search.analysis.verification import Verification
 from morel_search.analysis.verification_reader import leading, read_verification
 from morel_search.results.folder import RunFolder
 
 __all__ = ["report_text", "write_report"]
+
+MOST_DRAWINGS = 5
+"""Largest number of drawings of a page whose files change while it is drawn.
+
+Without the later ones, a page that another process began to draw before the end of a search would replace the
+page that the search has drawn at its end.
+"""
 
 
 def write_report(run: RunFolder) -> Path:
@@ -64,6 +72,15 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         RunFolderError: A file of the folder is damaged, or the report cannot be written.
     """
+    for _ in range(MOST_DRAWINGS):
+        version = version_of(run)
+        _write(run)
+        if version_of(run) == version:
+            break
+    return run.report
+
+
+def _write(run: RunFolder) -> None:
     run_data = read_run_data(run)
     verification = read_verification(run_data)
     if len(run_data.complete):
@@ -76,7 +93,6 @@ def write_report(run: RunFolder) -> Path:
         run.write_text(run.figures / f"{name}.csv", table)
     run.write_text(run.report, _page(run_data, verification, groups))
     remove_other_tables(run, tables)
-    return run.report
 
 
 def report_text(run: RunFolder) -> str:

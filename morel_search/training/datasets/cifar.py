@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 from typing import Protocol
 
@@ -87,12 +88,44 @@ def _archive_error(folder: Path, dataset: _Dataset, problem: str) -> DataError:
     )
 
 
+def _files(dataset: _Dataset) -> list[list[str]]:
+    """Return the name and the MD5 sum of each file of the archive."""
+    return [*dataset.train_list, *dataset.test_list, [dataset.meta["filename"], dataset.meta["md5"]]]
+
+
 def _is_unpacked(folder: Path, dataset: _Dataset) -> bool:
     """Return whether every file exists and has the right MD5 sum."""
     from torchvision.datasets.utils import check_integrity
 
-    files = [*dataset.train_list, *dataset.test_list, [dataset.meta["filename"], dataset.meta["md5"]]]
-    return all(check_integrity(folder / dataset.base_folder / name, md5) for name, md5 in files)
+    return all(check_integrity(folder / dataset.base_folder / name, md5) for name, md5 in _files(dataset))
+
+
+def _refuse_other_files(folder: Path, dataset: _Dataset) -> None:
+    """Refuse to unpack over files of somebody else, such as images with other labels in the same format.
+
+    A file that is shorter than in the archive is the remainder of an unpacking that was interrupted.
+
+    Raises:
+        DataError: There is such a file.
+    """
+    from torchvision.datasets.utils import check_integrity
+
+    unpacked, archive = folder / dataset.base_folder, folder / dataset.filename
+    files = {unpacked / name: md5 for name, md5 in _files(dataset)}
+    others = [path for path, md5 in files.items() if path.is_file() and not check_integrity(path, md5)]
+    other = {path.name: size for path in others if (size := path.stat().st_size)}
+    if not other:
+        return
+    sizes = {}
+    if archive.exists():
+        with tarfile.open(archive) as tar:
+            sizes = {Path(member.name).name: member.size for member in tar}
+    for name, size in other.items():
+        if size >= sizes.get(name, 0):
+            raise DataError(
+                f"{unpacked / name} is not the file of {dataset.__name__}, and would be overwritten: move it "
+                "away, or use your own images as data.name npz or image_folder"
+            )
 
 
 def _unpack(folder: Path, dataset: _Dataset, download: bool) -> None:
@@ -125,6 +158,7 @@ def _unpack(folder: Path, dataset: _Dataset, download: bool) -> None:
                 dataset,
                 f"is damaged or not the original (its MD5 sum is {md5}, not {dataset.tgz_md5})",
             )
+        _refuse_other_files(folder, dataset)
         try:
             with socket_timeout():
                 download_and_extract_archive(
