@@ -74,7 +74,7 @@ LIMITED = [
             "data",
             {"name": "digit"},
             "data.name: must be digits, cifar10, cifar100, mnist, fashion_mnist, kmnist, svhn, stl10, "
-            "image_folder, parquet or npz, got the text 'digit'; did you mean digits?",
+            "image_folder, parquet, npz or huggingface/OWNER/NAME, got the text 'digit'; did you mean digits?",
         ),
         (
             "data",

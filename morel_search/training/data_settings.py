@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from morel_search.training.limits import check_limits, setting
 
-__all__ = ["DOWNLOADED", "Augmentation", "Background", "DataName", "DataSettings"]
+__all__ = ["DATA_NAMES", "DOWNLOADED", "HUB", "Augmentation", "Background", "DataSettings", "is_hub_name"]
 
 Augmentation = Literal["auto", "none", "crop", "crop_flip"]
 Background = Literal["white", "black", "grey"]
-DataName = Literal[
+DATA_NAMES = (
     "digits",
     "cifar10",
     "cifar100",
@@ -23,18 +24,32 @@ DataName = Literal[
     "image_folder",
     "parquet",
     "npz",
-]
+)
+"""The names of data sets, beside those of the Hugging Face hub."""
+
 DOWNLOADED = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "svhn", "stl10")
 """Data sets that are downloaded to ``data.folder``."""
+
+HUB = "huggingface/"
+"""What the names of data sets of the Hugging Face hub begin with."""
+
+_PART = r"[A-Za-z0-9](?:[\w.-]*\w)?"
+_HUB_NAME = re.compile(rf"huggingface/({_PART}/)?{_PART}", re.ASCII)
+
+
+def is_hub_name(name: str) -> bool:
+    """Return whether a name is ``huggingface/OWNER/NAME`` or ``huggingface/NAME``."""
+    return _HUB_NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
     """Data set and its splits."""
 
-    name: DataName = setting(
-        doc="data set: digits, cifar10, cifar100, mnist, fashion_mnist, kmnist, svhn, stl10, image_folder, "
-        "parquet or npz"
+    name: str = setting(
+        doc="data set; huggingface/OWNER/NAME is one of the Hugging Face hub",
+        choices=DATA_NAMES,
+        hub=True,
     )
     folder: str = setting(
         "data",
@@ -45,16 +60,29 @@ class DataSettings:
     train: str | None = setting(
         None,
         doc="training images; parquet: a file or a glob of files; image_folder: a folder with one "
-        "folder a class; npz: a file of NumPy arrays",
+        "folder a class; npz: a file of NumPy arrays; huggingface: name of the split, null takes train",
     )
     test: str | None = setting(
-        None, doc="test images, given like the training images; npz: null if one file holds both"
+        None,
+        doc="test images, given like the training images; npz: null if one file holds both; "
+        "huggingface: null takes the split test, else validation",
+    )
+    subset: str | None = setting(
+        None, doc="huggingface: the subset (configuration) of the data set; null takes its default"
+    )
+    revision: str | None = setting(
+        None, doc="huggingface: branch, tag or commit of the data set; null takes the newest commit"
+    )
+    commit: str | None = setting(
+        None,
+        doc="huggingface: the commit that is read; null takes that of data.revision when the search "
+        "starts, and a resumed search keeps it",
     )
     image_column: str | None = setting(
-        None, doc="parquet, npz: column or array of the images; null takes the usual names"
+        None, doc="parquet, npz, huggingface: column or array of the images; null takes the usual names"
     )
     label_column: str | None = setting(
-        None, doc="parquet, npz: column or array of the labels; null takes the usual names"
+        None, doc="parquet, npz, huggingface: column or array of the labels; null takes the usual names"
     )
     image_size: int | None = setting(
         None,
@@ -64,7 +92,7 @@ class DataSettings:
     )
     background: Background = setting(
         "white",
-        doc="image_folder, parquet: background of transparent images: white, black or grey",
+        doc="image_folder, parquet, huggingface: background of transparent images: white, black or grey",
     )
     validation: float = setting(
         0.1,
