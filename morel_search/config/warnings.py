@@ -47,7 +47,7 @@ _DATA_USED_BY = {
     "download": DOWNLOADED,
     "train": ("parquet", "image_folder", "npz", HUB),
     "test": ("parquet", "image_folder", "npz", HUB),
-    "subset": (HUB,),
+    "subset": (HUB, "emnist"),
     "revision": (HUB,),
     "commit": (HUB,),
     "image_column": ("parquet", "npz", HUB),

@@ -8,7 +8,16 @@ from typing import Literal
 
 from morel_search.training.limits import check_limits, setting
 
-__all__ = ["DATA_NAMES", "DOWNLOADED", "HUB", "Augmentation", "Background", "DataSettings", "is_hub_name"]
+__all__ = [
+    "DATA_NAMES",
+    "DOWNLOADED",
+    "HUB",
+    "SIZED",
+    "Augmentation",
+    "Background",
+    "DataSettings",
+    "is_hub_name",
+]
 
 Augmentation = Literal["auto", "none", "crop", "crop_flip"]
 Background = Literal["white", "black", "grey"]
@@ -21,14 +30,24 @@ DATA_NAMES = (
     "kmnist",
     "svhn",
     "stl10",
+    "emnist",
+    "gtsrb",
+    "eurosat",
+    "flowers102",
+    "oxford_iiit_pet",
+    "food101",
+    "imagenette",
     "image_folder",
     "parquet",
     "npz",
 )
 """The names of data sets, beside those of the Hugging Face hub."""
 
-DOWNLOADED = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "svhn", "stl10")
+DOWNLOADED = DATA_NAMES[1:-3]
 """Data sets that are downloaded to ``data.folder``."""
+
+SIZED = ("gtsrb", "flowers102", "oxford_iiit_pet", "food101", "imagenette")
+"""Data sets whose images differ in size, so that ``data.image_size`` must be given."""
 
 HUB = "huggingface/"
 """What the names of data sets of the Hugging Face hub begin with."""
@@ -53,8 +72,7 @@ class DataSettings:
     )
     folder: str = setting(
         "data",
-        doc="cifar10, cifar100, mnist, fashion_mnist, kmnist, svhn, stl10: folder of the files; they are "
-        "downloaded to this folder",
+        doc="data sets that are downloaded: folder of the files; they are downloaded to this folder",
     )
     download: bool = setting(True, doc="data sets with a folder: download the files if they are missing")
     train: str | None = setting(
@@ -68,7 +86,9 @@ class DataSettings:
         "huggingface: null takes the split test, else validation",
     )
     subset: str | None = setting(
-        None, doc="huggingface: the subset (configuration) of the data set; null takes its default"
+        None,
+        doc="huggingface: the subset (configuration) of the data set, null takes its default; emnist: "
+        "balanced (null), byclass, bymerge, letters, digits or mnist",
     )
     revision: str | None = setting(
         None, doc="huggingface: branch, tag or commit of the data set; null takes the newest commit"
@@ -92,7 +112,7 @@ class DataSettings:
     )
     background: Background = setting(
         "white",
-        doc="image_folder, parquet, huggingface: background of transparent images: white, black or grey",
+        doc="images in files, parquet, huggingface: background of transparent images: white, black or grey",
     )
     validation: float = setting(
         0.1,

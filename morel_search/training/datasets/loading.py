@@ -21,6 +21,7 @@ from morel_search.training.datasets.parquet import open_parquet
 from morel_search.training.datasets.parquet_paths import parquet_files
 from morel_search.training.datasets.source import Source, Split
 from morel_search.training.datasets.splits import split_indices, stratified_order
+from morel_search.training.datasets.torchvision_files import TORCHVISION_FILES
 from morel_search.training.datasets.torchvision_sets import TORCHVISION_SETS
 from morel_search.training.settings import DataSettings
 
@@ -31,6 +32,7 @@ READERS: dict[str, Callable[[DataSettings, Split], Source]] = {
     "cifar10": open_cifar10,
     "cifar100": open_cifar100,
     **TORCHVISION_SETS,
+    **TORCHVISION_FILES,
     "image_folder": open_folder,
     "parquet": open_parquet,
     "npz": open_npz,
@@ -162,7 +164,8 @@ def check_test(settings: DataSettings) -> tuple[str, ...]:
         What is done with images and labels of the test split and is worth knowing, one sentence each.
 
     Raises:
-        DataError: ``settings.test`` is missing, names no file, or cannot be read.
+        DataError: ``settings.test`` is missing or names no file, or the test images cannot be downloaded or
+            read.
     """
     if settings.name == "parquet":
         parquet_files(settings, "test")
@@ -170,8 +173,8 @@ def check_test(settings: DataSettings) -> tuple[str, ...]:
         check_folder(settings, "test")
     elif settings.name == "npz":
         npz_file(settings, "test")
-    elif not is_hub_name(settings.name):
-        return ()
+    elif settings.name == "digits":
+        return ()  # they are part of scikit-learn
     source = open_source(settings, "test")
     _take(source, _test_order(source, settings)[:CHECKED_TEST_IMAGES].sort().values)
     return _notes(source)
