@@ -122,6 +122,7 @@ def look_at(settings: DataSettings) -> DataFacts:
     import torch
 
     from morel_search.training.augment import to_float
+    from morel_search.training.data_settings import SIZED
     from morel_search.training.datasets.images import Decoder
     from morel_search.training.datasets.loading import open_source
     from morel_search.training.datasets.splits import stratified_order
@@ -133,7 +134,7 @@ def look_at(settings: DataSettings) -> DataFacts:
     shapes = _shapes(decoder, chosen.tolist())
     sides = sorted(min(shape) for shape in shapes)
     size = shapes[0]
-    if len(set(shapes)) > 1 or max(size) > max(SIZES):
+    if len(set(shapes)) > 1 or max(size) > max(SIZES) or settings.name in SIZED:
         side = max([wanted for wanted in SIZES if wanted <= median(sides)], default=SIZES[0])
         settings, size = replace(settings, image_size=side), (side, side)
     reader = open_source(settings, "development")
