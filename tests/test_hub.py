@@ -17,6 +17,7 @@ from image_files import encoded
 
 from morel_search.cluster.placement import with_absolute_paths
 from morel_search.errors import DataError
+from morel_search.models.sections import read_section
 from morel_search.results.folder import RunFolder
 from morel_search.training.data_settings import is_hub_name
 from morel_search.training.datasets.hub import pinned
@@ -25,6 +26,7 @@ from morel_search.training.settings import DataSettings
 from morel_search.workflows.data_paths import used_paths
 from morel_search.workflows.request import Request
 from morel_search.workflows.run_settings import new_settings
+from morel_search.workflows.verify_folder import _with_recorded_data
 
 datasets: Any = pytest.importorskip("datasets")
 
@@ -121,6 +123,9 @@ def test_a_resumed_search_keeps_the_commit(hub: Hub, tmp_path: Path) -> None:
     images = PreflightResult(16, 4, (3, 8, 8), 2, 100, FLOAT32, (), ())
     run.write_settings(new_settings("a", request.space, images))
     assert "hf_a_secret" not in run.settings.read_text()
+    recorded = run.read_settings()
+    assert read_section(DataSettings, recorded.space["data"]) == request.space.data
+    assert _with_recorded_data(space, recorded).data == request.space.data
     new = hub.commit(parquet(train=30, test=6))
     resumed = replace(request, space=space, resume=True).noted()
     assert resumed.space.data == request.space.data
@@ -303,6 +308,13 @@ def test_names(tmp_path: Path) -> None:
         assert not is_hub_name(name)
         (fault,) = faults(tmp_path, changed(data={"name": name}))
         assert "huggingface/OWNER/NAME" in fault
+
+
+def test_names_in_a_settings_file() -> None:
+    assert read_section(DataSettings, {"name": NAME}).name == NAME
+    for name in ("package.module:name", "timm/resnet18", "huggingface/../x", "other"):
+        with pytest.raises(ValueError, match="name must be one of digits, "):
+            read_section(DataSettings, {"name": name})
 
 
 def test_names_of_splits_are_no_paths() -> None:

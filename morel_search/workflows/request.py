@@ -63,17 +63,11 @@ class Request:
         data = self.space.data
         if not is_hub_name(data.name):
             return self
-        from morel_search.training.datasets.hub import pinned
+        from morel_search.training.datasets.hub import pinned, with_recorded
 
         run = RunFolder(self.results / self.name)
         if self.resume and run.settings.is_file():
-            known = run.read_settings().section("data")
-            if (known.get("name"), known.get("revision")) == (data.name, data.revision):
-                commit, subset = known.get("commit"), known.get("subset")
-                if data.commit is None and isinstance(commit, str):
-                    data = replace(data, commit=commit)
-                if data.subset is None and isinstance(subset, str):
-                    data = replace(data, subset=subset)
+            data = with_recorded(data, run.read_settings().section("data"))
         return replace(self, space=replace(self.space, data=pinned(data)))
 
     def _with_fingerprint(self) -> Request:

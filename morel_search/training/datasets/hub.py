@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +23,7 @@ from morel_search.training.datasets.parquet import open_tables
 from morel_search.training.datasets.source import Source, Split
 from morel_search.training.settings import DataSettings
 
-__all__ = ["HubFolder", "open_hub", "pinned", "prepared"]
+__all__ = ["HubFolder", "open_hub", "pinned", "prepared", "with_recorded"]
 
 OLDEST = 5
 """Oldest version of the library; versions before 4 run code of data sets."""
@@ -86,6 +86,23 @@ def pinned(settings: DataSettings) -> DataSettings:
     if settings.commit is None:
         settings = replace(settings, commit=_newest_commit(settings))
     return replace(settings, subset=prepared(settings).subset)
+
+
+def with_recorded(settings: DataSettings, recorded: Mapping[str, object]) -> DataSettings:
+    """Return the settings with the commit and the subset that a search has recorded for them.
+
+    Args:
+        settings: The section ``data`` of the space file.
+        recorded: The section as ``settings.json`` has it. Nothing of another data set or revision is taken.
+    """
+    if (recorded.get("name"), recorded.get("revision")) != (settings.name, settings.revision):
+        return settings
+    commit, subset = recorded.get("commit"), recorded.get("subset")
+    if settings.commit is None and isinstance(commit, str):
+        settings = replace(settings, commit=commit)
+    if settings.subset is None and isinstance(subset, str):
+        settings = replace(settings, subset=subset)
+    return settings
 
 
 def prepared(settings: DataSettings) -> HubFolder:
