@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from morel_search.config import ResourceSettings, SearchSettings, load_space
 from morel_search.errors import SpaceError
+from morel_search.training.data_settings import DATA_NAMES
 from morel_search.training.names import ACCURACY_LOSSES, NETWORK_NAMES
 from morel_search.training.settings import DataSettings, EvaluationSettings, TrainSettings
 
@@ -73,8 +74,8 @@ LIMITED = [
         (
             "data",
             {"name": "digit"},
-            "data.name: must be digits, cifar10, cifar100, mnist, fashion_mnist, kmnist, svhn, stl10, "
-            "image_folder, parquet or npz, got the text 'digit'; did you mean digits?",
+            f"data.name: must be {', '.join(DATA_NAMES)} or huggingface/OWNER/NAME, got the text 'digit'; "
+            "did you mean digits?",
         ),
         (
             "data",

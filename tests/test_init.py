@@ -30,7 +30,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("data sets: mnist, ")
+    assert last.endswith("huggingface/OWNER/NAME")
     assert [line.split()[0] for line in lines] == [path.stem for path in SHIPPED]
     assert all(len(line.split()) > 3 and len(line) <= 130 for line in lines)
 
@@ -96,7 +98,13 @@ def test_a_full_disk_leaves_no_file(
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("digit", "did you mean digits?"), ("", "the names are"), ("../x", "")]
+    ("name", "hint"),
+    [
+        ("digit", "did you mean digits?"),
+        ("mnits", "did you mean mnist?"),
+        ("", "the names are"),
+        ("../x", ""),
+    ],
 )
 def test_an_unknown_name(folder: Path, name: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", name]) == 2

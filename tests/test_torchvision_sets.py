@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST, KMNIST, SVHN and STL-10, from small files in the formats of their authors."""
+"""MNIST, Fashion-MNIST, KMNIST, EMNIST, SVHN and STL-10, from small files in the formats of their authors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from scipy.io import savemat
 
 from morel_search.errors import DataError
 from morel_search.training.data_settings import DOWNLOADED
-from morel_search.training.datasets.loading import load_development, load_test
-from morel_search.training.datasets.torchvision_sets import KINDS, TORCHVISION_SETS
+from morel_search.training.datasets.loading import check_test, load_development, load_test
+from morel_search.training.datasets.torchvision_files import TORCHVISION_FILES
+from morel_search.training.datasets.torchvision_sets import EMNIST_SUBSETS, KINDS, TORCHVISION_SETS
 from morel_search.training.settings import DataSettings
 
 RANDOM = np.random.default_rng(0)
@@ -67,7 +68,11 @@ def write(
             raw = folder / KINDS[name].place
             raw.mkdir(parents=True, exist_ok=True)
             prefix = "t10k" if split == "test" else "train"
-            idx(raw / f"{prefix}-images-idx3-ubyte", images[:, 0])
+            if name == "emnist":
+                prefix = f"emnist-balanced-{split}"
+            # EMNIST stores columns first.
+            stored = images[:, 0].transpose(0, 2, 1) if name == "emnist" else images[:, 0]
+            idx(raw / f"{prefix}-images-idx3-ubyte", stored)
             idx(raw / f"{prefix}-labels-idx1-ubyte", labels)
         written[split] = images, labels
     if name == "svhn":
@@ -98,7 +103,7 @@ def test_images_and_labels_are_those_of_the_files(
     }
     assert torch.equal(test.images, torch.from_numpy(written["test"][0]))
     assert test.labels.tolist() == written["test"][1].tolist()
-    assert len(development.classes) == 10
+    assert len(development.classes) == (47 if name == "emnist" else 10)
     assert development.classes[9] == {
         "fashion_mnist": "Ankle boot",
         "kmnist": "wo",
@@ -143,6 +148,47 @@ def test_damaged_files_are_one_sentence(name: Any, tmp_path: Path, monkeypatch: 
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_test_images_are_checked_at_the_start(
+    name: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(name, tmp_path, monkeypatch)
+    settings = DataSettings(name=name, folder=str(tmp_path), download=False)
+    assert check_test(settings) == ()
+    words = {"mnist": "t10k", "fashion_mnist": "t10k", "kmnist": "t10k"}
+    (*_, last) = sorted(tmp_path.rglob(f"*{words.get(name, 'test')}*"))
+    content = last.read_bytes()
+    for damage in (lambda: last.write_bytes(content[: len(content) // 2]), last.unlink):
+        damage()
+        with pytest.raises(DataError, match="damaged"):
+            check_test(settings)
+
+
+def test_subsets_of_emnist(tmp_path: Path) -> None:
+    counts = {"byclass": 62, "bymerge": 47, "balanced": 47, "letters": 26, "digits": 10, "mnist": 10}
+    raw = tmp_path / "EMNIST/raw"
+    raw.mkdir(parents=True)
+    images = pixels(20, 28, 28)
+    for subset, count in counts.items():
+        first = 1 if subset == "letters" else 0  # as in the files of the authors
+        labels = (np.arange(20) % 10).astype(np.uint8) + first
+        labels[-1] = count - 1 + first
+        for split in ("train", "test"):
+            idx(raw / f"emnist-{subset}-{split}-images-idx3-ubyte", images)
+            idx(raw / f"emnist-{subset}-{split}-labels-idx1-ubyte", labels)
+    for subset, count in counts.items():
+        settings = DataSettings(name="emnist", folder=str(tmp_path), download=False, subset=subset)
+        test = load_test(settings)
+        assert test.labels.tolist() == [*(np.arange(19) % 10), count - 1]
+        assert torch.equal(test.images[:, 0], torch.from_numpy(images.transpose(0, 2, 1)))
+        source = TORCHVISION_SETS["emnist"](settings, "test")
+        assert len(source.classes) == count
+        assert source.classes[0] == ("a" if subset == "letters" else "0")
+    assert set(counts) == set(EMNIST_SUBSETS)
+    with pytest.raises(DataError, match=r"data\.subset must be one of balanced, byclass, .* got small"):
+        load_test(DataSettings(name="emnist", folder=str(tmp_path), subset="small"))
+
+
 @pytest.mark.parametrize("name", ["mnist", "stl10"])
 def test_nothing_is_downloaded_through_a_link(name: Any, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -154,6 +200,6 @@ def test_nothing_is_downloaded_through_a_link(name: Any, tmp_path: Path) -> None
 
 
 def test_the_settings_name_every_data_set_and_no_setting_is_unused(tmp_path: Path) -> None:
-    assert set(TORCHVISION_SETS) == set(DOWNLOADED) - {"cifar10", "cifar100"}
+    assert {*TORCHVISION_SETS, *TORCHVISION_FILES} == set(DOWNLOADED) - {"cifar10", "cifar100"}
     space = load(tmp_path, changed(), ["data={name: svhn, folder: there, download: false, image_size: 16}"])
     assert not [warning for warning in space.warnings if warning.startswith("data.")]

@@ -13,6 +13,7 @@ from morel_search._consent import names_code
 from morel_search._machine import usable_cpus
 from morel_search.config import ResourceSettings
 from morel_search.errors import ResourceError
+from morel_search.training.data_settings import is_hub_name
 from morel_search.training.settings import DataSettings, NetworkSettings, TrainSettings
 
 __all__ = [
@@ -177,11 +178,12 @@ def with_absolute_paths(data: DataSettings) -> DataSettings:
 
     Ray Tune changes the working directory of a trial.
     """
+    from_hub = is_hub_name(data.name)  # there, train and test are names of splits
     return replace(
         data,
         folder=str(_absolute(data.folder)),
-        train=_absolute(data.train),
-        test=_absolute(data.test),
+        train=data.train if from_hub else _absolute(data.train),
+        test=data.test if from_hub else _absolute(data.test),
         extra=_absolute(data.extra),
     )
 

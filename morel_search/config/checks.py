@@ -21,6 +21,7 @@ from morel_search.config.possible_values import (
 from morel_search.config.rational import format_value, in_255ths, parse_rational
 from morel_search.config.space import Space
 from morel_search.errors import SpaceError
+from morel_search.training.data_settings import SIZED
 from morel_search.training.names import DISTILLATION_LOSSES
 from morel_search.training.settings import DataSettings, EvaluationSettings, TrainSettings
 
@@ -160,6 +161,9 @@ def _check_data(data: DataSettings, faults: Faults) -> None:
         needed = data.name in _FROM_FILES or (data.name == "npz" and name == "train")
         if needed and getattr(data, name) is None:
             faults.add(("data", name), f"must be given for {data.name}: {specs(DataSettings)['train'].doc}")
+    if data.name in SIZED and data.image_size is None:
+        problem = f"must be given for {data.name}, whose images differ in size: 64, for example"
+        faults.add(("data", "image_size"), problem)
     if data.validation >= 1 and data.validation != int(data.validation):
         faults.add(
             ("data", "validation"),

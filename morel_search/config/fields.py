@@ -87,6 +87,8 @@ def _value(spec: FieldSpec) -> str:
     names = ", ".join(f"`{name}`" for name in spec.choices)
     kind = names or _TYPES.get(spec.base) or ("mapping" if isinstance(spec.default, Mapping) else "list")
     library = ", `timm/NAME`, `torchvision/NAME`" if spec.libraries else ""
+    if spec.hub:
+        return f"{kind}, `huggingface/OWNER/NAME`"
     module = f"{library} or `package.module:name`" if spec.module else ""
     limits = "".join(f" {_SIGNS[name]} {limit}" for name, limit in spec.limits.items())
     return f"{kind}{module}{limits}{', or null' if spec.optional else ''}"

@@ -35,6 +35,7 @@ class FieldSpec:
         doc: The meaning.
         values: The allowed values in words, for a field whose type does not tell them.
         libraries: Whether ``timm/NAME`` and ``torchvision/NAME`` are allowed too.
+        hub: Whether ``huggingface/OWNER/NAME`` and ``huggingface/NAME`` are allowed too.
         fixed: Whether all trainings of a search have the same value: neither searched nor set for a control.
     """
 
@@ -48,6 +49,7 @@ class FieldSpec:
     doc: str
     values: str = ""
     libraries: bool = False
+    hub: bool = False
     fixed: bool = False
 
 
@@ -73,10 +75,11 @@ def _spec(field: dataclasses.Field[object], hint: object) -> FieldSpec:
     limits = {name: field.metadata[name] for name in _LIMITS if name in field.metadata}
     module = bool(field.metadata.get("optional_module"))
     libraries = bool(field.metadata.get("libraries"))
+    hub = bool(field.metadata.get("hub"))
     doc, values = (str(field.metadata.get(key, "")) for key in ("doc", "values"))
     fixed = bool(field.metadata.get("fixed"))
     return FieldSpec(
-        field.name, hint, optional, choices, module, limits, default, doc, values, libraries, fixed
+        field.name, hint, optional, choices, module, limits, default, doc, values, libraries, hub, fixed
     )
 
 

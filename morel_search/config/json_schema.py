@@ -34,6 +34,7 @@ _RATIONAL: JsonObject = {"type": "string", "pattern": rf"^\s*{_NUMBER}(\s*/\s*{_
 _WORD = r"[A-Za-z_]\w*"
 _IMPORT_PATH: JsonObject = {"type": "string", "pattern": rf"^{_WORD}(\.{_WORD})*:{_WORD}(\.{_WORD})*$"}
 _LIBRARY: JsonObject = {"type": "string", "pattern": r"^(timm|torchvision)/[\w.-]+$"}
+_HUB: JsonObject = {"type": "string", "pattern": r"^huggingface/[\w.-]+(/[\w.-]+)?$"}
 _NULL: JsonObject = {"type": "null"}
 _LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _OPTION = "network.options.NAME"
@@ -124,6 +125,7 @@ def _kinds(spec: FieldSpec) -> list[JsonObject]:
     if spec.choices:
         names: list[JsonObject] = [{"enum": [*spec.choices]}]
         names += [_IMPORT_PATH] * spec.module
+        names += [_HUB] * spec.hub
         return [*names, _LIBRARY] if spec.libraries else names
     if spec.base is Fraction:
         return [{"type": "number", **limits}, _RATIONAL]

@@ -34,6 +34,7 @@ from morel_search.config.imports import check_import_path
 from morel_search.config.rational import parse_rational
 from morel_search.config.searchable import OptionValue
 from morel_search.config.validation_text import add_validation_errors
+from morel_search.training.data_settings import is_hub_name
 from morel_search.training.library_names import is_library_name, library_problem, similar_name
 from morel_search.training.limits import size_problem
 
@@ -79,7 +80,9 @@ def annotation(
     hint: object = spec.base
     if hint is float:
         marks.append(AfterValidator(_sized))
-    if spec.choices and not spec.module:
+    if spec.hub:
+        marks.append(AfterValidator(_data_name_check(spec.choices)))
+    elif spec.choices and not spec.module:
         hint = Literal[spec.choices]
     elif spec.module:
         marks.append(AfterValidator(_name_check(spec.choices, spec.libraries)))
@@ -209,6 +212,16 @@ def _sized(value: float) -> float:
     if reason := size_problem(value):
         raise PydanticCustomError("explained", "{reason}", {"reason": reason})
     return value
+
+
+def _data_name_check(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value in choices or is_hub_name(value):
+            return value
+        reason = f"must be {', '.join(choices)} or huggingface/OWNER/NAME"
+        raise PydanticCustomError("explained", "{reason}", {"reason": reason, "names": choices, "meant": ""})
+
+    return check
 
 
 def _name_check(choices: tuple[str, ...], libraries: bool) -> Callable[[str], str]:

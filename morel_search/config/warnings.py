@@ -17,7 +17,7 @@ from morel_search.config.possible_values import (
 from morel_search.config.rational import format_value
 from morel_search.config.search_warnings import search_warnings
 from morel_search.config.space import Space
-from morel_search.training.data_settings import DOWNLOADED
+from morel_search.training.data_settings import DOWNLOADED, HUB, is_hub_name
 from morel_search.training.names import ACCURACY_LOSSES, DISTILLATION_LOSSES
 from morel_search.training.settings import EvaluationSettings
 
@@ -45,11 +45,14 @@ _USED_BY = {
 _DATA_USED_BY = {
     "folder": DOWNLOADED,
     "download": DOWNLOADED,
-    "train": ("parquet", "image_folder", "npz"),
-    "test": ("parquet", "image_folder", "npz"),
-    "image_column": ("parquet", "npz"),
-    "label_column": ("parquet", "npz"),
-    "image_size": ("parquet", "image_folder", "npz", *DOWNLOADED[2:]),
+    "train": ("parquet", "image_folder", "npz", HUB),
+    "test": ("parquet", "image_folder", "npz", HUB),
+    "subset": (HUB, "emnist"),
+    "revision": (HUB,),
+    "commit": (HUB,),
+    "image_column": ("parquet", "npz", HUB),
+    "label_column": ("parquet", "npz", HUB),
+    "image_size": ("parquet", "image_folder", "npz", HUB, *DOWNLOADED[2:]),
 }
 
 _EXTRA_USES = ("image_column", "label_column", "image_size")
@@ -238,9 +241,10 @@ def _images(space: Space) -> Iterator[str]:
 
 
 def _unused_data(space: Space, given: JsonObject) -> Iterator[str]:
+    kind = HUB if is_hub_name(space.data.name) else space.data.name
     for name, users in _DATA_USED_BY.items():
         by_extra = space.data.extra is not None and name in _EXTRA_USES
-        if given.get(name) is not None and space.data.name not in users and not by_extra:
+        if given.get(name) is not None and kind not in users and not by_extra:
             yield f"data.{name} has no effect with {space.data.name}"
     if space.data.extra is None:
         if given.get("extra_share") is not None:

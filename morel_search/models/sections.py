@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from morel_search._format import shortened
+from morel_search.training.data_settings import is_hub_name
 from morel_search.training.library_names import is_library_name
 
 if TYPE_CHECKING:
@@ -45,16 +46,14 @@ def read_section(settings: type[Settings], given: object) -> Settings:
     if not isinstance(given, Mapping):
         raise TypeError(f"{settings.__name__} must be a mapping, got {shortened(repr(given))}")
     types = get_type_hints(settings)
-    choices = {field.name: field.metadata.get("choices") for field in dataclasses.fields(settings)}
+    marks = {field.name: field.metadata for field in dataclasses.fields(settings)}
     unknown = [name for name in given if name not in types]
     if unknown:
         raise ValueError(f"this version of morel_search knows no setting {shortened(unknown[0])}")
-    return settings(
-        **{name: _value(name, types[name], choices[name], value) for name, value in given.items()}
-    )
+    return settings(**{name: _value(name, types[name], marks[name], value) for name, value in given.items()})
 
 
-def _value(name: str, hint: object, choices: Collection[str] | None, value: object) -> object:
+def _value(name: str, hint: object, marks: Mapping[str, object], value: object) -> object:
     """Return the value of a setting from its JSON value.
 
     Raises:
@@ -66,10 +65,11 @@ def _value(name: str, hint: object, choices: Collection[str] | None, value: obje
         return None
     (kind,) = (member for member in members if member is not NoneType)
     is_literal = get_origin(kind) is Literal
-    if is_literal:
-        choices = get_args(kind)
-    names_code = not is_literal and isinstance(value, str) and (":" in value or is_library_name(value))
-    if choices is not None and value not in choices and not names_code:
+    choices = get_args(kind) if is_literal else marks.get("choices")
+    others = False
+    if isinstance(value, str) and not is_literal:
+        others = is_hub_name(value) if marks.get("hub") else ":" in value or is_library_name(value)
+    if isinstance(choices, Collection) and value not in choices and not others:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shortened(repr(value))}")
     if kind is Fraction:
         return _rational(name, value)
@@ -78,7 +78,7 @@ def _value(name: str, hint: object, choices: Collection[str] | None, value: obje
         if not isinstance(value, (list, tuple)):
             raise TypeError(f"{name} must be a list, got {shortened(repr(value))}")
         (kind, *_) = get_args(kind)
-        return tuple(_value(f"{name}[{index}]", kind, None, item) for index, item in enumerate(value))
+        return tuple(_value(f"{name}[{index}]", kind, {}, item) for index, item in enumerate(value))
     expected = _JSON_TYPES.get(origin)
     if expected is not None and (
         not isinstance(value, expected) or (isinstance(value, bool) and origin is not bool)

@@ -16,7 +16,10 @@ __all__ = [
 RENAMED_SETTINGS: dict[str, dict[str, str]] = {"search": {"point": "select_epoch"}}
 """For each section of a space, the old names of keys and their current names."""
 
-LATER_DATA = {"background": "white", "extra": None, "extra_share": 0.5}
+LATER_DATA = {
+    **{"background": "white", "extra": None, "extra_share": 0.5},
+    **{"subset": None, "revision": None, "commit": None},
+}
 """Settings of the section ``data`` that earlier versions did not have, with their defaults."""
 
 LATER_TRAIN = {

@@ -23,7 +23,8 @@ def setting(default: Any = dataclasses.MISSING, *, doc: str, **limits: Any) -> A
         doc: What the setting means, with its unit.
         **limits: ``ge``, ``gt``, ``le``, ``lt`` (numbers), ``choices`` (the names a text may be),
             ``optional_module=True`` for a name that may also be an import path ``package.module:name``,
-            ``libraries=True`` for one that may also be ``timm/NAME`` or ``torchvision/NAME``, or
+            ``libraries=True`` for one that may also be ``timm/NAME`` or ``torchvision/NAME``, ``hub=True``
+            for one that may also be ``huggingface/OWNER/NAME``, or
             ``fixed=True`` for a setting of ``train`` that is the same for all trainings of a search.
     """
     return dataclasses.field(default=default, metadata={"doc": doc, **limits})

@@ -12,7 +12,6 @@ from morel_search.errors import DataError
 
 if TYPE_CHECKING:
     from morel_search.training.datasets.images import Decoder
-    from morel_search.training.datasets.source import Source
     from morel_search.training.settings import DataSettings
 
 __all__ = ["DataFacts", "find_splits", "look_at"]
@@ -123,21 +122,22 @@ def look_at(settings: DataSettings) -> DataFacts:
     import torch
 
     from morel_search.training.augment import to_float
+    from morel_search.training.data_settings import SIZED
     from morel_search.training.datasets.images import Decoder
-    from morel_search.training.datasets.loading import READERS
+    from morel_search.training.datasets.loading import open_source
     from morel_search.training.datasets.splits import stratified_order
 
-    opened = READERS[settings.name](replace(settings, image_size=1), "development")
+    opened = open_source(replace(settings, image_size=1), "development")
     decoder = opened.read
     assert isinstance(decoder, Decoder), "these data sets are decoded"
     chosen = stratified_order(opened.labels, 0)[:LOOKED_AT]
     shapes = _shapes(decoder, chosen.tolist())
     sides = sorted(min(shape) for shape in shapes)
     size = shapes[0]
-    if len(set(shapes)) > 1 or max(size) > max(SIZES):
+    if len(set(shapes)) > 1 or max(size) > max(SIZES) or settings.name in SIZED:
         side = max([wanted for wanted in SIZES if wanted <= median(sides)], default=SIZES[0])
         settings, size = replace(settings, image_size=side), (side, side)
-    reader = READERS[settings.name](settings, "development")
+    reader = open_source(settings, "development")
     images = to_float(reader.read(chosen.sort().values))
     counts = torch.bincount(reader.labels, minlength=len(reader.classes)).tolist()
     return DataFacts(
@@ -154,11 +154,10 @@ def look_at(settings: DataSettings) -> DataFacts:
 
 
 def _test_images(settings: DataSettings) -> int:
-    from morel_search.training.datasets.loading import READERS, check_test
+    from morel_search.training.datasets.loading import check_test, open_source
 
     check_test(settings)
-    source: Source = READERS[settings.name](settings, "test")
-    return len(source.labels)
+    return len(open_source(settings, "test").labels)
 
 
 def _shapes(decoder: Decoder, numbers: Sequence[int]) -> list[tuple[int, int]]:

@@ -17,11 +17,13 @@ __all__ = ["relative_path_hint", "used_paths"]
 
 def used_paths(data: DataSettings) -> dict[str, str]:
     """Return the paths from which the images of a data set are read, by the names of their settings."""
-    from morel_search.training.data_settings import DOWNLOADED
+    from morel_search.training.data_settings import DOWNLOADED, is_hub_name
 
-    paths: dict[str, str | None] = (
-        {"folder": data.folder} if data.name in DOWNLOADED else {"train": data.train, "test": data.test}
-    )
+    paths: dict[str, str | None] = {}
+    if data.name in DOWNLOADED:
+        paths = {"folder": data.folder}
+    elif not is_hub_name(data.name):  # there, data.train and data.test are names of splits
+        paths = {"train": data.train, "test": data.test}
     paths["extra"] = data.extra
     return {name: path for name, path in paths.items() if path is not None}
 

@@ -8,18 +8,27 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from morel_search._cli import print_err
 from morel_search._format import printable
 from morel_search._machine import usable_cpus
 from morel_search.errors import DataError
+from morel_search.training.data_settings import DOWNLOADED, is_hub_name
 from morel_search.training.library_names import is_library_name
 from morel_search.workflows.data_facts import DataFacts, find_splits, look_at
 from morel_search.workflows.templates import SCHEMA_LINE, templates
 
-__all__ = ["space_for"]
+if TYPE_CHECKING:
+    from morel_search.training.settings import DataSettings
+
+__all__ = ["DESCRIBED", "can_be_described", "space_for", "space_for_name"]
 
 TEMPLATE, SEARCHED = "image_folder", "# The searched settings and their ranges."
 """The template whose searched settings are taken over, and the line with which they begin."""
+
+DESCRIBED = DOWNLOADED[2:]
+"""Data sets of which a space file is written from what they hold; CIFAR has templates."""
 
 FEW_IMAGES = 5000
 """Number of training images below which a small network and short trainings are proposed."""
@@ -62,13 +71,51 @@ def space_for(data: Path, test: Path | None, network: str | None, path: Path) ->
         DataError: The images cannot be used.
         NetworkError: The network is unknown or does not fit the images.
     """
+    from morel_search.training.settings import DataSettings
+
+    name, train, tested = find_splits(data, test)
+    return _described(DataSettings(name=name, train=train, test=tested), network, path)
+
+
+def space_for_name(name: str, subset: str | None, network: str | None, path: Path) -> tuple[str, DataFacts]:
+    """Write the text of a space file for a data set that is downloaded, such as ``mnist``.
+
+    Args:
+        name: A name of a data set, also ``huggingface/OWNER/NAME``; see :func:`can_be_described`.
+        subset: ``data.subset``.
+        network: The network; None chooses one.
+        path: The space file, which comments name.
+
+    Returns:
+        The text, and what was found.
+
+    Raises:
+        DataError: The data set cannot be downloaded or used.
+        NetworkError: The network is unknown or does not fit the images.
+    """
+    from morel_search.training.datasets.hub import pinned
+    from morel_search.training.settings import DataSettings
+
+    settings = pinned(DataSettings(name=name, subset=subset))
+    if is_hub_name(name):
+        print_err(
+            f"note: {name} is read at its commit {settings.commit}; a search notes its own at its start"
+        )
+    return _described(settings, network, path)
+
+
+def can_be_described(name: str) -> bool:
+    """Return whether :func:`space_for_name` can write a space file for a name."""
+    return is_hub_name(name) or name in DESCRIBED
+
+
+def _described(settings: DataSettings, network: str | None, path: Path) -> tuple[str, DataFacts]:
     import torch
 
     from morel_search.training.networks import build_network
-    from morel_search.training.settings import DataSettings, NetworkSettings
+    from morel_search.training.settings import NetworkSettings
 
-    name, train, tested = find_splits(data, test)
-    facts = look_at(DataSettings(name=name, train=train, test=tested))
+    facts = look_at(settings)
     choice = _choose(facts, network)
     with torch.random.fork_rng(devices=[]):
         build_network(
@@ -134,7 +181,13 @@ def _head(facts: DataFacts, path: Path) -> list[str]:
 def _data(facts: DataFacts) -> list[str]:
     settings = facts.settings
     share = min(0.25, max(0.1, round(WANTED_VALIDATION / facts.train + 0.005, 2)))
-    lines = ["data:", f"  name: {settings.name}", f"  train: {_text(settings.train)}"]
+    lines = ["data:", f"  name: {settings.name}"]
+    if settings.name in DOWNLOADED:
+        lines.append(_line(f"  folder: {settings.folder}", "the files are downloaded to this folder"))
+    if settings.subset is not None:
+        lines.append(f"  subset: {_text(settings.subset)}")
+    if settings.train is not None:
+        lines.append(f"  train: {_text(settings.train)}")
     if settings.test is not None:
         lines.append(f"  test: {_text(settings.test)}")
     if settings.image_size is not None:
@@ -209,9 +262,8 @@ def _mapping(options: Mapping[str, object]) -> str:
     return f"{{{', '.join(f'{key}: {value}' for key, value in options.items())}}}"
 
 
-def _text(value: str | None) -> str:
+def _text(value: str) -> str:
     """Return a text as it stands in a YAML file."""
-    assert value is not None, "both splits are given"
     try:
         value.encode()
     except UnicodeEncodeError as error:

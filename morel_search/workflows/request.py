@@ -9,6 +9,7 @@ from morel_search.config import Space
 from morel_search.errors import NetworkError
 from morel_search.results.folder import RunFolder
 from morel_search.results.names import check_run_name
+from morel_search.training.data_settings import is_hub_name
 
 __all__ = ["Request"]
 
@@ -47,11 +48,29 @@ class Request:
         return replace(self, resume=RunFolder(self.results / self.name).settings.is_file())
 
     def noted(self) -> Request:
-        """Return the request with the fingerprint of ``network.weights`` in its space.
+        """Return the request with what a search must not change unnoticed in its space.
+
+        This is the fingerprint of ``network.weights``, and the commit of a data set of the Hugging Face hub,
+        which a resumed search keeps.
 
         Raises:
             NetworkError: There are no such weights.
+            DataError: There is no such data set, or the hub cannot be reached.
         """
+        return self._with_commit()._with_fingerprint()
+
+    def _with_commit(self) -> Request:
+        data = self.space.data
+        if not is_hub_name(data.name):
+            return self
+        from morel_search.training.datasets.hub import pinned, with_recorded
+
+        run = RunFolder(self.results / self.name)
+        if self.resume and run.settings.is_file():
+            data = with_recorded(data, run.read_settings().section("data"))
+        return replace(self, space=replace(self.space, data=pinned(data)))
+
+    def _with_fingerprint(self) -> Request:
         network = self.space.network
         if network.weights is None:
             return self

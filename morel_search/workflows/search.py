@@ -47,8 +47,9 @@ def dry_run(request: Request) -> int:
     from morel_search.workflows.plan import plan_text
     from morel_search.workflows.preflight import check_device, inspect, time_epoch
 
-    request = request.decided().noted()
-    _refuse_early(request)
+    request = request.decided()
+    _refuse_early(request)  # before noted(), which may download a data set
+    request = request.noted()
     check_trackers(request.track)
     if request.address is None:
         check_device(request.space)
@@ -81,10 +82,11 @@ def execute(request: Request) -> int:
     from morel_search.workflows.followers import Followers
 
     check_locks()
-    request = request.decided().noted()
+    request = request.decided()
     if request.or_start and not request.resume:
         remove_unbegun(RunFolder(request.results / request.name), request.space.path, request.space.text)
-    _refuse_early(request)
+    _refuse_early(request)  # before noted(), which may download a data set
+    request = request.noted()
     if request.resume:
         with RunFolder(request.results / request.name).lock():
             pass  # a run that another process continues is refused before Ray starts

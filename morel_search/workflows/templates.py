@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -43,17 +44,25 @@ def summary(name: str) -> str:
     return re.split(r"(?<=[^.])[.:;] ", text.rstrip("."))[0]
 
 
-def template_text(name: str, path: Path) -> str:
+def template_text(name: str, path: Path, data_sets: Sequence[str] = ()) -> str:
     """Return a template as it is written to a path: its comments name this file.
 
+    Args:
+        name: The template.
+        path: The file.
+        data_sets: Other names that the user may have meant.
+
     Raises:
-        SpaceError: There is no template of this name.
+        SpaceError: There is no template of this name, nor a data set.
     """
     known = templates()
     if name not in known:
-        near = get_close_matches(name, known, n=1)
+        near = get_close_matches(name, [*known, *data_sets], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise SpaceError([f"there is no template {name!r}: {hint}the names are {', '.join(known) or 'none'}"])
+        sets = f"; data sets are {', '.join(data_sets)}" if data_sets else ""
+        raise SpaceError(
+            [f"there is no template {name!r}: {hint}the names are {', '.join(known) or 'none'}{sets}"]
+        )
     text = known[name].read_text(encoding="utf-8")
     text = text.replace(f"search_spaces/{name}.yaml", str(path))
     return text.replace("search_spaces/", "")

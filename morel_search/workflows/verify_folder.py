@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from morel_search._cli import print_out, terminate_as_interrupt
+from morel_search.training.data_settings import is_hub_name
 
 if TYPE_CHECKING:
     from morel_search.config import Space
@@ -61,7 +62,8 @@ def verify_folder(
     run = open_run_folder(path)
     settings = run.read_settings()
     consent = consent_of(trust_code=trust_code)
-    space = _with_recorded_evaluation(load_space(run.space, settings.overrides, consent=consent), settings)
+    space = load_space(run.space, settings.overrides, consent=consent)
+    space = _with_recorded_data(_with_recorded_evaluation(space, settings), settings)
     networks_of(run)
     named = read_rival_options(rivals, [control.name for control in space.controls])
     chosen = chosen_rivals(space, run, named, consent)
@@ -92,6 +94,15 @@ def verify_folder(
         if replicated:
             print_out(replication_text(replicated))
     print_out(f"report: {report}")
+
+
+def _with_recorded_data(space: Space, settings: RunSettings) -> Space:
+    """Return the space with the commit of a data set of the Hugging Face hub that the search used."""
+    if not is_hub_name(space.data.name):
+        return space
+    from morel_search.training.datasets.hub import with_recorded
+
+    return replace(space, data=with_recorded(space.data, settings.section("data")))
 
 
 def _with_recorded_evaluation(space: Space, settings: RunSettings) -> Space:

@@ -142,10 +142,12 @@ def _write_table(run: RunFolder, table: pd.DataFrame) -> None:
 def _space(data: Path, overrides: Sequence[str]) -> Space:
     """Return a space whose sections describe the data and the attacks."""
     from morel_search.config import load_space
+    from morel_search.training.datasets.hub import pinned
     from morel_search.workflows.new_space import space_for
 
     if data.suffix in SPACE_SUFFIXES:
-        return load_space(data, overrides)
+        space = load_space(data, overrides)
+        return replace(space, data=pinned(space.data))
     text, _ = space_for(data, None, None, Path("space.yaml"))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "space.yaml")

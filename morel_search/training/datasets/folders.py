@@ -13,7 +13,7 @@ from morel_search.training.datasets.images import Decoder, common_shape
 from morel_search.training.datasets.source import Source, Split, local_path
 from morel_search.training.settings import DataSettings
 
-__all__ = ["check_folder", "open_folder"]
+__all__ = ["check_folder", "open_folder", "read_image"]
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -35,7 +35,7 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
     if len(classes) < 2:
         raise DataError(f"data.train {train} must have folders of at least two classes, got {len(classes)}")
     files = _files(folders)
-    shape = common_shape(len(files), lambda number: _read(files[number]), settings.image_size)
+    shape = common_shape(len(files), lambda number: read_image(files[number][1]), settings.image_size)
     if split == "test":
         test = check_folder(settings, "test")
         folders = _folders(test)
@@ -45,7 +45,7 @@ def open_folder(settings: DataSettings, split: Split) -> Source:
         files = _files(folders)
     number_of = {name: number for number, name in enumerate(classes)}
     labels = torch.tensor([number_of[name] for name, _ in files], dtype=torch.int64)
-    read = Decoder(lambda number: _read(files[number]), shape, settings)
+    read = Decoder(lambda number: read_image(files[number][1]), shape, settings)
     notes = () if split == "test" else tuple(spelling_notes(classes))
     return Source(labels, classes, read, notes, Classes(classes, named=True))
 
@@ -112,9 +112,12 @@ def _unreadable(folder: Path | str, error: OSError) -> DataError:
     return DataError(f"the folder {folder} cannot be read: {error.strerror}")
 
 
-def _read(file: tuple[str, Path]) -> tuple[bytes, str]:
-    """Return the bytes of an image, and its path."""
-    path = file[1]
+def read_image(path: Path) -> tuple[bytes, str]:
+    """Return the bytes of an image file, and its path in words.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     try:
         if not path.is_file():  # reading a pipe or a device would wait, or never end
             raise DataError(f"{path} is not a file")

@@ -29,18 +29,21 @@ class ImageColumn:
         file: The file.
         name: Name of the column.
         column: The column, also dictionary-encoded.
+        folders: Folders with image files; a struct without bytes may have a ``path`` in one of them.
 
     Raises:
         DataError: The column holds something else.
     """
 
-    def __init__(self, file: Path, name: str, column: pa.ChunkedArray) -> None:
+    def __init__(
+        self, file: Path, name: str, column: pa.ChunkedArray, folders: tuple[Path, ...] = ()
+    ) -> None:
         import pyarrow as pa
 
         kind = column.type
         if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.FixedShapeTensorType):
             column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type)
-        self.file, self.column = file, column
+        self.file, self.column, self.folders = file, column, folders
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         self.is_pixels = _is_pixels(kind)
         if not (self.is_pixels or _is_struct_with_bytes(kind) or _is_bytes(kind)):
@@ -67,10 +70,24 @@ class ImageColumn:
         value, path = scalar.as_py(), None
         if isinstance(value, dict):
             value, path = value["bytes"], value.get("path")
+        if value is None and path and self.folders:
+            return self._outside(Path(path), place)
         if value is None:
             outside = f", only the path {path}; write the images into the file" if path else ""
             raise DataError(f"{place} has no image bytes{outside}")
         return bytes(value), place
+
+    def _outside(self, path: Path, place: str) -> tuple[bytes, str]:
+        """Read an image file in one of the folders."""
+        try:
+            real = path.resolve(strict=True)
+            if not any(real.is_relative_to(folder) for folder in self.folders):
+                raise DataError(
+                    f"{place} names {path}, which is not in {' or '.join(map(str, self.folders))}"
+                )
+            return real.read_bytes(), str(path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{place} names {path}, which cannot be read: {error}") from error
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

@@ -9,30 +9,36 @@ import torch
 from torch import Tensor
 
 from morel_search.errors import DataError
+from morel_search.training.data_settings import is_hub_name
 from morel_search.training.datasets.cifar import open_cifar10, open_cifar100
 from morel_search.training.datasets.digits import open_digits
 from morel_search.training.datasets.extra import read_extra
 from morel_search.training.datasets.folders import check_folder, open_folder
+from morel_search.training.datasets.hub import open_hub
 from morel_search.training.datasets.images import Decoder
 from morel_search.training.datasets.npz import npz_file, open_npz
 from morel_search.training.datasets.parquet import open_parquet
 from morel_search.training.datasets.parquet_paths import parquet_files
 from morel_search.training.datasets.source import Source, Split
 from morel_search.training.datasets.splits import split_indices, stratified_order
+from morel_search.training.datasets.torchvision_files import TORCHVISION_FILES
 from morel_search.training.datasets.torchvision_sets import TORCHVISION_SETS
 from morel_search.training.settings import DataSettings
 
-__all__ = ["Development", "ImageSet", "check_test", "load_development", "load_test"]
+__all__ = ["Development", "ImageSet", "check_test", "load_development", "load_test", "open_source"]
 
 READERS: dict[str, Callable[[DataSettings, Split], Source]] = {
     "digits": open_digits,
     "cifar10": open_cifar10,
     "cifar100": open_cifar100,
     **TORCHVISION_SETS,
+    **TORCHVISION_FILES,
     "image_folder": open_folder,
     "parquet": open_parquet,
     "npz": open_npz,
 }
+"""The reader of each data set, beside those of the Hugging Face hub."""
+
 TEST_LIMIT_SEED = 0
 """Seed of the sample of ``data.test_limit``; it is constant, so all searches use the same images."""
 
@@ -92,6 +98,16 @@ class Development:
         )
 
 
+def open_source(settings: DataSettings, split: Split) -> Source:
+    """Return one split of a data set, not yet decoded.
+
+    Raises:
+        DataError: Images or labels cannot be read.
+    """
+    reader = open_hub if is_hub_name(settings.name) else READERS[settings.name]
+    return reader(settings, split)
+
+
 def load_development(settings: DataSettings) -> Development:
     """Read the training images and split them; the test images are not read.
 
@@ -105,7 +121,7 @@ def load_development(settings: DataSettings) -> Development:
     Raises:
         DataError: Images or labels cannot be read, or do not allow the split.
     """
-    source = READERS[settings.name](settings, "development")
+    source = open_source(settings, "development")
     train, validation = split_indices(
         source.labels,
         source.classes,
@@ -134,7 +150,7 @@ def load_test(settings: DataSettings) -> ImageSet:
     Raises:
         DataError: Images or labels cannot be read, or do not fit the training images.
     """
-    source = READERS[settings.name](settings, "test")
+    source = open_source(settings, "test")
     return _take(source, _test_order(source, settings).sort().values)
 
 
@@ -148,7 +164,8 @@ def check_test(settings: DataSettings) -> tuple[str, ...]:
         What is done with images and labels of the test split and is worth knowing, one sentence each.
 
     Raises:
-        DataError: ``settings.test`` is missing, names no file, or cannot be read.
+        DataError: ``settings.test`` is missing or names no file, or the test images cannot be downloaded or
+            read.
     """
     if settings.name == "parquet":
         parquet_files(settings, "test")
@@ -156,9 +173,9 @@ def check_test(settings: DataSettings) -> tuple[str, ...]:
         check_folder(settings, "test")
     elif settings.name == "npz":
         npz_file(settings, "test")
-    else:
-        return ()
-    source = READERS[settings.name](settings, "test")
+    elif settings.name == "digits":
+        return ()  # they are part of scikit-learn
+    source = open_source(settings, "test")
     _take(source, _test_order(source, settings)[:CHECKED_TEST_IMAGES].sort().values)
     return _notes(source)
 

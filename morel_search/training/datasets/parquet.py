@@ -6,6 +6,8 @@ Arrow files, which ``Dataset.save_to_disk`` of its library writes, are read too.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +36,7 @@ from morel_search.training.settings import DataSettings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Table", "open_parquet"]
+__all__ = ["Table", "open_parquet", "open_tables"]
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
@@ -51,7 +53,27 @@ def open_parquet(settings: DataSettings, split: Split) -> Source:
         DataError: A file, a column, an image or a label is missing, cannot be read or does not fit; the
             message names file and row.
     """
-    table = train = Table(parquet_files(settings, "development"), settings)
+    return open_tables(settings, split, partial(parquet_files, settings))
+
+
+def open_tables(
+    settings: DataSettings,
+    split: Split,
+    files: Callable[[Split], tuple[Path, ...]],
+    folders: tuple[Path, ...] = (),
+) -> Source:
+    """Return the images of a split; see :func:`open_parquet`.
+
+    Args:
+        settings: The settings.
+        split: The split.
+        files: Function of a split that returns its files.
+        folders: Folders with image files; an image may be a path in one of them.
+
+    Raises:
+        DataError: See :func:`open_parquet`.
+    """
+    table = train = Table(files("development"), settings, folders)
     classes = training_classes(train.parts)
     labels = train.numbers(classes)
     if len(np.unique(labels)) < 2:
@@ -62,7 +84,7 @@ def open_parquet(settings: DataSettings, split: Split) -> Source:
     notes = [*spelling_notes(classes.names), *order_notes(train.parts, classes)]
     shape = common_shape(len(train), train.fetch, settings.image_size)
     if split == "test":
-        table = Table(parquet_files(settings, "test"), settings)
+        table = Table(files("test"), settings, folders)
         labels = table.numbers(with_orders(classes, table.parts))
         notes = order_notes(table.parts, classes)
     return Source(
@@ -76,18 +98,21 @@ class Table:
     Args:
         files: The files, at least one.
         settings: The settings, with the names of the columns if they are given.
+        folders: Folders with image files; an image may be a path in one of them.
 
     Raises:
         DataError: A file cannot be read or lacks a column, a label cannot be read, or the files have no rows.
     """
 
-    def __init__(self, files: tuple[Path, ...], settings: DataSettings) -> None:
+    def __init__(
+        self, files: tuple[Path, ...], settings: DataSettings, folders: tuple[Path, ...] = ()
+    ) -> None:
         self.files = files
         self.images: list[ImageColumn] = []
         self.parts: list[FileLabels] = []
         for file in files:
             table = _read(file, settings)
-            self.images.append(ImageColumn(file, table.column_names[0], table.column(0)))
+            self.images.append(ImageColumn(file, table.column_names[0], table.column(0), folders))
             self.parts.append(
                 read_labels(file, table.column(1), table.column_names[1], table.schema.metadata)
             )

@@ -1,4 +1,4 @@
-"""Data sets of torchvision by name: MNIST, Fashion-MNIST, KMNIST, SVHN and STL-10."""
+"""Data sets of torchvision that are read as arrays: MNIST, Fashion-MNIST, KMNIST, EMNIST, SVHN and STL-10."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from morel_search.errors import DataError
-from morel_search.training.datasets.downloads import FAILURES, download_lock, socket_timeout
 from morel_search.training.datasets.images import Decoder
-from morel_search.training.datasets.source import Source, Split, local_path
+from morel_search.training.datasets.source import Source, Split
+from morel_search.training.datasets.torchvision_download import files_problem, read_or_download
 from morel_search.training.settings import DataSettings
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["TORCHVISION_SETS"]
 
 DIGITS = tuple("0123456789")
+EMNIST_SUBSETS = ("balanced", "byclass", "bymerge", "letters", "digits", "mnist")
+NO_CLASS = "N/A"
+"""What torchvision calls the label 0 of the subset ``letters`` of EMNIST, which no image has."""
+
 STL10_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
 
@@ -42,18 +46,23 @@ class _Kind:
         place: Its files in ``data.folder``, for messages.
         classes: Names of the classes; None takes those of torchvision.
         by_split: Whether the constructor has ``split="train"``, and not ``train=True``.
+        subsets: Values of ``data.subset``, the default first.
+        transposed: Whether torchvision returns the images with rows and columns exchanged.
     """
 
     name: str
     place: str
     classes: tuple[str, ...] | None = None
     by_split: bool = False
+    subsets: tuple[str, ...] = ()
+    transposed: bool = False
 
 
 KINDS = {
     "mnist": _Kind("MNIST", "MNIST/raw", DIGITS),
     "fashion_mnist": _Kind("FashionMNIST", "FashionMNIST/raw"),
     "kmnist": _Kind("KMNIST", "KMNIST/raw"),
+    "emnist": _Kind("EMNIST", "EMNIST/raw", subsets=EMNIST_SUBSETS, transposed=True),
     "svhn": _Kind("SVHN", "train_32x32.mat", DIGITS, by_split=True),
     "stl10": _Kind("STL10", "stl10_binary", STL10_CLASSES, by_split=True),
 }
@@ -69,63 +78,42 @@ def _open(kind: _Kind, settings: DataSettings, split: Split) -> Source:
     Raises:
         DataError: The files are missing, damaged, or cannot be downloaded.
     """
-    folder = local_path("folder", settings.folder)
-    try:
-        read = _read(kind, folder, split, download=False)
-    except FAILURES as error:
-        if not settings.download:
-            raise _problem(kind, folder, "are missing or damaged, and data.download is off") from error
-        read = _downloaded(kind, folder, split)
-    except (ValueError, AssertionError, TypeError, LookupError) as error:
-        raise _problem(kind, folder, f"are damaged ({error})") from error
-    return _source(kind, settings, read)
+    read = partial(_read, kind, split, settings)
+    return _source(kind, settings, read_or_download(kind.name, kind.place, settings, read))
 
 
-def _read(kind: _Kind, folder: Path, split: Split, *, download: bool) -> _Read:
+def _read(kind: _Kind, split: Split, settings: DataSettings, folder: Path, /, *, download: bool) -> _Read:
     import torchvision.datasets
 
     training = split == "development"
-    part = {"split": "train" if training else "test"} if kind.by_split else {"train": training}
+    part: dict[str, object] = (
+        {"split": "train" if training else "test"} if kind.by_split else {"train": training}
+    )
+    if kind.subsets:
+        part["split"] = subset = settings.subset or kind.subsets[0]
+        if subset not in kind.subsets:
+            names = ", ".join(kind.subsets)
+            raise DataError(f"data.subset must be one of {names} for {settings.name}, got {subset}")
     made: _Read = getattr(torchvision.datasets, kind.name)(folder, download=download, **part)
     return made
-
-
-def _downloaded(kind: _Kind, folder: Path, split: Split) -> _Read:
-    for path in (folder / kind.place, (folder / kind.place).parent):
-        if path != folder and path.is_symlink():
-            raise DataError(
-                f"{path} is a link to {path.readlink()}, which does not have the files of {kind.name}; "
-                "nothing is written through a link: delete it, or name another folder in data.folder"
-            )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with download_lock(folder / f".{kind.name}.lock"), socket_timeout():
-            return _read(kind, folder, split, download=True)
-    except (*FAILURES, ValueError, AssertionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise _problem(kind, folder, f"could not be downloaded ({reason[:200]})") from error
-
-
-def _problem(kind: _Kind, folder: Path, problem: str) -> DataError:
-    return DataError(
-        f"the files of {kind.name} in {folder / kind.place} {problem}: copy them to that folder "
-        "(data.folder) from a machine with a network, or use images that need no download: "
-        "morel-search init digits writes such a space file"
-    )
 
 
 def _source(kind: _Kind, settings: DataSettings, read: _Read) -> Source:
     values = read.data if isinstance(read.data, torch.Tensor) else torch.from_numpy(np.array(read.data))
     images = values[:, None] if values.ndim == 3 else values
+    if kind.transposed:
+        images = images.mT.contiguous()
     given = getattr(read, "targets", None)
     labels = torch.as_tensor(getattr(read, "labels", None) if given is None else given).to(torch.int64)
     classes = kind.classes or tuple(str(name) for name in getattr(read, "classes", ()))
+    if classes[:1] == (NO_CLASS,):
+        classes, labels = classes[1:], labels - 1
     if (
         len(images) != len(labels)
         or not len(labels)
         or not 0 <= int(labels.min()) <= int(labels.max()) < (len(classes))
     ):
-        raise _problem(kind, local_path("folder", settings.folder), "are damaged (wrong labels)")
+        raise files_problem(kind.name, kind.place, settings, "are damaged (wrong labels)")
     channels, height, width = images.shape[1:]
     if settings.image_size in (None, height if height == width else None):
         return Source(labels, classes, lambda indices: images[indices])
