@@ -16,7 +16,7 @@ from test_report_browser import BROWSER, OPEN, open_page, with_script
 from verified_runs import verified_run
 
 from morel_search.analysis.comparison.runs import read_comparison
-from morel_search.analysis.report.comparison_page import write_comparison
+from morel_search.analysis.report.comparison_files import write_comparison
 from morel_search.analysis.report.live import LivePage
 from morel_search.analysis.report.page import write_report
 from morel_search.results.new_run import create_run_folder
