@@ -18,8 +18,8 @@ from test_report import Reader
 from test_report_browser import BROWSER, console, open_page, with_script
 from verified_runs import HONEST, copied_run, verified_run
 
-from morel_search.analysis.report.page import write_report
-from morel_search.analysis.report.radius_figures import radius_curves
+from morel_search.analysis.report.page import report_text, write_report
+from morel_search.analysis.report.radius_figures import radius_curves, radius_figure
 from morel_search.analysis.run_data import read_run_data
 from morel_search.analysis.verification import Verification
 from morel_search.analysis.verification_reader import read_verification
@@ -64,7 +64,7 @@ def group(pattern: str, text: str) -> str:
 
 
 def page_of(run: RunFolder) -> tuple[str, dict[str, Any]]:
-    page = write_report(run).read_text(encoding="utf-8")
+    page = report_text(run)
     return page, json.loads(Reader(page).data)
 
 
@@ -142,9 +142,9 @@ def test_without_curves_there_is_no_slider(tmp_path: Path) -> None:
         change(run, network.name, curve=[])
     page, figures = page_of(run)
     assert "radii" not in figures
+    assert not [name for name in figures if name.startswith("radius-")]
     assert 'id="attack-radius"' not in page
     assert "so there is no slider over the radius" in page
-    assert not list(run.figures.glob("radius-*.csv"))
 
 
 def test_curves_of_controls_alone_make_no_slider(tmp_path: Path) -> None:
@@ -190,6 +190,29 @@ def test_a_flagged_network_is_marked_and_not_on_the_line(tmp_path: Path) -> None
     traces = {trace["name"]: trace for trace in figures["radius-0.5"]["data"]}
     assert traces["flagged"]["y"] == [80.0]
     assert max(traces["front"]["y"]) == 50.0
+
+
+def test_of_many_networks_those_on_the_line_are_named(tmp_path: Path) -> None:
+    _, verification = copied_run(tmp_path)
+    one = verification.members[0]
+    many = [
+        replace(
+            one, name=f"n{index}", number=index, curve_clean=60 + index,
+            diagnostics=replace(HONEST, curve=((55 - index) / 100 if index < 3 else 0.1,) * 8),
+        )
+        for index in range(30)
+    ]  # fmt: skip
+    controls = [network for network in verification.networks if not network.member]
+    crowd = replace(verification, networks=(*many, *controls))
+    curves = radius_curves(crowd)
+    assert curves is not None
+    texts = {note["text"].strip("← ").split(" (")[0] for note in named(radius_figure(crowd, curves, 0))}
+    assert texts == {"n0", "n1", "n2", "n29", *(control.label for control in controls)}
+
+
+def named(figure: dict[str, Any]) -> list[dict[str, Any]]:
+    notes: list[dict[str, Any]] = figure["layout"]["annotations"]
+    return notes
 
 
 def test_part_of_an_order_is_its_beginning() -> None:
