@@ -14,7 +14,7 @@ __all__ = ["compare", "main"]
 
 DESCRIPTION = """\
 Compare runs: their fronts with intervals, hypervolumes above the common reference point (0, 0), cost, and
-the settings that differ, as a table and as one page.
+the settings that differ, as a table and as one page; the data of its figures are written beside it as CSV.
 
 Verified accuracies are compared if every run has them, otherwise the validation accuracies of all runs. Runs
 on other images, or with attacks of another norm or radius, are refused. Reads the run folders only, without
@@ -33,13 +33,13 @@ Examples:
     type=PathText(),
     default=Path("comparison.html"),
     metavar="FILE",
-    help="The page. A file that is not a comparison is not replaced.",
+    help="The page; beside page.html stands page-fronts.csv. Only files of a comparison are replaced.",
 )
 def compare(*, folders: tuple[Path, ...], out: Path) -> int:
     """Write the page of the comparison, and print the comparison and the path of the page."""
     from morel_search.analysis.comparison.runs import read_comparison
     from morel_search.analysis.comparison.words import comparison_text
-    from morel_search.analysis.report.comparison_page import write_comparison
+    from morel_search.analysis.report.comparison_files import write_comparison
 
     comparison = read_comparison(folders)
     path = write_comparison(comparison, folders, out)  # first, so that a refusal is the only output

@@ -283,7 +283,7 @@ def test_the_command_prints_a_table_and_writes_its_page_and_no_other_file(
         assert printed.out == "", "no table before the refusal"
     assert Path("notes.html").read_text(encoding="utf-8") == "<p>mine</p>"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "comparison.html", "first", "notes.html", "second",
+        "comparison-fronts.csv", "comparison.html", "first", "notes.html", "second",
     ]  # fmt: skip
 
 

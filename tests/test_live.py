@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
@@ -22,6 +23,16 @@ from morel_search.analysis.report import page
 from morel_search.analysis.report.live import LEAST_SECONDS, SHARE, LivePage, is_loopback, live_server
 from morel_search.errors import RunFolderError
 from morel_search.results.folder import RunFolder
+
+
+@dataclass
+class Address:
+    """The address of the served page, in place of the path of a file."""
+
+    port: int
+
+    def as_uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
 
 
 class Clock:
@@ -129,6 +140,20 @@ def test_a_damaged_table_leaves_the_page_and_is_named(run: RunFolder) -> None:
     run.trials.write_bytes(whole)
     clock.now += 100
     assert "could not be drawn again" not in live.page()
+
+
+def test_a_page_that_was_never_drawn_says_why_and_comes_when_it_can(run: RunFolder) -> None:
+    clock, whole = Clock(), run.trials.read_bytes()
+    run.trials.write_text("number\n")
+    live = LivePage(run, clock)
+    page = live.page()
+    assert f"<h1>{run.name}: there is no report yet</h1>" in page
+    assert '<html lang="en">' in page
+    assert re.search(r"The page could not be drawn: \S*trials\.csv is damaged", page)
+    assert "connect-src 'self'" in page
+    run.trials.write_bytes(whole)
+    clock.now += 100
+    assert "4 finished" in live.page()
 
 
 @contextmanager
@@ -301,14 +326,8 @@ def test_a_browser_loads_the_page_again(
 
     monkeypatch.setattr(LivePage, "page", page_then_trial)
     with serving(run) as port:
-
-        class Address:
-            @staticmethod
-            def as_uri() -> str:
-                return f"http://127.0.0.1:{port}/"
-
         rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-        dom, said = open_page(Address(), tmp_path / "profile", rules)  # type: ignore[arg-type]
+        dom, said = open_page(Address(port), tmp_path / "profile", rules)
     assert console(said) == []
     assert "4 finished" in served[0]
     assert len(served) == 2

@@ -114,7 +114,7 @@ def test_the_commands_of_the_report_work_on_a_front_of_low_robust_accuracy(
     section = networks_section(read_run_data(run))
     assert section is not None
     commands = re.findall(r"morel_search\.pick \S+/small (--[^<\n]+)", section.html)
-    assert commands == ["--member 1", "--robust-at-least 0.3"]
+    assert commands == ["--member 1", "--robust-at-least 0.3", "--clean-at-least 0.91"]
     for command in commands:
         assert main([str(run.path), *shlex.split(command)]) == 0
         assert "network 1: " in capsys.readouterr().out

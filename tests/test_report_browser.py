@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -28,6 +28,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+class Addressed(Protocol):
+    """What a browser can open."""
+
+    def as_uri(self) -> str: ...
+
+
 OPEN = """<script>document.getElementById("fold").click();</script>"""
 """Opens all sections, as the button does."""
 
@@ -38,7 +44,7 @@ def with_script(page: Path, script: str) -> Path:
     return page
 
 
-def open_page(page: Path, profile: Path, *options: str, fragment: str = "") -> tuple[str, str]:
+def open_page(page: Path | Addressed, profile: Path, *options: str, fragment: str = "") -> tuple[str, str]:
     """The page's elements after its scripts have run, and what the browser said."""
     assert BROWSER is not None
     command = [

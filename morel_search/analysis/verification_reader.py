@@ -16,6 +16,7 @@ from morel_search.analysis.run_data import NetworkEntry, RunData
 from morel_search.analysis.verification import Network, Verification, as_network
 from morel_search.results.attack_names import LATE, STAGES, WHITE_BOX
 from morel_search.results.attack_records import BROKEN, COLUMNS, ROBUST, UNKNOWN, AttackRecord, read_records
+from morel_search.results.image_order import image_order
 from morel_search.results.mixtures import MixtureEntry
 from morel_search.results.names import rival_record
 from morel_search.results.rivals import RivalEntry
@@ -260,7 +261,26 @@ def _network(
         attacks=record.attacks,
         flags=tuple(warnings),
         not_run={attack: reason for attack, reason in record.failures.items() if not record.runs(attack)},
+        curve_clean=_curve_clean(record),
     )
+
+
+def _curve_clean(record: AttackRecord) -> int | None:
+    """Return how many images of the diagnostics a network classifies correctly without an attack.
+
+    The diagnostics are measured on the first images in the order of the verification.
+
+    Returns:
+        The number; None when the record does not have it, or when an attack would have left more images than
+        there are: the diagnostics then have other images.
+    """
+    assert record.diagnostics is not None
+    count, curve = record.diagnostics.images, record.diagnostics.curve
+    clean = record.table[image_order(record.setup.seed, len(record.table))[:count], 0]
+    if len(clean) < count or (clean == UNKNOWN).any():
+        return None
+    correct = int((clean == ROBUST).sum())
+    return correct if all(round(accuracy * count) <= correct for accuracy in curve) else None
 
 
 def _robust(table: NDArray[np.int8], attack: str) -> Flags:

@@ -40,6 +40,8 @@ class Network:
         rival: Whether the search did not train it.
         passes: Forward passes of one prediction.
         parameters: Number of parameters of a mixture or a rival; 0 where it is not known.
+        curve_clean: Number of the images of the diagnostics that are correctly classified without an attack;
+            None where it is not known.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Network:
     passes: int = 1
     parameters: int = 0
     rival: bool = False
+    curve_clean: int | None = None
 
     @property
     def accuracy(self) -> tuple[float, float]:

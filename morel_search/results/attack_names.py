@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LATE", "MULTIPLES", "STAGES", "STANDARD", "WHITE_BOX"]
+__all__ = ["CURVE_STEPS", "LATE", "MULTIPLES", "STAGES", "STANDARD", "WHITE_BOX"]
 
 WHITE_BOX = ("fgsm", "pgd", "pgd-50", "apgd-ce", "apgd-t")
 """White-box attacks, in the order in which they run; ``pgd`` is the final attack of the search."""
@@ -19,3 +19,6 @@ STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 
 MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 """Radii at which the robust accuracy of a network is measured, in multiples of the evaluation's epsilon."""
+
+CURVE_STEPS = 20
+"""Steps of PGD at each of these radii."""

@@ -13,7 +13,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
-from morel_search.results.attack_names import MULTIPLES
+from morel_search.results.attack_names import CURVE_STEPS, MULTIPLES
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.training.attacks import (
     attack_mode,
@@ -30,9 +30,6 @@ __all__ = ["diagnose_masking"]
 
 USUAL_GAP = 5.0
 """Median difference of the two largest logits after they are divided; see :data:`WIDE_GAP`."""
-
-CURVE_STEPS = 20
-"""Steps of PGD at each radius."""
 
 WIDE_GAP = 50.0
 """In float32, softmax is 1 from a difference of about 17, and cross entropy has no gradient from 104."""

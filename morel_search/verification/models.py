@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from morel_search.results.attack_records import AttackRecord, AttackSetup
 from morel_search.results.folder import RunFolder
+from morel_search.results.image_order import image_order
 from morel_search.training.augment import to_float
 from morel_search.training.compute import operations
 from morel_search.training.compute_settings import Compute
@@ -86,7 +86,7 @@ def verify_models(
         len(test),
         {name: asdict(candidate.compute) for name, candidate in candidates.items()},
     )
-    rows = np.random.default_rng(budget.seed).permutation(len(test))[: budget.images]
+    rows = image_order(budget.seed, len(test))[: budget.images]
     channels, height, width = (int(side) for side in test.images.shape[1:])
     cost = max(operations(candidate.model, (channels, height, width)) for candidate in candidates.values())
     device = next(weight.device for candidate in candidates.values() for weight in _tensors(candidate.model))

@@ -21,6 +21,7 @@ from morel_search.config import ResourceSettings, Space
 from morel_search.results.attack_records import AttackRecord, AttackSetup, fingerprint
 from morel_search.results.diagnostics import MaskingDiagnostics
 from morel_search.results.folder import RunFolder
+from morel_search.results.image_order import image_order
 from morel_search.training.compute_settings import Compute
 from morel_search.verification.attacked_images import AttackedImages, draw_network
 from morel_search.verification.begin import begin_records
@@ -116,7 +117,7 @@ def verify_networks(
         split.images,
         {name: asdict(arithmetic) for name, (_, arithmetic) in known.items()},
     )
-    rows = np.random.default_rng(budget.seed).permutation(split.images)[: budget.images]
+    rows = image_order(budget.seed, split.images)[: budget.images]
     batch_size = space.evaluation.batch_size
     sizes = {
         name: min(chunk_images(rival.summary.operations, setup.device), batch_size)

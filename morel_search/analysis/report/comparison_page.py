@@ -31,11 +31,8 @@ from morel_search.analysis.report.plotly_traces import (
     short,
 )
 from morel_search.analysis.report.template import Head, page_text
-from morel_search.errors import RunFolderError
-from morel_search.results.files import os_error_sentence, write_atomically
-from morel_search.results.reading import read_regular
 
-__all__ = ["attainment_figure", "comparison_page", "fronts_figure", "write_comparison"]
+__all__ = ["MARK", "attainment_figure", "comparison_groups", "comparison_page", "fronts_figure"]
 
 MARK = "morel_search compare"
 """Name of the page above its headline, by which the command knows a page that it wrote."""
@@ -44,34 +41,16 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "
 DASHES = ("solid", "dash", "dot", "dashdot")
 MARGIN = 0.06
 
-LARGEST_PAGE = 2**26
-"""Largest file, in bytes, that is looked at before it is replaced."""
 
-
-def write_comparison(comparison: Comparison, folders: Sequence[Path], path: Path) -> Path:
-    """Write the page of a comparison; a page that this function wrote is replaced, no other file.
-
-    Raises:
-        RunFolderError: Another file has this name, or the file cannot be written.
-    """
-    try:
-        ours = f'<p class="kicker">{MARK} '.encode() in read_regular(path, LARGEST_PAGE)
-    except FileNotFoundError:
-        ours = True
-    except OSError as error:
-        raise os_error_sentence("write", path, error) from error
-    if not ours:
-        raise RunFolderError(f"{path} exists already and is not a comparison; name another file with --out")
-    write_atomically(path, comparison_page(comparison, folders).encode("utf-8", "backslashreplace"))
-    return path
-
-
-def comparison_page(comparison: Comparison, folders: Sequence[Path]) -> str:
+def comparison_page(
+    comparison: Comparison, folders: Sequence[Path], groups: Sequence[Group] | None = None
+) -> str:
     """Return the page of a comparison.
 
     Args:
         comparison: The runs.
         folders: Their folders as they were given, for the command that repeats the comparison.
+        groups: What :func:`comparison_groups` returns for it; None to compute it here.
     """
     names = " and ".join((", ".join(run.label for run in comparison.runs[:-1]), comparison.runs[-1].label))
     command = shlex.join(["morel-search", "compare", *map(str, folders)])
@@ -88,10 +67,11 @@ def comparison_page(comparison: Comparison, folders: Sequence[Path]) -> str:
         date="",
         source=f"Written by morel_search {__version__}: {command}",
     )
-    return page_text(head, _groups(comparison))
+    return page_text(head, comparison_groups(comparison) if groups is None else groups)
 
 
-def _groups(comparison: Comparison) -> list[Group]:
+def comparison_groups(comparison: Comparison) -> list[Group]:
+    """Return the groups of the page, with their figures."""
     fronts = (_front_section(comparison), *_attainment_sections(comparison))
     return [
         Group("fronts", "Fronts", "The fronts", fronts, len(fronts)),

@@ -15,7 +15,7 @@ from morel_search.results.folder import RunFolder
 from morel_search.results.links import check_inside
 from morel_search.results.reading import TABLE_BYTES, read_regular
 
-__all__ = ["figure_tables", "remove_other_tables"]
+__all__ = ["figure_tables", "is_table", "remove_other_tables"]
 
 _FIRST = ("series", "kind")
 """The first columns of every table, by which a table of an earlier page is known."""
@@ -45,7 +45,7 @@ def remove_other_tables(run: RunFolder, kept: Collection[str]) -> None:
         RunFolderError: A table cannot be removed.
     """
     for path in run.figures.glob("*.csv"):
-        if path.stem in kept or not _is_table(path):
+        if path.stem in kept or not is_table(path):
             continue
         check_inside(run.path, path)
         try:
@@ -54,7 +54,8 @@ def remove_other_tables(run: RunFolder, kept: Collection[str]) -> None:
             raise os_error_sentence("remove", path, error) from error
 
 
-def _is_table(path: Path) -> bool:
+def is_table(path: Path) -> bool:
+    """Return whether a file is such a table, by its first columns."""
     try:
         return read_regular(path, TABLE_BYTES).startswith(f"{','.join(_FIRST)},".encode())
     except OSError:

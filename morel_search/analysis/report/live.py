@@ -37,6 +37,22 @@ LEAST_SECONDS, SHARE = 5.0, 0.2
 
 REDRAWN = "This page is redrawn as trials finish."
 
+_NOTHING = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; \
+style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{name}</title>
+<style>{style}</style>
+</head>
+<body><main><header><h1>{name}: there is no report yet</h1></header></main></body>
+</html>
+"""
+"""The page while the first one cannot be drawn; a note in it says why."""
+
 Request: TypeAlias = socket.socket | tuple[bytes, socket.socket]
 """A connection as :mod:`socketserver` passes it."""
 
@@ -78,7 +94,8 @@ class LivePage:
                 try:
                     self._page = report_text(self._run)
                 except RunFolderError as error:
-                    self._note = f"The page could not be drawn again: {error}."
+                    again = " again" if self._page else ""
+                    self._note = f"The page could not be drawn{again}: {error}."
                 self._version = newest
                 seconds = self._clock() - began
                 self._next = self._clock() + max(LEAST_SECONDS, seconds / SHARE)
@@ -91,11 +108,14 @@ class LivePage:
         return version_of(self._run)
 
     def _with_state(self) -> str:
-        script = (resources.files("morel_search.analysis.report") / "live.js").read_text(encoding="utf-8")
+        folder = resources.files("morel_search.analysis.report")
+        script = (folder / "live.js").read_text(encoding="utf-8")
         state = (
             f'<p class="note" id="live" role="status" data-version="{self._version}">{text(self._note)}</p>'
         )
-        page = self._page or "<!doctype html><title>morel_search</title><header></header><body></body>"
+        page = self._page or _NOTHING.format(
+            name=text(self._run.name), style=(folder / "page.css").read_text(encoding="utf-8")
+        )
         page = page.replace("default-src 'none';", "default-src 'none'; connect-src 'self';", 1)
         page = page.replace("</header>", f"{state}</header>", 1)
         before, _, after = page.rpartition("</body>")

@@ -4,6 +4,7 @@
   const parallel = figures.parallel;
   delete figures.parallel;
   delete figures.trials; // selection.js draws them
+  delete figures.radii; // radius.js reads them
   const announce = (place, config) => document.dispatchEvent(new CustomEvent("drawn", { detail: { place, config } }));
 
   // Colours: a figure says "@front" or "@mix0.3"; the style sheet says what that is, in light and in dark.
@@ -31,7 +32,7 @@
     const style = getComputedStyle(document.documentElement);
     const token = (name) => style.getPropertyValue(`--${name}`).trim();
     const narrow = window.innerWidth < 560;
-    for (const [name, figure] of Object.entries(figures)) {
+    for (const name of Object.keys(figures)) {
       const place = document.getElementById(`figure-${name}`);
       if (!place || folded(place)) continue;
       if (place.dataset.drawn && !again) {
@@ -39,12 +40,14 @@
         place.dataset.width = place.clientWidth;
         continue;
       }
-      const { data, layout } = themed(figure, token);
+      const shown = place.dataset.figure ?? name; // a slider may show another figure at this place
+      const { data, layout } = themed(figures[shown], token);
       if (narrow) {
         layout.dragmode = false;
         // Names at the edge are too long for a narrow screen with their accuracies.
         for (const note of layout.annotations ?? []) if (/^[←→↑↓]/.test(note.text)) note.text = note.text.replace(/ \([^()]*\)$/, "");
       }
+      // The same configuration for every figure of a place: with another one, Plotly forgets who listens for clicks.
       const small = place.classList.contains("small");
       const config = {
         responsive: true, displaylogo: false, displayModeBar: !small && !narrow, modeBarButtons: [["toImage", "resetScale2d"]],
@@ -267,6 +270,10 @@
     mark();
   }
 
+  document.addEventListener("redraw", (event) => {
+    delete event.detail.place.dataset.drawn;
+    draw();
+  });
   draw();
   sortTables();
   markCut();

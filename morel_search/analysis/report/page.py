@@ -112,7 +112,7 @@ def _groups(run_data: RunData, verification: Verification | None) -> list[Group]
     claims = [*([] if verification is None else verified_claims(verification)), *search_claims(run_data)]
     again = reversals(claims, replicated)
     groups = (
-        ("tradeoff", "Trade-off", "The trade-off", [*_fronts(front, verification, leads)], 1),
+        ("tradeoff", "Trade-off", "The trade-off", [*_fronts(run_data, front, verification, leads)], 1),
         (
             "choose",
             "Choose",
@@ -167,11 +167,14 @@ def _groups(run_data: RunData, verification: Verification | None) -> list[Group]
     return [group for group in made if group.sections]
 
 
-def _fronts(front: Section, verification: Verification | None, leads: Verification | None) -> list[Section]:
+def _fronts(
+    run_data: RunData, front: Section, verification: Verification | None, leads: Verification | None
+) -> list[Section]:
     """Return the verified front and the search's own, first the one with which the page leads."""
     if verification is None:
         return [front]
-    verified = verified_front_section(verification)
+    epsilon = run_data.section("evaluation").get("epsilon")
+    verified = verified_front_section(verification, epsilon)
     return [front, verified] if leads is None else [verified, front]
 
 

@@ -32,8 +32,8 @@ Figure = dict[str, Any]
 
 Figures = dict[str, Figure]
 """Figures of a page, by the id of their place. ``parallel`` has the data of the parallel coordinates,
-``trials`` those of the table of all trials. ``customdata`` of points and ``meta`` of curves are numbers of
-trials."""
+``trials`` those of the table of all trials, ``radii`` the positions of a slider. ``customdata`` of points and
+``meta`` of curves are numbers of trials."""
 
 
 def line(

@@ -13,8 +13,8 @@ from morel_search.analysis.report.plotly_traces import Figures
 
 __all__ = ["Head", "figures_of", "page_text"]
 
-SCRIPTS = ("colour.js", "selection.js", "page.js")
-"""The scripts of a page, in order: colours and selection listen before the first figure is drawn."""
+SCRIPTS = ("colour.js", "selection.js", "radius.js", "page.js")
+"""The scripts of a page, in order: those before the last one listen before the first figure is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

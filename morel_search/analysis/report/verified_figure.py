@@ -21,7 +21,16 @@ from morel_search.analysis.report.plotly_traces import (
 )
 from morel_search.analysis.verification import Network, Verification
 
-__all__ = ["groups", "labels", "obstacles", "verified_figure", "verified_limits", "verified_steps"]
+__all__ = [
+    "MARGIN",
+    "MARKERS",
+    "groups",
+    "labels",
+    "obstacles",
+    "verified_figure",
+    "verified_limits",
+    "verified_steps",
+]
 
 MARGIN = 0.06
 """Room around the intervals of the front, as a share of their range."""

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from morel_search._format import duration
 from morel_search.analysis.hypervolume import hypervolume_history
-from morel_search.analysis.report.html import Section, figure_place, section
+from morel_search.analysis.report.html import Section, figure_place, paragraphs, section
 from morel_search.analysis.report.plotly_traces import Figure, layout_of, line, rounded
 from morel_search.analysis.run_data import RunData
-from morel_search.analysis.spent import HOUR, hours_of_training
+from morel_search.analysis.spent import HOUR, Spent, hours_of_training, spent
 
 __all__ = ["history_figure", "hours_of_trainings", "hypervolume_section"]
 
@@ -36,7 +37,28 @@ def hypervolume_section(run_data: RunData) -> Section | None:
         content = (
             f'<div class="pair">{figure_place("history", "half")}{figure_place("history-cost", "half")}</div>'
         )
-    return section("Hypervolume over trials and hours", content, caption, "search", figures)
+    total = spent(run_data)
+    content = f'<div class="words">{paragraphs([_cost_words(run_data, total)])}</div>{content}'
+    summary = f"{total.trainings:,} trainings, {total.epochs:,} epochs"
+    if cost is not None:
+        summary += f", {cost[1][-1]:.3g} {cost[0]}"
+    return section(
+        "Cost, and hypervolume over trials and hours", content, caption, "search", figures, summary
+    )
+
+
+def _cost_words(run_data: RunData, total: Spent) -> str:
+    """Return a sentence on the trainings and the hours of a search."""
+    words = (
+        f"The search trained {total.trainings:,} networks for {total.epochs:,} epochs, controls included: "
+        f"{total.complete:,} finished, {total.stopped:,} were stopped early, {total.failed:,} failed."
+    )
+    if seconds := float(run_data.trials["seconds"].sum()):
+        hours = [f"{total.core_hours:.3g} core-hours"]
+        if total.gpu_hours:
+            hours.append(f"{total.gpu_hours:.3g} GPU-hours")
+        words += f" The trainings took {duration(seconds)} in sum, which is {' and '.join(hours)}."
+    return f"{words} Replicates and the verification are not counted."
 
 
 Cost = tuple[str, list[float]]

@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from morel_search._format import attack_text, percent, with_interval
+from morel_search._format import attack_text, listed, percent, with_interval
 from morel_search.analysis.members import read_members
-from morel_search.analysis.picking import Candidate, candidates, compared_kind, knee_point
+from morel_search.analysis.picking import (
+    Candidate,
+    candidates,
+    compared_kind,
+    knee_point,
+    nondominated,
+)
 from morel_search.analysis.report.commands import module_command
 from morel_search.analysis.report.html import Cell, Section, paragraphs, section, table, text
 from morel_search.analysis.report.seeds import Reversal, reversal_reference
@@ -16,6 +22,9 @@ from morel_search.analysis.verification import Network, Verification
 from morel_search.results.cells import whole_number
 
 __all__ = ["networks_section"]
+
+MOST_STEPS = 6
+"""Largest number of networks that are listed in a sentence."""
 
 
 def networks_section(
@@ -87,14 +96,19 @@ def _advice(run_data: RunData, verification: Verification | None, reversed_pairs
             "It was chosen by these verified accuracies, that is with the test images, so they are slightly "
             "optimistic for it; report its accuracy on images that were not used for any choice."
         )
+    lines += _by_clean_accuracy(among)
     own = [reversal for reversal in reversed_pairs if reversal.claim.network == chosen.name]
-    bound = math.floor(100 * chosen.robust) / 100  # the recommended network has it, so the command works
+    # The recommended network has these accuracies, so the commands work.
+    clean, robust = (math.floor(100 * accuracy) / 100 for accuracy in (chosen.clean, chosen.robust))
     commands = [
         f"# network {chosen.name}, as a folder of its own",
         module_command("pick", run_data, "--member", chosen.name),
         "",
-        f"# or the most accurate network with a required robust accuracy, here {percent(bound, 0)}",
-        module_command("pick", run_data, "--robust-at-least", f"{bound:g}"),
+        f"# or the most accurate network with a required robust accuracy, here {percent(robust, 0)}",
+        module_command("pick", run_data, "--robust-at-least", f"{robust:g}"),
+        "",
+        f"# or the most robust network with a required clean accuracy, here {percent(clean, 0)}",
+        module_command("pick", run_data, "--clean-at-least", f"{clean:g}"),
     ]
     if not (run_data.run.front_models / chosen.name).is_dir():
         lines.append(
@@ -103,6 +117,19 @@ def _advice(run_data: RunData, verification: Verification | None, reversed_pairs
             else f"Its weights are not in this copy of the run folder ({_folder(run_data, chosen.name)})."
         )
     return f"{_words(lines)}{reversal_reference(own)}<pre>{text(chr(10).join(commands))}</pre>"
+
+
+def _by_clean_accuracy(among: Sequence[Candidate]) -> list[str]:
+    """Return a sentence on the most robust network with a required clean accuracy; none for one network."""
+    steps = sorted(nondominated(among), key=lambda step: step.clean)
+    if len(steps) < 2:
+        return []
+    if len(steps) > MOST_STEPS:
+        return ["For a required clean accuracy, sort the table by clean accuracy, or use the last command."]
+    names = [
+        f"{step.name} up to {percent(step.clean)} clean ({percent(step.robust)} robust)" for step in steps
+    ]
+    return [f"For a required clean accuracy, the most robust network is {listed(names)}."]
 
 
 def _folder(run_data: RunData, name: str) -> str:
