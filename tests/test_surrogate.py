@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import moocore
 import numpy as np
@@ -16,7 +17,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.samplers import BaseSampler
 
+import morel_search.search.proposer as proposer_module
 import morel_search.search.surrogate as module
 from morel_search.config import SearchSettings
 from morel_search.search.distributions import Params
@@ -301,22 +304,39 @@ def run(proposer: Proposer, first: int, last: int) -> list[dict[str, object]]:
 
 def test_children_that_a_model_chooses_are_better() -> None:
     def worst(children: int) -> float:
-        proposals = [run(make_proposer(children, seed), 0, 24)[8:] for seed in range(3)]
+        proposals = [run(make_proposer(children, seed), 0, 27)[10::4] for seed in range(3)]
         return float(np.mean([float(str(params["y"])) for part in proposals for params in part]))
 
     assert worst(16) < worst(1) / 2, "y takes from both objectives, so the best has none"
 
 
-def test_every_fourth_proposal_is_made_without_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    proposer, asked = make_proposer(16), []
-    monkeypatch.setattr(
-        proposer, "_best_child", lambda _, seed, children: asked.append(number) or dict(children[0])
-    )
-    for number in range(20):
+def turns(children: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return who proposed each of 22 trials: the sampler, and whether the model chose among its children."""
+    makers, make = [], proposer_module.make_sampler
+
+    def recorded(*args: Any, **options: Any) -> BaseSampler:
+        sampler = make(*args, **options)
+        makers.append(type(sampler).__name__ + (" with model" if options["choose"] else ""))
+        return sampler
+
+    monkeypatch.setattr(proposer_module, "make_sampler", recorded)
+    proposed = []
+    proposer = make_proposer(children)
+    for number in range(22):
         params = proposer.propose(number).params
+        proposed.append(makers[-1])
         point = values(float(str(params["x"])), float(str(params["y"])))
         proposer.finish(number, Outcome(points=((9, *point),)))
-    assert asked == [number for number in range(6, 20) if number % 4]
+    return proposed
+
+
+def test_of_four_proposals_tpe_makes_two_and_the_model_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_round = ["SteadyNSGAIISampler", "TPESampler", "SteadyNSGAIISampler with model", "TPESampler"]
+    assert turns(16, monkeypatch)[8:20] == 3 * one_round
+
+
+def test_without_a_model_all_proposals_are_those_of_nsga2(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(turns(1, monkeypatch)[6:]) == {"SteadyNSGAIISampler"}
 
 
 def test_a_continued_search_proposes_the_same() -> None:

@@ -33,8 +33,9 @@ class SearchSettings:
     )
     children: int = setting(
         64,
-        doc="nsga2, nsga3: number of children of each proposal; they evolve in a model (Gaussian processes "
-        "of all finished trainings), and the best in it is trained. 1 means no model",
+        doc="nsga2, nsga3: number of children of a proposal; they evolve in a model (Gaussian processes of "
+        "all finished trainings), and the best in it is trained. The model and TPE take turns with NSGA-II; "
+        "1 means NSGA-II alone",
         ge=1,
         le=1000,
     )

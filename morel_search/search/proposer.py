@@ -41,8 +41,13 @@ AVOIDING_TRIES = 5
 """Attempts that also reject a configuration if the nearest finished one ran out of memory or diverged."""
 
 
-WITHOUT_MODEL = 4
-"""One of this many proposals is a child that the model has not judged, because the model may be wrong."""
+ROUND = 4
+"""Of this many proposals, two are TPE's, one evolves in the model, and one is a child that it has not judged.
+
+TPE is better where the accuracies depend on the seed of a training, the model where they do not.
+"""
+
+MODEL_TURN, CHILD_TURN = 2, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +127,16 @@ class Proposer:
             warnings.simplefilter("ignore", ExperimentalWarning)
             seed = derive_seed(self._settings.seed, number, attempt)
             if attempt < SAMPLER_TRIES:
-                surrogate = self._surrogate if number % WITHOUT_MODEL != 0 else None
+                surrogate, turn = self._surrogate, number % ROUND
                 choose = partial(self._best_child, surrogate, seed) if surrogate else None
                 self._study.sampler = make_sampler(
-                    self._settings, self._space, self._population, number, seed, choose
+                    self._settings,
+                    self._space,
+                    self._population,
+                    number,
+                    seed,
+                    choose=choose if turn == MODEL_TURN else None,
+                    by_tpe=surrogate is not None and turn not in (MODEL_TURN, CHILD_TURN),
                 )
             else:
                 self._study.sampler = RandomSampler(seed=seed)

@@ -171,8 +171,10 @@ def make_sampler(
     number: int,
     seed: int,
     choose: Choose | None = None,
+    *,
+    by_tpe: bool = False,
 ) -> BaseSampler:
-    """Return the sampler that proposes a trial: that of the settings, or that of the warm-up.
+    """Return the sampler that proposes a trial: that of the settings, that of the warm-up, or TPE.
 
     Args:
         settings: Sampler, warm-up, population and operators.
@@ -181,11 +183,14 @@ def make_sampler(
         number: Number of the trial.
         seed: Random seed of the sampler.
         choose: nsga2, nsga3: function that chooses one of the children; None takes the first.
+        by_tpe: nsga2, nsga3: whether TPE proposes this trial after the warm-up.
     """
     if settings.sampler in OTHERS:
         return OTHERS[settings.sampler](settings, seed)
     if _in_warmup(settings, population, number):
         return TPESampler(seed=seed) if settings.warmup == "tpe" else RandomSampler(seed=seed)
+    if by_tpe:
+        return TPESampler(seed=seed)
     options = _genetic_options(settings, seed)
     return GENETIC[settings.sampler](space, population, settings.children, choose, **options)
 
