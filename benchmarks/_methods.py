@@ -232,6 +232,7 @@ METHODS: dict[str, Make] = {
     "morel_search, no stopping": _morel(enabled=False),
     "morel_search, no model": _morel({"children": 1}),
     "morel_search, no model, no stopping": _morel({"children": 1}, enabled=False),
+    "morel_search, sampler tpe": _morel({"sampler": "tpe"}),
     "morel_search, Sobol start": _morel({"children": 1, "warmup": "sobol"}, keep=None, rungs=None),
     "morel_search, Sobol start, no stopping": _morel({"children": 1, "warmup": "sobol"}, enabled=False),
     "ray+nsga2": Make(lambda problem, seed: RayOptuna(problem, _nsga2(problem, seed))),

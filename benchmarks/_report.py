@@ -33,6 +33,7 @@ COLOURS = {
     "ray+nsga2+asha": "#1565c0",
     "morel_search, Sobol start": "#8e24aa",
     "morel_search, Sobol start, no stopping": "#8e24aa",
+    "morel_search, sampler tpe": "#ef8e19",
     "tpe, multivariate": "#ef8e19",
     TPE: "#b35c00",
     "gp, Optuna's defaults": "#00838f",
@@ -44,6 +45,7 @@ DASHES = {
     "morel_search, no model, no stopping": (5, 2),
     "morel_search, Sobol start, no stopping": (5, 2),
     "ray+nsga2+asha": (5, 2),
+    "morel_search, sampler tpe": (3, 1),
     "random": (1, 1.5),
 }
 WITH_EPOCHS = ("curves", "digits")
