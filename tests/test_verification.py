@@ -224,8 +224,8 @@ def test_a_kill_while_results_are_moved_loses_none(
             raise KeyboardInterrupt
         return rename(path, target)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Path, "rename", killed)
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
         begin_records(run, {"3": replace(SETUP, seed=1)}, IMAGES, {"3": {}})
     begin_records(run, {"3": replace(SETUP, seed=1)}, IMAGES, {"3": {}})["3"].write(run)
     run.write_text(run.verified, "the new table")

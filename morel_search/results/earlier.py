@@ -12,7 +12,7 @@ from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
 from morel_search.results.links import check_inside
 
-__all__ = ["EARLIER", "keep_aside", "keep_record", "other_records"]
+__all__ = ["EARLIER", "aside", "keep_aside", "keep_record", "other_records"]
 
 EARLIER = "earlier"
 """Folder in ``verification/`` of the records of other attacks, images or weights."""
@@ -22,7 +22,7 @@ _ENDINGS = (".json", ".csv")
 
 
 def keep_aside(path: Path) -> Path:
-    """Rename ``NAME.csv`` to ``NAME.earlier.csv``, or to ``NAME.earlier-2.csv`` if that exists, and so on.
+    """Rename a file to :func:`aside`.
 
     Returns:
         The new path.
@@ -30,9 +30,14 @@ def keep_aside(path: Path) -> Path:
     Raises:
         RunFolderError: The file cannot be renamed.
     """
-    target = path.with_name(_free(path.parent, f"{path.stem}.{EARLIER}", (path.suffix,)) + path.suffix)
+    target = aside(path)
     _rename(path, target)
     return target
+
+
+def aside(path: Path) -> Path:
+    """Return ``NAME.earlier.csv`` for ``NAME.csv``, or ``NAME.earlier-2.csv`` if that exists, and so on."""
+    return path.with_name(_free(path.parent, f"{path.stem}.{EARLIER}", (path.suffix,)) + path.suffix)
 
 
 def other_records(run: RunFolder, setups: Mapping[str, AttackSetup]) -> list[str]:
