@@ -247,3 +247,24 @@ def test_the_space_file_of_a_resumed_run_fits_its_overrides(tmp_path: Path) -> N
     (run.path / "space.yaml").unlink()
     write_resumed(run, run.read_settings(), space, FLOAT32)
     assert run.space.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("full_at", ["space.earlier.yaml", "space.yaml"])
+def test_a_resumed_run_whose_disk_is_full_keeps_its_space_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+) -> None:
+    space = load_space(EXAMPLE / "space.yaml")
+    run = create_run_folder(tmp_path, "one")
+    run.write_text(run.space, "the earlier file")
+    run.write_settings(RunSettings(space=space.describe()))
+    before, write = run.read_settings(), RunFolder.write_bytes
+
+    def full(self: RunFolder, path: Path | str, data: bytes) -> None:
+        if Path(path).name == full_at:
+            raise RunFolderError("the disk is full")
+        write(self, path, data)
+
+    monkeypatch.setattr(RunFolder, "write_bytes", full)
+    with pytest.raises(RunFolderError, match="the disk is full"):
+        write_resumed(run, before, space, FLOAT32)
+    assert run.space.read_text() == "the earlier file"

@@ -208,6 +208,30 @@ def test_what_a_verification_has_found_is_kept_by_one_with_another_setup(
         assert np.array_equal(open_record(run, name, SETUP, IMAGES).table, table), "it can be put back"
 
 
+@pytest.mark.parametrize("killed_at", range(3))
+def test_a_kill_while_results_are_moved_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    run = make_run(tmp_path)
+    AttackRecord("3", SETUP, made_table(np.random.default_rng(0), 0.9, 0.5)).write(run)
+    run.write_text(run.verified, "the table")
+    files = [run.verified, run.verification / "3.csv", run.verification / "3.json"]
+    before = {file.read_bytes() for file in files}
+    rename, calls = Path.rename, iter(range(100))
+
+    def killed(path: Path, target: Path) -> Path:
+        if next(calls) == killed_at:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        begin_records(run, {"3": replace(SETUP, seed=1)}, IMAGES, {"3": {}})
+    begin_records(run, {"3": replace(SETUP, seed=1)}, IMAGES, {"3": {}})["3"].write(run)
+    run.write_text(run.verified, "the new table")
+    assert before <= {file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
+
+
 def test_records_made_in_another_way_are_left_out_and_named(tmp_path: Path) -> None:
     run, verification = verified_run(tmp_path)
     name = verification.networks[1].name

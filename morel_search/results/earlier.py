@@ -12,16 +12,17 @@ from morel_search.results.files import os_error_sentence
 from morel_search.results.folder import RunFolder
 from morel_search.results.links import check_inside
 
-__all__ = ["EARLIER", "keep_aside", "keep_other_records"]
+__all__ = ["EARLIER", "aside", "keep_aside", "keep_record", "other_records"]
 
 EARLIER = "earlier"
 """Folder in ``verification/`` of the records of other attacks, images or weights."""
 
-_ENDINGS = (".csv", ".json")
+_ENDINGS = (".json", ".csv")
+"""The results come last: a record is moved as long as its results are there, also after a kill in between."""
 
 
 def keep_aside(path: Path) -> Path:
-    """Rename ``NAME.csv`` to ``NAME.earlier.csv``, or to ``NAME.earlier-2.csv`` if that exists, and so on.
+    """Rename a file to :func:`aside`.
 
     Returns:
         The new path.
@@ -29,13 +30,18 @@ def keep_aside(path: Path) -> Path:
     Raises:
         RunFolderError: The file cannot be renamed.
     """
-    target = path.with_name(_free(path.parent, f"{path.stem}.{EARLIER}", (path.suffix,)) + path.suffix)
+    target = aside(path)
     _rename(path, target)
     return target
 
 
-def keep_other_records(run: RunFolder, setups: Mapping[str, AttackSetup]) -> list[str]:
-    """Move the records with results that a verification would replace to ``verification/earlier/``.
+def aside(path: Path) -> Path:
+    """Return ``NAME.earlier.csv`` for ``NAME.csv``, or ``NAME.earlier-2.csv`` if that exists, and so on."""
+    return path.with_name(_free(path.parent, f"{path.stem}.{EARLIER}", (path.suffix,)) + path.suffix)
+
+
+def other_records(run: RunFolder, setups: Mapping[str, AttackSetup]) -> list[str]:
+    """Return the names of the records with results that a verification would replace.
 
     They are of other attacks, other images or other weights than the verification that begins, or damaged.
 
@@ -43,13 +49,10 @@ def keep_other_records(run: RunFolder, setups: Mapping[str, AttackSetup]) -> lis
         run: The run folder, whose lock is held.
         setups: The setup of the verification that begins, by the name of the network.
 
-    Returns:
-        The names of their networks.
-
     Raises:
-        RunFolderError: A table of a record is damaged, or a file cannot be moved.
+        RunFolderError: A table of a record is damaged.
     """
-    return [name for name, setup in setups.items() if _is_other(run, name, setup) and _keep(run, name)]
+    return [name for name, setup in setups.items() if _is_other(run, name, setup)]
 
 
 def _is_other(run: RunFolder, name: str, setup: AttackSetup) -> bool:
@@ -59,7 +62,12 @@ def _is_other(run: RunFolder, name: str, setup: AttackSetup) -> bool:
     return record is None or (record.setup != setup and bool((record.table != UNKNOWN).any()))
 
 
-def _keep(run: RunFolder, name: str) -> bool:
+def keep_record(run: RunFolder, name: str) -> None:
+    """Move a record to ``verification/earlier/``.
+
+    Raises:
+        RunFolderError: A file cannot be moved.
+    """
     folder = run.verification / EARLIER
     check_inside(run.path, folder / name)
     try:
@@ -71,7 +79,6 @@ def _keep(run: RunFolder, name: str) -> bool:
         source = run.verification / f"{name}{ending}"
         if source.exists():
             _rename(source, folder / f"{kept}{ending}")
-    return True
 
 
 def _free(folder: Path, name: str, endings: tuple[str, ...]) -> str:

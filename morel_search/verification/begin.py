@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from morel_search._cli import print_err
 from morel_search.results.attack_records import AttackRecord, AttackSetup, continued_record
-from morel_search.results.earlier import EARLIER, keep_aside, keep_other_records
+from morel_search.results.earlier import EARLIER, keep_aside, keep_record, other_records
 from morel_search.results.folder import RunFolder
 from morel_search.results.names import is_mixture_name
 
@@ -34,13 +34,16 @@ def begin_records(
     Raises:
         RunFolderError: The table of a record is damaged, or a file cannot be moved.
     """
-    if kept := keep_other_records(run, setups):
+    if others := other_records(run, setups):
         text = (
-            f"note: the verification of {', '.join(kept)} begins anew, because the attacks, the images or "
+            f"note: the verification of {', '.join(others)} begins anew, because the attacks, the images or "
             f"the weights are others; the earlier results are in {run.verification / EARLIER}"
         )
-        if run.verified.exists() and not all(map(is_mixture_name, kept)):
+        # The table comes first: after a kill in between, the records still say that it has to be kept.
+        if run.verified.exists() and not all(map(is_mixture_name, others)):
             text += f" and {keep_aside(run.verified)}"
+        for name in others:
+            keep_record(run, name)
         print_err(text)
     return {
         name: continued_record(run, name, setup, images, computes[name]) for name, setup in setups.items()

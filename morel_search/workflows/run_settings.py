@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from morel_search._format import without_passwords
 from morel_search._version import __version__
 from morel_search.config import Space
-from morel_search.results.earlier import keep_aside
+from morel_search.results.earlier import aside
 from morel_search.results.files import os_error_sentence
 from morel_search.results.reading import read_regular
 from morel_search.results.settings import ComputeRecord, ImageCounts, RunSettings
@@ -76,15 +76,16 @@ def write_resumed(run: RunFolder, before: RunSettings, space: Space, compute: Co
         RunFolderError: A file cannot be written.
     """
     text = space.text.encode("utf-8", "backslashreplace")
+    earlier: bytes | None = None
     try:
-        same = read_regular(run.space) == text
+        earlier = read_regular(run.space)
     except FileNotFoundError:
-        same = False
+        pass
     except OSError as error:
         raise os_error_sentence("read", run.space, error) from error
-    if not same:
-        if run.space.exists():
-            keep_aside(run.space)
+    if earlier != text:
+        if earlier is not None:  # a copy, so that the run has a space file at every moment
+            run.write_bytes(aside(run.space), earlier)
         run.write_bytes(run.space, text)
     run.write_settings(resumed_settings(before, space, compute))
 
