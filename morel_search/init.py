@@ -74,20 +74,22 @@ def init(
     if name is not None and can_be_described(name):
         path = out if out is not None else Path(f"{name.rpartition('/')[2]}.yaml")
         return _init_for_data(path, partial(space_for_name, name, subset, network))
-    for option, given in (("--subset", subset), ("--network", network)):
-        if given is not None:
-            raise click.UsageError(f"{option} needs --data or the name of a data set")
+    if subset is not None:
+        raise click.UsageError("--subset needs the name of a data set")
+    if network is not None:
+        raise click.UsageError("--network needs --data or the name of a data set")
     from morel_search.workflows.templates import summary, template_text, templates, write_space
 
+    data_sets = (*DESCRIBED, "huggingface/OWNER/NAME")
     if name is None:
         names = templates()
         width = max(map(len, names), default=0)
         for known in names:
             print_out(f"{known:<{width}}  {summary(known)}")
-        print_out(f"data sets: {', '.join(DESCRIBED)}, huggingface/OWNER/NAME")
+        print_out(f"data sets: {', '.join(data_sets)}")
         return 0
     path = out if out is not None else Path(f"{name}.yaml")
-    write_space(template_text(name, path, DESCRIBED), path)
+    write_space(template_text(name, path, data_sets), path)
     print_out(f"{path}: edit it, then morel-search run --space {path} --dry-run")
     return 0
 

@@ -18,8 +18,9 @@ REPOSITORY = "someone/pictures"
 
 @dataclass
 class Hub:
-    """The commits of the data set, each with its files, and the paths that were asked for."""
+    """The name and the commits of the data set, each with its files, and the paths that were asked for."""
 
+    repository: str = REPOSITORY
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     newest: str = ""
     requests: list[str] = field(default_factory=list)
@@ -60,8 +61,8 @@ def hub_server() -> Iterator[Hub]:
             asked = self.rfile.read(size)
             path = unquote(urlsplit(self.path).path)
             hub.requests.append(f"{self.command} {unquote(self.path)}")
-            if path.startswith(f"/datasets/{REPOSITORY}/resolve/"):
-                revision, name = path.removeprefix(f"/datasets/{REPOSITORY}/resolve/").split("/", 1)
+            if path.startswith(f"/datasets/{hub.repository}/resolve/"):
+                revision, name = path.removeprefix(f"/datasets/{hub.repository}/resolve/").split("/", 1)
                 if revision not in ("main", *hub.commits):
                     return self.missing("RevisionNotFound")
                 commit, files = hub.files(revision)
@@ -69,7 +70,7 @@ def hub_server() -> Iterator[Hub]:
                     return self.missing("EntryNotFound")
                 etag = hashlib.sha1(files[name]).hexdigest()
                 return self.answer(files[name], X_Repo_Commit=commit, ETag=f'"{etag}"')
-            base = f"/api/datasets/{REPOSITORY}"
+            base = f"/api/datasets/{hub.repository}"
             if not (path == base or path.startswith(f"{base}/")):
                 return self.missing("RepoNotFound")
             parts = path.removeprefix(base).strip("/").split("/", 2)
@@ -101,7 +102,7 @@ def hub_server() -> Iterator[Hub]:
                 entries = [entry for entry in entries if entry["path"] in wanted]
                 return self.answer(json.dumps(entries).encode(), Content_Type="application/json")
             info = {
-                "id": REPOSITORY,
+                "id": hub.repository,
                 "sha": commit,
                 "private": False,
                 "disabled": False,

@@ -110,6 +110,24 @@ def test_a_pinned_data_set_needs_no_network_and_does_not_change(hub: Hub) -> Non
     assert len(load_development(by_revision).train) == 16
 
 
+@pytest.mark.parametrize("repository", ["someone/MyPictures", "some-one/my-Pictures.v2"])
+def test_names_that_the_library_spells_in_another_way(hub: Hub, repository: str) -> None:
+    hub.repository = repository
+    hub.commit(parquet(train=20, test=6))
+    used = pinned(settings(name=f"huggingface/{repository}"))
+    hub.requests.clear()
+    assert len(load_test(used)) == 6
+    assert not hub.requests
+
+
+def test_a_folder_that_was_made_from_some_files_alone_is_not_read(hub: Hub) -> None:
+    files = {"train-a": table("train", 20), "test-a": table("test", 6), "test-b": table("test", 4)}
+    commit = hub.commit({f"{name}.parquet": data for name, data in files.items()})
+    some = {"train": "train-a.parquet", "test": "test-a.parquet"}
+    datasets.load_dataset(f"hf://datasets/{REPOSITORY}", data_files=some, revision=commit)
+    assert len(load_test(pinned(settings(commit=commit, subset="default")))) == 10
+
+
 def test_a_resumed_search_keeps_the_commit(hub: Hub, tmp_path: Path) -> None:
     from morel_search.training.compute_settings import FLOAT32
     from morel_search.workflows.preflight import PreflightResult
@@ -292,7 +310,7 @@ def test_no_network_and_no_library(hub: Hub, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_names(tmp_path: Path) -> None:
-    for name in ("mnist", "ylecun/mnist", "a/b.c-d_e", "uoft-cs/cifar10"):
+    for name in ("ylecun/mnist", "a/b.c-d_e", "uoft-cs/cifar10"):
         assert is_hub_name(f"huggingface/{name}")
         assert (
             load(tmp_path, changed(data={"name": f"huggingface/{name}"})).data.name == f"huggingface/{name}"
@@ -300,6 +318,7 @@ def test_names(tmp_path: Path) -> None:
     for name in (
         "huggingface",
         "huggingface/",
+        "huggingface/mnist",
         "huggingface/a/b/c",
         "huggingface/../b",
         "hub/a/b",
@@ -340,5 +359,5 @@ def test_the_schema_of_editors_knows_the_names() -> None:
     from morel_search.config.json_schema import json_schema
 
     names = json.loads(json.dumps(json_schema()))["properties"]["data"]["properties"]["name"]
-    for name, is_right in ((NAME, True), ("huggingface/mnist", True), ("digits", True), ("digit", False)):
+    for name, is_right in ((NAME, True), ("huggingface/mnist", False), ("digits", True), ("digit", False)):
         assert jsonschema.Draft7Validator(names).is_valid(name) is is_right

@@ -83,7 +83,8 @@ def test_files_of_several_sizes(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["digits", "--subset", "a"], "--subset needs --data or the name of a data set"),
+        (["digits", "--subset", "a"], "--subset needs the name of a data set"),
+        (["huggingface/mnist"], "did you mean huggingface/OWNER/NAME?"),
         (["mnist", "--test", "a"], "--test needs --data"),
         (["a.yaml", "--data", "b", "--subset", "c"], "--subset needs the name of a data set, not --data"),
         (["digits", "--network", "vit"], "--network needs --data or the name of a data set"),

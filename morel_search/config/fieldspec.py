@@ -35,7 +35,7 @@ class FieldSpec:
         doc: The meaning.
         values: The allowed values in words, for a field whose type does not tell them.
         libraries: Whether ``timm/NAME`` and ``torchvision/NAME`` are allowed too.
-        hub: Whether ``huggingface/OWNER/NAME`` and ``huggingface/NAME`` are allowed too.
+        hub: Whether ``huggingface/OWNER/NAME`` is allowed too.
         fixed: Whether all trainings of a search have the same value: neither searched nor set for a control.
     """
 

@@ -53,11 +53,11 @@ HUB = "huggingface/"
 """What the names of data sets of the Hugging Face hub begin with."""
 
 _PART = r"[A-Za-z0-9](?:[\w.-]*\w)?"
-_HUB_NAME = re.compile(rf"huggingface/({_PART}/)?{_PART}", re.ASCII)
+_HUB_NAME = re.compile(rf"huggingface/{_PART}/{_PART}", re.ASCII)
 
 
 def is_hub_name(name: str) -> bool:
-    """Return whether a name is ``huggingface/OWNER/NAME`` or ``huggingface/NAME``."""
+    """Return whether a name is ``huggingface/OWNER/NAME``; the library takes no data set without an owner."""
     return _HUB_NAME.fullmatch(name) is not None
 
 

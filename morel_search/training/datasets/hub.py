@@ -199,15 +199,17 @@ def _caches() -> tuple[Path, ...]:
 def _stored(settings: DataSettings, commit: str) -> HubFolder | None:
     """Return the folder of a commit, if the library has made it on this machine.
 
-    Its path is ``OWNER___NAME/SUBSET/VERSION/COMMIT``. The library writes it under another name first.
+    Its path is ``DATA_SET/SUBSET/VERSION/COMMIT``; the library writes it under another name first. The commit
+    finds it, because the library spells the data set in its own way: ``MyPictures`` is ``my_pictures``. Where
+    ``load_dataset`` read only some files of the data set (``data_files``), the name of the folder is longer
+    than that of the subset.
     Without ``data.subset`` the library must say which one is the default.
     """
     if settings.subset is None:
         return None
-    name = settings.name.removeprefix(HUB).replace("/", "___")
-    for path in sorted(_caches()[0].glob(f"{name}/*/*/{commit}")):
+    for path in sorted(_caches()[0].glob(f"*/*/*/{commit}")):
         folder = _read(path)
-        if folder is not None and folder.subset == settings.subset:
+        if folder is not None and folder.subset == settings.subset == path.parent.parent.name:
             return folder
     return None
 
