@@ -214,6 +214,13 @@ def test_what_may_differ_is_a_warning(tmp_path: Path, change: Mapping[str, Any],
     assert any(words in note for note in comparison.warnings[1:]) == bool(words)
 
 
+@pytest.mark.parametrize("key", ["subset", "commit"])
+def test_parts_and_versions_of_a_data_set_may_have_other_images(tmp_path: Path, key: str) -> None:
+    runs = [run_of(tmp_path, value, change={f"data.{key}": value}) for value in ("balanced", "bymerge")]
+    sentence = f"data.{key} differs (balanced: balanced, bymerge: bymerge): the comparison assumes"
+    assert any(note.startswith(sentence) for note in compared(*runs).warnings)
+
+
 def test_what_cannot_be_compared_is_one_sentence(tmp_path: Path) -> None:
     first, empty = run_of(tmp_path, "first"), run_of(tmp_path, "empty", trials=0, controls=False)
     with pytest.raises(RunFolderError, match="empty has no network to compare: No trial finished"):

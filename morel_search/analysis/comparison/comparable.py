@@ -18,8 +18,11 @@ Named = Mapping[str, RunData]
 _THREAT = ("norm", "epsilon")
 """Keys of ``evaluation`` that define robust accuracy; the others make an attack stronger or weaker."""
 
-_PLACES = ("train", "test")
-"""Keys of ``data`` that name files; the same files can have other paths on another machine."""
+_PLACES = ("train", "test", "subset", "commit")
+"""Keys of ``data`` that name files, or a part or a version of a data set.
+
+The same images can have other paths on another machine, and be in two commits.
+"""
 
 _SPLIT = ("seed", "limit", "image_size")
 """Keys of ``data`` that decide which images are used for validation, and in which size."""
