@@ -49,9 +49,8 @@ DASHES = {
     "random": (1, 1.5),
 }
 WITH_EPOCHS = ("curves", "digits")
-FLOORS = {"curves": 0.9}
-"""Smallest value on the axis of the figure: a single good training has nearly all of the hypervolume of the
-recorded trainings."""
+FLOORS = {"curves": 0.9, "digits": 0.7}
+"""Smallest value on the axis of the figure: a single good training has most of the hypervolume."""
 
 BUDGETS = {
     **dict.fromkeys(("zdt1", "zdt2", "zdt3"), (Zdt.budget, "trainings spent")),
@@ -333,6 +332,6 @@ def draw(path: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
     figure.legend(
         [lines[name] for name in shown], shown, loc="lower center", ncols=columns, frameon=False, fontsize=10
     )
-    figure.tight_layout(rect=(0, (0.2 + 0.22 * -(-len(shown) // columns)) / height, 1, 1))
+    figure.tight_layout(rect=(0, (0.2 + 0.22 * -(-len(shown) // columns)) / height, 1, 1 - 0.15 / height))
     figure.savefig(path, dpi=110)
     plt.close(figure)
