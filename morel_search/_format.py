@@ -29,10 +29,14 @@ __all__ = [
 
 _SECRET = "password|passwd|passphrase|pwd|secret|token|credential|signature|api_?key|access_?key|private_?key"
 _PASSWORD = re.compile(
-    rf"(://[^:/?\s@]*:)(?:[^/\s]*(?=@)|[^@\s]*(?=@))|([?&](?:[\w.-]*(?:{_SECRET})[\w.-]*|key|sig|auth)=)[^&\s]*",
+    r"(://[^:/?\s@]{0,1000}:)(?:[^/\s]{0,1000}(?=@)|[^@\s]{0,1000}(?=@))"
+    rf"|([?&](?:[\w.-]{{0,64}}(?:{_SECRET})[\w.-]{{0,64}}|key|sig|auth)=)[^&\s]*",
     re.IGNORECASE,
 )
-"""A password in a URL: between the user name and the host, or in the query, under any of the usual names."""
+"""A password in a URL: between the user name and the host, or in the query, under any of the usual names.
+
+The lengths are limited, so that the time does not grow with the square of a text's length.
+"""
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -22,10 +22,16 @@ def delete_network(folder: Path) -> str:
         One sentence if the network remains, such as ``cannot delete a/b: permission denied``; else empty.
     """
     try:
-        names = [path.name for path in folder.iterdir()]
-        others = sorted(name for name in names if name not in (WEIGHTS, SETTINGS) and not _is_hidden(name))
-        if others:
-            return f"{folder} is kept, because it holds {others[0]}" if WEIGHTS in names else ""
+        paths = list(folder.iterdir())
+        names = [path.name for path in paths]
+        others = sorted(
+            path.name for path in paths if path.name not in (WEIGHTS, SETTINGS) and not _is_remainder(path)
+        )
+    except OSError as error:  # what is in it is not known, so it stays
+        return str(os_error_sentence("delete", folder, error)) if folder.exists() else ""
+    if others:
+        return f"{folder} is kept, because it holds {others[0]}" if WEIGHTS in names else ""
+    try:
         shutil.rmtree(folder)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -33,6 +39,6 @@ def delete_network(folder: Path) -> str:
     return ""
 
 
-def _is_hidden(name: str) -> bool:
+def _is_remainder(path: Path) -> bool:
     """Return whether a file is the remainder of a write, or one of a file manager or a file system."""
-    return name.startswith(".") or name.endswith(".tmp")
+    return (path.name.startswith(".") or path.name.endswith(".tmp")) and not path.is_dir()

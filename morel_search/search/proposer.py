@@ -267,4 +267,5 @@ class Proposer:
     @property
     def _learns_from_failures(self) -> bool:
         settings = self._settings
-        return settings.sampler == "tpe" or (settings.is_genetic and settings.warmup == "tpe")
+        by_tpe = settings.warmup == "tpe" or settings.children > 1
+        return settings.sampler == "tpe" or (settings.is_genetic and by_tpe)

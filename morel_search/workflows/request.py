@@ -10,6 +10,7 @@ from morel_search.errors import NetworkError
 from morel_search.results.folder import RunFolder
 from morel_search.results.names import check_run_name
 from morel_search.training.data_settings import is_hub_name
+from morel_search.training.settings import DataSettings, NetworkSettings
 
 __all__ = ["Request"]
 
@@ -57,26 +58,28 @@ class Request:
             NetworkError: There are no such weights.
             DataError: There is no such data set, or the hub cannot be reached.
         """
-        return self._with_commit()._with_fingerprint()
+        return replace(
+            self, space=replace(self.space, data=self._noted_data(), network=self._noted_network())
+        )
 
-    def _with_commit(self) -> Request:
+    def _noted_data(self) -> DataSettings:
         data = self.space.data
         if not is_hub_name(data.name):
-            return self
+            return data
         from morel_search.training.datasets.hub import pinned, with_recorded
 
         run = RunFolder(self.results / self.name)
         if self.resume and run.settings.is_file():
             data = with_recorded(data, run.read_settings().section("data"))
-        return replace(self, space=replace(self.space, data=pinned(data)))
+        return pinned(data)
 
-    def _with_fingerprint(self) -> Request:
+    def _noted_network(self) -> NetworkSettings:
         network = self.space.network
         if network.weights is None:
-            return self
+            return network
         from morel_search.training.networks.start import with_fingerprint
 
         try:
-            return replace(self, space=replace(self.space, network=with_fingerprint(network)))
+            return with_fingerprint(network)
         except NetworkError as error:
             raise NetworkError(f"network {network.name} {error}") from error
